@@ -1,0 +1,67 @@
+"""What the commands share: errors as messages, options that take several values."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from ..errors import NunerError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Extra `--section.setting value` arguments are overrides of the config.
+OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class ManyValues(TyperCommand):
+    """A command whose list options take values until the next option.
+
+    Click knows only `--k 1 --k 4`; people write `--k 1 4`. Positional arguments stand
+    before the options.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        many = {
+            flag
+            for param in self.params
+            if getattr(param, "multiple", False)
+            for flag in param.opts
+        }
+        return super().parse_args(ctx, _repeat_flags(args, many))
+
+
+def _repeat_flags(args: list[str], many: set[str]) -> list[str]:
+    out: list[str] = []
+    current: str | None = None
+    for arg in args:
+        if arg.startswith("--"):
+            current = arg if arg in many else None
+            if current is None:
+                out.append(arg)
+        elif current is not None:
+            out.extend((current, arg))
+        else:
+            out.append(arg)
+    return out
+
+
+def tell_errors(command: Command) -> Command:
+    """Print a numbered error as one message and exit with 1, without a traceback.
+
+    command (Callable): The function behind a command.
+    RETURNS (Callable): The same with the error handling around it.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except NunerError as error:
+            from wasabi import msg
+
+            msg.fail(str(error))
+            raise typer.Exit(1) from None
+
+    return wrapped  # type: ignore[return-value]

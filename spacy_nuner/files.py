@@ -1,0 +1,63 @@
+"""Outputs that stand whole under their final name or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import NunerError
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
+    """Write beside the final place and rename when the block ends well.
+
+    path (Path): Where the file or folder shall stand in the end.
+    marker (str | None): For a folder: the file that shows that a folder at `path` was
+        made by the same command and may be replaced. None: `path` is a file.
+    YIELDS (Path): Where to write. A folder exists already, a file does not.
+    RAISES (NunerError): N003 if the place can't be written to, N004 if a folder is
+        in the way that this command did not make.
+    """
+    if marker is not None and _is_foreign(path, marker):
+        raise NunerError("N004", path=path, expected=marker)
+    beside: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        target = beside / path.name
+        if marker is not None:
+            target.mkdir()
+        yield target
+        if marker is not None and path.exists():
+            # os.replace can't put a folder in the place of one that is not empty.
+            path.rename(beside / "old")
+        target.replace(path)
+    except OSError as error:
+        # Only writing that went wrong is ours to explain; an error in reading
+        # something else keeps its own words.
+        if beside is None or _lies_in(error, beside, path):
+            reason = error.strerror or str(error)
+            raise NunerError("N003", path=path, reason=reason) from error
+        raise
+    finally:
+        if beside is not None:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_foreign(path: Path, marker: str) -> bool:
+    if not path.exists():
+        return False
+    if not path.is_dir():
+        return True
+    return any(path.iterdir()) and not (path / marker).exists()
+
+
+def _lies_in(error: OSError, *places: Path) -> bool:
+    if error.filename is None:
+        # A full disk (ENOSPC) raised by write() names no file.
+        return True
+    named = os.path.abspath(os.fsdecode(error.filename))
+    return any(named.startswith(os.path.abspath(place)) for place in places)

