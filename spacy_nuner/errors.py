@@ -34,6 +34,20 @@ ERRORS = {
         "This needs {package}, which is not installed. Install it with: "
         "pip install 'spacy-nuner[{extra}]'"
     ),
+    "N007": (
+        "The encoder '{name}' has no fast tokenizer (found: {found}), and character "
+        "offsets come only from fast ones. Save it with a tokenizer.json: "
+        "AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)."
+    ),
+    "N008": (
+        "{found} has no list of {count} layers (num_hidden_layers in its config), so "
+        "its layers can't be frozen or read. Use an encoder such as BERT, RoBERTa, "
+        "MPNet, DeBERTa or ModernBERT."
+    ),
+    "N009": (
+        "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
+        "{count}, or -1 to freeze everything."
+    ),
 }
 
 WARNINGS: dict[str, str] = {}
