@@ -48,9 +48,82 @@ ERRORS = {
         "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
         "{count}, or -1 to freeze everything."
     ),
+    # Few-shot: labelled sets, draws, the probe, the report
+    "N601": (
+        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. Known "
+        "are {known}. Rename the file to what it is."
+    ),
+    "N602": (
+        "spaCy has no language '{lang}'. Give a code such as 'en', 'de' or 'xx' (any)."
+    ),
+    "N603": (
+        "'{path}' has {count} sentences and not one entity in them. Expected is a "
+        "labelled set; check that this is the file with the labels."
+    ),
+    "N604": (
+        "'{path}', line {line}: found '{found}', expected a word and its tag (O, "
+        "B-LABEL, I-LABEL, or bare labels in the whole file), split by a tab or a "
+        "blank. Mend this line."
+    ),
+    "N605": (
+        "Neither the first nor the last column of '{path}' holds tags: no O stands in "
+        "it, and line {line} has '{found}'. Expected are lines of a word and its tag "
+        "(O, B-LABEL, I-LABEL)."
+    ),
+    "N606": (
+        "'{path}', line {line}: {reason}. Expected is one JSON object a line with "
+        "'text' and 'spans', a list of objects with 'start', 'end' (character offsets, "
+        "end exclusive) and 'label'. Mend this line."
+    ),
+    "N607": (
+        "'{path}' is no DocBin ({reason}). Expected is a file that spaCy wrote with "
+        "DocBin.to_disk or `spacy convert`."
+    ),
+    "N611": (
+        "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
+        "smaller k, label more sentences, or take what is there (allow_fewer; "
+        "--allow-fewer on the command line)."
+    ),
+    "N612": "Can't draw {k} mentions a label; k is 1 or more.",
+    "N613": (
+        "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
+        "the output so."
+    ),
+    # Models
+    "N401": (
+        "The hidden layers {found} can't be handed on: the encoder has {count} layers, "
+        "so an index lies between -1 (the last layer) and -{lowest} (the embeddings). "
+        "Set hidden_layers to a list of such indices, e.g. [-1]."
+    ),
+    "N402": (
+        "learn_rate_scale has {found} numbers, but the encoder has {expected} layers. "
+        "Give one number for all, or one for each layer from the bottom up."
+    ),
+    "N403": (
+        "The saved backbone lacks {count} of its weights (e.g. '{example}'). The file "
+        "is damaged or was made for another encoder; save the pipeline again."
+    ),
+    "N404": (
+        "Windows of {window} word pieces don't fit: the encoder takes at most {limit} "
+        "with the special ones, and a stride lies between 1 and the window ({stride} "
+        "found). Lower window, or leave both to the defaults."
+    ),
 }
 
-WARNINGS: dict[str, str] = {}
+WARNINGS: dict[str, str] = {
+    "W601": (
+        "{count} spans of '{path}' (the first on line {line}) begin or end inside a "
+        "token; they were expanded to whole tokens."
+    ),
+    "W602": (
+        "{count} spans of '{path}' (the first on line {line}) overlap a longer or "
+        "earlier one and were left out: entities of one Doc can't overlap."
+    ),
+    "W603": (
+        "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "
+        "taken."
+    ),
+}
 
 
 def message(code: str, **facts: Any) -> str:

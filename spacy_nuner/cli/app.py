@@ -2,9 +2,13 @@
 
 import typer
 
+from ._util import tell_errors
+from .draw import draw
+
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
 app = typer.Typer(name="nuner", help=HELP, no_args_is_help=True, add_completion=False)
 
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
+app.command("draw")(tell_errors(draw))
