@@ -6,7 +6,7 @@ with a reason.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -77,33 +77,18 @@ def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
     """
     lines = [line.strip() for line in answer.split("\n")]
     lines = [line for line in lines if line and not line.startswith("```")]
-    return _parse(lines, text=text, listed=True)
-
-
-def parse_items(items: Iterable[str], *, text: str | None = None) -> ParsedAnswer:
-    """Read annotations that are separate already, as in the published data set.
-
-    items (Iterable[str]): Texts of the form `entity <> concept` with or without a
-        description.
-    text (str | None): The sentence that was annotated.
-    RETURNS (ParsedAnswer): The annotations and the items that hold none.
-    """
-    return _parse([item.strip() for item in items], text=text, listed=False)
-
-
-def _parse(lines: Sequence[str], *, text: str | None, listed: bool) -> ParsedAnswer:
     parsed = ParsedAnswer()
     preferred = _usual_separator(lines)
-    numbered = listed and _is_numbered(lines, preferred)
+    numbered = _is_numbered(lines, preferred)
     for line in lines:
         columns = _split(line, preferred, text)
         if columns is None:
             parsed.bad.append(BadLine(line, AMBIGUOUS))
         elif len(columns) == 1:
-            if not (listed and line.endswith(":")):
+            if not line.endswith(":"):
                 parsed.bad.append(BadLine(line, NO_SEPARATOR))
-        elif not (listed and _is_header(columns)):
-            entity = _entity(columns[0], text, listed=listed, numbered=numbered)
+        elif not _is_header(columns):
+            entity = _entity(columns[0], text, numbered=numbered)
             if not entity or not columns[1]:
                 reason = EMPTY_CONCEPT if entity else EMPTY_ENTITY
                 parsed.bad.append(BadLine(line, reason))
@@ -183,13 +168,12 @@ def _is_header(columns: Sequence[str]) -> bool:
     return (columns[0].casefold(), columns[1].casefold()) in _HEADERS
 
 
-def _entity(written: str, text: str | None, *, listed: bool, numbered: bool) -> str:
+def _entity(written: str, text: str | None, *, numbered: bool) -> str:
     """Take marks and quotes off, unless the text has them too."""
     if text is not None and written in text:
         return written
     entity = written
-    marker = _MARKER.match(written) if listed else None
-    if marker:
+    if marker := _MARKER.match(written):
         rest = written[marker.end() :]
         if not marker[1] or numbered or (text is not None and rest in text):
             entity = rest

@@ -12,7 +12,6 @@ from spacy_nuner.annotate.parsing import (
     BadLine,
     Item,
     parse_answer,
-    parse_items,
 )
 
 
@@ -145,17 +144,6 @@ def test_a_number_is_kept_where_the_lines_are_no_numbered_list():
 def test_a_description_may_hold_the_bare_separator():
     item = parse_answer("!= <> operator <> the same as <>, not equal").items[0]
     assert item == Item("!=", "operator", "the same as <>, not equal")
-
-
-def test_items_of_the_published_set():
-    parsed = parse_items(
-        ["", "- 5 °C <> temperature", "Katarzyna <> Person <> A human", "nothing"]
-    )
-    assert parsed.items == [
-        Item("- 5 °C", "temperature", None),
-        Item("Katarzyna", "Person", "A human"),
-    ]
-    assert [bad.reason for bad in parsed.bad] == [NO_SEPARATOR, NO_SEPARATOR]
 
 
 def test_a_long_answer_takes_linear_time():
