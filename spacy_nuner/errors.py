@@ -48,6 +48,64 @@ ERRORS = {
         "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
         "{count}, or -1 to freeze everything."
     ),
+    # Annotate: sources, requests to the LLM, the store
+    "N201": (
+        "Nothing to use in '{source}': {reason}. Expected are texts: JSON Lines with a "
+        "text field (--field names it), text files, a folder of those, "
+        "hub:NAME:CONFIG, or - for standard input."
+    ),
+    "N202": (
+        "Can't split sentences with '{name}': {reason}. Give a language code of spaCy "
+        "('en', 'de', 'xx' for any) or an installed spaCy pipeline."
+    ),
+    "N203": (
+        "There is no prompt '{name}'. Give one of {known}, or a text file that holds "
+        "{{text}} where the sentence goes."
+    ),
+    "N204": (
+        "The prompt '{name}' holds {{text}} {count} times. It must hold it once, where "
+        "the sentence goes."
+    ),
+    "N205": (
+        "No API key in the environment, and {base_url} needs one. Set OPENAI_API_KEY, "
+        "or name your own server with --base-url."
+    ),
+    "N206": (
+        "The server at {base_url} refuses to go on: {reason}. {todo} What was answered "
+        "is in the store; the same command asks the rest."
+    ),
+    "N207": (
+        "Stopped after {count} failed requests ({kinds}; the last: {reason}). What was "
+        "answered is in the store. See to the cause, then run the same command again, "
+        "or allow more with --max-failures."
+    ),
+    "N208": (
+        "Stopped before spending more than {limit}: {spent} were spent in this run, "
+        "{left} sentences are left. What was answered is in the store; run the same "
+        "command with a higher --max-cost to go on."
+    ),
+    "N209": (
+        "No price for the model '{model}' in '{path}', which has {known}. Add the "
+        "model with its price for a million input and output tokens."
+    ),
+    "N210": (
+        "'{path}' is not a store of answers that this version can use: {reason}. "
+        "Name another file, or install the version that made it."
+    ),
+    "N211": (
+        "The store '{path}' holds answers to several prompts or of several models: "
+        "{found}. Choose with --prompt and --model."
+    ),
+    "N212": "The store '{path}' holds no answer{which}. Run annotate first.",
+    "N213": (
+        "--extra is not a JSON object: {reason}. Expected is, for instance, "
+        '\'{{"reasoning_effort": "low"}}\'.'
+    ),
+    "N214": (
+        "The server would not run a batch: {reason}. Its sentences are back in line; "
+        "see to the cause, then run the same command again."
+    ),
+    "N215": "--max-cost needs a table of prices: name one with --prices.",
     # Few-shot: labelled sets, draws, the probe, the report
     "N601": (
         "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. Known "
@@ -108,9 +166,29 @@ ERRORS = {
         "with the special ones, and a stride lies between 1 and the window ({stride} "
         "found). Lower window, or leave both to the defaults."
     ),
+    # Pipeline
+    "N501": "A label has to be a text, found: {found}. Pass e.g. add_label('product').",
+    "N502": (
+        "The component '{name}' has no labels: none were found in {where} of the "
+        "training data. Annotate there, set spans_key or set_ents so that it looks "
+        "where the annotation is, or pass labels to initialize."
+    ),
 }
 
 WARNINGS: dict[str, str] = {
+    "W201": "Left out of '{source}': {found}.",
+    "W202": (
+        "Asked for {n} sentences, but the source has only {found} distinct ones within "
+        "the limits; all of them were taken."
+    ),
+    "W203": (
+        "{count} sentences have no answer ({kinds}). The same command asks them again."
+    ),
+    "W204": (
+        "{count} answers are of no use ({kinds}). They are kept; --retry bad asks for "
+        "them again."
+    ),
+    "W205": "{count} sentences are being asked by another process on this store.",
     "W601": (
         "{count} spans of '{path}' (the first on line {line}) begin or end inside a "
         "token; they were expanded to whole tokens."

@@ -4,6 +4,7 @@ import typer
 
 from ._util import tell_errors
 from .draw import draw
+from .sample import sample
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
@@ -12,3 +13,4 @@ app = typer.Typer(name="nuner", help=HELP, no_args_is_help=True, add_completion=
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
 app.command("draw")(tell_errors(draw))
+app.command("sample")(tell_errors(sample))

@@ -1,0 +1,80 @@
+"""`spacy nuner sample`: sentences out of any text."""
+
+from pathlib import Path
+
+import typer
+
+
+def sample(
+    source: str = typer.Argument(
+        help="hub:NAME:CONFIG (such as hub:allenai/c4:en), a JSON Lines or text file "
+        "(plain, .gz, .bz2, .xz, .zst), a folder of those, or - for standard input"
+    ),
+    output: Path = typer.Argument(help="JSON Lines with id, text, source and doc"),
+    n: int = typer.Option(help="How many distinct sentences to draw", min=1),
+    seed: int = typer.Option(0, help="Another seed, another sample"),
+    field: str = typer.Option("text", help="Field that holds the text"),
+    splitter: str = typer.Option(
+        "rule", help="rule, line (a sentence a line), or the name of a spaCy pipeline"
+    ),
+    lang: str = typer.Option("en", help="spaCy's code of the language"),
+    min_words: int = typer.Option(5, help="Shortest sentence, in words", min=1),
+    max_words: int = typer.Option(80, help="Longest sentence, in words", min=1),
+    max_documents: int | None = typer.Option(
+        None, help="Stop reading after so many documents", min=1
+    ),
+    split: str = typer.Option("train", help="Split of a data set on the hub"),
+) -> None:
+    """Draw sentences from a source, each distinct one with the same chance."""
+    import itertools
+
+    from tqdm import tqdm
+    from wasabi import msg
+
+    from ..annotate.sampling import (
+        LINE,
+        SampleReport,
+        draw_sample,
+        load_splitter,
+        write_sample,
+    )
+    from ..annotate.sources import read_documents
+    from ..errors import NunerError, message
+
+    nlp = load_splitter(splitter, lang)
+    report = SampleReport()
+    documents = read_documents(
+        source,
+        skips=report.skips,
+        field=field,
+        split=split,
+        seed=seed,
+        by_line=splitter == LINE,
+    )
+    progress = tqdm(
+        itertools.islice(documents, max_documents), unit=" documents", disable=None
+    )
+    drawn = draw_sample(
+        progress,
+        nlp,
+        n=n,
+        seed=seed,
+        min_words=min_words,
+        max_words=max_words,
+        report=report,
+    )
+    if not drawn:
+        found = report.skips.describe() or f"{report.outside} outside the word limits"
+        reason = f"{report.documents} documents, no usable sentence: {found}"
+        raise NunerError("N201", source=source, reason=reason)
+    write_sample(drawn, output)
+    if report.skips.total():
+        found = report.skips.describe()
+        msg.warn(message("W201", source=source, found=found))
+    if report.kept < n:
+        msg.warn(message("W202", n=n, found=report.kept))
+    msg.good(
+        f"{report.kept:,} sentences in {output}, out of {report.sentences:,} of "
+        f"{report.documents:,} documents ({report.outside:,} outside "
+        f"{min_words} to {max_words} words)"
+    )
