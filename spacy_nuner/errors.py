@@ -48,6 +48,22 @@ ERRORS = {
         "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
         "{count}, or -1 to freeze everything."
     ),
+    # Corpus: records -> DocBin
+    "N101": (
+        "Can't tell how to read '{path}': found {found}. Expected are .jsonl (text and "
+        "answer, or text and entities), .csv with the columns input and output, and "
+        ".conll (a token and a BIO tag a line)."
+    ),
+    "N102": (
+        "Nothing usable in {inputs}: of {rows} rows, none could be taken: {counts}. "
+        "Expected are objects with 'text' and 'answer' (lines of 'entity <> concept "
+        "<> description'), or 'text' and 'entities', or the CSV of numind/NuNER, or a "
+        "token and a BIO tag a line.{first}"
+    ),
+    "N103": (
+        "No tokenizer for the language '{lang}': {reason} Set --lang to a code of "
+        "spaCy, such as en, or xx for many languages."
+    ),
     # Annotate: sources, requests to the LLM, the store
     "N201": (
         "Nothing to use in '{source}': {reason}. Expected are texts: JSON Lines with a "
@@ -146,6 +162,75 @@ ERRORS = {
     "N613": (
         "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
         "the output so."
+    ),
+    "N621": (
+        "Found these names for {count} backbones: {found}. Expected is a different one "
+        "for each, of letters, digits and . _ + - only. Set them with --names, such as "
+        "--names base nuner."
+    ),
+    "N622": (
+        "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
+        "layer set is 'last', 'both' (last and top frozen), or negative indices such "
+        "as '-1,-4'; -1 is the last layer."
+    ),
+    "N623": (
+        "The labels of the two sets have nothing in common, so nothing can be scored. "
+        "To draw from: {train}. To score on: {test}."
+    ),
+    "N631": (
+        "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
+        "object with '{key}'. Move the file away or make it again."
+    ),
+    # Pretrain: config, corpus, the run, the backbone folder
+    "N301": (
+        "The config can't be used: {problems}. Compare it with configs/pretrain.cfg, "
+        "which has every setting with its unit."
+    ),
+    "N302": (
+        "'{path}' is of format {found}; this release reads formats up to {known}. "
+        "Upgrade: pip install -U spacy-nuner"
+    ),
+    "N303": (
+        "'{path}' can't be used: {reason}. It is written by 'spacy nuner pretrain' and "
+        "belongs to the backbone beside it: copy the whole folder again."
+    ),
+    "N304": (
+        "The folder '{path}' has no {missing}, and names of concepts are encoded with "
+        "it. Use a backbone folder that 'spacy nuner pretrain' made, as a whole."
+    ),
+    "N305": (
+        "There is no corpus in '{path}': no file *.spacy. Set paths.corpus to the "
+        "folder that 'spacy nuner convert' wrote."
+    ),
+    "N306": (
+        "Nothing to learn from in '{path}': none of its {count} docs has a span in "
+        "doc.spans[\"{key}\"]. Make the corpus with 'spacy nuner convert'."
+    ),
+    "N307": (
+        "{key} is {found} and the encoder takes {limit} word pieces at once. Set it "
+        "to {limit} or less."
+    ),
+    "N308": (
+        "Nothing to go on from: '{path}' holds no checkpoint. Run without --resume, "
+        "and with training.save_steps above 0 to be able to resume."
+    ),
+    "N309": (
+        "The loss was no longer a number at step {step}; nothing was written. Run "
+        "again with a lower training.learn_rate than {rate}, or with "
+        "training.precision = \"fp32\"; with checkpoints, --resume goes on from the "
+        "last one."
+    ),
+    "N310": (
+        "There is no GPU {found} that torch can use. Leave --gpu-id away to train on "
+        "the processor, or install a torch build for your GPU."
+    ),
+    "N311": (
+        "'{path}' holds the checkpoints of a run that broke off. Add --resume to go on "
+        "from there, or delete the folder to start again."
+    ),
+    "N312": (
+        "Can't resume from '{path}': it was made with other values of {changed}. Run "
+        "with those of its config.cfg, or delete the folder to start again."
     ),
     # Models
     "N401": (

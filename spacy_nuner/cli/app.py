@@ -2,8 +2,10 @@
 
 import typer
 
-from ._util import tell_errors
+from ._util import OVERRIDES, ManyValues, tell_errors
 from .draw import draw
+from .fewshot import fewshot
+from .pretrain import pretrain
 from .sample import sample
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -14,3 +16,5 @@ app = typer.Typer(name="nuner", help=HELP, no_args_is_help=True, add_completion=
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
 app.command("draw")(tell_errors(draw))
 app.command("sample")(tell_errors(sample))
+app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
+app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))

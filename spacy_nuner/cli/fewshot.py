@@ -1,0 +1,82 @@
+"""`spacy nuner fewshot`: what a backbone is worth on a labelled set."""
+
+from pathlib import Path
+
+import typer
+
+
+def fewshot(
+    train_path: Path = typer.Argument(
+        ..., metavar="TRAIN", help="Labelled set to draw from: .conll, .jsonl or .spacy"
+    ),
+    test_path: Path = typer.Argument(
+        ..., metavar="TEST", help="Labelled set to score on, whole"
+    ),
+    backbones: list[str] = typer.Option(
+        ...,
+        help="Encoders to compare, the base first: folders, hub names or "
+        "package:NAME/PATH",
+    ),
+    output: Path = typer.Option(..., help="Folder of results, one JSON a cell"),
+    k: list[int] = typer.Option([1, 4, 16, 64], help="Mentions of each label to draw"),
+    draws: int = typer.Option(5, min=1, help="Draws of each k"),
+    seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
+    names: list[str] = typer.Option(
+        [], help="What to call the backbones, such as: base nuner"
+    ),
+    layers: list[str] = typer.Option(
+        ["last", "both"],
+        help="Layer sets: last, both (last and top frozen), or indices such as -1,-4",
+    ),
+    dataset: str | None = typer.Option(
+        None, help="What to call the data set [default: the folder of TEST]"
+    ),
+    allow_fewer: bool = typer.Option(
+        False, help="Take all mentions of a label that has fewer than k"
+    ),
+    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
+) -> None:
+    """Compare frozen encoders by a linear probe on a few labelled sentences.
+
+    Finished cells in the folder of results are not computed again.
+    """
+    from spacy.cli._util import setup_gpu
+    from wasabi import msg
+
+    from ..fewshot.backbones import describe_backbones, hash_file
+    from ..fewshot.cells import Curves
+    from ..fewshot.datasets import read_docs
+    from ..fewshot.experiment import run_experiment
+    from ..fewshot.sampling import draw_docs
+    from ..fewshot.tables import METRICS, curve_table
+
+    described = describe_backbones(backbones, labels=names, layer_sets=layers)
+    train, test = read_docs(train_path, lang=lang), read_docs(test_path, lang=lang)
+    # All draws come first: a k out of reach shows before the long part.
+    drawn = {
+        n: [
+            draw_docs(train, n, seed=seed + d, allow_fewer=allow_fewer)
+            for d in range(draws)
+        ]
+        for n in sorted(set(k))
+    }
+    setup_gpu(gpu_id)
+    cells = run_experiment(
+        train,
+        test,
+        described,
+        drawn,
+        output=output,
+        dataset=dataset or test_path.resolve().parent.name,
+        data={"train": hash_file(train_path), "test": hash_file(test_path)},
+    )
+    for metric, title in METRICS.items():
+        curves = Curves(cells, metric)
+        for layer_set in layers:
+            (name,) = curves.datasets
+            labels = [backbone.label for backbone in described]
+            header, rows = curve_table(curves, name, layer_set, labels)
+            msg.divider(f"{name}: {title}, layers: {layer_set}")
+            msg.table(rows, header=header, divider=True)
+    msg.good(f"{len(cells)} cells in {output}")

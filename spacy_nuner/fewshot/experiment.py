@@ -1,0 +1,153 @@
+"""Every cell of a comparison: backbones x layer sets x draws on one data set."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from ..encoder import load_encoder
+from ..errors import NunerError
+from .backbones import Backbone
+from .cells import Cell, find_cell, write_cell
+from .features import embed_tokens
+from .probe import OUTSIDE, C, Floats, Gold, encode_labels, fit_probe
+from .sampling import Draw
+
+
+def run_experiment(
+    train: Sequence[Doc],
+    test: Sequence[Doc],
+    backbones: Sequence[Backbone],
+    draws: Mapping[int, Sequence[Draw]],
+    *,
+    output: Path,
+    dataset: str,
+    data: Mapping[str, str],
+) -> list[Cell]:
+    """Probe every backbone on the same draws, except for the cells that stand already.
+
+    train (Sequence[Doc]): The pool that the draws refer to.
+    test (Sequence[Doc]): What every probe is scored on.
+    backbones (Sequence[Backbone]): The encoders to compare.
+    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
+    output (Path): The folder of results. A cell is written as soon as it is finished;
+        one that stands there with the same settings is not computed again.
+    dataset (str): What to call the data set.
+    data (Mapping[str, str]): What tells the data set's files apart, such as hashes;
+        part of the settings.
+    RETURNS (List[Cell]): All the cells.
+    RAISES (NunerError): N623 if the test set has none of the labels.
+    """
+    learned, tested = _entity_labels(train), _entity_labels(test)
+    if not learned & tested:
+        facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
+        raise NunerError("N623", **facts)
+    gold = Gold(test, [OUTSIDE, *sorted(learned | tested)])
+    finished: list[Cell] = []
+    for backbone in backbones:
+        missing: list[tuple[Cell, Draw]] = []
+        for cell, draw in _plan_cells(backbone, draws, dataset, data):
+            standing = find_cell(output, cell)
+            if standing is None:
+                missing.append((cell, draw))
+            else:
+                finished.append(standing)
+        if missing:
+            finished += _compute_cells(backbone, missing, train, test, gold, output)
+    return finished
+
+
+def _entity_labels(docs: Sequence[Doc]) -> set[str]:
+    return {ent.label_ for doc in docs for ent in doc.ents}
+
+
+def _plan_cells(
+    backbone: Backbone,
+    draws: Mapping[int, Sequence[Draw]],
+    dataset: str,
+    data: Mapping[str, str],
+) -> list[tuple[Cell, Draw]]:
+    """List the cells of a backbone: coordinates and settings, without scores."""
+    plan = []
+    for layers, hidden_layers in backbone.layers.items():
+        for k, draws_of_k in draws.items():
+            for number, draw in enumerate(draws_of_k):
+                settings = {
+                    "encoder": backbone.identity,
+                    "hidden_layers": hidden_layers,
+                    "data": dict(data),
+                    "seed": draw.seed,
+                    "docs": draw.docs,
+                    "labels": "IO",
+                    "c": C,
+                }
+                cell = {
+                    "dataset": dataset,
+                    "backbone": backbone.label,
+                    "layers": layers,
+                    "k": k,
+                    "draw": number,
+                    "sentences": len(draw.docs),
+                    "mentions": draw.mentions,
+                    "settings": settings,
+                }
+                plan.append((cell, draw))
+    return plan
+
+
+def _compute_cells(
+    backbone: Backbone,
+    missing: Sequence[tuple[Cell, Draw]],
+    train: Sequence[Doc],
+    test: Sequence[Doc],
+    gold: Gold,
+    output: Path,
+) -> list[Cell]:
+    tokenizer, model = load_encoder(backbone.source)
+    # Every layer that some cell reads, once; of the pool only what was drawn.
+    read = {i for cell, _ in missing for i in cell["settings"]["hidden_layers"]}
+    union = sorted(read, reverse=True)
+    places = sorted({place for _, draw in missing for place in draw.docs})
+    pool = [train[place] for place in places]
+    test_vectors, pool_vectors = (
+        embed_tokens(
+            docs,
+            tokenizer,
+            model,
+            hidden_layers=union,
+            title=f"{backbone.label}: embedding {title}",
+        )
+        for docs, title in ((test, "test set"), (pool, "draws"))
+    )
+    pool_gold = encode_labels(pool, gold.labels)
+    ends = np.cumsum([len(doc) for doc in pool])
+    tokens_of = {
+        place: np.arange(end - len(doc), end)
+        for place, doc, end in zip(places, pool, ends, strict=True)
+    }
+    finished = []
+    for cell, draw in tqdm(missing, desc=f"{backbone.label}: probes", leave=False):
+        start = time.perf_counter()
+        columns = [union.index(i) for i in cell["settings"]["hidden_layers"]]
+        tokens = np.concatenate([tokens_of[place] for place in draw.docs])
+        probe = fit_probe(
+            _concatenate(pool_vectors[tokens], columns),
+            pool_gold[tokens],
+            n_labels=len(gold.labels),
+        )
+        scores = gold.score(probe.predict(_concatenate(test_vectors, columns)))
+        seconds = round(time.perf_counter() - start, 2)
+        done = {**cell, "tokens": len(tokens), **scores, "seconds": seconds}
+        write_cell(output, done)
+        finished.append(done)
+    return finished
+
+
+def _concatenate(vectors: Floats, columns: Sequence[int]) -> Floats:
+    """Put the layers of each token side by side."""
+    if list(columns) != list(range(vectors.shape[1])):
+        vectors = vectors[:, list(columns)]
+    return vectors.reshape(len(vectors), -1)
