@@ -91,14 +91,14 @@ ERRORS = {
         "is in the store; the same command asks the rest."
     ),
     "N207": (
-        "Stopped after {count} failed requests ({kinds}; the last: {reason}). What was "
+        "Stopped with {count} sentences unanswered ({kinds}; the last: {reason}). What was "
         "answered is in the store. See to the cause, then run the same command again, "
         "or allow more with --max-failures."
     ),
     "N208": (
-        "Stopped before spending more than {limit}: {spent} were spent in this run, "
-        "{left} sentences are left. What was answered is in the store; run the same "
-        "command with a higher --max-cost to go on."
+        "Stopped before spending more than {limit}: {spent} were spent in this run. "
+        "What was answered is in the store; the same command with its --max-cost "
+        "goes on from there."
     ),
     "N209": (
         "No price for the model '{model}' in '{path}', which has {known}. Add the "
@@ -121,7 +121,15 @@ ERRORS = {
         "The server would not run a batch: {reason}. Its sentences are back in line; "
         "see to the cause, then run the same command again."
     ),
+    "N216": (
+        "Can't write the store '{path}': {reason}. The answers that were committed are "
+        "safe. Free some space or see who holds the file, then run the command again."
+    ),
     "N215": "--max-cost needs a table of prices: name one with --prices.",
+    "N217": (
+        "Interrupted. What was answered is in the store; the same command asks the "
+        "rest."
+    ),
     # Few-shot: labelled sets, draws, the probe, the report
     "N601": (
         "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. Known "
@@ -180,6 +188,15 @@ ERRORS = {
     "N631": (
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
         "object with '{key}'. Move the file away or make it again."
+    ),
+    "N632": (
+        "Nothing to report in '{path}': no cell of the probe (k*/draw*.json, which "
+        "'spacy nuner fewshot' writes) and no scores of a head (heads/*.json, which "
+        "'spacy evaluate --output' writes). Name the folder that holds them."
+    ),
+    "N633": (
+        "There are no results of the base '{base}' that gains are over. Found are: "
+        "{found}. Name one of these with --base."
     ),
     # Pretrain: config, corpus, the run, the backbone folder
     "N301": (

@@ -6,6 +6,7 @@ from ._util import OVERRIDES, ManyValues, tell_errors
 from .draw import draw
 from .fewshot import fewshot
 from .pretrain import pretrain
+from .report import report
 from .sample import sample
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -18,3 +19,4 @@ app.command("draw")(tell_errors(draw))
 app.command("sample")(tell_errors(sample))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
+app.command("report")(tell_errors(report))

@@ -1,0 +1,1 @@
+"""DocBin -> backbone: contrastive pre-training of an encoder on entity concepts."""

@@ -1,0 +1,72 @@
+"""`spacy nuner pretrain`: a corpus of concepts -> a backbone folder."""
+
+import shlex
+from pathlib import Path
+
+import typer
+
+
+def pretrain(
+    ctx: typer.Context,
+    config_path: Path = typer.Argument(
+        ..., help="Config such as configs/pretrain.cfg", show_default=False
+    ),
+    output_dir: Path = typer.Argument(
+        ...,
+        help="Backbone folder to make; one made by this command is replaced",
+        show_default=False,
+    ),
+    code_path: Path | None = typer.Option(
+        None,
+        "--code",
+        "-c",
+        help="Python file that registers functions named in the config",
+    ),
+    gpu_id: int = typer.Option(
+        -1, "--gpu-id", "-g", help="GPU to use, -1 for the processor"
+    ),
+    resume: bool = typer.Option(
+        False,
+        "--resume",
+        help="Go on from the last checkpoint of a run that broke off "
+        "(training.save_steps above 0)",
+    ),
+) -> None:
+    """Pre-train an encoder by contrast on entity concepts.
+
+    Settings are overridden as in `spacy train`: --paths.corpus DIR gives the corpus
+    that `spacy nuner convert` made, --training.epochs 3 the length of the run.
+    """
+    from spacy.cli._util import import_code, parse_config_overrides
+    from wasabi import msg
+
+    from ..pretrain.settings import read_config
+    from ..pretrain.training import pretrain as run
+
+    # Written down before the parser takes the arguments out of the list.
+    arguments = [str(config_path), str(output_dir), *ctx.args]
+    overrides = parse_config_overrides(ctx.args)
+    import_code(code_path)
+    info = run(
+        read_config(config_path, overrides),
+        output_dir,
+        gpu_id=gpu_id,
+        resume=resume,
+        command=shlex.join(["spacy", "nuner", "pretrain", *arguments]),
+    )
+    if info is None:
+        return
+    data = info.data
+    msg.good(
+        f"Backbone in {output_dir}: {data['mentions']:,} mentions of "
+        f"{data['concepts']:,} concepts in {data['sentences']:,} sentences, "
+        f"{info.training['steps']:,} steps, loss {info.training['final_loss']}"
+    )
+    lost = {
+        key: count
+        for key in ("mentions_without_pieces", "mentions_cut", "texts_cut")
+        if (count := data[key])
+    }
+    if lost:
+        told = ", ".join(f"{key.replace('_', ' ')}: {n:,}" for key, n in lost.items())
+        msg.warn(f"Not all went in whole: {told} (see nuner.json)")

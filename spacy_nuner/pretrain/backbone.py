@@ -1,0 +1,123 @@
+"""The backbone folder: an encoder as Hugging Face keeps it, and what we know of it.
+
+    config.json, model.safetensors, tokenizer files   the text encoder
+    concept_encoder/                                   the same form
+    nuner.json                                         `BackboneInfo`
+    README.md                                          the model card
+
+This module imports no torch, so a pipeline can look at a backbone before it loads it.
+"""
+
+import errno
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import NunerError
+from .card import model_card
+
+FORMAT = 1
+INFO_FILE = "nuner.json"
+CONCEPT_ENCODER = "concept_encoder"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What `nuner.json` says of a backbone."""
+
+    format: int
+    """Version of the file; readers refuse what is newer than they are."""
+    pooling: Literal["mean", "cls"]
+    """How the concept encoder makes one vector of its word pieces."""
+    template: str
+    """How name and description become the text of a concept."""
+    max_concept_length: int
+    """Word pieces of a concept that were read."""
+    scale: float
+    """Learned factor: logit = scale * (h . w) / sqrt(width) + bias."""
+    bias: float
+    """Learned offset of the logit."""
+    frozen_layers: int
+    """Bottom layers that are as they were in the base encoder."""
+    hidden_layers: list[int]
+    """Layers to read from: the last one and the top frozen one."""
+    base: str
+    """Name of the encoder that training started from."""
+    data: dict[str, Any]
+    """Counts and hashes of the corpus."""
+    training: dict[str, Any]
+    """Steps, seconds and the loss at the end."""
+    versions: dict[str, str]
+    """Versions of the packages that had a hand in it."""
+    settings: dict[str, Any]
+    """The config."""
+    command: str
+    """The command line."""
+    created: str
+    """When, as ISO 8601 in UTC."""
+
+
+def read_info(folder: str | Path) -> BackboneInfo | None:
+    """Read what a backbone folder says of itself.
+
+    folder (str | Path): The backbone folder, or any other encoder.
+    RETURNS (BackboneInfo | None): None for an encoder that is no NuNER backbone of
+        ours, such as the base encoder.
+    RAISES (NunerError): N302 if the folder is of a newer format, N303 if its
+        `nuner.json` can't be used.
+    """
+    path = Path(folder) / INFO_FILE
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf8"))
+        version = int(facts["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NunerError("N303", path=path, reason=repr(error)) from error
+    if version > FORMAT:
+        raise NunerError("N302", path=path, found=version, known=FORMAT)
+    names = [field.name for field in fields(BackboneInfo)]
+    missing = [name for name in names if name not in facts]
+    if missing:
+        raise NunerError("N303", path=path, reason=f"no {', '.join(missing)}")
+    # Keys that a later release adds within the format are no concern of ours.
+    return BackboneInfo(**{name: facts[name] for name in names})
+
+
+def save_backbone(
+    folder: Path,
+    info: BackboneInfo,
+    *,
+    text_encoder: Any,
+    concept_encoder: Any,
+    tokenizer: Any,
+) -> None:
+    """Write a backbone folder.
+
+    folder (Path): An empty folder, as `files.replacing` gives it.
+    info (BackboneInfo): What goes into `nuner.json` and the model card.
+    text_encoder (PreTrainedModel): What becomes the backbone.
+    concept_encoder (PreTrainedModel): The encoder of concepts.
+    tokenizer (PreTrainedTokenizerFast): The tokenizer of both.
+    RAISES (OSError): If the place is full or can't be written to.
+    """
+    for place, encoder in (
+        (folder, text_encoder),
+        (folder / CONCEPT_ENCODER, concept_encoder),
+    ):
+        _save_encoder(place, encoder)
+        tokenizer.save_pretrained(place)
+    text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
+    (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
+    (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
+
+
+def _save_encoder(place: Path, encoder: Any) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        encoder.save_pretrained(place, safe_serialization=True)
+    except SafetensorError as error:
+        # The library has its own words for a full disk; to a caller it is one.
+        raise OSError(errno.ENOSPC, str(error)) from error

@@ -1,0 +1,178 @@
+"""Pre-training from a config to a backbone folder."""
+
+import contextlib
+import errno
+import shutil
+import time
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from thinc.api import Config
+from transformers.trainer_utils import set_seed
+
+from ..about import __version__
+from ..encoder import encoder_layers, load_encoder, max_pieces
+from ..errors import NunerError
+from ..files import replacing
+from .backbone import FORMAT, INFO_FILE, BackboneInfo, save_backbone
+from .encoders import ConceptEncoder, ContrastiveModel, Similarity
+from .features import Features, find_shards
+from .settings import Settings, resolve_settings
+from .trainer import PretrainTrainer, training_arguments
+from .work import WorkFolder
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
+
+
+def pretrain(
+    config: Config,
+    output: Path,
+    *,
+    gpu_id: int = -1,
+    resume: bool = False,
+    command: str = "",
+) -> BackboneInfo | None:
+    """Pre-train a backbone.
+
+    config (Config): As `read_config` gives it.
+    output (Path): The backbone folder to make; one made earlier is replaced.
+    gpu_id (int): The GPU to use, -1 for the processor. Under torchrun each process
+        takes the one of its rank.
+    resume (bool): Whether to go on from the last checkpoint of a run that broke off.
+    command (str): The command line, for the record.
+    RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
+        of a distributed run that are not the first.
+    RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
+        N309 if the loss is no longer a number.
+    """
+    settings = resolve_settings(config)
+    find_shards(settings.paths.corpus)
+    work = WorkFolder(output.with_name(f"{output.name}.work"))
+    arguments = training_arguments(settings.training, work.checkpoints, gpu_id=gpu_id)
+    first = arguments.process_index == 0
+    with contextlib.ExitStack() as stack:
+        if first:
+            target = stack.enter_context(replacing(output, marker=INFO_FILE))
+        set_seed(settings.training.seed)
+        model = build_model(settings)
+        if first:
+            check_space(output.parent, model)
+            stack.enter_context(work.opened(config, resume=resume))
+        with arguments.main_process_first(local=False):
+            if first:
+                work.build_features(settings, model.concept_encoder)
+        trainer = PretrainTrainer(
+            model=model,
+            args=arguments,
+            features=Features.from_folder(work.features),
+            settings=settings,
+        )
+        started = time.monotonic()
+        trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
+        if not first:
+            return None
+        info = describe_run(settings, config, model, command=command)
+        info.data.update(work.read_data())
+        info.training.update(
+            steps=trainer.state.global_step,
+            seconds=round(time.monotonic() - started),
+            final_loss=trainer.last_loss(),
+        )
+        save_backbone(
+            target,
+            info,
+            text_encoder=model.text_encoder,
+            concept_encoder=model.concept_encoder.encoder,
+            tokenizer=model.concept_encoder.tokenizer,
+        )
+    work.remove()
+    return info
+
+
+def build_model(settings: Settings) -> ContrastiveModel:
+    """Load the base encoder twice and put the contrast on top.
+
+    settings (Settings): The config.
+    RETURNS (ContrastiveModel): Ready to be trained.
+    RAISES (NunerError): N001, N002, N007 for the base encoder; N009 if it has fewer
+        layers than are to be frozen; N307 if it takes fewer word pieces at once.
+    """
+    tokenizer, text_encoder = load_encoder(settings.paths.base)
+    _, second = load_encoder(settings.paths.base)
+    limit = max_pieces(tokenizer, text_encoder)
+    for key in ("max_length", "max_concept_length"):
+        found = getattr(settings.features, key)
+        if found > limit:
+            raise NunerError("N307", key=f"features.{key}", found=found, limit=limit)
+    frozen = settings.model.frozen_layers
+    if frozen is None:
+        frozen = len(encoder_layers(text_encoder)) // 2
+    return ContrastiveModel(
+        text_encoder,
+        ConceptEncoder(
+            second,
+            tokenizer,
+            pooling=settings.model.pooling,
+            template=settings.model.template,
+            max_length=settings.features.max_concept_length,
+        ),
+        Similarity(
+            scale=settings.model.initial_scale, bias=settings.model.initial_bias
+        ),
+        settings.objective,
+        frozen_layers=frozen,
+    )
+
+
+def check_space(place: Path, model: ContrastiveModel) -> None:
+    """Make sure before the long work that its result will fit on the disk.
+
+    place (Path): The folder that the output goes into.
+    model (ContrastiveModel): Both encoders.
+    RAISES (OSError): If there is too little space.
+    """
+    needed = sum(p.numel() * p.element_size() for p in model.parameters())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free",
+        )
+
+
+def describe_run(
+    settings: Settings, config: Config, model: ContrastiveModel, *, command: str
+) -> BackboneInfo:
+    """Write down what is known of a backbone apart from its data and its training.
+
+    settings (Settings): The config, resolved.
+    config (Config): The config as it was read.
+    model (ContrastiveModel): The trained model.
+    command (str): The command line.
+    RETURNS (BackboneInfo): With empty `data` and `training`.
+    """
+    layers = len(encoder_layers(model.text_encoder))
+    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n. With
+    # nothing frozen there is only the last layer to recommend.
+    top_frozen = [model.frozen_layers - layers - 1] if model.frozen_layers else []
+    return BackboneInfo(
+        format=FORMAT,
+        pooling=settings.model.pooling,
+        template=settings.model.template,
+        max_concept_length=settings.features.max_concept_length,
+        scale=model.similarity.scale.item(),
+        bias=model.similarity.bias.item(),
+        frozen_layers=model.frozen_layers,
+        hidden_layers=[-1, *(top for top in top_frozen if top != -1)],
+        base=settings.paths.base,
+        data={},
+        training={},
+        versions={
+            "spacy_nuner": __version__,
+            **{package: version(package) for package in PACKAGES},
+        },
+        settings=dict(config),
+        command=command,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
