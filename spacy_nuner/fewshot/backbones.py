@@ -1,7 +1,6 @@
 """Which backbones are compared, and which of their layers are read."""
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from ..errors import NunerError
+from ..pretrain.backbone import read_info
 from ..weights import resolve_weights
 
 
@@ -103,10 +103,8 @@ def _load_config(source: str) -> Any:
 
 
 def _recommended_layers(source: str) -> list[int]:
-    path = Path(source) / "nuner.json"
-    if not path.is_file():
-        return []
-    return list(json.loads(path.read_text(encoding="utf8")).get("hidden_layers", []))
+    info = read_info(source)
+    return info.hidden_layers if info else []
 
 
 def _parse_layers(text: str) -> list[int]:

@@ -66,7 +66,7 @@ def read_cells(root: Path) -> list[Cell]:
     RAISES (NunerError): N631 if a file is no cell.
     """
     return [
-        read_json(path, "settings") for path in sorted(root.glob("**/k*/draw*.json"))
+        read_json(path, "settings") for path in sorted(root.glob("**/k[0-9]*/draw*.json"))
     ]
 
 

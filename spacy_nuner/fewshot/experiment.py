@@ -13,7 +13,7 @@ from ..errors import NunerError
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
 from .features import embed_tokens
-from .probe import OUTSIDE, C, Floats, Gold, encode_labels, fit_probe
+from .probe import L2, OUTSIDE, Floats, Gold, encode_labels, fit_probe
 from .sampling import Draw
 
 
@@ -82,7 +82,7 @@ def _plan_cells(
                     "seed": draw.seed,
                     "docs": draw.docs,
                     "labels": "IO",
-                    "c": C,
+                    "l2": L2,
                 }
                 cell = {
                     "dataset": dataset,

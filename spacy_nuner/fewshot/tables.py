@@ -1,10 +1,12 @@
 """Rows of the tables that the terminal and the report show."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .cells import Curves, Point
+from .heads import SCORES, split_name
 
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
+LAYER_TITLES = {"last": "last layer", "both": "last + top frozen layer"}
 ABSENT = "–"
 
 
@@ -16,6 +18,15 @@ def order_backbones(names: Sequence[str], base: str) -> list[str]:
     RETURNS (List[str]): All names, the others by name.
     """
     return sorted(set(names), key=lambda name: (name != base, name))
+
+
+def title_layers(layers: str) -> str:
+    """Say what a layer set is.
+
+    layers (str): Its name in a cell.
+    RETURNS (str): Such as "last layer".
+    """
+    return LAYER_TITLES.get(layers, f"layers {layers}")
 
 
 def format_point(point: Point | None) -> str:
@@ -63,3 +74,27 @@ def curve_table(
             gains = map(format_gain, points, base)
             rows.append([f"gain over {backbones[0]}", *gains])
     return ["backbone", *(f"k={k}" for k in curves.ks)], rows
+
+
+def heads_table(
+    heads: Mapping[str, Mapping[str, Point]], base: str
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the scores of trained heads.
+
+    heads (Mapping[str, Mapping[str, Point]]): What `read_heads` gave.
+    base (str): The backbone that gains are over.
+    RETURNS (Tuple[List[str], List[List[str]]]): Header and rows: precision, recall and
+        F1, and the gain in F1 over each head of the base.
+    """
+    rivals = [name for name in heads if split_name(name)[0] == base]
+    rows = []
+    for name, scores in heads.items():
+        gains = [
+            ""
+            if name == rival
+            else format_gain(scores["ents_f"], heads[rival]["ents_f"])
+            for rival in rivals
+        ]
+        rows.append([name, *(format_point(scores[key]) for key in SCORES), *gains])
+    header = ["backbone-head", "precision", "recall", "F1"]
+    return [*header, *(f"gain over {rival}" for rival in rivals)], rows

@@ -1,0 +1,153 @@
+"""Figures of the report: learning curves and bars of heads."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from ..errors import NunerError
+from ..files import replacing
+from .cells import AVERAGE, Curves, Point
+from .heads import split_name
+from .tables import title_layers
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; grey is the base.
+COLOURS = ("#666666", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+PANELS_A_ROW = 4
+STYLE: Any = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "spacy_nuner",
+}
+# Without a date or a version the same results give the same files.
+METADATA = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
+
+
+def draw_learning_curve(
+    curves: Curves, backbones: Sequence[str], path: Path, *, title: str
+) -> list[Path]:
+    """Draw a panel for each data set and layer set, and one for their average.
+
+    curves (Curves): The points.
+    backbones (Sequence[str]): One line each, in the order of colours; the first has
+        the base's.
+    path (Path): The figure without suffix; .png and .svg are written.
+    title (str): What the y axis shows.
+    RETURNS (List[Path]): The files.
+    RAISES (NunerError): N006 if matplotlib is not installed.
+    """
+    datasets = [*curves.datasets, *([AVERAGE] if len(curves.datasets) > 1 else [])]
+    panels = [(layers, name) for layers in reversed(curves.layers) for name in datasets]
+    # One row for each layer set; with a single data set, one row for all.
+    columns = min(len(datasets) if len(datasets) > 1 else len(panels), PANELS_A_ROW)
+    rows = -(-len(panels) // columns)
+    targets = _targets(path)
+    with _new_figure((0.7 + 2.9 * columns, 0.6 + 2.6 * rows), targets) as figure:
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axis in axes.flat[len(panels) :]:
+            axis.remove()
+        for axis, (layers, dataset) in zip(axes.flat, panels, strict=False):
+            for number, backbone in enumerate(backbones):
+                if backbone not in curves.backbones:
+                    continue
+                points = {
+                    k: point
+                    for k in curves.ks
+                    if (point := curves.point(dataset, layers, backbone, k))
+                }
+                _draw_line(axis, points, number, backbone)
+            axis.set_title(f"{dataset}\n{title_layers(layers)}")
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(curves.ks, [str(k) for k in curves.ks])
+            axis.grid(axis="y", color="#dddddd", linewidth=0.8)
+        # Set last: a limit set earlier stops the scale from growing with later panels.
+        axes.flat[0].set_ylim(bottom=0)
+        figure.supxlabel("mentions of each label (k)", fontsize=10)
+        figure.supylabel(title, fontsize=10)
+        lines, names = axes.flat[0].get_legend_handles_labels()
+        figure.legend(
+            lines, names, loc="outside upper center", ncols=len(names), frameon=False
+        )
+    return targets
+
+
+def draw_heads(
+    heads: Mapping[str, Mapping[str, Point]], backbones: Sequence[str], path: Path
+) -> list[Path]:
+    """Draw a bar for each trained head.
+
+    heads (Mapping[str, Mapping[str, Point]]): What `read_heads` gave, in the order of
+        the bars.
+    backbones (Sequence[str]): Backbones in the order of colours, as for the curves.
+    path (Path): The figure without suffix; .png and .svg are written.
+    RETURNS (List[Path]): The files.
+    RAISES (NunerError): N006 if matplotlib is not installed.
+    """
+    names = list(heads)
+    targets = _targets(path)
+    points = [heads[name]["ents_f"] for name in names]
+    with _new_figure((6.4, 0.9 + 0.5 * len(names)), targets) as figure:
+        axis = figure.subplots()
+        bars = axis.barh(
+            names,
+            [100 * point.mean for point in points],
+            xerr=[100 * (nan if point.std is None else point.std) for point in points],
+            color=[
+                _pick(COLOURS, backbones.index(split_name(name)[0])) for name in names
+            ],
+            height=0.65,
+            error_kw={"capsize": 3, "elinewidth": 1.2},
+        )
+        axis.bar_label(bars, [f"{100 * point.mean:.1f}" for point in points], padding=4)
+        axis.invert_yaxis()
+        # Room for the values behind the bars.
+        axis.set_xlim(0, 1.15 * axis.get_xlim()[1])
+        axis.tick_params(axis="y", length=0)
+        axis.set_xlabel("entity F1")
+    return targets
+
+
+def _draw_line(axis: Any, points: Mapping[int, Point], number: int, name: str) -> None:
+    colour = _pick(COLOURS, number)
+    ks = list(points)
+    means = [100 * point.mean for point in points.values()]
+    spreads = [100 * (point.std or 0.0) for point in points.values()]
+    axis.fill_between(
+        ks,
+        [m - s for m, s in zip(means, spreads, strict=True)],
+        [m + s for m, s in zip(means, spreads, strict=True)],
+        color=colour,
+        alpha=0.2,
+        linewidth=0,
+    )
+    marker = _pick(MARKERS, number)
+    axis.plot(ks, means, color=colour, marker=marker, markersize=5, label=name)
+
+
+@contextmanager
+def _new_figure(size: tuple[float, float], targets: Sequence[Path]) -> Iterator[Any]:
+    """Yield a figure of a width and height in inches, then write it to each target."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise NunerError("N006", package="matplotlib", extra="fewshot") from error
+    # A Figure without pyplot draws on Agg and opens no window.
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        yield figure
+        for target in targets:
+            with replacing(target) as beside:
+                figure.savefig(beside, dpi=200, metadata=METADATA[target.suffix])
+
+
+def _pick(values: Sequence[str], number: int) -> str:
+    return values[number % len(values)]
+
+
+def _targets(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{suffix}") for suffix in METADATA]

@@ -1,0 +1,129 @@
+"""The report of a folder of results, made from its files alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..errors import NunerError
+from ..files import replacing
+from .cells import AVERAGE, Cell, Curves, Point, read_cells
+from .figures import draw_heads, draw_learning_curve
+from .heads import read_heads, split_name
+from .tables import METRICS, curve_table, heads_table, order_backbones, title_layers
+
+
+def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Path]:
+    """Write tables and figures of the probe and of trained heads.
+
+    metrics (Path): The folder of results: cells of the probe anywhere below it, scores
+        of heads in `heads/`.
+    output (Path): Where `report.md`, `learning_curve.png`, `heads.png` and the same as
+        `.svg` go.
+    base (str): The backbone that gains are over.
+    RETURNS (List[Path]): What was written.
+    RAISES (NunerError): N631 if a file is no result, N632 if there is none, N633 if
+        there is none of the base.
+    """
+    cells, heads = read_cells(metrics), read_heads(metrics)
+    if not cells and not heads:
+        raise NunerError("N632", path=metrics)
+    probed = [cell["backbone"] for cell in cells]
+    trained = [split_name(name)[0] for name in heads]
+    backbones = order_backbones([*probed, *trained], base)
+    if base not in (probed or trained):
+        raise NunerError("N633", base=base, found=", ".join(backbones))
+    sections = ["# What the backbones are worth"]
+    written = [output / "report.md"]
+    if heads:
+        # Heads stand in the order of their backbones, the base's first.
+        ranked = sorted(heads, key=lambda name: backbones.index(split_name(name)[0]))
+        heads = {name: heads[name] for name in ranked}
+        sections += _describe_heads(heads, base)
+        written += draw_heads(heads, backbones, output / "heads")
+    if cells:
+        curves = {metric: Curves(cells, metric) for metric in METRICS}
+        sections += _describe_cells(cells, curves, backbones)
+        main = next(iter(METRICS))
+        written += draw_learning_curve(
+            curves[main],
+            backbones,
+            output / "learning_curve",
+            title=METRICS[main],
+        )
+    with replacing(written[0]) as beside:
+        beside.write_text("\n\n".join(sections) + "\n", encoding="utf8")
+    return written
+
+
+def _describe_heads(heads: Mapping[str, Mapping[str, Point]], base: str) -> list[str]:
+    counts = sorted({point["ents_f"].n for point in heads.values()})
+    note = "Entity precision, recall and F1 of spaCy's scorer on the test set, percent"
+    if counts != [1]:
+        note += "; mean ± standard deviation over draws, one where there is no ±"
+    return [
+        "## Trained heads",
+        f"{note}. Gains are in points of F1.",
+        _markdown(*heads_table(heads, base)),
+        "![Entity F1 of each head](heads.png)",
+    ]
+
+
+def _describe_cells(
+    cells: Sequence[Cell], curves: Mapping[str, Curves], backbones: Sequence[str]
+) -> list[str]:
+    sections = [
+        "## Frozen probe",
+        "A linear classifier on the vectors of the frozen encoder, fitted to k "
+        "mentions of each label: percent, mean ± standard deviation over draws. All "
+        "backbones had the same draws.",
+        "![Learning curves](learning_curve.png)",
+    ]
+    for metric, title in METRICS.items():
+        one = curves[metric]
+        compared = [name for name in backbones if name in one.backbones]
+        datasets = [*([AVERAGE] if len(one.datasets) > 1 else []), *one.datasets]
+        for layers in one.layers:
+            for dataset in datasets:
+                name = "Average over data sets" if dataset == AVERAGE else dataset
+                sections.append(f"### {name}: {title}, {title_layers(layers)}")
+                sections.append(_markdown(*curve_table(one, dataset, layers, compared)))
+    return [*sections, "### What was drawn", _describe_draws(cells), *_encoders(cells)]
+
+
+def _describe_draws(cells: Sequence[Cell]) -> str:
+    """Tell the size of draws: what k mentions cost in sentences."""
+    rows = []
+    for dataset, k in sorted({(cell["dataset"], cell["k"]) for cell in cells}):
+        same = [cell for cell in cells if (cell["dataset"], cell["k"]) == (dataset, k)]
+        draws = {cell["draw"]: cell for cell in same}.values()
+        sentences = [cell["sentences"] for cell in draws]
+        mentions = [count for cell in draws for count in cell["mentions"].values()]
+        rows.append(
+            [dataset, str(k), str(len(draws)), _range(sentences), _range(mentions)]
+        )
+    header = ["data set", "k", "draws", "sentences a draw", "mentions a label"]
+    return _markdown(header, rows)
+
+
+def _encoders(cells: Sequence[Cell]) -> list[str]:
+    found = {}
+    for cell in cells:
+        encoder = cell["settings"]["encoder"]
+        proof = encoder.get("sha256", encoder.get("commit", ""))
+        layers = ", ".join(map(str, cell["settings"]["hidden_layers"]))
+        row = [cell["backbone"], encoder["name"], cell["layers"], layers, proof[:12]]
+        found[tuple(row)] = row
+    header = ["backbone", "encoder", "layer set", "layers", "SHA-256 or commit"]
+    return [
+        "### What was read",
+        _markdown(header, [found[key] for key in sorted(found)]),
+    ]
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    marks = ["---", *["---:"] * (len(header) - 1)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [header, marks, *rows])

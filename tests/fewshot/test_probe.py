@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+import spacy
+from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.scheme import IOB2
+from sklearn.metrics import f1_score as token_f1
+from spacy.scorer import Scorer
+from spacy.tokens import Doc
+
+from spacy_nuner.encoder import load_encoder, max_pieces
+from spacy_nuner.fewshot.datasets import read_docs
+from spacy_nuner.fewshot.features import embed_tokens
+from spacy_nuner.fewshot.probe import (
+    OUTSIDE,
+    Gold,
+    decode_spans,
+    encode_labels,
+    fit_probe,
+)
+
+from ..util import make_tiny_bert
+
+
+@pytest.fixture(scope="module")
+def listings(assets):
+    return read_docs(assets / "listings" / "dev.jsonl")
+
+
+@pytest.fixture(scope="module")
+def encoder(listings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny") / "bert"
+    make_tiny_bert(folder, [doc.text for doc in listings])
+    return load_encoder(folder)
+
+
+def labels_of(docs):
+    return [OUTSIDE, *sorted({ent.label_ for doc in docs for ent in doc.ents})]
+
+
+def test_vectors_are_those_of_the_first_word_piece(encoder, listings):
+    import torch
+
+    tokenizer, model = encoder
+    docs = listings[:30]
+    vectors = embed_tokens(docs, tokenizer, model, hidden_layers=[-1, -2])
+    assert vectors.shape == (sum(map(len, docs)), 2, 32)
+    assert vectors.dtype == np.float32
+    start = 0
+    for doc in docs:
+        encoded = tokenizer(doc.text, return_tensors="pt")
+        with torch.no_grad():
+            states = model(**encoded, output_hidden_states=True).hidden_states
+        for token in doc:
+            piece = encoded.char_to_token(token.idx)
+            for column, layer in enumerate((-1, -2)):
+                expected = states[layer][0, piece].numpy()
+                found = vectors[start + token.i, column]
+                np.testing.assert_allclose(found, expected, atol=1e-5)
+        start += len(doc)
+
+
+def test_no_token_of_a_long_text_is_without_a_vector(encoder):
+    tokenizer, model = encoder
+    nlp = spacy.blank("en")
+    long = nlp(" ".join(["a bright room with a garden"] * 60))
+    assert len(long) > 5 * max_pieces(tokenizer, model)
+    odd = nlp("a room \n\n \u200b with 🏡 gárden")
+    docs = [Doc(nlp.vocab), long, odd, Doc(nlp.vocab)]
+    vectors = embed_tokens(docs, tokenizer, model, hidden_layers=[-1])
+    assert len(vectors) == len(long) + len(odd)
+    assert (np.abs(vectors).sum(axis=(1, 2)) > 0).all()
+    # What comes first has a whole window of context, whatever stands behind it.
+    head = embed_tokens([long[:200].as_doc()], tokenizer, model, hidden_layers=[-1])
+    np.testing.assert_allclose(head[:20], vectors[:20], atol=1e-5)
+
+
+def test_probe_finds_a_linear_map_and_its_folding_is_exact():
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(300, 8)) * 5 + 3).astype("f4")
+    gold = (vectors @ random.normal(size=(8, 4)).astype("f4")).argmax(axis=1)
+    gold += gold >= 2  # label 2 of 5 has no token
+    probe = fit_probe(vectors, gold, 5)
+    predicted = probe.predict(vectors)
+    assert (predicted == gold).mean() > 0.95
+    assert 2 not in predicted
+
+
+@pytest.mark.parametrize("present", [[1], [0, 2]])
+def test_draws_with_one_or_two_labels(present):
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(40, 6)).astype("f4")
+    gold = np.asarray([present[int(v[0] > 0) % len(present)] for v in vectors])
+    predicted = fit_probe(vectors, gold, 3).predict(vectors)
+    assert set(predicted) <= set(present)
+    assert (predicted == gold).mean() > 0.9
+
+
+def test_constant_features_do_no_harm():
+    vectors = np.ones((20, 3), dtype="f4")
+    vectors[:10, 0] = 0
+    gold = np.repeat([0, 1], 10)
+    assert (fit_probe(vectors, gold, 2).predict(vectors) == gold).all()
+
+
+def to_iob2(docs, spans_of):
+    tags = []
+    for doc in docs:
+        one = [OUTSIDE] * len(doc)
+        for span in spans_of(doc):
+            one[span.start : span.end] = [f"I-{span.label_}"] * len(span)
+            one[span.start] = f"B-{span.label_}"
+        tags.append(one)
+    return tags
+
+
+def test_scores_agree_with_seqeval_and_spacy(listings):
+    labels = labels_of(listings)
+    gold = Gold(listings, labels)
+    random = np.random.default_rng(0)
+    predicted = np.where(
+        random.random(len(gold.tokens)) < 0.15,
+        random.integers(0, len(labels), len(gold.tokens)),
+        gold.tokens,
+    )
+    scores = gold.score(predicted)
+    by_doc = np.split(predicted, np.cumsum([len(doc) for doc in listings])[:-1])
+    spans = {
+        id(doc): decode_spans(doc, tokens, labels)
+        for doc, tokens in zip(listings, by_doc, strict=True)
+    }
+    truth = to_iob2(listings, lambda doc: doc.ents)
+    guess = to_iob2(listings, lambda doc: spans[id(doc)])
+    for key, function in (
+        ("ents_p", precision_score),
+        ("ents_r", recall_score),
+        ("ents_f", f1_score),
+    ):
+        expected = function(truth, guess, mode="strict", scheme=IOB2)
+        assert scores[key] == pytest.approx(expected), key
+    assert 0.3 < scores["ents_f"] < 0.95
+    by_scorer = Scorer.score_spans(gold.examples, attr="ents")
+    assert scores["ents_f"] == pytest.approx(by_scorer["ents_f"])
+    names = [label for label in labels if label != OUTSIDE]
+    expected = token_f1(
+        [labels[i] for i in gold.tokens],
+        [labels[i] for i in predicted],
+        labels=names,
+        average="macro",
+    )
+    assert scores["macro_token_f"] == pytest.approx(expected)
+    assert set(scores["token_f_per_label"]) == set(names)
+
+
+def test_a_second_score_knows_nothing_of_the_first(listings):
+    gold = Gold(listings, labels_of(listings))
+    nothing = gold.score(np.zeros_like(gold.tokens))
+    assert nothing["macro_token_f"] == 0
+    # Entities that touch and have one label become one: IO tells them not apart.
+    touching = sum(
+        left.end == right.start and left.label == right.label
+        for doc in listings
+        for left, right in zip(doc.ents, doc.ents[1:], strict=False)
+    )
+    perfect = gold.score(gold.tokens)
+    assert perfect["macro_token_f"] == 1
+    assert (perfect["ents_f"] == 1) == (touching == 0)
+    assert gold.score(np.zeros_like(gold.tokens)) == nothing
+
+
+def test_labels_that_the_test_set_lacks_are_not_averaged(listings):
+    labels = [*labels_of(listings), "NOWHERE"]
+    gold = Gold(listings, labels)
+    scores = gold.score(gold.tokens)
+    assert scores["macro_token_f"] == 1
+    assert "NOWHERE" not in scores["token_f_per_label"]
+
+
+def test_io_labels_and_back(listings):
+    labels = labels_of(listings)
+    doc = listings[0]
+    tokens = encode_labels([doc], labels)
+    assert [labels[i] for i in tokens] == [t.ent_type_ or OUTSIDE for t in doc]
+    assert [(s.start, s.end, s.label_) for s in decode_spans(doc, tokens, labels)] == [
+        (e.start, e.end, e.label_) for e in doc.ents
+    ]
+    assert decode_spans(Doc(doc.vocab), np.zeros(0, dtype="i8"), labels) == []
