@@ -14,7 +14,7 @@ from .weights import resolve_weights
 ALL = -1
 
 
-def load_encoder(name: str | Path) -> tuple[Any, nn.Module]:
+def load_encoder(name: str | Path) -> tuple[Any, Any]:
     """Load an encoder and its tokenizer.
 
     name (str | Path): A folder, a hub name, or `package:NAME/PATH`.
@@ -43,7 +43,8 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
     RETURNS (nn.ModuleList): Its layers, from the bottom up.
     RAISES (NunerError): N008 if there is no list of `num_hidden_layers` modules.
     """
-    count = model.config.num_hidden_layers
+    config: Any = model.config
+    count = config.num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
@@ -140,11 +141,11 @@ def special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _embeddings(model: nn.Module) -> list[nn.Module]:
-    """Modules named as embeddings, outermost first (rel_embeddings of DeBERTa too)."""
+    """Modules of embeddings, and what all layers share (DeBERTa, MPNet positions)."""
     inside_layers = {id(m) for m in encoder_layers(model).modules()}
     return [
         module
         for name, module in model.named_modules()
-        if name.rpartition(".")[2].endswith("embeddings")
+        if name.rpartition(".")[2].endswith(("embeddings", "relative_attention_bias"))
         and id(module) not in inside_layers
     ]

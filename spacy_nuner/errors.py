@@ -290,7 +290,10 @@ WARNINGS: dict[str, str] = {
         "{count} answers are of no use ({kinds}). They are kept; --retry bad asks for "
         "them again."
     ),
-    "W205": "{count} sentences are being asked by another process on this store.",
+    "W205": (
+        "{count} sentences were left to another process on this store, or to a batch "
+        "that --batch collects."
+    ),
     "W601": (
         "{count} spans of '{path}' (the first on line {line}) begin or end inside a "
         "token; they were expanded to whole tokens."

@@ -1,0 +1,285 @@
+"""`spacy_nuner.Backbone.v1`: the model of spaCy's `transformer` component.
+
+Plugs into spacy-transformers (https://github.com/explosion/spacy-transformers): the
+component, `doc._.trf_data` and every listener stay as they are known.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from spacy.tokens import Doc
+from spacy_transformers.data_classes import (
+    FullTransformerBatch,
+    TransformerData,
+    WordpieceBatch,
+)
+from thinc.api import ArgsKwargs, Model, get_array_module, torch2xp, xp2torch
+from thinc.types import Ragged
+
+from ..encoder import load_encoder, max_pieces, special_pieces
+from ..errors import NunerError
+from .listener import replace_listener, replace_listener_cfg
+from .pooling import as_output
+from .shim import BackboneShim, WindowBatch
+from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
+
+logger = logging.getLogger("spacy_nuner")
+
+
+def create_backbone(
+    name: str,
+    hidden_layers: list[int] = [-1],  # noqa: B006 (confection reads the default)
+    freeze_layers: int = 0,
+    freeze_embeddings: bool = True,
+    learn_rate_scale: float | list[float] = 1.0,
+    window: int | None = None,
+    stride: int | None = None,
+    max_batch_pieces: int = 8192,
+) -> Model[list[Doc], FullTransformerBatch]:
+    """Build the model of a `transformer` component from a NuNER backbone.
+
+    name (str): The encoder: a folder, a hub name such as "numind/NuNER-v2.0", or
+        `package:NAME/PATH`. Read when training starts; a saved pipeline needs it no
+        more.
+    hidden_layers (list[int]): Which hidden layers to hand on, concatenated, as indices
+        from the end: [-1] is the last one, [-1, -7] the last and the top frozen layer
+        of a 12-layer NuNER. They stand in `last_hidden_state`, so that every listener
+        gets them.
+    freeze_layers (int): How many layers are kept as they are, from the bottom up. -1
+        freezes the whole encoder: no backward pass, no dropout.
+    freeze_embeddings (bool): Whether the embeddings are kept as they are.
+    learn_rate_scale (float | list[float]): The optimizer's rate times this is the rate
+        of the encoder; a list has one number for each layer, from the bottom up.
+    window (int | None): The most word pieces that go through the encoder at once,
+        special ones included; longer texts are cut into windows of this size. None:
+        as many as the encoder takes, 512 at most.
+    stride (int | None): How many pieces on the next window starts. None: three
+        quarters of the window.
+    max_batch_pieces (int): The most word pieces of a pass, padding included.
+    RETURNS (Model): From docs to a batch that spacy-transformers understands.
+    """
+    shim = BackboneShim(
+        hidden_layers=hidden_layers,
+        freeze_layers=freeze_layers,
+        freeze_embeddings=freeze_embeddings,
+        learn_rate_scale=learn_rate_scale,
+    )
+    return Model(
+        "nuner-backbone",
+        forward,
+        init=init,
+        shims=[shim],
+        dims={"nO": None},
+        attrs={
+            "name": name,
+            "window": window,
+            "stride": stride,
+            "max_batch_pieces": max_batch_pieces,
+            # spaCy's `replace_listeners` looks for these two.
+            "replace_listener": replace_listener,
+            "replace_listener_cfg": replace_listener_cfg,
+        },
+    )
+
+
+@dataclass
+class BackboneBatch(FullTransformerBatch):
+    """The output for a batch of docs, packed: one row for each word piece.
+
+    Unlike the stock batch it knows no padding and no special pieces: each doc is one
+    row of its own word pieces, whichever windows they were encoded in.
+
+    counts: The number of pieces of each doc.
+    """
+
+    counts: list[int] = field(default_factory=list)
+
+    def unsplit_by_doc(self, arrays: list[list[Any]]) -> "BackboneBatch":
+        """Join the gradients of the docs again.
+
+        arrays (list[list[Floats3d]]): For each doc that has tokens, a list that holds
+            its gradient. *Shape:* (1, pieces, width)
+        RETURNS (BackboneBatch): The gradient of the packed output.
+        """
+        xp = get_array_module(arrays[0][0])
+        joined = xp.concatenate([doc_arrays[0][0] for doc_arrays in arrays])
+        output = as_output(xp2torch(joined))
+        return BackboneBatch(self.spans, self.wordpieces, output, self.align)
+
+
+def get_shim(model: Model) -> BackboneShim:
+    """Get what holds the weights of a backbone.
+
+    model (Model): A backbone.
+    RETURNS (BackboneShim): Its encoder, tokenizer and settings of training.
+    """
+    return cast(BackboneShim, model.shims[0])
+
+
+def init(model: Model, X: Any = None, Y: Any = None) -> None:
+    """Load the encoder, unless the model has one already."""
+    shim = get_shim(model)
+    if shim._model is not None:
+        return
+    tokenizer, encoder = load_encoder(model.attrs["name"])
+    _check_layers(shim.hidden_layers, encoder.config.num_hidden_layers)
+    shim.set_encoder(tokenizer, encoder)
+    _window_size(model)
+    model.set_dim("nO", encoder.config.hidden_size * len(shim.hidden_layers))
+    total = sum(parameter.numel() for parameter in encoder.parameters())
+    logger.info(
+        "Backbone %s: %d of %d weights are frozen (%.0f%%)",
+        model.attrs["name"],
+        shim.frozen_weights,
+        total,
+        100 * shim.frozen_weights / total,
+    )
+
+
+def forward(
+    model: Model, docs: Sequence[Doc], is_train: bool
+) -> tuple[FullTransformerBatch, Callable[[FullTransformerBatch], list[Doc]]]:
+    """Encode docs; the gradient of the output comes back packed in the same way."""
+    docs = list(docs)
+    shim = get_shim(model)
+    full = [doc for doc in docs if len(doc)]
+    pieces = get_pieces(shim.tokenizer, full)
+    inputs = _get_inputs(model, pieces)
+    output, get_gradient = shim(inputs, is_train)
+    batch = _make_batch(docs, pieces, output)
+
+    def backprop(d_batch: FullTransformerBatch) -> list[Doc]:
+        if not shim.all_frozen:
+            d_output: Any = d_batch.model_output
+            gradient = d_output.last_hidden_state
+            get_gradient(
+                ArgsKwargs(args=((output,),), kwargs={"grad_tensors": (gradient,)})
+            )
+        return docs
+
+    return batch, backprop
+
+
+def _get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
+    shim = get_shim(model)
+    before, after = special_pieces(shim.tokenizer)
+    size, stride = _window_size(model)
+    counts = [len(doc_pieces.ids) for doc_pieces in pieces]
+    windows = cut_windows(counts, size=size, stride=stride)
+    first_row = np.concatenate([[0], np.cumsum(counts)])
+    device = shim.device
+    batches: list[WindowBatch] = []
+    rows: list[Any] = []
+    special = len(before) + len(after)
+    for indices in batch_windows(
+        windows, max_padded=model.attrs["max_batch_pieces"], special=special
+    ):
+        chosen = [windows[i] for i in indices]
+        ids, mask, keep = _pad(chosen, pieces, before, after, shim.tokenizer)
+        batches.append(
+            WindowBatch(*(torch.from_numpy(a).to(device) for a in (ids, mask, keep)))
+        )
+        rows.extend(
+            np.arange(w.keep_start, w.keep_end) + first_row[w.doc] for w in chosen
+        )
+    # rows[i] is the place of kept row i among the pieces of the docs; turn it round.
+    order = np.argsort(np.concatenate(rows))
+    return ArgsKwargs(args=(batches, torch.from_numpy(order).to(device)), kwargs={})
+
+
+def _pad(
+    windows: Sequence[Window],
+    pieces: Sequence[DocPieces],
+    before: list[int],
+    after: list[int],
+    tokenizer: Any,
+) -> tuple[Any, Any, Any]:
+    length = max(w.end - w.start for w in windows) + len(before) + len(after)
+    ids = np.full((len(windows), length), tokenizer.pad_token_id or 0, dtype="i8")
+    mask = np.zeros((len(windows), length), dtype="i8")
+    keep = []
+    for row, w in enumerate(windows):
+        end = len(before) + w.end - w.start
+        ids[row, : len(before)] = before
+        ids[row, len(before) : end] = pieces[w.doc].ids[w.start : w.end]
+        ids[row, end : end + len(after)] = after
+        mask[row, : end + len(after)] = 1
+        offset = row * length + len(before) - w.start
+        keep.append(np.arange(w.keep_start + offset, w.keep_end + offset))
+    return ids, mask, np.concatenate(keep)
+
+
+def _make_batch(
+    docs: Sequence[Doc], pieces: Sequence[DocPieces], output: torch.Tensor
+) -> BackboneBatch:
+    packed: Any = torch2xp(output.detach())
+    nothing: Any = np.zeros((0,), dtype="i")
+    doc_data, start, i = [], 0, 0
+    for doc in docs:
+        if not len(doc):
+            doc_data.append(TransformerData.empty())
+            continue
+        doc_pieces, end = pieces[i], start + len(pieces[i].ids)
+        doc_data.append(_make_doc_data(doc_pieces, packed[start:end]))
+        start, i = end, i + 1
+    return BackboneBatch(
+        spans=[[doc[:]] if len(doc) else [] for doc in docs],
+        wordpieces=WordpieceBatch.empty(),
+        model_output=as_output(output),
+        align=Ragged(nothing, nothing),
+        cached_doc_data=doc_data,
+        counts=[len(doc_pieces.ids) for doc_pieces in pieces],
+    )
+
+
+def _make_doc_data(pieces: DocPieces, vectors: Any) -> TransformerData:
+    ids: Any = pieces.ids[np.newaxis]
+    mask: Any = np.ones(ids.shape, dtype="f")
+    # The kernels of thinc's pooling layers take 32-bit integers.
+    lengths: Any = pieces.lengths.astype("i")
+    return TransformerData(
+        wordpieces=WordpieceBatch(
+            strings=[pieces.strings],
+            input_ids=ids,
+            attention_mask=mask,
+            lengths=[ids.shape[1]],
+            token_type_ids=None,
+        ),
+        model_output=as_output(vectors[np.newaxis]),
+        align=Ragged(flat_alignment(pieces.starts, lengths).astype("i"), lengths),
+    )
+
+
+def flat_alignment(starts: Any, lengths: Any) -> Any:
+    """List the pieces of all tokens, one token after the other.
+
+    starts (ndarray): Each token's first piece. *Shape:* (n_tokens,)
+    lengths (ndarray): Each token's number of pieces. *Shape:* (n_tokens,)
+    RETURNS (ndarray): Indices of pieces. *Shape:* (sum of lengths,)
+    """
+    behind = np.cumsum(lengths)
+    within = np.arange(behind[-1]) - np.repeat(behind - lengths, lengths)
+    return np.repeat(starts, lengths) + within
+
+
+def _window_size(model: Model) -> tuple[int, int]:
+    """The window and the stride in word pieces without the special ones."""
+    shim = get_shim(model)
+    limit = max_pieces(shim.tokenizer, shim.encoder)
+    special = sum(map(len, special_pieces(shim.tokenizer)))
+    window, stride = model.attrs["window"], model.attrs["stride"]
+    size = (min(limit, 512) if window is None else window) - special
+    step = max(size * 3 // 4, 1) if stride is None else stride
+    if size < 1 or size + special > limit or not 1 <= step <= size:
+        raise NunerError("N404", window=window, limit=limit, stride=stride)
+    return size, step
+
+
+def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
+    inside = all(-count - 1 <= index <= -1 for index in hidden_layers)
+    if not hidden_layers or not inside:
+        raise NunerError("N401", found=hidden_layers, count=count, lowest=count + 1)

@@ -1,0 +1,239 @@
+"""The backbone's weights for thinc: freezing, learning rates, saving."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import srsly
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from thinc.api import (
+    ArgsKwargs,
+    Optimizer,
+    PyTorchShim,
+    get_torch_default_device,
+    torch2xp,
+    xp2torch,
+)
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from ..encoder import ALL, freeze, layer_of_parameters, set_training
+from ..errors import NunerError
+
+
+class WindowBatch(NamedTuple):
+    """Padded windows for one pass through the encoder.
+
+    ids: Word pieces, special ones included. *Shape:* (windows, length)
+    mask: 1 where a piece stands, 0 for padding. *Shape:* (windows, length)
+    keep: Positions in the flattened batch whose vectors are wanted. *Shape:* (kept,)
+    """
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    keep: torch.Tensor
+
+
+class HiddenLayers(nn.Module):
+    """An encoder that hands on chosen hidden layers, concatenated, without padding."""
+
+    def __init__(self, encoder: nn.Module, hidden_layers: Sequence[int]) -> None:
+        """encoder (nn.Module): The encoder. hidden_layers (Sequence[int]): Indices
+        into its hidden states, -1 for the last.
+        """
+        super().__init__()
+        self.encoder = encoder
+        self.hidden_layers = list(hidden_layers)
+
+    def forward(
+        self, batches: Sequence[WindowBatch], order: torch.Tensor
+    ) -> torch.Tensor:
+        """Run the batches and bring the vectors into the order of the docs.
+
+        batches (Sequence[WindowBatch]): The input.
+        order (Tensor): For each piece of the docs its row in the batches' kept rows.
+            *Shape:* (pieces,)
+        RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
+        """
+        kept = []
+        for batch in batches:
+            output = self.encoder(
+                input_ids=batch.ids,
+                attention_mask=batch.mask,
+                output_hidden_states=self.hidden_layers != [-1],
+                return_dict=True,
+            )
+            # Some architectures norm the last layer only in last_hidden_state.
+            states = [
+                output.last_hidden_state if i == -1 else output.hidden_states[i]
+                for i in self.hidden_layers
+            ]
+            hidden = torch.cat(states, dim=-1)
+            kept.append(hidden.reshape(-1, hidden.shape[-1])[batch.keep])
+        return torch.cat(kept)[order]
+
+
+class BackboneShim(PyTorchShim):
+    """Holds encoder and tokenizer, and keeps frozen what shall be frozen."""
+
+    def __init__(
+        self,
+        *,
+        hidden_layers: Sequence[int],
+        freeze_layers: int,
+        freeze_embeddings: bool,
+        learn_rate_scale: float | Sequence[float],
+    ) -> None:
+        """See `spacy_nuner.Backbone.v1` for the settings. The encoder comes by
+        `set_encoder` or `from_bytes`.
+        """
+        super().__init__(None)
+        self.hidden_layers = list(hidden_layers)
+        self.freeze_layers = freeze_layers
+        self.freeze_embeddings = freeze_embeddings
+        self.learn_rate_scale = learn_rate_scale
+        self.tokenizer: Any = None
+        self.frozen_weights = 0
+        self._scale_of: dict[str, float] = {}
+
+    @property
+    def encoder(self) -> Any:
+        """RETURNS (PreTrainedModel): The encoder as the transformers library has it."""
+        return self._model.encoder
+
+    @property
+    def all_frozen(self) -> bool:
+        """RETURNS (bool): Whether nothing of the encoder is to be trained."""
+        return self.freeze_layers == ALL
+
+    def set_encoder(self, tokenizer: Any, encoder: nn.Module) -> None:
+        """Take over an encoder and freeze the part of it that shall be frozen.
+
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+        encoder (PreTrainedModel): The encoder.
+        """
+        self.tokenizer = tokenizer
+        self.frozen_weights = freeze(
+            encoder, self.freeze_layers, embeddings=self.freeze_embeddings
+        )
+        self._model = HiddenLayers(encoder, self.hidden_layers)
+        self._model.to(get_torch_default_device())
+        self._model.eval()
+        self._scale_of = self._get_scales()
+
+    def _get_scales(self) -> dict[str, float]:
+        place = layer_of_parameters(self.encoder)
+        count = max(place.values(), default=0)
+        scale = self.learn_rate_scale
+        if isinstance(scale, int | float):
+            return {f"encoder.{name}": float(scale) for name in place}
+        layers = self.encoder.config.num_hidden_layers
+        if len(scale) != layers:
+            raise NunerError("N402", found=len(scale), expected=layers)
+        # Embeddings take the rate of the first layer, a pooler that of the last.
+        return {
+            f"encoder.{name}": float(scale[min(max(index, 0), min(count, layers - 1))])
+            for name, index in place.items()
+        }
+
+    def copy(self) -> "BackboneShim":
+        """RETURNS (BackboneShim): A copy that the optimizer knows as another one."""
+        copied = super().copy()
+        copied.id = BackboneShim(
+            hidden_layers=self.hidden_layers,
+            freeze_layers=self.freeze_layers,
+            freeze_embeddings=self.freeze_embeddings,
+            learn_rate_scale=self.learn_rate_scale,
+        ).id
+        return copied
+
+    def __call__(self, inputs: ArgsKwargs, is_train: bool) -> Any:
+        # A frozen encoder needs neither dropout nor a graph.
+        return super().__call__(inputs, is_train and not self.all_frozen)
+
+    def predict(self, inputs: ArgsKwargs) -> Any:
+        """Run the encoder without gradient and dropout."""
+        self._model.eval()
+        with torch.inference_mode():
+            return self._model(*inputs.args, **inputs.kwargs)
+
+    def begin_update(self, inputs: ArgsKwargs) -> Any:
+        """Run the encoder with a graph from the first layer that is trained."""
+        set_training(self.encoder)
+        output = self._model(*inputs.args, **inputs.kwargs)
+
+        def backprop(grads: ArgsKwargs) -> ArgsKwargs:
+            torch.autograd.backward(*grads.args, **grads.kwargs)
+            return inputs
+
+        return output, backprop
+
+    def finish_update(self, optimizer: Optimizer) -> None:
+        """Let the optimizer change the weights, each layer at its own rate.
+
+        optimizer (Optimizer): The optimizer of the pipeline.
+        """
+        for name, weight in self._model.named_parameters():
+            if weight.grad is None or not weight.requires_grad:
+                continue
+            values: Any = torch2xp(weight.data)
+            gradient: Any = torch2xp(weight.grad)
+            changed, _ = optimizer(
+                (self.id, name),
+                values,
+                gradient,
+                lr_scale=self._scale_of[name],
+            )
+            weight.data = xp2torch(changed, device=weight.device)
+            # Kept and not set to None: gradients made anew at each step leave holes
+            # in the heap that grow by some 25 MB a step.
+            weight.grad.zero_()
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): Config, tokenizer files and weights (safetensors)."""
+        if self._model is None:
+            return srsly.msgpack_dumps({})
+        with tempfile.TemporaryDirectory() as folder:
+            self.tokenizer.save_pretrained(folder)
+            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        weights = {
+            name: tensor.detach().cpu().contiguous().clone()
+            for name, tensor in self.encoder.state_dict().items()
+        }
+        return srsly.msgpack_dumps(
+            {
+                "config": self.encoder.config.to_dict(),
+                "tokenizer": files,
+                "weights": save_safetensors(weights),
+            }
+        )
+
+    def from_bytes(self, bytes_data: bytes) -> "BackboneShim":
+        """Load what `to_bytes` made, and freeze again.
+
+        bytes_data (bytes): The saved shim.
+        RETURNS (BackboneShim): Itself.
+        RAISES (NunerError): N403 if weights of the encoder are missing.
+        """
+        msg = srsly.msgpack_loads(bytes_data)
+        if not msg:
+            return self
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in msg["tokenizer"].items():
+                (Path(folder) / name).write_bytes(content)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            srsly.write_json(Path(folder) / "config.json", msg["config"])
+            config = AutoConfig.from_pretrained(folder)
+        encoder = AutoModel.from_config(config)
+        # Buffers differ between versions of transformers and are no weights.
+        missing, _ = encoder.load_state_dict(
+            load_safetensors(msg["weights"]), strict=False
+        )
+        lost = {name for name, _ in encoder.named_parameters()} & set(missing)
+        if lost:
+            raise NunerError("N403", count=len(lost), example=min(lost))
+        self.set_encoder(tokenizer, encoder)
+        return self

@@ -1,0 +1,46 @@
+"""`spacy_nuner.ConceptTagger.v1`: a logit for each token and each concept."""
+
+from typing import Any
+
+from spacy.tokens import Doc
+from thinc.api import Gelu, Linear, Model, chain, resizable, with_array, zero_init
+from thinc.layers.resizable import resize_linear_weighted, resize_model
+from thinc.types import Floats2d
+
+
+def create_concept_tagger(
+    tok2vec: Model[list[Doc], list[Floats2d]],
+    hidden_width: int = 0,
+    nO: int | None = None,
+) -> Model[list[Doc], list[Floats2d]]:
+    """Read concepts off the token vectors, linearly by default.
+
+    A NuNER backbone is trained so that concepts can be read by a linear map (NuMind's
+    blog, 2023); the paper's experiments also use a head of two layers.
+
+    tok2vec (Model): From docs to token vectors, usually a listener.
+    hidden_width (int): Width of a layer (GELU) before the output; 0 for none.
+    nO (int | None): The number of concepts; set by the component.
+    RETURNS (Model): From docs to one array of logits for each.
+        *Shape:* (n_tokens, n_concepts)
+    """
+    linear = Linear(nO=nO, init_W=zero_init)
+    output: Model[Any, Any] = resizable(linear, resize_linear_weighted)
+    if hidden_width:
+        head: Model[Any, Any] = chain(Gelu(nO=hidden_width), output)
+    else:
+        head = output
+    model: Model = chain(tok2vec, with_array(head))
+    model.set_ref("tok2vec", tok2vec)
+    # A container: resizing changes the linear layer in it.
+    model.set_ref("output_layer", output)
+    return model
+
+
+def resize_output(model: Model, n_concepts: int) -> None:
+    """Make room for more concepts and keep what was learned of the others.
+
+    model (Model): A concept tagger, initialized or not; changed in place.
+    n_concepts (int): The new number of concepts; new ones start from zero.
+    """
+    resize_model(model.get_ref("output_layer"), n_concepts)

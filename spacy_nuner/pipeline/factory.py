@@ -1,0 +1,80 @@
+"""The factory of `nuner_concepts` and its default config."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from thinc.api import Config, Model
+from thinc.types import Floats2d
+
+from .concepts import NunerConcepts
+
+DEFAULT_CONFIG = Config().from_str(
+    """
+[nuner_concepts]
+spans_key = "concepts"
+threshold = 0.5
+exclusive = false
+set_ents = false
+overwrite_ents = false
+scorer = {"@scorers":"spacy_nuner.concepts_scorer.v1"}
+
+[nuner_concepts.model]
+@architectures = "spacy_nuner.ConceptTagger.v1"
+hidden_width = 0
+
+[nuner_concepts.model.tok2vec]
+@architectures = "spacy_nuner.Tok2VecBackbone.v1"
+name = "numind/NuNER-v2.0"
+pooling = {"@layers":"reduce_first.v1"}
+"""
+)
+
+
+@Language.factory(
+    "nuner_concepts",
+    assigns=["doc.spans", "doc.ents"],
+    default_config=DEFAULT_CONFIG["nuner_concepts"],
+    default_score_weights={
+        "spans_concepts_f": 1.0,
+        "spans_concepts_p": 0.0,
+        "spans_concepts_r": 0.0,
+    },
+)
+def make_nuner_concepts(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], list[Floats2d]],
+    spans_key: str,
+    threshold: float | dict[str, float],
+    exclusive: bool,
+    set_ents: bool,
+    overwrite_ents: bool,
+    scorer: Callable[..., dict[str, Any]] | None,
+) -> NunerConcepts:
+    """Make a component that marks the spans of concepts.
+
+    model (Model): From docs to logits of tokens, `spacy_nuner.ConceptTagger.v1`.
+    spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
+        lies that it learns from.
+    threshold (float | dict[str, float]): The probability over which a token belongs
+        to a concept, for all or for each; not used with `exclusive`.
+    exclusive (bool): A token belongs to one concept at most: softmax over the concepts
+        and "none" instead of one sigmoid for each.
+    set_ents (bool): Fill `doc.ents` too, and learn from `doc.ents`.
+    overwrite_ents (bool): Whether entities that stand already are replaced.
+    scorer (Callable | None): The scoring method.
+    RETURNS (NunerConcepts): The component.
+    """
+    return NunerConcepts(
+        nlp.vocab,
+        model,
+        name,
+        spans_key=spans_key,
+        threshold=threshold,
+        exclusive=exclusive,
+        set_ents=set_ents,
+        overwrite_ents=overwrite_ents,
+        scorer=scorer,
+    )

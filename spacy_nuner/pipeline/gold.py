@@ -1,0 +1,76 @@
+"""From annotated examples to targets for each token."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from spacy.tokens import Span
+from spacy.training import Example
+
+
+def get_gold_spans(example: Example, *, spans_key: str | None) -> list[Span]:
+    """Read the annotated spans, on the tokens of the predicted doc.
+
+    example (Example): Prediction and annotation; their tokens may differ.
+    spans_key (str | None): Where in `doc.spans` the annotation lies; None for
+        `doc.ents`.
+    RETURNS (list[Span]): The spans that can be aligned.
+    """
+    if spans_key is None:
+        return example.get_aligned_spans_y2x(example.reference.ents)
+    group = example.reference.spans.get(spans_key, [])
+    return example.get_aligned_spans_y2x(group, allow_overlap=True)
+
+
+def get_labels(examples: Iterable[Example], *, spans_key: str | None) -> list[str]:
+    """Collect the labels of a data set.
+
+    examples (Iterable[Example]): The examples.
+    spans_key (str | None): As in `get_gold_spans`.
+    RETURNS (list[str]): Labels, sorted.
+    """
+    labels: set[str] = set()
+    for eg in examples:
+        spans = (
+            eg.reference.ents
+            if spans_key is None
+            else eg.reference.spans.get(spans_key, [])
+        )
+        labels.update(span.label_ for span in spans)
+    return sorted(labels)
+
+
+def get_targets(
+    examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
+) -> tuple[Any, Any]:
+    """Build the target of each token and concept.
+
+    examples (Sequence[Example]): The examples of a batch.
+    labels (Sequence[str]): The concepts, in the order of the model's output. Spans of
+        other labels count as not annotated with any.
+    spans_key (str | None): As in `get_gold_spans`.
+    RETURNS (tuple): 1.0 where a token belongs to a concept, else 0.0,
+        *Shape:* (n_tokens, n_concepts), and whether it is annotated at all,
+        *Shape:* (n_tokens,)
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    total = sum(len(eg.predicted) for eg in examples)
+    targets = np.zeros((total, len(labels)), dtype="f")
+    known = np.zeros(total, dtype=bool)
+    start = 0
+    for eg in examples:
+        end = start + len(eg.predicted)
+        known[start:end] = _get_known(eg, spans_key)
+        for span in get_gold_spans(eg, spans_key=spans_key):
+            if span.label_ in index:
+                rows = slice(start + span.start, start + span.end)
+                targets[rows, index[span.label_]] = 1.0
+        start = end
+    return targets, known
+
+
+def _get_known(example: Example, spans_key: str | None) -> Any:
+    if spans_key is not None:
+        return spans_key in example.reference.spans
+    # 0 stands for missing; None where the tokens can't be aligned.
+    return [bool(iob) for iob in example.get_aligned("ENT_IOB")]

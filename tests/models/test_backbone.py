@@ -1,0 +1,234 @@
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc
+from spacy.util import registry
+from thinc.api import Adam
+from transformers import AutoModel, AutoTokenizer
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.models.backbone import get_shim
+
+from .conftest import TEXTS
+
+
+def make_backbone(name, **settings):
+    make = registry.architectures.get("spacy_nuner.Backbone.v1")
+    model = make(name=name, **settings)
+    model.initialize()
+    return model
+
+
+def weights_of(model):
+    return {
+        name: weight.detach().clone()
+        for name, weight in get_shim(model).encoder.named_parameters()
+    }
+
+
+def take_step(model, docs, sgd):
+    batch, backprop = model.begin_update(docs)
+    rng = np.random.default_rng(0)
+    gradients = [
+        [rng.normal(size=data.model_output.last_hidden_state.shape).astype("f")]
+        for data in batch.doc_data
+        if data.align.lengths.size
+    ]
+    if gradients:
+        backprop(batch.unsplit_by_doc(gradients))
+    model.finish_update(sgd)
+
+
+def test_vectors_are_those_of_transformers(nlp, tiny):
+    model = make_backbone(tiny, hidden_layers=[-1, -3])
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    encoder = AutoModel.from_pretrained(tiny).eval()
+    docs = [nlp(text) for text in TEXTS]
+    batch = model.predict(docs)
+    assert model.get_dim("nO") == 32
+    for doc, data in zip(docs, batch.doc_data, strict=True):
+        with torch.no_grad():
+            states = encoder(
+                **tokenizer(doc.text, return_tensors="pt"), output_hidden_states=True
+            ).hidden_states
+        expected = torch.cat([states[-1], states[-3]], dim=-1)[0, 1:-1].numpy()
+        found = data.model_output.last_hidden_state[0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_long_text_has_a_vector_for_every_token(nlp, tiny):
+    model = make_backbone(tiny, window=32, stride=20)
+    doc = nlp(" ".join(f"word{i % 97}" for i in range(3000)))
+    data = model.predict([doc]).doc_data[0]
+    assert len(data.align.lengths) == len(doc) >= 3000
+    assert data.align.lengths.min() >= 1
+    vectors = data.model_output.last_hidden_state[0]
+    assert len(vectors) == data.wordpieces.lengths[0]
+    assert np.abs(vectors).sum(axis=1).min() > 0
+    # A piece in the middle of a window is encoded as it is with that context alone.
+    window = Doc(nlp.vocab, words=[t.text for t in doc[:8]])
+    alone = model.predict([window]).doc_data[0].model_output.last_hidden_state[0]
+    assert not np.allclose(vectors[: len(alone)], alone)
+
+
+def test_order_of_docs_does_not_matter(nlp, tiny):
+    model = make_backbone(tiny, max_batch_pieces=64)
+    docs = [nlp(text) for text in TEXTS * 3]
+    together = [d.model_output.last_hidden_state for d in model.predict(docs).doc_data]
+    for doc, vectors in zip(docs, together, strict=True):
+        alone = model.predict([doc]).doc_data[0].model_output.last_hidden_state
+        np.testing.assert_allclose(vectors, alone, atol=1e-5)
+
+
+def test_empty_and_blank_docs(nlp, tiny):
+    model = make_backbone(tiny)
+    docs = [nlp(""), nlp("  \n"), nlp("a bed"), nlp("")]
+    batch = model.predict(docs)
+    assert [len(data.align.lengths) for data in batch.doc_data] == [0, 1, 2, 0]
+    take_step(model, docs, Adam(0.001))
+
+
+def test_frozen_weights_stay_bit_equal(nlp, tiny):
+    model = make_backbone(tiny, freeze_layers=2)
+    docs = [nlp(text) for text in TEXTS]
+    before = weights_of(model)
+    sgd = Adam(0.01, L2=0.1, L2_is_weight_decay=True)
+    for _ in range(3):
+        take_step(model, docs, sgd)
+    after = weights_of(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    frozen = {
+        name
+        for name in before
+        if "embeddings" in name or ".layer.0." in name or ".layer.1." in name
+    }
+    assert not changed & frozen
+    assert {n for n in before if ".layer.2." in n or ".layer.3." in n} <= changed
+
+
+def test_frozen_layers_have_no_dropout_and_no_graph(nlp, tiny):
+    model = make_backbone(tiny, freeze_layers=4)
+    docs = [nlp(TEXTS[0])]
+    first, _ = model.begin_update(docs)
+    second, _ = model.begin_update(docs)
+    np.testing.assert_array_equal(
+        first.doc_data[0].model_output.last_hidden_state,
+        second.doc_data[0].model_output.last_hidden_state,
+    )
+    assert not first.model_output.last_hidden_state.requires_grad
+
+
+def test_wholly_frozen_backbone_learns_nothing(nlp, tiny):
+    model = make_backbone(tiny, freeze_layers=-1)
+    before = weights_of(model)
+    take_step(model, [nlp(TEXTS[0])], Adam(0.01))
+    after = weights_of(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_freezing_survives_saving(nlp, tiny):
+    model = make_backbone(tiny, freeze_layers=3)
+    saved = model.to_bytes()
+    again = registry.architectures.get("spacy_nuner.Backbone.v1")(
+        name="nowhere/at-all", freeze_layers=3
+    ).from_bytes(saved)
+    before = weights_of(again)
+    assert all(
+        torch.equal(weight, before[name]) for name, weight in weights_of(model).items()
+    )
+    take_step(again, [nlp(TEXTS[0])], Adam(0.01))
+    after = weights_of(again)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(".layer.3." in name for name in changed)
+
+
+@pytest.mark.parametrize("scale", [0.1, [0.1, 0.2, 0.4, 1.0]])
+def test_first_step_has_the_size_of_rate_times_scale(nlp, tiny, scale):
+    model = make_backbone(tiny, freeze_embeddings=False, learn_rate_scale=scale)
+    before = weights_of(model)
+    rate = 0.001
+    # The first step of Adam is the rate wherever there is a gradient.
+    take_step(model, [nlp(text) for text in TEXTS], Adam(rate, L2=0.0, grad_clip=0.0))
+    after = weights_of(model)
+    scales = [scale] * 4 if isinstance(scale, float) else scale
+    for layer, expected in enumerate(scales):
+        name = f"encoder.layer.{layer}.output.dense.weight"
+        step = (after[name] - before[name]).abs().median().item()
+        assert step == pytest.approx(rate * expected, rel=0.05)
+    name = "embeddings.LayerNorm.weight"
+    step = (after[name] - before[name]).abs().median().item()
+    assert step == pytest.approx(rate * scales[0], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "code,settings",
+    [
+        ("N009", {"freeze_layers": 5}),
+        ("N401", {"hidden_layers": [-6]}),
+        ("N401", {"hidden_layers": [0]}),
+        ("N401", {"hidden_layers": []}),
+        ("N402", {"learn_rate_scale": [1.0, 1.0]}),
+        ("N404", {"window": 2}),
+        ("N404", {"window": 65}),
+        ("N404", {"window": 20, "stride": 19}),
+    ],
+)
+def test_settings_that_cannot_be(tiny, code, settings):
+    with pytest.raises(NunerError, match=code):
+        make_backbone(tiny, **settings)
+
+
+def test_missing_encoder_names_the_three_forms(tmp_path):
+    for name in (str(tmp_path / "none"), "package:no_such_package/model"):
+        with pytest.raises(NunerError, match="N001.*folder.*hub.*package:"):
+            make_backbone(name)
+    with pytest.raises(NunerError, match="N002"):
+        make_backbone(str(tmp_path))
+
+
+def test_damaged_weights_are_told(tiny):
+    import srsly
+
+    model = make_backbone(tiny)
+    msg = srsly.msgpack_loads(get_shim(model).to_bytes())
+    from safetensors.torch import load, save
+
+    weights = load(msg["weights"])
+    del weights["encoder.layer.0.output.dense.weight"]
+    msg["weights"] = save(weights)
+    with pytest.raises(NunerError, match="N403"):
+        get_shim(model).from_bytes(srsly.msgpack_dumps(msg))
+
+
+def test_frozen_weights_are_counted_in_the_log(tiny, caplog):
+    with caplog.at_level("INFO", logger="spacy_nuner"):
+        make_backbone(tiny, freeze_layers=2)
+    assert "of" in caplog.text
+    assert "weights are frozen" in caplog.text
+
+
+def test_stock_component_and_stock_listener_take_it(tiny):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(
+        "transformer",
+        config={"model": {"@architectures": "spacy_nuner.Backbone.v1", "name": tiny}},
+    )
+    ner = nlp.add_pipe(
+        "ner",
+        config={
+            "model": {
+                "tok2vec": {
+                    "@architectures": "spacy-transformers.TransformerListener.v1",
+                    "pooling": {"@layers": "reduce_mean.v1"},
+                    "grad_factor": 1.0,
+                }
+            }
+        },
+    )
+    ner.add_label("AREA")
+    nlp.initialize()
+    doc = nlp(TEXTS[1])
+    assert doc._.trf_data.width == 16
+    assert [len(d) for d in nlp.pipe(["", " ", "a bed"])] == [0, 1, 2]

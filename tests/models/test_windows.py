@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from spacy.tokens import Doc
+from transformers import AutoTokenizer
+
+from spacy_nuner.models.windows import (
+    align_pieces,
+    batch_windows,
+    cut_windows,
+    get_pieces,
+)
+
+from .conftest import TEXTS
+
+
+@pytest.fixture()
+def tokenizer(tiny):
+    return AutoTokenizer.from_pretrained(tiny)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_each_token_stands_on_the_pieces_that_overlap_it(nlp, tokenizer, text):
+    doc = nlp(text)
+    offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
+        "offset_mapping"
+    ]
+    starts, lengths = align_pieces(doc, np.asarray(offsets))
+    for token, start, length in zip(doc, starts, lengths, strict=True):
+        overlapping = [
+            i
+            for i, (a, b) in enumerate(offsets)
+            if a < token.idx + len(token) and b > token.idx
+        ]
+        if overlapping:
+            assert list(range(start, start + length)) == overlapping
+        else:
+            assert length == 1
+
+
+def test_tokens_without_pieces_share_the_one_before(nlp, tokenizer):
+    doc = Doc(nlp.vocab, words=["new", "\n\n", "bed", "\u200d"])
+    pieces = get_pieces(tokenizer, [doc])[0]
+    assert pieces.lengths.min() == 1
+    assert pieces.starts[1] == pieces.starts[0] + pieces.lengths[0] - 1
+
+
+def test_doc_of_white_space_has_one_unknown_piece(nlp, tokenizer):
+    pieces = get_pieces(tokenizer, [nlp(" \n ")])[0]
+    assert pieces.strings == ["[UNK]"]
+
+
+def test_special_tokens_in_a_text_are_text(nlp, tokenizer):
+    pieces = get_pieces(tokenizer, [nlp("a [SEP] b")])[0]
+    assert tokenizer.sep_token_id not in pieces.ids
+
+
+@pytest.mark.parametrize("size,stride", [(10, 10), (10, 7), (10, 1), (3, 2)])
+@pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 19, 20, 21, 100])
+def test_windows_keep_each_piece_once_and_see_context(count, size, stride):
+    windows = cut_windows([count], size=size, stride=stride)
+    kept = [i for w in windows for i in range(w.keep_start, w.keep_end)]
+    assert kept == list(range(count))
+    for w in windows:
+        assert w.start <= w.keep_start < w.keep_end <= w.end
+        assert w.end - w.start <= size
+    if len(windows) > 1:
+        assert {w.end - w.start for w in windows} == {size}
+
+
+def test_windows_of_several_docs():
+    windows = cut_windows([3, 12, 1], size=5, stride=4)
+    assert [w.doc for w in windows] == [0, 1, 1, 1, 2]
+
+
+def test_batches_hold_all_windows_within_the_limit():
+    windows = cut_windows([3, 12, 1, 30, 7, 7], size=8, stride=6)
+    batches = list(batch_windows(windows, max_padded=40, special=2))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(windows)))
+    for batch in batches:
+        longest = max(windows[i].end - windows[i].start for i in batch) + 2
+        assert longest * len(batch) <= 40
