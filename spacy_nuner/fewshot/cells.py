@@ -65,9 +65,8 @@ def read_cells(root: Path) -> list[Cell]:
     RETURNS (List[Cell]): The cells, ordered by path.
     RAISES (NunerError): N631 if a file is no cell.
     """
-    return [
-        read_json(path, "settings") for path in sorted(root.glob("**/k[0-9]*/draw*.json"))
-    ]
+    paths = sorted(root.glob("**/k[0-9]*/draw*.json"))
+    return [read_json(path, "settings") for path in paths]
 
 
 def read_json(path: Path, key: str) -> dict[str, Any]:

@@ -1,0 +1,190 @@
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.fewshot.cells import AVERAGE, Curves, Point, write_cell
+from spacy_nuner.fewshot.heads import read_heads, split_name
+from spacy_nuner.fewshot.report import write_report
+from spacy_nuner.fewshot.tables import format_gain, format_point
+
+# data set -> backbone -> k -> macro token F1 of three draws
+RECORDED = {
+    "cooking": {
+        "base": {1: (0.10, 0.20, 0.30), 4: (0.40, 0.40, 0.40)},
+        "nuner": {1: (0.30, 0.40, 0.50), 4: (0.50, 0.55, 0.60)},
+    },
+    "sailing": {
+        "base": {1: (0.30, 0.30, 0.30), 4: (0.50, 0.60, 0.70)},
+        "nuner": {1: (0.40, 0.50, 0.60), 4: (0.70, 0.70, 0.70)},
+    },
+}
+
+
+def record(root, *, only=None):
+    for dataset, backbones in RECORDED.items():
+        for backbone, curve in backbones.items():
+            for k, values in curve.items():
+                for draw, value in enumerate(values):
+                    if only and dataset not in only:
+                        continue
+                    write_cell(root, make_cell(dataset, backbone, k, draw, value))
+
+
+def make_cell(dataset, backbone, k, draw, value):
+    return {
+        "dataset": dataset,
+        "backbone": backbone,
+        "layers": "last",
+        "k": k,
+        "draw": draw,
+        "sentences": 3 * k + draw,
+        "mentions": {"A": k, "B": k + draw},
+        "settings": {
+            "encoder": {"name": backbone, "sha256": backbone * 8},
+            "hidden_layers": [-1],
+        },
+        "macro_token_f": value,
+        "ents_f": value / 2,
+    }
+
+
+def record_heads(root):
+    heads = root / "heads"
+    (heads / "nuner-ner").mkdir(parents=True)
+    scores = {"base-ner": (0.5, 0.4, 0.43), "base-parser": (0.3, 0.32, 0.307)}
+    for name, (p, r, f) in scores.items():
+        content = {"ents_p": p, "ents_r": r, "ents_f": f, "speed": 1}
+        (heads / f"{name}.json").write_text(json.dumps(content))
+    for draw, f in enumerate((0.5, 0.52)):
+        content = {"ents_p": f, "ents_r": f, "ents_f": f}
+        (heads / "nuner-ner" / f"draw{draw}.json").write_text(json.dumps(content))
+
+
+def rows_below(report, heading):
+    section = report.split(heading, 1)[1].split("\n#", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("metrics")
+    record(folder / "probe")
+    record_heads(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(metrics, tmp_path_factory):
+    return tmp_path_factory.mktemp("report") / "deep"
+
+
+@pytest.fixture(scope="module")
+def written(metrics, output):
+    return write_report(metrics, output)
+
+
+def test_report_from_recorded_results(output, written):
+    assert sorted(path.name for path in written) == sorted(
+        path.name for path in output.iterdir()
+    )
+    report = (output / "report.md").read_text("utf8")
+    rows = rows_below(report, "### Average over data sets: macro token F1, last layer")
+    assert rows[0] == ["backbone", "k=1", "k=4"]
+    # The mean over data sets of each draw, then mean and spread over the draws.
+    assert rows[2] == ["base", "25.0 ± 5.0", "50.0 ± 5.0"]
+    assert rows[3] == ["nuner", "45.0 ± 10.0", "62.5 ± 2.5"]
+    assert rows[4] == ["gain over base", "+20.0", "+12.5"]
+    rows = rows_below(report, "### cooking: macro token F1, last layer")
+    assert rows[2] == ["base", "20.0 ± 10.0", "40.0 ± 0.0"]
+    rows = rows_below(report, "### cooking: entity F1, last layer")
+    assert rows[2] == ["base", "10.0 ± 5.0", "20.0 ± 0.0"]
+    rows = rows_below(report, "## Trained heads")
+    assert rows[0][3:] == ["F1", "gain over base-ner", "gain over base-parser"]
+    assert rows[2] == ["base-ner", "50.0", "40.0", "43.0", "", "+12.3"]
+    assert rows[4][0] == "nuner-ner"
+    assert rows[4][3:] == ["51.0 ± 1.4", "+8.0", "+20.3"]
+    rows = rows_below(report, "### What was drawn")
+    assert rows[2] == ["cooking", "1", "3", "3 to 5", "1 to 3"]
+
+
+def test_figures_are_whole_and_the_same_each_time(metrics, output, written, tmp_path):
+    write_report(metrics, tmp_path)
+    for name in ("learning_curve", "heads"):
+        assert (output / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        for kind in ("png", "svg"):
+            first = (output / f"{name}.{kind}").read_bytes()
+            assert first == (tmp_path / f"{name}.{kind}").read_bytes()
+        ElementTree.parse(output / f"{name}.svg")
+    assert b"<dc:date>" not in (output / "heads.svg").read_bytes()
+
+
+def test_each_part_alone(tmp_path):
+    probe, heads = tmp_path / "probe", tmp_path / "trained"
+    record(probe, only=["cooking"])
+    record_heads(heads)
+    names = {path.name for path in write_report(probe, tmp_path / "a")}
+    assert names == {"report.md", "learning_curve.png", "learning_curve.svg"}
+    report = (tmp_path / "a" / "report.md").read_text("utf8")
+    assert "Average" not in report and "Trained heads" not in report
+    names = {path.name for path in write_report(heads, tmp_path / "b")}
+    assert names == {"report.md", "heads.png", "heads.svg"}
+
+
+def test_an_average_needs_the_same_draws_on_every_set(tmp_path):
+    cells = [
+        make_cell("a", "base", 1, 0, 0.1),
+        make_cell("a", "base", 1, 1, 0.3),
+        make_cell("b", "base", 1, 0, 0.2),
+        make_cell("a", "base", 4, 0, 0.4),
+    ]
+    curves = Curves(cells, "macro_token_f")
+    assert curves.point(AVERAGE, "last", "base", 1) is None
+    assert curves.point(AVERAGE, "last", "base", 4) is None
+    assert curves.point("b", "last", "base", 4) is None
+    assert curves.point("b", "last", "base", 1) == (0.2, None, 1)
+    both = Curves([*cells, make_cell("b", "base", 1, 1, 0.4)], "macro_token_f")
+    assert both.point(AVERAGE, "last", "base", 1).mean == pytest.approx(0.25)
+
+
+def test_writing_of_numbers():
+    assert format_point(None) == format_gain(None, None) == "–"
+    assert format_point(Point(0.5, None, 1)) == "50.0"
+    assert format_point(Point(0.5, 0.012, 3)) == "50.0 ± 1.2"
+    assert format_gain(Point(0.4, None, 1), Point(0.5, 0.1, 3)) == "-10.0"
+
+
+def test_names_of_heads(tmp_path):
+    assert split_name("nuner-ner") == ("nuner", "ner")
+    assert split_name("MiniLM-L6-parser") == ("MiniLM-L6", "parser")
+    heads = tmp_path / "heads"
+    heads.mkdir()
+    # spaCy writes null where a score has nothing to count.
+    (heads / "base-ner.json").write_text('{"ents_f": null, "ents_p": 0, "ents_r": 0}')
+    assert read_heads(tmp_path)["base-ner"]["ents_f"].mean == 0
+
+
+@pytest.mark.parametrize(
+    "content, reason", [("{", "N631"), ('{"tag_acc": 1}', "ents_f"), ("[]", "ents_f")]
+)
+def test_files_that_are_no_results(tmp_path, content, reason):
+    heads = tmp_path / "heads"
+    heads.mkdir()
+    (heads / "base-ner.json").write_text(content)
+    with pytest.raises(NunerError, match=reason) as caught:
+        write_report(tmp_path, tmp_path / "out")
+    assert "base-ner.json" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_report_and_no_such_base(tmp_path):
+    with pytest.raises(NunerError) as caught:
+        write_report(tmp_path, tmp_path / "out")
+    assert caught.value.code == "N632"
+    record(tmp_path)
+    with pytest.raises(NunerError) as caught:
+        write_report(tmp_path, tmp_path / "out", base="roberta")
+    assert caught.value.code == "N633"
+    assert "base, nuner" in str(caught.value)
