@@ -124,6 +124,9 @@ def _range(values: Sequence[int]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    marks = ["---", *["---:"] * (len(header) - 1)]
+def _markdown(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1
+) -> str:
+    """Write a table whose first columns are words and whose others are numbers."""
+    marks = ["---"] * words + ["---:"] * (len(header) - words)
     return "\n".join(f"| {' | '.join(row)} |" for row in [header, marks, *rows])
