@@ -119,7 +119,7 @@ class NunerConcepts(TrainablePipe):
         lengths = [len(doc) for doc in docs]
         flat = self._flatten(logits)
         probabilities = get_probabilities(flat, exclusive=exclusive)
-        active = get_active(probabilities, self._thresholds(), exclusive=exclusive)
+        active = get_active(flat, self._thresholds(), exclusive=exclusive)
         spaces = np.asarray(
             [token.is_space for doc in docs for token in doc], dtype=bool
         )

@@ -40,22 +40,21 @@ def get_probabilities(logits: Any, *, exclusive: bool) -> Any:
     return exp / (exp.sum(axis=1, keepdims=True) + np.exp(-top))
 
 
-def get_active(probabilities: Any, thresholds: Any, *, exclusive: bool) -> Any:
+def get_active(logits: Any, thresholds: Any, *, exclusive: bool) -> Any:
     """Tell which token belongs to which concept.
 
-    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
-    thresholds (ndarray): One for each concept, not used if exclusive.
+    logits (ndarray): *Shape:* (n_tokens, n_concepts)
+    thresholds (ndarray): A probability for each concept, not used if exclusive.
         *Shape:* (n_concepts,)
     exclusive (bool): The likeliest of the concepts and "none" wins.
     RETURNS (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
     """
-    if not exclusive or not probabilities.size:
-        return probabilities > thresholds
-    best = probabilities.max(axis=1, keepdims=True)
-    none = 1 - probabilities.sum(axis=1, keepdims=True)
-    winners = np.zeros(probabilities.shape, dtype=bool)
-    winners[np.arange(len(winners)), probabilities.argmax(axis=1)] = True
-    return winners & (best > none)
+    if not exclusive or not logits.size:
+        return get_probabilities(logits, exclusive=False) > thresholds
+    winners = np.zeros(logits.shape, dtype=bool)
+    winners[np.arange(len(winners)), logits.argmax(axis=1)] = True
+    # "none" has the logit 0, and wins against a concept that knows nothing yet.
+    return winners & (logits > 0)
 
 
 def find_spans(

@@ -72,5 +72,4 @@ def get_targets(
 def _get_known(example: Example, spans_key: str | None) -> Any:
     if spans_key is not None:
         return spans_key in example.reference.spans
-    # 0 stands for missing; None where the tokens can't be aligned.
-    return [bool(iob) for iob in example.get_aligned("ENT_IOB")]
+    return [tag is not None for tag in example.get_aligned_ner()]

@@ -1,0 +1,265 @@
+"""The test set of spaCy's span_finder and spancat, for `nuner_concepts`."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+
+from spacy_nuner.errors import NunerError
+
+from .conftest import SENTENCES, make_examples, make_nlp
+
+NER = {"exclusive": True, "set_ents": True}
+
+
+def train(nlp, examples, *, steps=60, rate=0.01):
+    sgd = nlp.initialize(lambda: examples)
+    sgd.learn_rate = rate
+    losses = {}
+    for _ in range(steps):
+        losses = {}
+        # As `spacy train` does it: with `sgd` given, `nlp.update` would let the
+        # transformer take its step before the head's gradient is there.
+        nlp.update(examples, sgd=False, losses=losses)
+        for _, proc in nlp.pipeline:
+            proc.finish_update(sgd)
+    return losses
+
+
+def ents_of(doc):
+    return [(ent.text, ent.label_) for ent in doc.ents]
+
+
+def spans_of(doc, key="concepts"):
+    return [(span.text, span.label_) for span in doc.spans[key]]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    nlp = make_nlp(tiny, **NER)
+    train(nlp, make_examples(nlp))
+    return nlp
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_overfits_five_docs_and_reloads(tiny, tmp_path, shared, exclusive):
+    key = None if exclusive else "concepts"
+    nlp = make_nlp(tiny, shared=shared, exclusive=exclusive, set_ents=exclusive)
+    examples = make_examples(nlp, spans_key=key)
+    losses = train(nlp, examples)
+    assert losses["nuner_concepts"] < 0.05
+    scores = nlp.evaluate(examples)
+    assert scores["ents_f" if exclusive else "spans_concepts_f"] == 1.0
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    for text, _ in SENTENCES:
+        assert spans_of(again(text)) == spans_of(nlp(text))
+        assert ents_of(again(text)) == ents_of(nlp(text))
+
+
+def test_spans_carry_scores(trained):
+    doc = trained(SENTENCES[0][0])
+    group = doc.spans["concepts"]
+    assert len(group) == len(group.attrs["scores"]) == 2
+    assert np.all(group.attrs["scores"] > 0.5)
+    assert ents_of(doc) == [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
+
+
+def test_scores_survive_docbin_without_user_data(trained):
+    doc = trained(SENTENCES[0][0])
+    data = DocBin(docs=[doc], store_user_data=False).to_bytes()
+    back = next(DocBin().from_bytes(data).get_docs(trained.vocab))
+    np.testing.assert_allclose(
+        back.spans["concepts"].attrs["scores"], doc.spans["concepts"].attrs["scores"]
+    )
+
+
+def test_bytes_round_trip(tiny, trained):
+    again = make_nlp(tiny, **NER).from_bytes(trained.to_bytes())
+    text = SENTENCES[0][0]
+    assert ents_of(again(text)) == ents_of(trained(text))
+    assert again.get_pipe("nuner_concepts").labels == ("AREA", "PRICE")
+
+
+def test_loads_in_a_process_that_never_imported_the_package(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    code = (
+        "import spacy, sys; assert 'spacy_nuner' not in sys.modules;"
+        f"nlp = spacy.load({str(tmp_path / 'model')!r});"
+        f"print([e.label_ for e in nlp({SENTENCES[0][0]!r}).ents])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "['AREA', 'PRICE']"
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 64])
+def test_pipe_gives_what_a_call_gives(trained, batch_size):
+    texts = ["", " ", *(text for text, _ in SENTENCES), "\n\n", "Hackney " * 200] * 2
+    for text, doc in zip(
+        texts, trained.pipe(texts, batch_size=batch_size), strict=True
+    ):
+        alone = trained(text)
+        assert ents_of(doc) == ents_of(alone)
+        np.testing.assert_allclose(
+            doc.spans["concepts"].attrs["scores"],
+            alone.spans["concepts"].attrs["scores"],
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n \t", "x", "👩‍👩‍👧 na\u0308ive", "\u200d", "bed " * 3000]
+)
+def test_odd_texts_pass(trained, text):
+    doc = trained(text)
+    assert "concepts" in doc.spans
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", " "], ["", "no pets"]])
+def test_update_and_score_with_empty_docs(tiny, texts):
+    nlp = make_nlp(tiny, **NER)
+    sgd = nlp.initialize(lambda: make_examples(nlp))
+    examples = [Example(nlp.make_doc(t), nlp.make_doc(t)) for t in texts]
+    losses = {}
+    nlp.update(examples, sgd=sgd, losses=losses)
+    # Nothing is annotated, so nothing can be learned.
+    assert losses.get("nuner_concepts", 0.0) == 0.0
+    nlp.evaluate(examples)
+
+
+def test_annotation_with_other_tokens(tiny):
+    nlp = make_nlp(tiny, **NER)
+    reference = Doc(nlp.vocab, words=["in", "Hack", "ney", "now"], spaces=[1, 0, 1, 0])
+    reference.set_ents([reference.char_span(3, 10, "AREA")])
+    example = Example(nlp.make_doc("in Hackney now"), reference)
+    train(nlp, [example], steps=30)
+    assert ents_of(nlp("in Hackney now")) == [("Hackney", "AREA")]
+
+
+def test_missing_annotation_is_not_learned(tiny):
+    nlp = make_nlp(tiny, **NER)
+    reference = nlp.make_doc("in Hackney now")
+    reference.set_ents([reference[1:2]], default="missing")
+    reference.set_ents([spacy.tokens.Span(reference, 1, 2, "AREA")], default="missing")
+    example = Example(nlp.make_doc("in Hackney now"), reference)
+    nlp.initialize(lambda: [example])
+    pipe = nlp.get_pipe("nuner_concepts")
+    _, gradients = pipe.get_loss([example], [np.ones((3, 1), dtype="f")])
+    assert gradients[0][:, 0].astype(bool).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_gradient_is_that_of_the_loss(tiny, exclusive):
+    nlp = make_nlp(tiny, exclusive=exclusive, set_ents=True)
+    examples = make_examples(nlp)
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nuner_concepts")
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(len(eg.x), 2)) for eg in examples]
+    _, gradients = pipe.get_loss(examples, logits)
+    for row, column in [(0, 0), (4, 1), (2, 0)]:
+        step = 1e-4
+        sides = []
+        for sign in (1, -1):
+            moved = [array.copy() for array in logits]
+            moved[0][row, column] += sign * step
+            sides.append(pipe.get_loss(examples, moved)[0])
+        slope = (sides[0] - sides[1]) / (2 * step)
+        assert gradients[0][row, column] == pytest.approx(slope, abs=1e-5)
+
+
+def test_labels_can_be_added_after_training(tiny):
+    nlp = make_nlp(tiny, **NER)
+    examples = make_examples(nlp)
+    train(nlp, examples)
+    before = [ents_of(nlp(text)) for text, _ in SENTENCES]
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert pipe.add_label("TERM") == 1
+    assert pipe.add_label("TERM") == 0
+    # A new label starts at the logit of "none", so it wins nowhere.
+    assert [ents_of(nlp(text)) for text, _ in SENTENCES] == before
+    sgd = nlp.resume_training()
+    nlp.update(examples, sgd=sgd)
+    assert pipe.labels == ("AREA", "PRICE", "TERM")
+
+
+def test_labels_from_a_list(tiny):
+    nlp = make_nlp(tiny, **NER)
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp.get_pipe("transformer").initialize(lambda: make_examples(nlp), nlp=nlp)
+    pipe.initialize(lambda: make_examples(nlp), nlp=nlp, labels=["B", "A"])
+    assert pipe.labels == ("B", "A") == tuple(pipe.label_data)
+
+
+def test_no_labels_is_an_error(tiny):
+    nlp = make_nlp(tiny, **NER)
+    with pytest.raises(NunerError, match="N502.*doc.ents"):
+        nlp.initialize(lambda: make_examples(nlp, spans_key="concepts"))
+    with pytest.raises(NunerError, match="N501"):
+        nlp.get_pipe("nuner_concepts").add_label(3)
+
+
+@pytest.mark.parametrize(
+    "overwrite,expected",
+    [(False, [("Hackney for", "OLD"), ("1,650 pcm", "PRICE")]), (True, None)],
+)
+def test_entities_that_stand_already(trained, overwrite, expected):
+    pipe = trained.get_pipe("nuner_concepts")
+    doc = trained.make_doc(SENTENCES[0][0])
+    i = [token.text for token in doc].index("Hackney")
+    doc.set_ents([spacy.tokens.Span(doc, i, i + 2, "OLD")])
+    trained.get_pipe("transformer")(doc)
+    logits = pipe.predict([doc])
+    pipe.cfg["overwrite_ents"] = overwrite
+    try:
+        pipe.set_annotations([doc], logits)
+    finally:
+        pipe.cfg["overwrite_ents"] = False
+    assert ents_of(doc) == (expected or [("Hackney", "AREA"), ("1,650 pcm", "PRICE")])
+
+
+def test_replace_listeners(trained, tmp_path):
+    texts = [text for text, _ in SENTENCES]
+    expected = [ents_of(trained(text)) for text in texts]
+    trained.to_disk(tmp_path / "shared")
+    nlp = spacy.load(tmp_path / "shared")
+    nlp.replace_listeners("transformer", "nuner_concepts", ["model.tok2vec"])
+    nlp.remove_pipe("transformer")
+    assert [ents_of(nlp(text)) for text in texts] == expected
+    nlp.to_disk(tmp_path / "alone")
+    again = spacy.load(tmp_path / "alone")
+    assert [ents_of(again(text)) for text in texts] == expected
+
+
+def test_analysis_of_pipes(trained):
+    report = trained.analyze_pipes()
+    assert report["summary"]["nuner_concepts"]["assigns"] == ["doc.spans", "doc.ents"]
+
+
+def test_n_process_in_a_fresh_process(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    script = tmp_path / "run.py"
+    script.write_text(
+        "import spacy, torch\n"
+        "torch.set_num_threads(1)\n"
+        "if __name__ == '__main__':\n"
+        f"    nlp = spacy.load({str(tmp_path / 'model')!r})\n"
+        f"    texts = {[text for text, _ in SENTENCES] * 4!r}\n"
+        "    docs = list(nlp.pipe(texts, n_process=2, batch_size=3))\n"
+        "    print(sum(len(doc.ents) for doc in docs))\n"
+    )
+    out = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert int(out.stdout.split()[-1]) == 4 * sum(len(s) for _, s in SENTENCES)

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from spacy_nuner.pipeline.decode import (
+    drop_edge_spaces,
+    find_spans,
+    get_active,
+    get_probabilities,
+)
+
+
+def naive_spans(active, probabilities, lengths):
+    found, first = [], 0
+    for doc, length in enumerate(lengths):
+        for concept in range(active.shape[1]):
+            start = None
+            for i in range(length + 1):
+                on = i < length and active[first + i, concept]
+                if on and start is None:
+                    start = i
+                if not on and start is not None:
+                    score = probabilities[first + start : first + i, concept].mean()
+                    found.append((doc, start, i, concept, score))
+                    start = None
+        first += length
+    return sorted(found)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_spans_are_those_of_the_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    lengths = list(rng.integers(0, 6, size=7))
+    probabilities = rng.random((sum(lengths), 3))
+    active = probabilities > 0.4
+    found = find_spans(active, probabilities, lengths)
+    expected = naive_spans(active, probabilities, lengths)
+    assert [tuple(map(int, row)) for row in zip(*found[:4], strict=True)] == [
+        row[:4] for row in expected
+    ]
+    np.testing.assert_allclose(found.scores, [row[4] for row in expected], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shape,lengths", [((0, 3), []), ((0, 3), [0, 0]), ((2, 0), [2])]
+)
+def test_nothing_to_find(shape, lengths):
+    found = find_spans(np.zeros(shape, dtype=bool), np.zeros(shape), lengths)
+    assert len(found.docs) == 0
+
+
+def test_probabilities():
+    logits = np.asarray([[-800.0, 0.0, 800.0]], dtype="f")
+    with np.errstate(all="raise", under="ignore"):
+        sigmoid = get_probabilities(logits, exclusive=False)
+        softmax = get_probabilities(np.asarray([[0.0, 0.0, 0.0]]), exclusive=True)
+        extreme = get_probabilities(logits, exclusive=True)
+    np.testing.assert_allclose(sigmoid, [[0.0, 0.5, 1.0]])
+    np.testing.assert_allclose(softmax, [[0.25, 0.25, 0.25]])
+    np.testing.assert_allclose(extreme, [[0.0, 0.0, 1.0]])
+    assert get_probabilities(np.zeros((2, 0)), exclusive=True).shape == (2, 0)
+
+
+def test_exclusive_takes_the_likeliest_unless_none_is():
+    logits = np.asarray([[1.0, 2.0], [-1.0, -2.0], [0.5, 0.4]])
+    active = get_active(logits, np.full(2, 0.99), exclusive=True)
+    assert active.tolist() == [[False, True], [False, False], [True, False]]
+
+
+def test_thresholds_by_concept():
+    active = get_active(
+        np.asarray([[0.0, 0.0]]), np.asarray([0.4, 0.6]), exclusive=False
+    )
+    assert active.tolist() == [[True, False]]
+
+
+def test_white_space_only_inside_a_span():
+    # doc 1: "x _ y _", doc 2: "_ z"
+    active = np.ones((6, 1), dtype=bool)
+    spaces = np.asarray([False, True, False, True, True, False])
+    kept = drop_edge_spaces(active, spaces, [4, 2])
+    assert kept[:, 0].tolist() == [True, True, True, False, False, True]
