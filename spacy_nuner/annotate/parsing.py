@@ -19,8 +19,13 @@ EMPTY_ENTITY = "empty entity"
 EMPTY_CONCEPT = "empty concept"
 AMBIGUOUS = "too many columns"
 
-_SPACED = {sep: re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS}
-_BARE = {sep: re.compile(re.escape(sep)) for sep in SEPARATORS}
+_SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
+_BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
+# What to try in turn, by the separator that most of an answer's lines have.
+_PATTERNS = {
+    SEPARATORS[0]: [*_SPACED, *_BARE],
+    SEPARATORS[1]: [*_SPACED[::-1], *_BARE[::-1]],
+}
 _MARKER = re.compile(r"(?:[-*+•·–]|\(?(\d{1,3})[.):])\s+")
 _RULE = re.compile(r"[-=:|\s]*")
 _WRAPPERS = (
@@ -108,7 +113,7 @@ def _usual_separator(lines: Sequence[str]) -> str:
 
 def _split(line: str, preferred: str, text: str | None) -> list[str] | None:
     """The columns of a line; one where it has no separator, None where unclear."""
-    for pattern in _patterns(preferred):
+    for pattern in _PATTERNS[preferred]:
         if cuts := [match.span() for match in pattern.finditer(line)]:
             break
     else:
@@ -128,11 +133,6 @@ def _split(line: str, preferred: str, text: str | None) -> list[str] | None:
         # "Lisbon <> city<> large settlement": no concept's name holds a separator.
         columns[1:] = [part.strip() for part in columns[1].split(preferred)]
     return columns
-
-
-def _patterns(preferred: str) -> list[re.Pattern[str]]:
-    order = sorted(SEPARATORS, key=lambda sep: sep != preferred)
-    return [*(_SPACED[sep] for sep in order), *(_BARE[sep] for sep in order)]
 
 
 def _entity_with_separator(

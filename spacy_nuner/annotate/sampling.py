@@ -18,12 +18,14 @@ from .sources import Document
 
 if TYPE_CHECKING:
     from spacy.language import Language
+    from spacy.tokens import Doc
 
 # Splitters beside the names of spaCy pipelines.
 RULE = "rule"
 LINE = "line"
-# Pieces that go through spaCy before its vocabulary forgets them.
-ZONE_PIECES = 2000
+# Pieces that go through spaCy before its vocabulary forgets them: many, since the
+# tokenizer has to meet every word again afterwards.
+ZONE_PIECES = 50_000
 # The parts of a trained pipeline that do not split sentences.
 NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
 _BROKEN = re.compile(BROKEN_CHARS)
@@ -124,14 +126,23 @@ def split_sentences(
         words (tokens that are neither punctuation nor blank) and its document.
     """
     pieces = _pieces(documents, nlp.max_length, skips)
-    while zone := list(itertools.islice(pieces, ZONE_PIECES)):
+    for first in pieces:
+        zone = itertools.chain([first], itertools.islice(pieces, ZONE_PIECES))
         # Without a zone the vocabulary would keep every word that ever came by.
         with nlp.memory_zone():
             for doc, document in nlp.pipe(zone, as_tuples=True):
-                sents = doc.sents if doc.has_annotation("SENT_START") else [doc[:]]
-                for sent in sents:
-                    words = sum(not (word.is_punct or word.is_space) for word in sent)
-                    yield " ".join(sent.text.split()), words, document
+                for sent, words in _sentences(doc):
+                    yield sent, words, document
+
+
+def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
+    from spacy.attrs import IS_PUNCT, IS_SPACE
+
+    is_word = ~doc.to_array([IS_PUNCT, IS_SPACE]).any(axis=1)
+    words_before = [0, *is_word.cumsum().tolist()]
+    for sent in doc.sents if doc.has_annotation("SENT_START") else [doc[:]]:
+        words = words_before[sent.end] - words_before[sent.start]
+        yield " ".join(sent.text.split()), words
 
 
 def _pieces(

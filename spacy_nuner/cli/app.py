@@ -3,7 +3,10 @@
 import typer
 
 from ._util import OVERRIDES, ManyValues, tell_errors
+from .annotate import annotate
+from .convert import convert
 from .draw import draw
+from .export import export
 from .fewshot import fewshot
 from .pretrain import pretrain
 from .report import report
@@ -11,12 +14,22 @@ from .sample import sample
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
-app = typer.Typer(name="nuner", help=HELP, no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="nuner",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    # Local variables may hold an API key.
+    pretty_exceptions_show_locals=False,
+)
 
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
 app.command("draw")(tell_errors(draw))
 app.command("sample")(tell_errors(sample))
+app.command("annotate")(tell_errors(annotate))
+app.command("export")(tell_errors(export))
+app.command("convert")(tell_errors(convert))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
 app.command("report")(tell_errors(report))

@@ -1,0 +1,225 @@
+"""Many requests at once, each answer in the store before the next is asked for."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from ..errors import NunerError
+from .answers import Answer, Sentence, judge, share
+from .client import Endpoint, Failure
+from .limits import Limits
+from .pacing import Pace
+from .pricing import TOKENS_PER_ANSWER, Budget, estimate_tokens
+from .prompts import Settings
+from .reading import Skips
+from .report import Report, RunLog
+from .sentences import chunks, read_sentences
+from .store import Store, Wanted
+from .writer import Writer
+
+Request = list[Sentence]
+
+
+class Run:
+    """Asks about the sentences of a file until none is left or a limit is reached."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        endpoint: Endpoint,
+        pace: Pace,
+        *,
+        report: Report,
+        limits: Limits,
+        log: RunLog,
+        wanted: Wanted | None = None,
+        progress: Callable[[int], None] = lambda count: None,
+    ) -> None:
+        """store (Store): Where answers go.
+        settings (Settings): How it is asked.
+        endpoint (Endpoint): The server.
+        pace (Pace): How fast; the endpoint's own.
+        report (Report): Counts what happens; the endpoint's own.
+        limits (Limits): When to stop.
+        log (RunLog): Notes what happens.
+        wanted (Wanted | None): As in `Store.claim`.
+        progress (Callable[[int], None]): Hears how many sentences are done with.
+        """
+        self.store = store
+        self.settings = settings
+        self.endpoint = endpoint
+        self.pace = pace
+        self.report = report
+        self.limits = limits
+        self.log = log
+        self.wanted = wanted
+        self.progress = progress
+        self.budget = None if limits.cost is None else Budget(limits.cost)
+        self._stop: NunerError | None = None
+        self._stopping = False
+        self._mean_completion = float(TOKENS_PER_ANSWER * settings.prompt.sentences)
+        self._writer = Writer(store, settings)
+
+    async def all(self, path: Path) -> None:
+        """Ask about every sentence of a file that needs it.
+
+        path (Path): The sentences.
+        RAISES (NunerError): N206, N207 or N208 if it stopped before the end.
+        """
+        requests: asyncio.Queue[Request | None] = asyncio.Queue(1)
+        workers = self.pace.slots.most
+        tasks = [
+            asyncio.create_task(self._feed(path, requests, workers)),
+            *(asyncio.create_task(self._work(requests)) for _ in range(workers)),
+        ]
+        async with self._writer:
+            try:
+                with self._interruptible():
+                    await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        if self._stop is not None:
+            raise self._stop
+
+    def stop(self, error: NunerError | None = None) -> None:
+        """Send no more requests; those under way are waited for.
+
+        error (NunerError | None): Why, if the run is to fail.
+        """
+        self._stopping = True
+        self._stop = self._stop or error
+
+    # From the file to the queue
+
+    async def _feed(
+        self, path: Path, requests: asyncio.Queue[Request | None], workers: int
+    ) -> None:
+        request: Request = []
+        # What can't be used was told when the plan was made.
+        for chunk in chunks(read_sentences(path, Skips())):
+            if self._stopping:
+                break
+            claimed = await self._writer.run(
+                partial(self.store.claim, chunk, self.settings, wanted=self.wanted)
+            )
+            self.report.elsewhere += claimed.elsewhere
+            self.report.repeated += claimed.repeated
+            for sentence in claimed.mine:
+                request.append(sentence)
+                if len(request) == self.settings.prompt.sentences:
+                    await requests.put(request)
+                    request = []
+        if request:
+            await requests.put(request)
+        for _ in range(workers):
+            await requests.put(None)
+
+    async def _work(self, requests: asyncio.Queue[Request | None]) -> None:
+        while (request := await requests.get()) is not None:
+            if not self._stopping:
+                await self._ask(request)
+
+    # One request
+
+    async def _ask(self, request: Request) -> None:
+        body = self.settings.body([sentence.text for sentence in request])
+        message = body["messages"][0]["content"]
+        reserved = self.limits.most_expensive(message, self.settings, len(request))
+        if self.budget is not None and not await self.budget.reserve(reserved):
+            self.stop(self.limits.too_expensive(self.report.cost))
+            return
+        cost = 0.0
+        try:
+            expected = estimate_tokens(message) + self._mean_completion
+            if self.pace.tokens is not None:
+                await self.pace.tokens.take(expected)
+            async with self.pace.slots:
+                if self._stopping:
+                    return
+                outcome = await self.endpoint.ask(body)
+            if isinstance(outcome, Failure):
+                await self._fail(request, outcome)
+                return
+            cost = self.report.book(outcome, message, self.limits.price)
+            self._learn_length(outcome, expected)
+        finally:
+            if self.budget is not None:
+                await self.budget.settle(reserved, cost)
+        for sentence in await self._keep(request, outcome):
+            # Left out of the answer to several: alone it can't be overlooked.
+            if not self._stopping:
+                await self._ask([sentence])
+
+    async def _keep(self, request: Request, answer: Answer) -> Request:
+        """Commit an answer; hand back the sentences that it says nothing about."""
+        structured = self.settings.prompt.structured
+        answers = share(answer, len(request), structured=structured)
+        rows = [(request[index], part) for index, part in answers.items()]
+        await self._writer.commit(rows)
+        for sentence, part in rows:
+            verdict = judge(part, text=sentence.text, structured=structured)
+            self.report.count(verdict)
+            self.log.answer(sentence, part, verdict)
+        self.progress(len(rows))
+        return [one for index, one in enumerate(request) if index not in answers]
+
+    async def _fail(self, request: Request, failure: Failure) -> None:
+        report = self.report
+        report.failures[failure.kind] += len(request)
+        report.reason = failure.reason
+        self.log.write(
+            "failure",
+            ids=[sentence.id for sentence in request],
+            kind=failure.kind,
+            reason=failure.reason,
+        )
+        keys = [self.settings.key(sentence.text) for sentence in request]
+        await self._writer.run(partial(self.store.release, keys))
+        self.progress(len(request))
+        if failure.todo:
+            url = self.endpoint.base_url
+            reason = failure.reason.rstrip(".")
+            facts = {"base_url": url, "reason": reason, "todo": failure.todo}
+            self.stop(NunerError("N206", **facts))
+        elif error := self.limits.too_many_failures(report):
+            self.stop(error)
+
+    # Pace
+
+    def _learn_length(self, answer: Answer, expected: float) -> None:
+        if answer.completion_tokens is None or answer.prompt_tokens is None:
+            return
+        used = answer.completion_tokens + answer.prompt_tokens
+        if self.pace.tokens is not None:
+            self.pace.tokens.correct(used - expected)
+        self._mean_completion += 0.05 * (
+            answer.completion_tokens - self._mean_completion
+        )
+
+    # Stopping
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C waits for the requests under way, the second does not."""
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            loop.remove_signal_handler(signal.SIGINT)
+            self.stop(NunerError("N217"))
+
+        try:
+            loop.add_signal_handler(signal.SIGINT, stop)
+        except (NotImplementedError, RuntimeError, ValueError):
+            # Windows, or a loop that is not in the main thread: Ctrl-C stops at once.
+            yield
+            return
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)

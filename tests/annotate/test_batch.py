@@ -1,0 +1,194 @@
+"""The Batch API: files within the limits, batches that outlive their process."""
+
+import json
+import os
+import signal
+import sqlite3
+import time
+
+import pytest
+
+from spacy_nuner.annotate import batch, ledger
+from spacy_nuner.annotate.pricing import Price
+from spacy_nuner.annotate.sentences import is_bad
+from spacy_nuner.errors import NunerError
+
+from .conftest import ask, settings_for, stored
+from .server import Server, annotate
+
+
+@pytest.fixture
+def store_path(tmp_path):
+    return tmp_path / "store.sqlite"
+
+
+def test_batches_answer_what_is_missing(real_texts, write_sentences, store_path):
+    path = write_sentences(real_texts[:40])
+    with Server() as server:
+        ask(write_sentences(real_texts[:10], "ten.jsonl"), store_path, server.url)
+        price = Price(input=1.0, output=2.0, batch=0.5)
+        report = ask(path, store_path, server.url, batch=True, price=price)
+        assert len(server.batches) == 1
+        assert server.answered == dict.fromkeys(real_texts[:40], 1)
+        lines = [json.loads(line) for line in server.files["file-0"].splitlines()]
+    assert report.answers == 30
+    assert report.cost == pytest.approx(30 * 0.0002 / 2)
+    assert len({line["custom_id"] for line in lines}) == 30
+    assert all(len(line["custom_id"]) <= 64 for line in lines)
+    assert lines[0]["url"] == "/v1/chat/completions"
+    assert lines[0]["body"] == settings_for().body([real_texts[10]])
+    contents = {text: answer.content for text, answer in stored(store_path).items()}
+    assert contents == {text: annotate(text) for text in real_texts[:40]}
+    assert not list(store_path.parent.glob(".store*"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "files"), [("MOST_REQUESTS", 12, 3), ("MOST_BYTES", 12_000, 3)]
+)
+def test_no_file_is_over_the_limits(
+    real_texts, write_sentences, store_path, monkeypatch, limit, value, files
+):
+    monkeypatch.setattr(batch, limit, value)
+    path = write_sentences(real_texts[:30])
+    with Server() as server:
+        assert ask(path, store_path, server.url, batch=True).answers == 30
+        sent = [server.files[one["input_file_id"]] for one in server.batches.values()]
+    assert len(sent) >= files
+    for file in sent:
+        if limit == "MOST_BYTES":
+            assert len(file) <= value
+        else:
+            assert len(file.splitlines()) <= value
+
+
+def test_expired_and_missing_requests_go_back_in_line(
+    real_texts, write_sentences, store_path
+):
+    texts = real_texts[:20]
+    path = write_sentences(texts)
+    with Server() as server:
+        server.batch_faults = {
+            texts[3]: "expired",
+            texts[4]: "missing",
+            texts[5]: "no such parameter",
+        }
+        report = ask(path, store_path, server.url, batch=True)
+        assert len(server.batches) == 2
+        assert report.failures == {"http 400": 1}
+        assert report.answers == 19
+        assert "no such parameter" in report.reason
+        # The next run asks once more where the server said no.
+        assert ask(path, store_path, server.url, batch=True).answers == 1
+    assert stored(store_path).keys() == set(texts)
+
+
+def test_several_sentences_a_request(real_texts, write_sentences, store_path):
+    texts = real_texts[:21]
+    path = write_sentences(texts)
+    settings = settings_for(sentences=4)
+    with Server() as server:
+        report = ask(path, store_path, server.url, batch=True, settings=settings)
+    assert report.verdicts == {"good": 21}
+    contents = {
+        text: answer.content for text, answer in stored(store_path, settings).items()
+    }
+    assert contents == {text: annotate(text) for text in texts}
+
+
+def test_bad_answers_are_asked_again_once(real_texts, write_sentences, store_path):
+    path = write_sentences(real_texts[:5])
+    with Server(reply=lambda body: "I would rather not.") as server:
+        ask(path, store_path, server.url, batch=True)
+        wanted = is_bad(settings_for())
+        report = ask(path, store_path, server.url, batch=True, wanted=wanted)
+        assert report.verdicts == {"unreadable": 5}
+        assert server.seen == dict.fromkeys(real_texts[:5], 2)
+
+
+def test_a_batch_that_the_server_will_not_run(
+    real_texts, write_sentences, store_path, monkeypatch
+):
+    path = write_sentences(real_texts[:20])
+    with Server() as server:
+        server.fail_batches = ["too many tokens are in line"]
+        with pytest.raises(NunerError, match="too many tokens are in line") as raised:
+            ask(path, store_path, server.url, batch=True)
+        assert raised.value.code == "N214"
+        # Where others got through, it is sent again after them.
+        monkeypatch.setattr(batch, "MOST_REQUESTS", 10)
+        server.fail_batches = ["too many tokens are in line"]
+        assert ask(path, store_path, server.url, batch=True).answers == 20
+        assert server.answered == dict.fromkeys(real_texts[:20], 1)
+
+
+def test_it_stops_before_spending_more(real_texts, write_sentences, store_path):
+    path = write_sentences(real_texts[:50])
+    price = Price(input=0.0, output=2.0, batch=0.5)
+    settings = settings_for(max_tokens=100)
+    limits = {"cost": 0.00105, "price": price}
+    with Server() as server:
+        with pytest.raises(NunerError) as raised:
+            ask(path, store_path, server.url, batch=True, settings=settings, **limits)
+        # 100 tokens of output cost 0.0001 at most.
+        assert raised.value.code == "N208"
+        assert len(server.answered) == 10
+    assert len(stored(store_path, settings)) == 10
+
+
+@pytest.mark.parametrize("step", ["files.create", "batches.create", "collect"])
+def test_a_run_that_dies_between_two_steps(
+    real_texts, write_sentences, store_path, monkeypatch, step
+):
+    """The other side has done its part, but the store was not told."""
+    path = write_sentences(real_texts[:20])
+
+    class Died(Exception):
+        pass
+
+    noted = ledger.note
+
+    def die(store, one):
+        if step == "collect" or (step == "files.create") == (one.batch_id is None):
+            raise Died
+        noted(store, one)
+
+    if step == "collect":
+        monkeypatch.setattr(batch, "GROUP", 7)
+        monkeypatch.setattr(
+            ledger, "close_batch", lambda *_: (_ for _ in ()).throw(Died)
+        )
+    else:
+        monkeypatch.setattr(ledger, "note", die)
+    with Server() as server:
+        with pytest.raises(Died):
+            ask(path, store_path, server.url, batch=True)
+        monkeypatch.undo()
+        report = ask(path, store_path, server.url, batch=True)
+        assert len(server.batches) == 1
+        assert server.seen == dict.fromkeys(real_texts[:20], 1)
+    assert report.answers == (0 if step == "collect" else 20)
+    assert stored(store_path).keys() == set(real_texts[:20])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_a_killed_run_is_gone_on_with(real_texts, write_sentences, store_path, forker):
+    path = write_sentences(real_texts[:30])
+    with Server(polls=10**6) as server:
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        pid = forker.start(*args, "--batch", "--poll", "0.02")
+        deadline = time.monotonic() + 30
+        while not any(one["polls"] > 3 for one in server.batches.values()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        # Neither does a run without --batch ask about what is in a batch.
+        report = ask(path, store_path, server.url)
+        assert (report.requests, report.elsewhere) == (0, 30)
+        server.polls = 1
+        assert ask(path, store_path, server.url, batch=True).answers == 30
+        assert len(server.batches) == 1
+    left = sqlite3.connect(store_path)
+    for table in ("claims", "owners", "batches", "batch_items"):
+        assert left.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)
+    left.close()

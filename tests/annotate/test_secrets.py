@@ -1,0 +1,79 @@
+"""The API key goes to the server and nowhere else."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .server import Server
+
+KEY = "sk-test-0123456789abcdef-SECRET"
+WRONG = "sk-test-fedcba9876543210-WRONG"
+CRASH = """
+import sys
+from spacy_nuner.annotate.client import Endpoint
+from spacy_nuner.__main__ import main
+
+async def crash(self, body):
+    key = self._key
+    raise RuntimeError("a mistake of ours")
+
+Endpoint.ask = crash
+main()
+"""
+
+
+def run(path, folder, server, key, *, program=("-m", "spacy_nuner")):
+    given = ("annotate", path, folder / "store.sqlite", "--log", folder / "log.jsonl")
+    args = ("--base-url", server.url, "--model", "m", "--retries", "3")
+    env = os.environ | {"OPENAI_API_KEY": key, "OPENAI_LOG": "debug"}
+    return subprocess.run(
+        [sys.executable, *program, *map(str, given), *args],
+        env=env,
+        capture_output=True,
+        check=False,
+        cwd=folder,
+    )
+
+
+@pytest.mark.parametrize("faults", [0.0, 0.05])
+def test_a_key_is_nowhere_but_with_the_server(
+    real_texts, write_sentences, tmp_path, faults
+):
+    path = write_sentences(real_texts[:60])
+    said = []
+    with Server(key=KEY, faults=faults, slow=0.1) as server:
+        said.append(run(path, tmp_path, server, WRONG))
+        # The server repeats the key that it refused.
+        assert said[-1].returncode == 1
+        assert b"bad key ***" in said[-1].stdout
+        said.append(run(path, tmp_path, server, KEY))
+        assert said[-1].returncode == 0
+        assert len(server.answered) == 60
+        more = write_sentences(real_texts[60:70])
+        said.append(run(more, tmp_path, server, KEY, program=("-c", CRASH)))
+        assert said[-1].returncode == 1
+        assert b"a mistake of ours" in said[-1].stderr
+    written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(written) >= 3
+    spoken = [stream for one in said for stream in (one.stdout, one.stderr)]
+    for content in (*written, *spoken):
+        # Wrapped lines could hide it.
+        flat = b"".join(content.split())
+        assert KEY.encode() not in flat
+        assert WRONG.encode() not in flat
+
+
+def test_openai_without_a_key(write_sentences, tmp_path):
+    env = {name: text for name, text in os.environ.items() if name != "OPENAI_API_KEY"}
+    path = write_sentences(["Lisbon is a city."])
+    args = ("annotate", str(path), str(tmp_path / "store.sqlite"), "--model", "m")
+    ran = subprocess.run(
+        [sys.executable, "-m", "spacy_nuner", *args],
+        env=env,
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    assert b"N205" in ran.stdout + ran.stderr
