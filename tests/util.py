@@ -4,8 +4,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import BertWordPieceTokenizer
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizerFast,
+)
 
 
 def make_tiny_bert(
@@ -47,5 +54,54 @@ def make_tiny_bert(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertModel(config)
+    model.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def make_tiny_roberta(
+    folder: Path,
+    texts: Iterable[str],
+    *,
+    layers: int = 2,
+    width: int = 32,
+    positions: int = 64,
+    seed: int = 0,
+) -> Path:
+    """Save a RoBERTa of random weights with a byte-level BPE trained on the texts.
+
+    folder (Path): Where the Hugging Face folder goes.
+    texts (Iterable[str]): What the tokenizer learns its merges from.
+    layers (int): Hidden layers.
+    width (int): Hidden width.
+    positions (int): The longest input in word pieces.
+    seed (int): Of the weights; the caller's random state stays as it was.
+    RETURNS (Path): The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        texts, vocab_size=400, min_frequency=1, special_tokens=specials
+    )
+    trained.save_model(str(folder))
+    tokenizer = RobertaTokenizerFast(
+        vocab_file=str(folder / "vocab.json"),
+        merges_file=str(folder / "merges.txt"),
+        model_max_length=positions,
+    )
+    tokenizer.save_pretrained(folder)
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        # Positions are counted from behind the padding index.
+        max_position_embeddings=positions + tokenizer.pad_token_id + 1,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = RobertaModel(config)
     model.save_pretrained(folder, safe_serialization=True)
     return folder

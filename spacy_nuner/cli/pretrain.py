@@ -37,8 +37,16 @@ def pretrain(
     Settings are overridden as in `spacy train`: --paths.corpus DIR gives the corpus
     that `spacy nuner convert` made, --training.epochs 3 the length of the run.
     """
+    from importlib.util import find_spec
+
     from spacy.cli._util import import_code, parse_config_overrides
     from wasabi import msg
+
+    from ..errors import NunerError
+
+    for package in ("datasets", "accelerate"):
+        if find_spec(package) is None:
+            raise NunerError("N006", package=package, extra="pretrain")
 
     from ..pretrain.settings import read_config
     from ..pretrain.training import pretrain as run

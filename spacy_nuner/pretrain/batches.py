@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from ..encoder import special_pieces
+from .encoders import pad_pieces
 
 # Batches whose rows are sorted by length together. More means less padding, fewer
 # means more chance in what meets in a batch.
@@ -71,7 +72,7 @@ class Collator:
         description_dropout (float): Share of concepts given by their name alone.
         """
         self.concepts = concepts
-        self.tokenizer = tokenizer
+        self.padding = tokenizer.pad_token_id
         self.description_dropout = description_dropout
         before, after = special_pieces(tokenizer)
         self.before, self.after = len(before), len(after)
@@ -82,25 +83,22 @@ class Collator:
         rows (list[dict[str, Any]]): Rows of `Features.texts`.
         RETURNS (dict[str, Tensor]): The arguments of `ContrastiveModel.forward`.
         """
-        texts = self._pad([row["input_ids"] for row in rows])
+        texts, text_mask = pad_pieces([row["input_ids"] for row in rows], self.padding)
         distinct = sorted({concept for row in rows for concept in row["concepts"]})
-        concepts = self._pad(self._concept_pieces(distinct, texts["input_ids"]))
-        is_text = torch.zeros_like(texts["input_ids"], dtype=torch.bool)
+        concepts, concept_mask = pad_pieces(
+            self._concept_pieces(distinct, texts), self.padding
+        )
+        is_text = torch.zeros_like(texts, dtype=torch.bool)
         for mask, row in zip(is_text, rows, strict=True):
             mask[self.before : row["length"] - self.after] = True
         return {
-            "input_ids": texts["input_ids"],
-            "attention_mask": texts["attention_mask"],
+            "input_ids": texts,
+            "attention_mask": text_mask,
             "is_text": is_text,
-            "concept_ids": concepts["input_ids"],
-            "concept_mask": concepts["attention_mask"],
+            "concept_ids": concepts,
+            "concept_mask": concept_mask,
             "positives": self._positives(rows, distinct),
         }
-
-    def _pad(self, ids: list[list[int]]) -> Any:
-        return self.tokenizer.pad(
-            {"input_ids": ids}, padding_side="right", return_tensors="pt"
-        )
 
     def _concept_pieces(self, distinct: list[int], texts: Tensor) -> list[list[int]]:
         # Drawn from the batch itself instead of the global random state: the same

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..encoder import freeze, load_encoder, set_training
 from ..errors import NunerError
@@ -27,6 +28,21 @@ def concept_text(template: str, name: str, description: str | None) -> str:
     RETURNS (str): The filled template, or the name alone.
     """
     return template.format(name=name, description=description) if description else name
+
+
+def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Bring rows of word pieces to the length of the longest.
+
+    ids (Sequence[list[int]]): Word pieces of each row.
+    padding (int): Id of the padding piece.
+    RETURNS (tuple[Tensor, Tensor]): Ids, and 1 at word pieces, 0 at padding.
+        *Shape:* (rows, longest)
+    """
+    rows = [torch.tensor(row) for row in ids]
+    padded = pad_sequence(rows, batch_first=True, padding_value=padding)
+    lengths = torch.tensor([len(row) for row in ids])
+    mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+    return padded, mask.long()
 
 
 class ConceptEncoder(nn.Module):
@@ -141,12 +157,10 @@ class ConceptEncoder(nn.Module):
         self.eval()
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = self.tokenizer.pad(
-                {"input_ids": [ids[i] for i in rows]},
-                padding_side="right",
-                return_tensors="pt",
-            ).to(device)
-            pooled = self(batch["input_ids"], batch["attention_mask"])
+            padded, mask = pad_pieces(
+                [ids[i] for i in rows], self.tokenizer.pad_token_id
+            )
+            pooled = self(padded.to(device), mask.to(device))
             vectors[rows] = pooled.float().cpu().numpy()
         self.train(was_training)
         return vectors

@@ -97,7 +97,7 @@ def read_config(path: Path, overrides: dict[str, Any]) -> Config:
     except OSError as error:
         todo = "Name a config file such as configs/pretrain.cfg."
         raise NunerError("N005", path=path, reason=error.strerror, todo=todo) from error
-    except (ConfigValidationError, ParsingError) as error:
+    except (ConfigValidationError, ParsingError, UnicodeDecodeError) as error:
         raise NunerError("N301", problems=_confection_problems(error)) from error
 
 

@@ -120,6 +120,18 @@ class PretrainTrainer(Trainer):
             self.args.seed,
         )
 
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
+        """Enter bf16 on the processor as Trainer does, without its old torch call.
+
+        cache_enabled (bool | None): Whether weights are cast once a step.
+        RETURNS (ContextManager): For the forward pass.
+        """
+        if not self.use_cpu_amp:
+            return super().autocast_smart_context_manager(cache_enabled=cache_enabled)
+        return torch.autocast(
+            "cpu", dtype=self.amp_dtype, cache_enabled=bool(cache_enabled)
+        )
+
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the loss as Trainer does, but stop if it is no number.
 

@@ -1,0 +1,111 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.pretrain.backbone import read_info
+
+from ..conftest import ROOT
+from ..pretrain.conftest import SENTENCES, TEXTS, write_corpus
+from ..util import make_tiny_bert
+
+CONFIG = str(ROOT / "configs" / "pretrain.cfg")
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """What comes behind the output folder: overrides for a run of a second."""
+    folder = tmp_path_factory.mktemp("cli")
+    corpus = write_corpus(folder / "corpus", SENTENCES)
+    base = make_tiny_bert(folder / "bert", TEXTS)
+    return [
+        *("--paths.corpus", str(corpus), "--paths.base", str(base)),
+        *("--features.max_length", "48", "--features.max_concept_length", "24"),
+        *("--training.epochs", "2", "--training.batch_size=2"),
+    ]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["pretrain", *map(str, arguments)])
+
+
+def test_command(tmp_path, arguments):
+    result = run(CONFIG, tmp_path / "out", *arguments)
+    assert result.exit_code == 0, result.output
+    assert "5 sentences" in " ".join(result.output.split())
+    info = read_info(tmp_path / "out")
+    assert info.settings["training"]["epochs"] == 2
+    assert info.command.startswith(f"spacy nuner pretrain {CONFIG}")
+    assert "--training.batch_size=2" in info.command
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--training.epoch", "3"], "[N301] training.epoch:"),
+        (["--training.epochs", "x"], "[N301] training.epochs:"),
+        (["--paths.corpus", "gone"], "[N305]"),
+        (["--resume"], "[N308]"),
+    ],
+)
+def test_errors_are_messages(tmp_path, arguments, extra, words):
+    result = run(CONFIG, tmp_path / "out", *arguments, *extra)
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert all(word in told for word in words.split())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("extra", [["--epochs", "3"], ["epochs"]])
+def test_what_is_no_override(tmp_path, arguments, extra):
+    assert run(CONFIG, tmp_path / "out", *arguments, *extra).exit_code != 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_config(tmp_path):
+    result = run(tmp_path / "gone.cfg", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "[N005]" in result.output
+
+
+def test_own_objective(tmp_path, arguments):
+    code = tmp_path / "code.py"
+    code.write_text(
+        "from spacy.util import registry\n"
+        "@registry.misc('test.OwnObjective.v1')\n"
+        "def make(weight: float):\n"
+        "    return lambda logits, targets: weight * (logits - targets).square().mean()"
+    )
+    own = ["--objective.@misc", "test.OwnObjective.v1", "--objective.weight", "0.5"]
+    result = run(CONFIG, tmp_path / "out", *arguments, "--code", code, *own)
+    assert result.exit_code == 0, result.output
+    assert read_info(tmp_path / "out").settings["objective"]["weight"] == 0.5
+
+
+@pytest.mark.parametrize("command", [["spacy_nuner"], ["spacy", "nuner"]])
+def test_help_from_both_doors(command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "pretrain", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "--paths.corpus" in done.stdout
+
+
+def test_two_processes(tmp_path, arguments):
+    """Under torchrun one backbone comes out, and both processes end well."""
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc-per-node", "2", "-m", "spacy_nuner", "pretrain"),
+        *(CONFIG, str(tmp_path / "out"), *arguments),
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    # 5 rows in batches of 2 on two processes: 2 steps an epoch.
+    assert read_info(tmp_path / "out").training["steps"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
