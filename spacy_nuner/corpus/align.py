@@ -1,0 +1,224 @@
+"""Where an entity stands in its text.
+
+The LLM gives no offsets, so the words are looked for, each step only where the one
+before found nothing: as written at token boundaries; as written inside tokens, which
+are then taken whole; ignoring case; ignoring case, blanks and the form of quotes.
+"""
+
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from spacy.attrs import IDX, LENGTH
+from spacy.tokens import Doc
+
+from .records import Entity
+
+Occurrences = Literal["all", "first", "in_order"]
+
+GIVEN = "given offsets"
+BOUNDARIES = "at token boundaries"
+INSIDE = "inside tokens"
+IGNORING_CASE = "ignoring case"
+IGNORING_FORM = "ignoring case, blanks and quotes"
+STEPS = (GIVEN, BOUNDARIES, INSIDE, IGNORING_CASE, IGNORING_FORM)
+
+NOT_IN_TEXT = "not in the text"
+WRONG_OFFSETS = "offsets hold something else"
+
+_STRAIGHT = str.maketrans(
+    {**dict.fromkeys("‘’‚‛′´`", "'"), **dict.fromkeys("“”„‟″", '"')}
+    | dict.fromkeys("‐‑‒–—−", "-")
+)
+
+
+@dataclass(slots=True)
+class Match:
+    """Where an entity stands, or why it can't be found.
+
+    spans (list[tuple[int, int]]): Token ranges, end exclusive, left to right, not
+        overlapping each other.
+    how (str): The step that found it, or the reason why none did.
+    several (bool): Whether it stands more than once in the text.
+    """
+
+    spans: list[tuple[int, int]]
+    how: str
+    several: bool = False
+
+
+def align(
+    doc: Doc,
+    entities: Iterable[Entity],
+    *,
+    text: str | None = None,
+    occurrences: Occurrences = "all",
+    ignore_case: bool = True,
+) -> list[Match]:
+    """Find entities in a text. Offsets that an entity brings along are checked.
+
+    doc (Doc): The text, tokenised.
+    entities (Iterable[Entity]): The entities, in the order of the answer.
+    text (str | None): The text of the doc, where the caller has it: spaCy puts it
+        together anew each time that it is asked for.
+    occurrences (str): Which occurrences of an entity count: "all", the "first", or
+        "in_order": the next one after the entity before it in the answer, else the
+        first one that is not taken by the same words.
+    ignore_case (bool): Whether the last two steps are gone.
+    RETURNS (list[Match]): A match for each entity.
+    """
+    where = _Text(doc, doc.text if text is None else text)
+    matches = []
+    cursor = 0
+    taken: dict[str, set[tuple[int, int]]] = {}
+    for entity in entities:
+        if entity.start is not None and entity.end is not None:
+            match = where.at(entity.text, entity.start, entity.end)
+        else:
+            match = where.find(entity.text.strip(), ignore_case=ignore_case)
+            if match.several and occurrences == "first":
+                match = replace(match, spans=match.spans[:1])
+            elif match.several and occurrences == "in_order":
+                used = taken.setdefault(entity.text, set())
+                span = _next(match.spans, used, cursor)
+                used.add(span)
+                match = replace(match, spans=[span])
+        if match.spans:
+            cursor = match.spans[0][1]
+        matches.append(match)
+    return matches
+
+
+def _next(
+    spans: list[tuple[int, int]], used: set[tuple[int, int]], cursor: int
+) -> tuple[int, int]:
+    free = [span for span in spans if span not in used] or spans
+    return next((span for span in free if span[0] >= cursor), free[0])
+
+
+class _Folded(NamedTuple):
+    """A text that is looked through, and where its characters come from.
+
+    text (str): The text after folding.
+    origin (list[int] | None): For each character its index before folding, and the
+        length at the end. None where folding moves nothing.
+    """
+
+    text: str
+    origin: list[int] | None
+
+    def find(self, words: str) -> Iterator[tuple[int, int]]:
+        """Every place of `words`, as offsets before folding."""
+        start = self.text.find(words) if words else -1
+        while start >= 0:
+            end = start + len(words)
+            if self.origin is None:
+                yield start, end
+            elif self._is_whole(start) and self._is_whole(end):
+                yield self.origin[start], self.origin[end - 1] + 1
+            start = self.text.find(words, start + 1)
+
+    def _is_whole(self, cut: int) -> bool:
+        """Whether a cut does not part what one character was folded to ("ß": "ss")."""
+        return (
+            cut == 0 or self.origin is None or self.origin[cut] != self.origin[cut - 1]
+        )
+
+
+@dataclass(slots=True)
+class _Text:
+    """A tokenised text, indexed; what only rare entities need is made for them."""
+
+    doc: Doc
+    text: str
+    plain: _Folded = field(init=False)
+    starts: dict[int, int] = field(init=False)
+    ends: dict[int, int] = field(init=False)
+    _folds: dict[str, _Folded] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plain = _Folded(self.text, None)
+        starts = self.doc.to_array(IDX)
+        ends = starts + self.doc.to_array(LENGTH)
+        self.starts = {start: i for i, start in enumerate(starts.tolist())}
+        self.ends = {end: i for i, end in enumerate(ends.tolist(), 1)}
+
+    def at(self, words: str, start: int, end: int) -> Match:
+        if start < 0 or not words or self.text[start:end] != words:
+            return Match([], WRONG_OFFSETS)
+        start += len(words) - len(words.lstrip())
+        end -= len(words) - len(words.rstrip())
+        return Match([self._cover(start, end)], GIVEN)
+
+    def find(self, words: str, *, ignore_case: bool) -> Match:
+        places = list(self.plain.find(words))
+        if spans := self._at_boundaries(places):
+            return Match(spans, BOUNDARIES, len(spans) > 1)
+        if places:
+            spans = _apart(self._cover(start, end) for start, end in places)
+            return Match(spans, INSIDE, len(spans) > 1)
+        if ignore_case:
+            places = list(self._folded(IGNORING_CASE).find(_fold_case(words).text))
+            spans = self._at_boundaries(places)
+            spans = spans or _apart(self._cover(*place) for place in places)
+            if spans:
+                return Match(spans, IGNORING_CASE, len(spans) > 1)
+            places = list(self._folded(IGNORING_FORM).find(_fold_form(words).text))
+            # At boundaries only: without blanks, much stands somewhere inside.
+            if spans := self._at_boundaries(places):
+                return Match(spans, IGNORING_FORM, len(spans) > 1)
+        return Match([], NOT_IN_TEXT)
+
+    def _folded(self, step: str) -> _Folded:
+        if step not in self._folds:
+            fold = _fold_case if step == IGNORING_CASE else _fold_form
+            self._folds[step] = fold(self.text)
+        return self._folds[step]
+
+    def _at_boundaries(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        starts, ends = self.starts, self.ends
+        return _apart(
+            (starts[start], ends[end])
+            for start, end in places
+            if start in starts and end in ends
+        )
+
+    def _cover(self, start: int, end: int) -> tuple[int, int]:
+        """The tokens that hold a range of characters."""
+        firsts = list(self.starts)
+        return bisect_right(firsts, start) - 1, bisect_left(firsts, end)
+
+
+def _apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Of spans from left to right those that do not overlap one before."""
+    chosen: list[tuple[int, int]] = []
+    for span in spans:
+        if not chosen or span[0] >= chosen[-1][1]:
+            chosen.append(span)
+    return chosen
+
+
+def _fold_case(text: str) -> _Folded:
+    folded = text.casefold()
+    if len(folded) == len(text):
+        # No character folds to less than one, so none moved.
+        return _Folded(folded, None)
+    return _by_character(text, [char.casefold() for char in text])
+
+
+def _fold_form(text: str) -> _Folded:
+    return _by_character(text, [_fold_character(char) for char in text])
+
+
+@lru_cache(maxsize=4096)
+def _fold_character(char: str) -> str:
+    straight = unicodedata.normalize("NFKD", char.translate(_STRAIGHT))
+    return "".join(straight.casefold().split())
+
+
+def _by_character(text: str, pieces: list[str]) -> _Folded:
+    origin = [i for i, piece in enumerate(pieces) for _ in piece]
+    return _Folded("".join(pieces), [*origin, len(text)])
