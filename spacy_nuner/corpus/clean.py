@@ -23,7 +23,7 @@ EMPTY_TYPES = frozenset(
     .split("|")
 )
 
-# In 1,562 names of real NuNER data, 7,609 of assets/annotations and 1,164 of five
+# In 1,562 names of real NuNER data, 7,609 of assets/annotations and 1,164 of six
 # other sets, two are longer: a clause on the state of a handbag, and a line of a
 # balance sheet.
 MAX_NAME = 60

@@ -118,7 +118,7 @@ def convert(
                 shards.append(_write_shard(shard, folder, len(shards)))
                 # What the vocabulary and the cache of a tokenizer learn from a shard
                 # goes with it. (A memory zone does so too, but turns the cache off:
-                # a fifth of the speed.)
+                # a sixth of the tokenizer's speed.)
                 nlp = _blank(settings.lang)
         if not shards:
             raise _nothing_usable(inputs, tally)
