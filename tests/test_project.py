@@ -1,0 +1,59 @@
+"""The project file and the configs are whole; `.ci/run` runs them."""
+
+import hashlib
+import subprocess
+import sys
+
+import pytest
+import srsly
+from spacy.util import load_config
+
+from .conftest import ROOT
+
+PROJECT = srsly.read_yaml(ROOT / "project.yml")
+COMMANDS = {command["name"]: command for command in PROJECT["commands"]}
+
+
+def test_commands_name_what_they_read_and_write():
+    for name in PROJECT["workflows"]["all"]:
+        command = COMMANDS[name]
+        assert command["help"] and command["deps"] and command["outputs"]
+
+
+def test_each_step_reads_what_an_earlier_one_wrote():
+    written = set()
+    for name in PROJECT["workflows"]["all"]:
+        for dep in COMMANDS[name]["deps"]:
+            made_here = dep.split("/")[0] in ("corpus", "training", "metrics", "report")
+            assert not made_here or dep in written, (name, dep)
+        written.update(COMMANDS[name]["outputs"])
+
+
+def test_assets_are_the_ones_with_these_checksums():
+    listed = {asset["dest"]: asset["checksum"] for asset in PROJECT["assets"]}
+    files = sorted((ROOT / "assets").glob("*/*.jsonl"))
+    assert sorted(listed) == [str(path.relative_to(ROOT)) for path in files]
+    for path in files:
+        found = hashlib.md5(path.read_bytes()).hexdigest()
+        assert listed[str(path.relative_to(ROOT))] == found
+
+
+def test_vars_that_are_used_are_defined():
+    text = (ROOT / "project.yml").read_text("utf8")
+    used = {part.split("}")[0] for part in text.split("${vars.")[1:]}
+    assert used == set(PROJECT["vars"])
+
+
+@pytest.mark.parametrize("name", ["ner", "ner_frozen", "ner_parser"])
+def test_configs_pass_debug_config_and_are_filled(name, tmp_path):
+    path = ROOT / "configs" / f"{name}.cfg"
+    paths = ["--paths.train", "train.spacy", "--paths.dev", "dev.spacy"]
+    for arguments in (
+        ["debug", "config", str(path), *paths],
+        ["init", "fill-config", str(path), str(tmp_path / "filled.cfg")],
+    ):
+        result = subprocess.run(
+            [sys.executable, "-m", "spacy", *arguments], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+    assert load_config(path) == load_config(tmp_path / "filled.cfg")

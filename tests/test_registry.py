@@ -1,0 +1,60 @@
+"""Every public name is found without an import of the package, as spaCy finds it."""
+
+import subprocess
+import sys
+
+import pytest
+from spacy.util import registry
+
+NAMES = {
+    "architectures": [
+        "spacy_nuner.Backbone.v1",
+        "spacy_nuner.BackboneListener.v1",
+        "spacy_nuner.Tok2VecBackbone.v1",
+        "spacy_nuner.ConceptTagger.v1",
+    ],
+    "scorers": ["spacy_nuner.concepts_scorer.v1"],
+    "misc": ["spacy_nuner.SigmoidCrossEntropy.v1"],
+    "factories": ["nuner_concepts"],
+}
+
+
+@pytest.mark.parametrize(
+    "kind,name", [(kind, name) for kind, names in NAMES.items() for name in names]
+)
+def test_names(kind, name):
+    assert callable(registry.get(kind, name))
+
+
+def test_entry_points_are_those_named_here():
+    from importlib.metadata import distribution
+
+    found: dict[str, list[str]] = {}
+    for entry in distribution("spacy-nuner").entry_points:
+        group = entry.group.removeprefix("spacy_")
+        if group in NAMES:
+            found.setdefault(group, []).append(entry.name)
+    assert {k: sorted(v) for k, v in found.items()} == {
+        k: sorted(v) for k, v in NAMES.items()
+    }
+
+
+def test_import_is_light():
+    heavy = ["torch", "transformers", "openai", "matplotlib", "sklearn", "datasets"]
+    code = f"import spacy_nuner, sys; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", [["spacy", "nuner"], ["spacy_nuner"]])
+def test_both_command_lines_have_the_commands(module):
+    out = subprocess.run(
+        [sys.executable, "-m", *module, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for command in ("convert", "pretrain", "draw", "fewshot", "report"):
+        assert command in out.stdout
