@@ -89,7 +89,8 @@ def parse_row(line: bytes, place: str, skips: Skips) -> dict[str, Any] | None:
     if not line.strip():
         return None
     try:
-        row = json.loads(line)
+        # Left to itself, json guesses at UTF-16 and UTF-32.
+        row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError:
         skips.add("not UTF-8", place)
     except (ValueError, RecursionError):

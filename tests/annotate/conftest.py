@@ -142,8 +142,7 @@ class Forker:
         return self._read()
 
     def close(self):
-        self._process.stdin.close()
-        self._process.wait(10)
+        self._process.communicate()
 
 
 @pytest.fixture(scope="session")

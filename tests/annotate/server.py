@@ -94,7 +94,9 @@ class Server:
         self.files, self.batches = {}, {}
         self.batch_faults = {}
         self.fail_batches = []
-        self._budget, self._refilled = float(ceiling or 0), time.monotonic()
+        # A quarter of a second's worth may come at once.
+        self._burst = (ceiling or 0) / 4
+        self._budget, self._refilled = self._burst, time.monotonic()
 
     # The application
 
@@ -156,7 +158,7 @@ class Server:
     def _within_ceiling(self):
         now = time.monotonic()
         refill = (now - self._refilled) * self.ceiling
-        self._budget = min(float(self.ceiling), self._budget + refill)
+        self._budget = min(self._burst, self._budget + refill)
         self._refilled = now
         if self._budget < 1:
             return False

@@ -1,0 +1,204 @@
+"""Rates, slots and pauses; prices and the budget."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from spacy_nuner.annotate import pacing
+from spacy_nuner.annotate.client import retry_after
+from spacy_nuner.annotate.pacing import Pace, Rate, Slots
+from spacy_nuner.annotate.pricing import Budget, Price, load_price
+from spacy_nuner.errors import NunerError
+
+
+class Clock:
+    """Time that passes only in sleep."""
+
+    def __init__(self, monkeypatch):
+        self.now = 1000.0
+        monkeypatch.setattr(pacing.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(pacing.asyncio, "sleep", self.sleep)
+
+    async def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def test_a_rate_spaces_requests_out(clock):
+    async def take():
+        rate = Rate(60 * 10)
+        for _ in range(40):
+            await rate.take()
+        # A quarter of a second's worth went at once.
+        assert clock.now == pytest.approx(1000 + 3.9 - pacing.BURST)
+        clock.now += 100
+        start = clock.now
+        for _ in range(11):
+            await rate.take()
+        # Time that was not used is not saved up.
+        assert clock.now - start == pytest.approx(1.0 - pacing.BURST)
+
+    asyncio.run(take())
+
+
+def test_a_rate_takes_large_amounts_and_corrections(clock):
+    async def take():
+        rate = Rate(60 * 100)
+        await rate.take(500)
+        await rate.take(1)
+        assert clock.now == pytest.approx(1005 - pacing.BURST)
+        rate.correct(-1)
+        await rate.take(1)
+        assert clock.now == pytest.approx(1005 - pacing.BURST)
+        rate.correct(200)
+        await rate.take(1)
+        assert clock.now == pytest.approx(1007 + 0.01 - pacing.BURST)
+
+    asyncio.run(take())
+
+
+def test_fewer_slots_after_an_overload_and_more_again(clock):
+    slots = Slots(10)
+    slots.shrink()
+    # The same overload, told by another request.
+    slots.shrink()
+    assert slots.limit == 8.0
+    clock.now += 2
+    slots.shrink()
+    assert slots.limit == pytest.approx(6.4)
+    for _ in range(100):
+        clock.now += 2
+        slots.shrink()
+    assert slots.limit == 1.0
+    slots.grow()
+    assert slots.limit == 2.0
+    for _ in range(100):
+        slots.grow()
+    assert slots.limit == 10.0
+
+
+def test_slots_hold_requests_back():
+    most = 0
+
+    async def work(slots, under_way):
+        nonlocal most
+        async with slots:
+            under_way.append(1)
+            most = max(most, len(under_way))
+            await asyncio.sleep(0)
+            under_way.pop()
+            slots.grow()
+
+    async def run():
+        slots = Slots(8)
+        slots.limit = 2.0
+        under_way = []
+        await asyncio.gather(*(work(slots, under_way) for _ in range(50)))
+        assert slots._used == 0
+        assert not slots._waiting
+
+    asyncio.run(run())
+    assert 2 < most <= 8
+
+
+def test_all_requests_wait_where_one_was_told_to(clock):
+    async def run():
+        pace = Pace(8)
+        await pace.before_request()
+        assert clock.now == 1000
+        pace.after_response(429, 3.0)
+        pace.after_response(429, None)
+        await pace.before_request()
+        assert clock.now == 1003
+        assert pace.slots.limit < 8
+        pace.after_response(500, 60.0)
+        await pace.before_request()
+        assert clock.now == 1003
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "-5"}, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+    ],
+)
+def test_how_long_a_server_asks_to_wait(headers, expected):
+    assert retry_after(headers) == expected
+
+
+def test_a_date_to_wait_for():
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
+    assert 98 < retry_after({"retry-after": date}) <= 100
+
+
+# Money
+
+
+def test_a_table_of_prices(tmp_path):
+    path = tmp_path / "prices.json"
+    models = {"m": {"input": 1, "output": 2.5, "batch": 0.5}, "free": {}}
+    path.write_text(json.dumps({"currency": "EUR", "models": models}))
+    price = load_price(path, "m")
+    assert price == Price(1.0, 2.5, 0.5, "EUR")
+    assert price.cost(1e6, 2e6) == 6.0
+    assert price.cost(1e6, 2e6, batch=True) == 3.0
+    assert price.show(0.00123) == "0.0012 EUR"
+    assert price.show(12345.678) == "12,345.68 EUR"
+    with pytest.raises(NunerError, match="N209.*'other'.*m, free"):
+        load_price(path, "other")
+    with pytest.raises(NunerError, match="N005"):
+        load_price(path, "free")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"models": 3}', '{"models": {"m": {"input": -1, "output": 1}}}'],
+)
+def test_what_is_no_table(tmp_path, content):
+    path = tmp_path / "prices.json"
+    path.write_text(content)
+    with pytest.raises(NunerError, match="N005|N209"):
+        load_price(path, "m")
+    with pytest.raises(NunerError, match="N005"):
+        load_price(tmp_path / "none.json", "m")
+
+
+def test_the_shipped_table_is_an_example():
+    from ..conftest import ROOT
+
+    price = load_price(ROOT / "configs" / "prices.json", "example-model")
+    assert price.output > price.input > 0
+
+
+def test_a_budget_waits_for_what_is_under_way():
+    async def run():
+        budget = Budget(10.0)
+        assert await budget.reserve(6.0)
+        assert not budget.try_reserve(6.0)
+        waiting = asyncio.create_task(budget.reserve(6.0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        # It was cheaper than was feared.
+        await budget.settle(6.0, 1.0)
+        assert await waiting
+        await budget.settle(6.0, 5.0)
+        assert budget.spent == 6.0
+        # Nothing is under way that could give some back.
+        assert not await budget.reserve(6.0)
+
+    asyncio.run(run())

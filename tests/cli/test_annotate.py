@@ -1,0 +1,162 @@
+"""The commands sample, annotate and export, as a user types them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+
+from ..annotate.server import Server
+
+PRICES = {"currency": "USD", "models": {"m": {"input": 1.0, "output": 2.0}}}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def run(*args, code=0):
+        result = CliRunner().invoke(app, [str(arg) for arg in args])
+        assert result.exit_code == code, result.output
+        # Messages are wrapped to the width of the screen.
+        return " ".join(result.output.split())
+
+    return run
+
+
+@pytest.fixture
+def source(assets, tmp_path):
+    path = tmp_path / "source.jsonl"
+    lines = (assets / "annotations" / "arts-media.jsonl").read_text(encoding="utf8")
+    path.write_text("".join(line + "\n" for line in lines.splitlines()[:60]))
+    return path
+
+
+def test_from_a_source_to_records(run, source, tmp_path):
+    sentences, store = tmp_path / "sentences.jsonl", tmp_path / "store.sqlite"
+    prices, log = tmp_path / "prices.json", tmp_path / "log.jsonl"
+    prices.write_text(json.dumps(PRICES))
+    assert "40 sentences in" in run("sample", source, sentences, "--n", 40)
+    with Server() as server:
+        args = ("annotate", sentences, store, "--base-url", server.url, "--model", "m")
+        said = run(*args, "--prices", prices, "--dry-run")
+        assert "40 sentences, 0 need no asking, 40 to ask in 40 requests" in said
+        assert "4 bytes a token" in said
+        assert "100 tokens a sentence, the mean of the answers in assets" in said
+        assert server.requests == 0
+        said = run(*args, "--prices", prices, "--log", log, "--temperature", "0")
+        assert "40 answers, 40 requests sent, 4,000 tokens sent and 2,000" in said
+        assert "0.0080 USD" in said
+        assert server.bodies[0]["temperature"] == 0.0
+        said = run(*args, "--temperature", "0")
+        assert "40 need no asking, 0 to ask" in said
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [events[0]["event"], events[-1]["event"]] == ["start", "end"]
+    assert len(events) == 42
+    assert events[0]["params"] == {"temperature": 0.0}
+    assert events[-1]["statuses"] == {"200": 40}
+    assert "40 answers in" in run("export", store, tmp_path / "answers.jsonl")
+    lines = (tmp_path / "answers.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    expected = [json.loads(line) for line in sentences.read_text().splitlines()]
+    assert [(one["id"], one["text"]) for one in records] == [
+        (one["id"], one["text"]) for one in expected
+    ]
+    assert all(list(one) == ["id", "text", "answer"] for one in records)
+
+
+def test_the_estimate_learns_from_the_server_and_the_store(run, source, tmp_path):
+    store = tmp_path / "store.sqlite"
+    with Server(tokenizer=True) as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        assert "the server's tokenizer" in run(*args, "--dry-run")
+        run(*args)
+        said = run(*args, "--seed", "1", "--dry-run")
+        assert "50 tokens a sentence, the mean of the newest 60 answers" in said
+
+
+def test_a_run_in_batches_as_json(run, source, tmp_path):
+    store, output = tmp_path / "store.sqlite", tmp_path / "answers.jsonl"
+    with Server() as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        shape = ("--structured", "--per-request", "4", "--extra", '{"top_p": 0.5}')
+        said = run(*args, *shape, "--batch", "--poll", "0.02", "--max-tokens", "99")
+        assert "60 answers" in said
+        line = json.loads(server.files["file-0"].splitlines()[0])
+        assert (line["body"]["top_p"], line["body"]["max_tokens"]) == (0.5, 99)
+    run("export", store, output)
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    assert all(one["entities"] for one in records)
+
+
+def test_bad_answers_are_told_and_asked_again(run, source, tmp_path):
+    store = tmp_path / "store.sqlite"
+    with Server(reply=lambda body: "I would rather not.") as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        said = run(*args)
+        assert "W204" in said
+        assert "60 unreadable" in said
+        assert "W204" in run("export", store, tmp_path / "answers.jsonl")
+        server.reply = None
+        assert "60 answers" in run(*args, "--retry", "bad", "--temperature", "1")
+        assert "0 to ask" in run(*args, "--retry", "bad")
+
+
+def test_what_failed_is_told(run, source, tmp_path):
+    store = tmp_path / "store.sqlite"
+    with Server(faults=0.02) as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        said = run(*args, "--retries", "0", "--timeout", "1")
+        assert "W203" in said
+        server.faults = 0.1
+        assert "N207" in run(*args, "--retries", "0", "--timeout", "1", code=1)
+        server.faults = 0.0
+        run(*args)
+    assert "60 answers in" in run("export", store, tmp_path / "answers.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("more", "number"),
+    [
+        (["--prompt", "none"], "N203"),
+        (["--max-cost", "1"], "N215"),
+        (["--extra", "{"], "N213"),
+        (["--extra", "3"], "N213"),
+        (["--prices", "none.json"], "N005"),
+        (["--base-url", "https://api.openai.com/v1"], "N205"),
+    ],
+)
+def test_settings_that_make_no_sense(run, source, tmp_path, more, number):
+    args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
+    assert number in run(*args, "--base-url", "http://127.0.0.1:9", *more, code=1)
+
+
+def test_files_that_hold_no_sentence(run, tmp_path):
+    empty, store = tmp_path / "empty.jsonl", tmp_path / "store.sqlite"
+    empty.write_text("\n")
+    args = ("--base-url", "http://127.0.0.1:9", "--model", "m")
+    assert "N201" in run("annotate", empty, store, *args, code=1)
+    assert "N005" in run("annotate", tmp_path / "no", store, *args, code=1)
+    assert "N201" in run("sample", empty, tmp_path / "out.jsonl", "--n", 1, code=1)
+    assert not (tmp_path / "out.jsonl").exists()
+    assert "N212" in run("export", store, tmp_path / "out.jsonl", code=1)
+    assert "N212" in run("export", tmp_path / "no", tmp_path / "out.jsonl", code=1)
+
+
+def test_a_store_of_several_prompts(run, source, tmp_path):
+    store, output = tmp_path / "store.sqlite", tmp_path / "answers.jsonl"
+    with Server() as server:
+        for model in ("a", "b"):
+            args = ("--base-url", server.url, "--model", model)
+            run("annotate", source, store, *args)
+        run("annotate", source, store, *args, "--prompt", "blog")
+    assert "N211" in run("export", store, output, code=1)
+    assert "N211" in run("export", store, output, "--model", "b", code=1)
+    run("export", store, output, "--model", "b", "--prompt", "blog")
+    assert "N212" in run("export", store, output, "--model", "c", code=1)
+
+
+def test_too_few_sentences(run, source, tmp_path):
+    said = run("sample", source, tmp_path / "out.jsonl", "--n", 1000)
+    assert "W202" in said
