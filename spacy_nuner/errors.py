@@ -234,7 +234,7 @@ ERRORS = {
     "N309": (
         "The loss was no longer a number at step {step}; nothing was written. Run "
         "again with a lower training.learn_rate than {rate}, or with "
-        "training.precision = \"fp32\"; with checkpoints, --resume goes on from the "
+        'training.precision = "fp32"; with checkpoints, --resume goes on from the '
         "last one."
     ),
     "N310": (
@@ -253,7 +253,7 @@ ERRORS = {
     "N401": (
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "
         "so an index lies between -1 (the last layer) and -{lowest} (the embeddings). "
-        "Set hidden_layers to a list of such indices, e.g. [-1]."
+        "Set hidden_layers to a list of such indices with -1 first, e.g. [-1]."
     ),
     "N402": (
         "learn_rate_scale has {found} numbers, but the encoder has {expected} layers. "
@@ -270,6 +270,16 @@ ERRORS = {
     ),
     # Pipeline
     "N501": "A label has to be a text, found: {found}. Pass e.g. add_label('product').",
+    "N503": (
+        "The component '{name}' has concepts, but knows nothing of them: it was not "
+        "trained, and {backbone} has no concept encoder to read their names with. Use "
+        "a backbone folder made by `spacy nuner pretrain`, which has one, or train "
+        "the component with `spacy train`."
+    ),
+    "N504": (
+        "The component '{name}' listens to a transformer that is not set up yet. Call "
+        "nlp.initialize() before the first text."
+    ),
     "N502": (
         "The component '{name}' has no labels: none were found in {where} of the "
         "training data. Annotate there, set spans_key or set_ents so that it looks "

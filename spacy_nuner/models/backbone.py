@@ -27,6 +27,8 @@ from .pooling import as_output
 from .shim import BackboneShim, WindowBatch
 from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
 
+NAME = "nuner-backbone"
+
 logger = logging.getLogger("spacy_nuner")
 
 
@@ -46,9 +48,9 @@ def create_backbone(
         `package:NAME/PATH`. Read when training starts; a saved pipeline needs it no
         more.
     hidden_layers (list[int]): Which hidden layers to hand on, concatenated, as indices
-        from the end: [-1] is the last one, [-1, -7] the last and the top frozen layer
-        of a 12-layer NuNER. They stand in `last_hidden_state`, so that every listener
-        gets them.
+        from the end, the last one first: [-1], or [-1, -7] for the last and the top
+        frozen layer of a 12-layer NuNER. They stand in `last_hidden_state`, so that
+        every listener gets them.
     freeze_layers (int): How many layers are kept as they are, from the bottom up. -1
         freezes the whole encoder: no backward pass, no dropout.
     freeze_embeddings (bool): Whether the embeddings are kept as they are.
@@ -69,7 +71,7 @@ def create_backbone(
         learn_rate_scale=learn_rate_scale,
     )
     return Model(
-        "nuner-backbone",
+        NAME,
         forward,
         init=init,
         shims=[shim],
@@ -118,6 +120,16 @@ def get_shim(model: Model) -> BackboneShim:
     RETURNS (BackboneShim): Its encoder, tokenizer and settings of training.
     """
     return cast(BackboneShim, model.shims[0])
+
+
+def find_backbone(model: Any) -> Model | None:
+    """Look for a backbone in a model.
+
+    model (Any): The model of a component; anything else has no backbone.
+    RETURNS (Model | None): The first backbone in it.
+    """
+    nodes = model.walk() if isinstance(model, Model) else ()
+    return next((node for node in nodes if node.name == NAME), None)
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -281,5 +293,6 @@ def _window_size(model: Model) -> tuple[int, int]:
 
 def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
     inside = all(-count - 1 <= index <= -1 for index in hidden_layers)
-    if not hidden_layers or not inside:
+    # Readers of the last layer, such as weights from names, find it in front.
+    if not inside or list(hidden_layers[:1]) != [-1]:
         raise NunerError("N401", found=hidden_layers, count=count, lowest=count + 1)

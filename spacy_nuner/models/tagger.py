@@ -1,5 +1,6 @@
 """`spacy_nuner.ConceptTagger.v1`: a logit for each token and each concept."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from spacy.tokens import Doc
@@ -44,3 +45,27 @@ def resize_output(model: Model, n_concepts: int) -> None:
     n_concepts (int): The new number of concepts; new ones start from zero.
     """
     resize_model(model.get_ref("output_layer"), n_concepts)
+
+
+def set_rows(model: Model, rows: Sequence[int], weights: Any, biases: Any) -> None:
+    """Set what the output layer starts from for some concepts.
+
+    model (Model): An initialized concept tagger without a hidden layer; one with a
+        hidden layer is left as it is, since the weights are for the last layer of the
+        backbone.
+    rows (Sequence[int]): Indices of the concepts.
+    weights (ndarray): For the first columns of the token vectors; the others, which
+        come from other layers, get 0. *Shape:* (n_rows, width)
+    biases (ndarray): *Shape:* (n_rows,)
+    """
+    output = model.get_ref("output_layer").layers[0]
+    if model.layers[-1].layers[0] is not model.get_ref("output_layer"):
+        return
+    ops = output.ops
+    W: Any = output.get_param("W").copy()
+    b: Any = output.get_param("b").copy()
+    W[rows] = 0.0
+    W[rows, : weights.shape[1]] = ops.asarray2f(weights)
+    b[rows] = ops.asarray1f(biases)
+    output.set_param("W", W)
+    output.set_param("b", b)

@@ -1,8 +1,8 @@
 """The `nuner_concepts` component: which tokens belong to which concepts."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from spacy.language import Language
@@ -14,9 +14,11 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..errors import NunerError
-from ..models.tagger import resize_output
+from ..models.backbone import find_backbone
+from ..models.tagger import resize_output, set_rows
 from .decode import drop_edge_spaces, find_spans, get_active, get_probabilities
 from .gold import get_labels, get_targets
+from .prior import ConceptPrior, find_prior, readable_name
 from .scorer import score_concepts
 
 
@@ -34,6 +36,10 @@ class NunerConcepts(TrainablePipe):
         model: Model[list[Doc], list[Floats2d]],
         name: str = "nuner_concepts",
         *,
+        backbone: str | None = None,
+        concepts: Sequence[str] | Mapping[str, str | None] = (),
+        names: Mapping[str, str] | None = None,
+        start: Literal["names", "zero"] = "names",
         spans_key: str = "concepts",
         threshold: float | dict[str, float] = 0.5,
         exclusive: bool = False,
@@ -48,12 +54,25 @@ class NunerConcepts(TrainablePipe):
         self.scorer = scorer
         self.cfg: dict[str, Any] = {
             "labels": [],
+            "descriptions": {},
+            "names": dict(names or {}),
+            "backbone": backbone,
+            "start": start,
             "spans_key": spans_key,
             "threshold": threshold,
             "exclusive": exclusive,
             "set_ents": set_ents,
             "overwrite_ents": overwrite_ents,
         }
+        self._prior: ConceptPrior | None = None
+        own = find_backbone(model)
+        if own is not None and backbone is not None:
+            own.attrs["name"] = backbone
+        elif own is not None:
+            self.cfg["backbone"] = own.attrs["name"]
+        described = concepts if isinstance(concepts, Mapping) else {}
+        for label in concepts:
+            self.add_label(label, described.get(label))
 
     @property
     def key(self) -> str:
@@ -82,10 +101,12 @@ class NunerConcepts(TrainablePipe):
         """RETURNS (bool): Concepts can be added at any time."""
         return True
 
-    def add_label(self, label: str) -> int:
+    def add_label(self, label: str, description: str | None = None) -> int:
         """Add a concept; what was learned of the others stays.
 
-        label (str): The label of its spans.
+        label (str): The label of its spans, read as a name ("Restaurant_Name" as
+            "restaurant name") unless the setting `names` has one for it.
+        description (str | None): What it means, for the concept encoder.
         RETURNS (int): 1, or 0 if it was there already.
         """
         if not isinstance(label, str):
@@ -93,9 +114,45 @@ class NunerConcepts(TrainablePipe):
         if label in self.cfg["labels"]:
             return 0
         self.cfg["labels"].append(label)
+        self.cfg["descriptions"][label] = description
         self.vocab.strings.add(label)
         resize_output(self.model, len(self.labels))
+        if self._is_initialized:
+            self._start_from_names([label])
         return 1
+
+    @property
+    def _is_initialized(self) -> bool:
+        return bool(self.model.get_ref("output_layer").layers[0].has_param("W"))
+
+    def _initialize_from_names(self) -> None:
+        """Set up a component that was never trained, at its first text."""
+        if find_backbone(self.model) is None:
+            raise NunerError("N504", name=self.name)
+        sample = Doc(self.vocab, words=["text"])
+        empty = self.model.ops.alloc2f(1, len(self.labels))
+        self.model.initialize(X=[sample], Y=[empty])
+        if not self._start_from_names(self.labels):
+            backbone = self.cfg["backbone"]
+            raise NunerError("N503", name=self.name, backbone=backbone)
+
+    def _start_from_names(self, labels: Sequence[str]) -> bool:
+        """Give concepts the weights that the concept encoder has for their names."""
+        if self.cfg["start"] != "names" or self.cfg["backbone"] is None:
+            return False
+        if self._prior is None:
+            folder = find_prior(self.cfg["backbone"])
+            if folder is None:
+                return False
+            self._prior = ConceptPrior(folder)
+        names = self.cfg["names"]
+        weights, biases = self._prior.get_weights(
+            [names.get(label) or readable_name(label) for label in labels],
+            [self.cfg["descriptions"].get(label) for label in labels],
+        )
+        rows = [self.labels.index(label) for label in labels]
+        set_rows(self.model, rows, weights, biases)
+        return True
 
     def predict(self, docs: Iterable[Doc]) -> list[Floats2d]:
         """Score the tokens of docs, without changing the docs.
@@ -104,6 +161,8 @@ class NunerConcepts(TrainablePipe):
         RETURNS (list[Floats2d]): Logits. *Shape:* (n_tokens, n_concepts) for each doc
         """
         docs = list(docs)
+        if self.labels and not self._is_initialized:
+            self._initialize_from_names()
         if not self.labels or not any(len(doc) for doc in docs):
             return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
         return self.model.predict(docs)
@@ -249,6 +308,11 @@ class NunerConcepts(TrainablePipe):
         n_labels = len(self.labels)
         empty = [self.model.ops.alloc2f(len(doc), n_labels) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
+        if self.cfg["backbone"] is None and nlp is not None:
+            shared = (find_backbone(getattr(p, "model", None)) for _, p in nlp.pipeline)
+            found = next((backbone for backbone in shared if backbone), None)
+            self.cfg["backbone"] = found.attrs["name"] if found else None
+        self._start_from_names(self.labels)
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score the predictions.

@@ -1,7 +1,7 @@
 """The factory of `nuner_concepts` and its default config."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -13,6 +13,10 @@ from .concepts import NunerConcepts
 DEFAULT_CONFIG = Config().from_str(
     """
 [nuner_concepts]
+backbone = null
+concepts = {}
+names = {}
+start = "names"
 spans_key = "concepts"
 threshold = 0.5
 exclusive = false
@@ -46,6 +50,10 @@ def make_nuner_concepts(
     nlp: Language,
     name: str,
     model: Model[list[Doc], list[Floats2d]],
+    backbone: str | None,
+    concepts: list[str] | dict[str, str | None],
+    names: dict[str, str],
+    start: Literal["names", "zero"],
     spans_key: str,
     threshold: float | dict[str, float],
     exclusive: bool,
@@ -56,6 +64,16 @@ def make_nuner_concepts(
     """Make a component that marks the spans of concepts.
 
     model (Model): From docs to logits of tokens, `spacy_nuner.ConceptTagger.v1`.
+    backbone (str | None): The backbone of a component that has one of its own, and
+        where its concept encoder is looked for. None: what the model's config names,
+        or the backbone of the `transformer` that it listens to.
+    concepts (list[str] | dict[str, str | None]): Concepts to mark from the start, by
+        name, or label and description.
+    names (dict[str, str]): What labels are called, where the label itself does not
+        tell: {"PROD_X": "product"}.
+    start (str): Where the weights of a concept start: "names" is what the backbone's
+        concept encoder makes of name and description, where it has one; "zero" knows
+        nothing.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
     threshold (float | dict[str, float]): The probability over which a token belongs
@@ -71,6 +89,10 @@ def make_nuner_concepts(
         nlp.vocab,
         model,
         name,
+        backbone=backbone,
+        concepts=concepts,
+        names=names,
+        start=start,
         spans_key=spans_key,
         threshold=threshold,
         exclusive=exclusive,

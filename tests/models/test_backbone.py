@@ -169,6 +169,7 @@ def test_first_step_has_the_size_of_rate_times_scale(nlp, tiny, scale):
         ("N401", {"hidden_layers": [-6]}),
         ("N401", {"hidden_layers": [0]}),
         ("N401", {"hidden_layers": []}),
+        ("N401", {"hidden_layers": [-2, -1]}),
         ("N402", {"learn_rate_scale": [1.0, 1.0]}),
         ("N404", {"window": 2}),
         ("N404", {"window": 65}),

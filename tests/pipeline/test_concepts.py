@@ -8,6 +8,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from spacy.util import fix_random_seed
 
 from spacy_nuner.errors import NunerError
 
@@ -16,7 +17,8 @@ from .conftest import SENTENCES, make_examples, make_nlp
 NER = {"exclusive": True, "set_ents": True}
 
 
-def train(nlp, examples, *, steps=60, rate=0.01):
+def train(nlp, examples, *, steps=100, rate=0.005):
+    fix_random_seed(0)
     sgd = nlp.initialize(lambda: examples)
     sgd.learn_rate = rate
     losses = {}
@@ -139,7 +141,7 @@ def test_annotation_with_other_tokens(tiny):
     reference = Doc(nlp.vocab, words=["in", "Hack", "ney", "now"], spaces=[1, 0, 1, 0])
     reference.set_ents([reference.char_span(3, 10, "AREA")])
     example = Example(nlp.make_doc("in Hackney now"), reference)
-    train(nlp, [example], steps=30)
+    train(nlp, [example], steps=60)
     assert ents_of(nlp("in Hackney now")) == [("Hackney", "AREA")]
 
 

@@ -1,0 +1,135 @@
+"""Label names as prior knowledge, on a backbone that the test pre-trains."""
+
+import json
+
+import numpy as np
+import pytest
+import spacy
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline.prior import find_prior, readable_name
+
+from ..conftest import ROOT
+from ..util import make_tiny_bert
+from .conftest import make_examples, make_nlp
+
+ANSWERS = [
+    ("Hackney is near Leyton", "Hackney <> area\nLeyton <> area"),
+    ("it costs 900 in Leyton", "900 <> price\nLeyton <> area"),
+    ("1,200 for Hackney", "1,200 <> price\nHackney <> area"),
+] * 4
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory) -> str:
+    """A backbone that has seen areas and prices and little else."""
+    folder = tmp_path_factory.mktemp("prior")
+    texts = [part for row in ANSWERS for part in row]
+    base = make_tiny_bert(folder / "base", texts)
+    with (folder / "answers.jsonl").open("w") as file:
+        for i, (text, answer) in enumerate(ANSWERS):
+            file.write(
+                json.dumps({"id": str(i), "text": text, "answer": answer}) + "\n"
+            )
+    config = str(ROOT / "configs" / "pretrain.cfg")
+    for arguments in (
+        ["convert", str(folder / "answers.jsonl"), str(folder / "corpus")],
+        [
+            *("pretrain", config, str(folder / "backbone")),
+            *("--paths.corpus", str(folder / "corpus"), "--paths.base", str(base)),
+            *("--features.max_length", "64", "--training.batch_size", "4"),
+            *("--training.epochs", "40", "--training.learn_rate", "0.01"),
+            *("--model.frozen_layers", "0", "--features.max_concept_length", "16"),
+        ],
+    ):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+    return str(folder / "backbone")
+
+
+def make_zero_shot(backbone, **settings):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("nuner_concepts", config={"backbone": backbone, **settings})
+    return nlp
+
+
+def found(doc):
+    return [(span.text, span.label_) for span in doc.spans["concepts"]]
+
+
+def test_concepts_that_were_only_named(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    text = "Leyton costs 900"
+    assert found(nlp(text)) == [("Leyton", "area"), ("900", "price")]
+    # The vectors are in the saved pipeline; the backbone folder is not needed again.
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    assert found(again(text)) == found(nlp(text))
+
+
+def test_concepts_on_the_live_pipeline(backbone):
+    nlp = make_zero_shot(backbone, concepts={"area": None})
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert found(nlp("Leyton costs 900")) == [("Leyton", "area")]
+    assert pipe.add_label("price", description=None) == 1
+    assert found(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
+
+
+def test_labels_with_readable_names(backbone):
+    nlp = make_zero_shot(backbone, concepts=["LOC_1"], names={"LOC_1": "area"})
+    assert found(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
+
+
+def test_logits_are_those_of_the_pre_training(backbone):
+    from spacy_nuner.pretrain.backbone import read_info
+    from spacy_nuner.pretrain.encoders import ConceptEncoder
+
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    doc = nlp("Leyton costs 900")
+    pipe = nlp.get_pipe("nuner_concepts")
+    info = read_info(backbone)
+    h = pipe.model.get_ref("tok2vec").predict([doc])[0]
+    w = ConceptEncoder.from_folder(backbone).encode(["area", "price"])
+    expected = info.scale * h @ w.T / np.sqrt(h.shape[1]) + info.bias
+    np.testing.assert_allclose(pipe.predict([doc])[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", ["names", "zero"])
+def test_training_starts_there(backbone, start):
+    nlp = make_nlp(backbone, exclusive=True, set_ents=True, start=start)
+    nlp.initialize(lambda: make_examples(nlp))
+    doc = nlp("Leyton costs 900")
+    expected = [("Leyton", "AREA"), ("900", "PRICE")] if start == "names" else []
+    assert [(ent.text, ent.label_) for ent in doc.ents] == expected
+
+
+def test_an_encoder_without_concept_encoder_starts_from_zero(tiny):
+    assert find_prior(tiny) is None
+    nlp = make_nlp(tiny, exclusive=True, set_ents=True)
+    nlp.initialize(lambda: make_examples(nlp))
+    assert not nlp("Leyton costs 900").ents
+
+
+def test_what_cannot_be_read_by_name_is_an_error(tiny):
+    with pytest.raises(NunerError, match="N503"):
+        make_zero_shot(tiny, concepts=["area"])("Leyton")
+    nlp = make_nlp(tiny, concepts=["area"])
+    with pytest.raises(NunerError, match="N504.*initialize"):
+        nlp.get_pipe("nuner_concepts").predict([nlp.make_doc("Leyton")])
+
+
+@pytest.mark.parametrize(
+    "label,name",
+    [
+        ("PERSON", "person"),
+        ("Restaurant_Name", "restaurant name"),
+        ("relationshipToHead", "relationship to head"),
+        ("cooking-technique", "cooking technique"),
+        ("art/film", "art film"),
+        ("__", "__"),
+    ],
+)
+def test_readable_names(label, name):
+    assert readable_name(label) == name
