@@ -59,12 +59,14 @@ class Endpoint:
         report: Report,
         retries: int = 6,
         timeout: float = 120.0,
+        needs_key: bool = True,
     ) -> None:
         """base_url (str): The address up to `/v1`.
         pace (Pace): Holds every request back, repeated ones too.
         report (Report): Counts requests and statuses.
         retries (int): How often the client sends a request again.
         timeout (float): Seconds to wait for a response.
+        needs_key (bool): Whether OpenAI is going to be asked anything.
         RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N205
             without a key.
         """
@@ -76,7 +78,7 @@ class Endpoint:
             raise NunerError("N006", package=package, extra="annotate") from error
         self.base_url = base_url
         self._key = os.environ.get(KEY_VARIABLE, "")
-        if not self._key and is_openai(base_url):
+        if needs_key and not self._key and is_openai(base_url):
             raise NunerError("N205", base_url=base_url)
         self._pace = pace
         self._report = report

@@ -15,7 +15,7 @@ from .store import Store, Wanted
 # Sentences that are looked up and claimed at a time.
 CHUNK = 256
 # Requests that the plan keeps to measure how long a token is.
-MEASURED = 50
+MEASURED = 20
 _BROKEN = re.compile(BROKEN_CHARS)
 
 

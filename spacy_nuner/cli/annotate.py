@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from ..annotate.sentences import Plan
     from ..annotate.store import Store, Wanted
 
-OPENAI_URL = "https://api.openai.com/v1"
-
 
 def annotate(
     sentences: Path = typer.Argument(help="JSON Lines with text and id"),
-    store: Path = typer.Argument(
-        help="SQLite file for the answers, old or new"
-    ),
+    store: Path = typer.Argument(help="SQLite file for the answers, old or new"),
     model: str = typer.Option(help="Name of the model on the server"),
-    base_url: str = typer.Option(OPENAI_URL, help="Server that is OpenAI-compatible"),
+    base_url: str | None = typer.Option(
+        None, help="Server that is OpenAI-compatible, up to /v1; OpenAI's if not given"
+    ),
     prompt: str = typer.Option(
         "paper", help="paper, blog, or a text file with {text} in it"
     ),
@@ -76,8 +74,9 @@ def annotate(
     on where it was.
     """
     import asyncio
+    import tempfile
 
-    from ..annotate.client import Endpoint
+    from ..annotate.client import OPENAI_URL, Endpoint
     from ..annotate.limits import Limits
     from ..annotate.pacing import Pace
     from ..annotate.pricing import load_price
@@ -91,6 +90,7 @@ def annotate(
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
     if max_cost is not None and prices is None:
         raise NunerError("N215")
+    base_url = base_url or OPENAI_URL
     settings = Settings(
         load_prompt(prompt, structured=structured, sentences=per_request),
         model,
@@ -101,15 +101,22 @@ def annotate(
     report = Report()
     pace = Pace(concurrency, rpm=rpm, tpm=tpm)
 
-    async def run(opened: Store, running_log: RunLog) -> None:
+    async def run(opened: Store) -> None:
         endpoint = Endpoint(
-            base_url, pace=pace, report=report, retries=retries, timeout=timeout
+            base_url,
+            pace=pace,
+            report=report,
+            retries=retries,
+            timeout=timeout,
+            needs_key=not dry_run,
         )
         try:
             wanted = is_bad(settings) if retry else None
             plan = make_plan(sentences, opened, settings, wanted)
             await _show_plan(plan, opened, settings, endpoint, limits, batch=batch)
-            if not dry_run:
+            if dry_run:
+                return
+            with RunLog(log) as running_log:
                 await _ask(
                     sentences,
                     plan,
@@ -120,10 +127,12 @@ def annotate(
         finally:
             await endpoint.close()
 
-    with RunLog(log) as running_log:
-        opened = Store(store)
+    with tempfile.TemporaryDirectory() as folder:
+        # A dry run leaves no file behind.
+        missing = dry_run and not store.exists()
+        opened = Store(Path(folder) / "store.sqlite" if missing else store)
         try:
-            asyncio.run(run(opened, running_log))
+            asyncio.run(run(opened))
         except KeyboardInterrupt:
             raise NunerError("N217") from None
         finally:

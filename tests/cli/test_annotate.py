@@ -45,6 +45,7 @@ def test_from_a_source_to_records(run, source, tmp_path):
         assert "4 bytes a token" in said
         assert "100 tokens a sentence, the mean of the answers in assets" in said
         assert server.requests == 0
+        assert not store.exists()
         said = run(*args, "--prices", prices, "--log", log, "--temperature", "0")
         assert "40 answers, 40 requests sent, 4,000 tokens sent and 2,000" in said
         assert "0.0080 USD" in said
@@ -130,6 +131,11 @@ def test_what_failed_is_told(run, source, tmp_path):
 def test_settings_that_make_no_sense(run, source, tmp_path, more, number):
     args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
     assert number in run(*args, "--base-url", "http://127.0.0.1:9", *more, code=1)
+
+
+def test_a_price_before_there_is_a_key(run, source, tmp_path):
+    store = tmp_path / "store.sqlite"
+    assert "60 to ask" in run("annotate", source, store, "--model", "m", "--dry-run")
 
 
 def test_files_that_hold_no_sentence(run, tmp_path):
