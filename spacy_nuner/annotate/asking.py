@@ -16,7 +16,7 @@ from .pricing import TOKENS_PER_ANSWER, Budget, estimate_tokens
 from .prompts import Settings
 from .reading import Skips
 from .report import Report, RunLog
-from .sentences import chunks, read_sentences
+from .sentences import CHUNK, chunks, read_sentences
 from .store import Store, Wanted
 from .writer import Writer
 
@@ -101,8 +101,10 @@ class Run:
         self, path: Path, requests: asyncio.Queue[Request | None], workers: int
     ) -> None:
         request: Request = []
+        # Some rounds of requests: what is claimed here, no other process can take.
+        size = min(CHUNK, 4 * workers * self.settings.prompt.sentences)
         # What can't be used was told when the plan was made.
-        for chunk in chunks(read_sentences(path, Skips())):
+        for chunk in chunks(read_sentences(path, Skips()), size):
             if self._stopping:
                 break
             claimed = await self._writer.run(

@@ -12,7 +12,7 @@ from .prompts import Settings
 from .reading import BROKEN_CHARS, Skips, read_rows
 from .store import Store, Wanted
 
-# Sentences that are looked up and claimed at a time.
+# Sentences that are looked up and claimed at a time, at most.
 CHUNK = 256
 # Requests that the plan keeps to measure how long a token is.
 MEASURED = 20
@@ -36,9 +36,16 @@ def read_sentences(path: Path, skips: Skips) -> Iterator[Sentence]:
             yield Sentence(number, str(row.get("id", number)), text)
 
 
-def chunks(sentences: Iterator[Sentence]) -> Iterator[list[Sentence]]:
-    """sentences (Iterator[Sentence]): Any. YIELDS (list[Sentence]): Some at a time."""
-    while chunk := list(itertools.islice(sentences, CHUNK)):
+def chunks(
+    sentences: Iterator[Sentence], size: int = CHUNK
+) -> Iterator[list[Sentence]]:
+    """Take sentences some at a time.
+
+    sentences (Iterator[Sentence]): The sentences.
+    size (int): How many at a time.
+    YIELDS (list[Sentence]): The next ones.
+    """
+    while chunk := list(itertools.islice(sentences, size)):
         yield chunk
 
 

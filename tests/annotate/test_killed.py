@@ -46,14 +46,14 @@ def wait_until(condition):
 def test_twenty_kills_lose_only_what_was_under_way(
     real_texts, write_sentences, tmp_path, forker
 ):
-    texts = list(dict.fromkeys(real_texts))[:800]
+    texts = list(dict.fromkeys(real_texts))[:500]
     path = write_sentences(texts)
     store_path = tmp_path / "store.sqlite"
     draw = random.Random(0)
     with Server(latency=0.02) as server:
         for _ in range(KILLS):
             before = dict(server.seen)
-            target = server.requests + draw.randint(1, 60)
+            target = server.requests + draw.randint(1, 35)
             pid = forker.start(*command(path, store_path, server))
             wait_until(lambda target=target: server.requests >= target)
             # Into the middle of sending, answering or committing.
@@ -97,7 +97,7 @@ def test_a_kill_while_the_store_is_opened(
 
 
 def test_two_processes_never_ask_twice(real_texts, write_sentences, tmp_path, forker):
-    texts = list(dict.fromkeys(real_texts))[:400]
+    texts = list(dict.fromkeys(real_texts))[:200]
     path = write_sentences(texts)
     store_path = tmp_path / "store.sqlite"
     with Server(latency=0.02) as server:
