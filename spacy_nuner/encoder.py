@@ -26,9 +26,10 @@ def load_encoder(name: str | Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
         model = AutoModel.from_pretrained(source, torch_dtype=torch.float32)
-    except OSError as error:
-        # transformers reports what it can't find or download as OSError; its first
-        # line says what, the rest is advice that does not fit here.
+    except (OSError, ValueError, ImportError) as error:
+        # What can't be found or downloaded is an OSError, an unknown architecture a
+        # ValueError, a folder without tokenizer an ImportError of what could convert
+        # one. The first line says what, the rest is advice that does not fit here.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise NunerError("N001", name=name, reason=reason) from error
     if not tokenizer.is_fast:
@@ -143,9 +144,13 @@ def special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
 def _embeddings(model: nn.Module) -> list[nn.Module]:
     """Modules of embeddings, and what all layers share (DeBERTa, MPNet positions)."""
     inside_layers = {id(m) for m in encoder_layers(model).modules()}
-    return [
-        module
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2].endswith(("embeddings", "relative_attention_bias"))
-        and id(module) not in inside_layers
-    ]
+    outside = {n: m for n, m in model.named_modules() if id(m) not in inside_layers}
+    found = []
+    for name, module in outside.items():
+        parent, _, own = name.rpartition(".")
+        # DeBERTa norms its relative embeddings with a layer that stands beside them.
+        norms_them = own == "LayerNorm" and f"{parent}.rel_embeddings" in outside
+        shared = own.endswith(("embeddings", "relative_attention_bias"))
+        if shared or norms_them:
+            found.append(module)
+    return found

@@ -91,9 +91,9 @@ ERRORS = {
         "is in the store; the same command asks the rest."
     ),
     "N207": (
-        "Stopped with {count} sentences unanswered ({kinds}; the last: {reason}). What was "
-        "answered is in the store. See to the cause, then run the same command again, "
-        "or allow more with --max-failures."
+        "Stopped with {count} sentences unanswered ({kinds}; the last: {reason}). What "
+        "was answered is in the store. See to the cause, then run the same command "
+        "again, or allow more with --max-failures."
     ),
     "N208": (
         "Stopped before spending more than {limit}: {spent} were spent in this run. "
@@ -268,17 +268,27 @@ ERRORS = {
         "with the special ones, and a stride lies between 1 and the window ({stride} "
         "found). Lower window, or leave both to the defaults."
     ),
+    "N405": (
+        "The concept encoder gives vectors of width {found}, but the component reads "
+        "vectors of width {expected}, which is no multiple: it belongs to another "
+        "backbone. Set `backbone` to the one that the component reads."
+    ),
     # Pipeline
     "N501": "A label has to be a text, found: {found}. Pass e.g. add_label('product').",
     "N503": (
         "The component '{name}' has concepts, but knows nothing of them: it was not "
-        "trained, and {backbone} has no concept encoder to read their names with. Use "
-        "a backbone folder made by `spacy nuner pretrain`, which has one, or train "
-        "the component with `spacy train`."
+        "trained, and it can't read their names, for which it needs a linear head "
+        '(hidden_width = 0), start = "names" and a backbone with a concept encoder '
+        "(found: {backbone}). A folder made by `spacy nuner pretrain` has one; set "
+        "`backbone` to it, or train the component with `spacy train`."
     ),
     "N504": (
         "The component '{name}' listens to a transformer that is not set up yet. Call "
-        "nlp.initialize() before the first text."
+        "nlp.initialize() on a new pipeline, or load a trained one."
+    ),
+    "N505": (
+        "No span with a concept of the component '{name}' is annotated in {where} of "
+        "the data; its concepts are: {labels}. Use data with these labels."
     ),
     "N502": (
         "The component '{name}' has no labels: none were found in {where} of the "
@@ -288,6 +298,14 @@ ERRORS = {
 }
 
 WARNINGS: dict[str, str] = {
+    "W501": (
+        "The component '{name}' can't read the names of new concepts; they start from "
+        "zero. {reason}"
+    ),
+    "W502": (
+        "The component '{name}' has thresholds for labels that it does not know, which "
+        "are not used: {labels}."
+    ),
     "W201": "Left out of '{source}': {found}.",
     "W202": (
         "Asked for {n} sentences, but the source has only {found} distinct ones within "

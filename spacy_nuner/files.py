@@ -1,6 +1,7 @@
 """Outputs that stand whole under their final name or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -34,7 +35,7 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
         if marker is not None and path.exists():
             # os.replace can't put a folder in the place of one that is not empty.
             path.rename(beside / "old")
-        target.replace(path)
+        _put(target, path, beside / "old")
     except OSError as error:
         # Only writing that went wrong is ours to explain; an error in reading
         # something else keeps its own words.
@@ -47,6 +48,15 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def _put(target: Path, path: Path, old: Path) -> None:
+    try:
+        target.replace(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+
+
 def _is_foreign(path: Path, marker: str) -> bool:
     if not path.exists():
         return False
@@ -57,7 +67,8 @@ def _is_foreign(path: Path, marker: str) -> bool:
 
 def _lies_in(error: OSError, *places: Path) -> bool:
     if error.filename is None:
-        # A full disk (ENOSPC) raised by write() names no file.
-        return True
+        # A full disk raised by write() names no file; an error of the network does
+        # not either, and is none of ours.
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
     named = os.path.abspath(os.fsdecode(error.filename))
     return any(named.startswith(os.path.abspath(place)) for place in places)

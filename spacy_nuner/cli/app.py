@@ -4,6 +4,7 @@ import typer
 
 from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
+from .calibrate import calibrate
 from .convert import convert
 from .draw import draw
 from .export import export
@@ -32,4 +33,5 @@ app.command("export")(tell_errors(export))
 app.command("convert")(tell_errors(convert))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
+app.command("calibrate")(tell_errors(calibrate))
 app.command("report")(tell_errors(report))

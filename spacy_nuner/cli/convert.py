@@ -1,6 +1,6 @@
 """`spacy nuner convert`: annotated sentences as DocBin, with a report of the losses."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import typer
 NAME_WIDTH = 40
 
 
-class Which(str, Enum):
+class Which(StrEnum):
     """Which occurrences of an entity are annotated."""
 
     all = "all"

@@ -10,7 +10,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from ..errors import NunerError
-from ..pretrain.backbone import read_info
+from ..pretrain.backbone import read_info, recommended_layers
 from ..weights import resolve_weights
 
 
@@ -54,10 +54,13 @@ def describe_backbones(
     sources = [resolve_weights(name) for name in names]
     configs = [_load_config(source) for source in sources]
     both: dict[int, list[int]] = {}
-    for source, config in zip(sources, configs, strict=True):
-        recommended = _recommended_layers(source)
+    # Encoders that are backbones come first: their recommendation counts.
+    order = sorted(range(len(sources)), key=lambda i: read_info(sources[i]) is None)
+    for i in order:
+        depth = configs[i].num_hidden_layers
+        recommended = recommended_layers(sources[i], depth)
         if len(recommended) > 1:
-            both.setdefault(config.num_hidden_layers, recommended)
+            both.setdefault(depth, recommended)
     backbones = []
     for label, name, source, config in zip(
         labels, names, sources, configs, strict=True
@@ -100,11 +103,6 @@ def _load_config(source: str) -> Any:
     except OSError as error:
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise NunerError("N001", name=source, reason=reason) from error
-
-
-def _recommended_layers(source: str) -> list[int]:
-    info = read_info(source)
-    return info.hidden_layers if info else []
 
 
 def _parse_layers(text: str) -> list[int]:

@@ -12,6 +12,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import biluo_tags_to_spans, iob_to_biluo
 from spacy.util import filter_spans
+from spacy.vocab import Vocab
 
 from ..errors import NunerError, message
 
@@ -54,6 +55,20 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     if not any(doc.ents for doc in docs):
         raise NunerError("N603", path=path, count=len(docs))
     return docs
+
+
+def copy_words(doc: Doc, vocab: Vocab) -> Doc:
+    """Make a Doc of the same tokens without any annotation.
+
+    doc (Doc): The annotated Doc.
+    vocab (Vocab): Of the pipeline that shall annotate the copy.
+    RETURNS (Doc): The copy.
+    """
+    return Doc(
+        vocab,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+    )
 
 
 def _read_columns(path: Path, nlp: Language) -> list[Doc]:

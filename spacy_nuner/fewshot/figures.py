@@ -111,6 +111,36 @@ def draw_heads(
     return targets
 
 
+def draw_reliability(
+    rows: Mapping[str, Sequence[tuple[float, float, int]]], path: Path
+) -> list[Path]:
+    """Draw how often probabilities are right, before and after a calibration.
+
+    rows (Mapping): A line each: mean probability, share that is true and number of
+        token-concept pairs of each bin.
+    path (Path): The figure without suffix; .png and .svg are written.
+    RETURNS (List[Path]): The files.
+    RAISES (NunerError): N006 if matplotlib is not installed.
+    """
+    targets = _targets(path)
+    with _new_figure((4.2, 3.6), targets) as figure:
+        axis = figure.subplots()
+        axis.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", label="ideal")
+        for number, (name, points) in enumerate(rows.items()):
+            axis.plot(
+                [p for p, _, _ in points],
+                [share for _, share, _ in points],
+                color=_pick(COLOURS, number),
+                marker=_pick(MARKERS, number),
+                markersize=5,
+                label=name,
+            )
+        axis.set_xlabel("probability of token and concept")
+        axis.set_ylabel("share that is true")
+        axis.legend(frameon=False)
+    return targets
+
+
 def _draw_line(axis: Any, points: Mapping[int, Point], number: int, name: str) -> None:
     colour = _pick(COLOURS, number)
     ks = list(points)

@@ -11,6 +11,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import NunerError
+from .datasets import copy_words
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -95,7 +96,7 @@ class Gold:
         self.tokens = encode_labels(docs, labels)
         # Labels that the Docs don't have can't be found in them.
         self.scored = sorted(set(self.tokens.tolist()) - {self.labels.index(OUTSIDE)})
-        self.examples = [Example(_copy_words(doc), doc) for doc in docs]
+        self.examples = [Example(copy_words(doc, doc.vocab), doc) for doc in docs]
 
     def score(self, predicted: Ints) -> dict[str, Any]:
         """Score a prediction.
@@ -153,11 +154,3 @@ def decode_spans(doc: Doc, tokens: Ints, labels: Sequence[str]) -> list[Span]:
         for start, end in zip(bounds, bounds[1:], strict=False)
         if start < end and labels[tokens[start]] != OUTSIDE
     ]
-
-
-def _copy_words(doc: Doc) -> Doc:
-    return Doc(
-        doc.vocab,
-        words=[token.text for token in doc],
-        spaces=[bool(token.whitespace_) for token in doc],
-    )

@@ -4,14 +4,14 @@ Plugs into spacy-transformers (https://github.com/explosion/spacy-transformers):
 component, `doc._.trf_data` and every listener stay as they are known.
 """
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 import torch
 from spacy.tokens import Doc
+from spacy.util import logger
 from spacy_transformers.data_classes import (
     FullTransformerBatch,
     TransformerData,
@@ -22,6 +22,8 @@ from thinc.types import Ragged
 
 from ..encoder import load_encoder, max_pieces, special_pieces
 from ..errors import NunerError
+from ..pretrain.backbone import recommended_layers
+from ..weights import resolve_weights
 from .listener import replace_listener, replace_listener_cfg
 from .pooling import as_output
 from .shim import BackboneShim, WindowBatch
@@ -29,12 +31,10 @@ from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
 
 NAME = "nuner-backbone"
 
-logger = logging.getLogger("spacy_nuner")
-
 
 def create_backbone(
     name: str,
-    hidden_layers: list[int] = [-1],  # noqa: B006 (confection reads the default)
+    hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
     freeze_embeddings: bool = True,
     learn_rate_scale: float | list[float] = 1.0,
@@ -47,10 +47,11 @@ def create_backbone(
     name (str): The encoder: a folder, a hub name such as "numind/NuNER-v2.0", or
         `package:NAME/PATH`. Read when training starts; a saved pipeline needs it no
         more.
-    hidden_layers (list[int]): Which hidden layers to hand on, concatenated, as indices
-        from the end, the last one first: [-1], or [-1, -7] for the last and the top
-        frozen layer of a 12-layer NuNER. They stand in `last_hidden_state`, so that
-        every listener gets them.
+    hidden_layers (list[int] | None): Which hidden layers to hand on, concatenated, as
+        indices from the end, the last one first: [-1], or [-1, -7] for the last and
+        the top frozen layer of a 12-layer NuNER. None: what the backbone recommends,
+        else the last and the one at half the depth. They stand in
+        `last_hidden_state`, so that every listener gets them.
     freeze_layers (int): How many layers are kept as they are, from the bottom up. -1
         freezes the whole encoder: no backward pass, no dropout.
     freeze_embeddings (bool): Whether the embeddings are kept as they are.
@@ -69,6 +70,9 @@ def create_backbone(
         freeze_layers=freeze_layers,
         freeze_embeddings=freeze_embeddings,
         learn_rate_scale=learn_rate_scale,
+        window=window,
+        stride=stride,
+        max_batch_pieces=max_batch_pieces,
     )
     return Model(
         NAME,
@@ -78,9 +82,6 @@ def create_backbone(
         dims={"nO": None},
         attrs={
             "name": name,
-            "window": window,
-            "stride": stride,
-            "max_batch_pieces": max_batch_pieces,
             # spaCy's `replace_listeners` looks for these two.
             "replace_listener": replace_listener,
             "replace_listener_cfg": replace_listener_cfg,
@@ -95,10 +96,7 @@ class BackboneBatch(FullTransformerBatch):
     Unlike the stock batch it knows no padding and no special pieces: each doc is one
     row of its own word pieces, whichever windows they were encoded in.
 
-    counts: The number of pieces of each doc.
     """
-
-    counts: list[int] = field(default_factory=list)
 
     def unsplit_by_doc(self, arrays: list[list[Any]]) -> "BackboneBatch":
         """Join the gradients of the docs again.
@@ -137,15 +135,21 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     shim = get_shim(model)
     if shim._model is not None:
         return
-    tokenizer, encoder = load_encoder(model.attrs["name"])
-    _check_layers(shim.hidden_layers, encoder.config.num_hidden_layers)
+    name = model.attrs["name"]
+    tokenizer, encoder = load_encoder(name)
+    depth = encoder.config.num_hidden_layers
+    # Read in any case: it refuses a backbone of a newer format.
+    recommended = recommended_layers(resolve_weights(name), depth)
+    if shim.hidden_layers is None:
+        shim.hidden_layers = recommended
+    _check_layers(shim.hidden_layers, depth)
     shim.set_encoder(tokenizer, encoder)
     _window_size(model)
     model.set_dim("nO", encoder.config.hidden_size * len(shim.hidden_layers))
     total = sum(parameter.numel() for parameter in encoder.parameters())
     logger.info(
         "Backbone %s: %d of %d weights are frozen (%.0f%%)",
-        model.attrs["name"],
+        name,
         shim.frozen_weights,
         total,
         100 * shim.frozen_weights / total,
@@ -165,12 +169,13 @@ def forward(
     batch = _make_batch(docs, pieces, output)
 
     def backprop(d_batch: FullTransformerBatch) -> list[Doc]:
-        if not shim.all_frozen:
+        if output.requires_grad:
             d_output: Any = d_batch.model_output
             gradient = d_output.last_hidden_state
-            get_gradient(
-                ArgsKwargs(args=((output,),), kwargs={"grad_tensors": (gradient,)})
-            )
+            # A listener with grad_factor = 0 has nothing to say.
+            if gradient.any():
+                kwargs = {"grad_tensors": (gradient,)}
+                get_gradient(ArgsKwargs(args=((output,),), kwargs=kwargs))
         return docs
 
     return batch, backprop
@@ -188,7 +193,7 @@ def _get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
     rows: list[Any] = []
     special = len(before) + len(after)
     for indices in batch_windows(
-        windows, max_padded=model.attrs["max_batch_pieces"], special=special
+        windows, max_padded=shim.max_batch_pieces, special=special
     ):
         chosen = [windows[i] for i in indices]
         ids, mask, keep = _pad(chosen, pieces, before, after, shim.tokenizer)
@@ -244,7 +249,6 @@ def _make_batch(
         model_output=as_output(output),
         align=Ragged(nothing, nothing),
         cached_doc_data=doc_data,
-        counts=[len(doc_pieces.ids) for doc_pieces in pieces],
     )
 
 
@@ -283,7 +287,7 @@ def _window_size(model: Model) -> tuple[int, int]:
     shim = get_shim(model)
     limit = max_pieces(shim.tokenizer, shim.encoder)
     special = sum(map(len, special_pieces(shim.tokenizer)))
-    window, stride = model.attrs["window"], model.attrs["stride"]
+    window, stride = shim.window, shim.stride
     size = (min(limit, 512) if window is None else window) - special
     step = max(size * 3 // 4, 1) if stride is None else stride
     if size < 1 or size + special > limit or not 1 <= step <= size:

@@ -13,6 +13,7 @@ from thinc.api import (
     ArgsKwargs,
     Optimizer,
     PyTorchShim,
+    Shim,
     get_torch_default_device,
     torch2xp,
     xp2torch,
@@ -82,22 +83,31 @@ class BackboneShim(PyTorchShim):
     def __init__(
         self,
         *,
-        hidden_layers: Sequence[int],
+        hidden_layers: Sequence[int] | None,
         freeze_layers: int,
         freeze_embeddings: bool,
         learn_rate_scale: float | Sequence[float],
+        window: int | None = None,
+        stride: int | None = None,
+        max_batch_pieces: int = 8192,
     ) -> None:
         """See `spacy_nuner.Backbone.v1` for the settings. The encoder comes by
         `set_encoder` or `from_bytes`.
         """
         super().__init__(None)
-        self.hidden_layers = list(hidden_layers)
+        self.hidden_layers = hidden_layers and list(hidden_layers)
         self.freeze_layers = freeze_layers
         self.freeze_embeddings = freeze_embeddings
         self.learn_rate_scale = learn_rate_scale
+        # Not in the attrs of the model, which a saved pipeline brings along: settings
+        # that `spacy.load(..., config=...)` changes shall hold.
+        self.window = window
+        self.stride = stride
+        self.max_batch_pieces = max_batch_pieces
         self.tokenizer: Any = None
         self.frozen_weights = 0
         self._scale_of: dict[str, float] = {}
+        self._has_gradient = False
 
     @property
     def encoder(self) -> Any:
@@ -119,7 +129,7 @@ class BackboneShim(PyTorchShim):
         self.frozen_weights = freeze(
             encoder, self.freeze_layers, embeddings=self.freeze_embeddings
         )
-        self._model = HiddenLayers(encoder, self.hidden_layers)
+        self._model = HiddenLayers(encoder, self.hidden_layers or [-1])
         self._model.to(get_torch_default_device())
         self._model.eval()
         self._scale_of = self._get_scales()
@@ -142,12 +152,7 @@ class BackboneShim(PyTorchShim):
     def copy(self) -> "BackboneShim":
         """RETURNS (BackboneShim): A copy that the optimizer knows as another one."""
         copied = super().copy()
-        copied.id = BackboneShim(
-            hidden_layers=self.hidden_layers,
-            freeze_layers=self.freeze_layers,
-            freeze_embeddings=self.freeze_embeddings,
-            learn_rate_scale=self.learn_rate_scale,
-        ).id
+        copied.id = Shim(None).id
         return copied
 
     def __call__(self, inputs: ArgsKwargs, is_train: bool) -> Any:
@@ -167,6 +172,7 @@ class BackboneShim(PyTorchShim):
 
         def backprop(grads: ArgsKwargs) -> ArgsKwargs:
             torch.autograd.backward(*grads.args, **grads.kwargs)
+            self._has_gradient = True
             return inputs
 
         return output, backprop
@@ -176,6 +182,10 @@ class BackboneShim(PyTorchShim):
 
         optimizer (Optimizer): The optimizer of the pipeline.
         """
+        if not self._has_gradient:
+            # Momentum and decay would move weights that nothing was learned for.
+            return
+        self._has_gradient = False
         for name, weight in self._model.named_parameters():
             if weight.grad is None or not weight.requires_grad:
                 continue
@@ -205,6 +215,7 @@ class BackboneShim(PyTorchShim):
         }
         return srsly.msgpack_dumps(
             {
+                "hidden_layers": self.hidden_layers,
                 "config": self.encoder.config.to_dict(),
                 "tokenizer": files,
                 "weights": save_safetensors(weights),
@@ -235,5 +246,6 @@ class BackboneShim(PyTorchShim):
         lost = {name for name, _ in encoder.named_parameters()} & set(missing)
         if lost:
             raise NunerError("N403", count=len(lost), example=min(lost))
+        self.hidden_layers = msg["hidden_layers"]
         self.set_encoder(tokenizer, encoder)
         return self

@@ -8,6 +8,8 @@ from thinc.api import Gelu, Linear, Model, chain, resizable, with_array, zero_in
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
+from ..errors import NunerError
+
 
 def create_concept_tagger(
     tok2vec: Model[list[Doc], list[Floats2d]],
@@ -47,23 +49,41 @@ def resize_output(model: Model, n_concepts: int) -> None:
     resize_model(model.get_ref("output_layer"), n_concepts)
 
 
+def reset_output(model: Model, n_concepts: int) -> None:
+    """Make the output layer anew, before saved weights are loaded into it.
+
+    model (Model): A concept tagger; changed in place.
+    n_concepts (int): The number of concepts in what will be loaded.
+    """
+    model.get_ref("output_layer").layers[0] = Linear(nO=n_concepts, init_W=zero_init)
+
+
+def has_linear_head(model: Model) -> bool:
+    """Tell whether concepts are read straight off the token vectors.
+
+    model (Model): A concept tagger.
+    RETURNS (bool): False if there is a hidden layer between.
+    """
+    return model.layers[-1].layers[0] is model.get_ref("output_layer")
+
+
 def set_rows(model: Model, rows: Sequence[int], weights: Any, biases: Any) -> None:
     """Set what the output layer starts from for some concepts.
 
-    model (Model): An initialized concept tagger without a hidden layer; one with a
-        hidden layer is left as it is, since the weights are for the last layer of the
-        backbone.
+    model (Model): An initialized concept tagger with a linear head; changed in place.
     rows (Sequence[int]): Indices of the concepts.
-    weights (ndarray): For the first columns of the token vectors; the others, which
-        come from other layers, get 0. *Shape:* (n_rows, width)
+    weights (ndarray): For the first columns of the token vectors, those of the last
+        hidden layer; the other columns get 0. *Shape:* (n_rows, width)
     biases (ndarray): *Shape:* (n_rows,)
+    RAISES (NunerError): N405 if the token vectors are not a multiple as wide, so that
+        the weights are those of another backbone.
     """
     output = model.get_ref("output_layer").layers[0]
-    if model.layers[-1].layers[0] is not model.get_ref("output_layer"):
-        return
     ops = output.ops
     W: Any = output.get_param("W").copy()
     b: Any = output.get_param("b").copy()
+    if W.shape[1] % weights.shape[1]:
+        raise NunerError("N405", found=weights.shape[1], expected=W.shape[1])
     W[rows] = 0.0
     W[rows, : weights.shape[1]] = ops.asarray2f(weights)
     b[rows] = ops.asarray1f(biases)

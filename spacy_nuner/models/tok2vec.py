@@ -13,7 +13,7 @@ def create_tok2vec(
     name: str,
     pooling: Model[Ragged, Floats2d],
     grad_factor: float = 1.0,
-    hidden_layers: list[int] = [-1],  # noqa: B006 (confection reads the default)
+    hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
     freeze_embeddings: bool = True,
     learn_rate_scale: float | list[float] = 1.0,

@@ -1,25 +1,31 @@
 """The `nuner_concepts` component: which tokens belong to which concepts."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import srsly
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import logger
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
-from ..errors import NunerError
+from ..errors import NunerError, message
 from ..models.backbone import find_backbone
-from ..models.tagger import resize_output, set_rows
+from ..models.tagger import has_linear_head, reset_output, resize_output, set_rows
 from .decode import drop_edge_spaces, find_spans, get_active, get_probabilities
 from .gold import get_labels, get_targets
+from .loss import cross_entropy
 from .prior import ConceptPrior, find_prior, readable_name
 from .scorer import score_concepts
+from .upstream import find_listener, find_shared_name
 
 
 class NunerConcepts(TrainablePipe):
@@ -42,6 +48,7 @@ class NunerConcepts(TrainablePipe):
         start: Literal["names", "zero"] = "names",
         spans_key: str = "concepts",
         threshold: float | dict[str, float] = 0.5,
+        temperature: float = 1.0,
         exclusive: bool = False,
         set_ents: bool = False,
         overwrite_ents: bool = False,
@@ -52,17 +59,24 @@ class NunerConcepts(TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {
-            "labels": [],
-            "descriptions": {},
+        settings = {
             "names": dict(names or {}),
-            "backbone": backbone,
             "start": start,
             "spans_key": spans_key,
             "threshold": threshold,
+            "temperature": temperature,
             "exclusive": exclusive,
             "set_ents": set_ents,
             "overwrite_ents": overwrite_ents,
+        }
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "descriptions": {},
+            "backbone": backbone,
+            **settings,
+            # What the config said, so that a setting changed by
+            # `spacy.load(..., config=...)` can be told from one that was saved.
+            "configured": settings,
         }
         self._prior: ConceptPrior | None = None
         own = find_backbone(model)
@@ -113,12 +127,13 @@ class NunerConcepts(TrainablePipe):
             raise NunerError("N501", found=type(label).__name__)
         if label in self.cfg["labels"]:
             return 0
+        prior = self._get_prior() if self._is_initialized else None
         self.cfg["labels"].append(label)
         self.cfg["descriptions"][label] = description
         self.vocab.strings.add(label)
         resize_output(self.model, len(self.labels))
-        if self._is_initialized:
-            self._start_from_names([label])
+        if prior is not None:
+            self._start_from_names([label], prior)
         return 1
 
     @property
@@ -127,32 +142,43 @@ class NunerConcepts(TrainablePipe):
 
     def _initialize_from_names(self) -> None:
         """Set up a component that was never trained, at its first text."""
-        if find_backbone(self.model) is None:
+        listener = find_listener(self.model)
+        if listener is not None and not listener.has_dim("nO"):
             raise NunerError("N504", name=self.name)
+        prior = self._get_prior()
+        if prior is None or not has_linear_head(self.model):
+            backbone = self.cfg["backbone"] or "the backbone"
+            raise NunerError("N503", name=self.name, backbone=backbone)
         sample = Doc(self.vocab, words=["text"])
         empty = self.model.ops.alloc2f(1, len(self.labels))
         self.model.initialize(X=[sample], Y=[empty])
-        if not self._start_from_names(self.labels):
-            backbone = self.cfg["backbone"]
-            raise NunerError("N503", name=self.name, backbone=backbone)
+        self._start_from_names(self.labels, prior)
 
-    def _start_from_names(self, labels: Sequence[str]) -> bool:
-        """Give concepts the weights that the concept encoder has for their names."""
+    def _get_prior(self) -> ConceptPrior | None:
+        """Load the concept encoder, if there is one and it is wanted."""
         if self.cfg["start"] != "names" or self.cfg["backbone"] is None:
-            return False
+            return None
         if self._prior is None:
-            folder = find_prior(self.cfg["backbone"])
-            if folder is None:
-                return False
-            self._prior = ConceptPrior(folder)
+            try:
+                folder = find_prior(self.cfg["backbone"])
+            except NunerError as error:
+                # A saved pipeline works without the backbone it was made from.
+                warnings.warn(
+                    message("W501", name=self.name, reason=error), stacklevel=3
+                )
+                return None
+            self._prior = ConceptPrior(folder) if folder else None
+        return self._prior
+
+    def _start_from_names(self, labels: Sequence[str], prior: ConceptPrior) -> None:
+        """Give concepts the weights that the concept encoder has for their names."""
         names = self.cfg["names"]
-        weights, biases = self._prior.get_weights(
+        weights, biases = prior.get_weights(
             [names.get(label) or readable_name(label) for label in labels],
             [self.cfg["descriptions"].get(label) for label in labels],
         )
         rows = [self.labels.index(label) for label in labels]
         set_rows(self.model, rows, weights, biases)
-        return True
 
     def predict(self, docs: Iterable[Doc]) -> list[Floats2d]:
         """Score the tokens of docs, without changing the docs.
@@ -176,9 +202,9 @@ class NunerConcepts(TrainablePipe):
         docs = list(docs)
         exclusive = self.cfg["exclusive"]
         lengths = [len(doc) for doc in docs]
-        flat = self._flatten(logits)
+        flat = self._flatten(logits) / self.cfg["temperature"]
         probabilities = get_probabilities(flat, exclusive=exclusive)
-        active = get_active(flat, self._thresholds(), exclusive=exclusive)
+        active = get_active(flat, self.thresholds, exclusive=exclusive)
         spaces = np.asarray(
             [token.is_space for doc in docs for token in doc], dtype=bool
         )
@@ -209,11 +235,31 @@ class NunerConcepts(TrainablePipe):
             return np.zeros((0, len(self.labels)), dtype="f")
         return np.concatenate(arrays)
 
-    def _thresholds(self) -> Any:
+    @property
+    def thresholds(self) -> Any:
+        """RETURNS (ndarray): The threshold of each concept. *Shape:* (n_concepts,)"""
         threshold = self.cfg["threshold"]
         if isinstance(threshold, dict):
+            unknown = sorted(set(threshold) - set(self.labels))
+            if unknown:
+                warnings.warn(
+                    message("W502", name=self.name, labels=", ".join(unknown)),
+                    stacklevel=2,
+                )
             return np.asarray([threshold.get(label, 0.5) for label in self.labels])
         return np.full(len(self.labels), threshold)
+
+    def set_calibration(
+        self, *, temperature: float, threshold: float | dict[str, float]
+    ) -> None:
+        """Set what `spacy nuner calibrate` found.
+
+        temperature (float): What logits are divided by.
+        threshold (float | dict[str, float]): The probability over which a token
+            belongs to a concept, for all or for each.
+        """
+        self.cfg["temperature"] = temperature
+        self.cfg["threshold"] = threshold
 
     def _set_ents(self, doc: Doc, spans: Sequence[Span], scores: Any) -> None:
         """Fill `doc.ents`, best score first, none over another."""
@@ -268,18 +314,13 @@ class NunerConcepts(TrainablePipe):
             tokens that are annotated, and its gradient.
         """
         targets, known = get_targets(examples, self.labels, spans_key=self.gold_key)
-        exclusive = self.cfg["exclusive"]
-        p = get_probabilities(self._flatten(scores), exclusive=exclusive)
-        if exclusive:
-            # A token may carry two annotated labels only by mistake; share it out.
-            targets = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1.0)
-        count = max(int(known.sum()), 1)
-        gradient = (p - targets) * known[:, np.newaxis] / count
-        loss = _cross_entropy(p, targets, exclusive=exclusive)[known].sum() / count
+        loss, gradient = cross_entropy(
+            self._flatten(scores), targets, known, exclusive=self.cfg["exclusive"]
+        )
         ops = self.model.ops
         ends = np.cumsum([len(array) for array in scores])[:-1]
         parts: list[Any] = np.split(gradient.astype("f"), ends)
-        return float(loss), [ops.asarray2f(part) for part in parts]
+        return loss, [ops.asarray2f(part) for part in parts]
 
     def initialize(
         self,
@@ -309,10 +350,56 @@ class NunerConcepts(TrainablePipe):
         empty = [self.model.ops.alloc2f(len(doc), n_labels) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
         if self.cfg["backbone"] is None and nlp is not None:
-            shared = (find_backbone(getattr(p, "model", None)) for _, p in nlp.pipeline)
-            found = next((backbone for backbone in shared if backbone), None)
-            self.cfg["backbone"] = found.attrs["name"] if found else None
-        self._start_from_names(self.labels)
+            self.cfg["backbone"] = find_shared_name(self.model, self.name, nlp)
+        prior = self._get_prior() if has_linear_head(self.model) else None
+        if prior is not None:
+            self._start_from_names(self.labels, prior)
+        told = "their names" if prior else "zero"
+        logger.info("%s: %d labels start from %s", self.name, len(self.labels), told)
+
+    def from_bytes(
+        self, bytes_data: bytes, *, exclude: Iterable[str] = ()
+    ) -> "NunerConcepts":
+        """Load the component from a bytestring.
+
+        bytes_data (bytes): What `to_bytes` made.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (NunerConcepts): Itself.
+        """
+        given = dict(self.cfg)
+        if "cfg" not in exclude:
+            saved = srsly.json_loads(srsly.msgpack_loads(bytes_data)["cfg"])
+            reset_output(self.model, len(saved["labels"]))
+        super().from_bytes(bytes_data, exclude=exclude)
+        self._keep_what_was_set(given)
+        return self
+
+    def from_disk(
+        self, path: str | Path, *, exclude: Iterable[str] = ()
+    ) -> "NunerConcepts":
+        """Load the component from a folder.
+
+        path (str | Path): What `to_disk` made.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (NunerConcepts): Itself.
+        """
+        given = dict(self.cfg)
+        if "cfg" not in exclude:
+            saved = srsly.read_json(Path(path) / "cfg")
+            reset_output(self.model, len(saved["labels"]))
+        super().from_disk(path, exclude=exclude)
+        self._keep_what_was_set(given)
+        return self
+
+    def _keep_what_was_set(self, given: Mapping[str, Any]) -> None:
+        """Let settings that differ from the saved config win over saved ones."""
+        before = self.cfg["configured"]
+        # Numbers that went through JSON differ in the last digit.
+        now = srsly.json_loads(srsly.json_dumps(given["configured"]))
+        for key, value in given["configured"].items():
+            if now[key] != before.get(key, now[key]):
+                self.cfg[key] = value
+        self.cfg["configured"] = given["configured"]
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score the predictions.
@@ -324,13 +411,3 @@ class NunerConcepts(TrainablePipe):
             return {}
         settings = {"spans_key": self.key, "set_ents": self.cfg["set_ents"]}
         return self.scorer(examples, **{**kwargs, **settings})
-
-
-def _cross_entropy(p: Any, targets: Any, *, exclusive: bool) -> Any:
-    """Loss of each token. *Shape:* (n_tokens,)"""
-    tiny = 1e-9
-    found = targets * np.log(p + tiny)
-    if not exclusive:
-        return -(found + (1 - targets) * np.log(1 - p + tiny)).sum(axis=1)
-    none = (1 - targets.sum(axis=1)) * np.log(1 - p.sum(axis=1).clip(max=1.0) + tiny)
-    return -(found.sum(axis=1) + none)

@@ -19,6 +19,7 @@ names = {}
 start = "names"
 spans_key = "concepts"
 threshold = 0.5
+temperature = 1.0
 exclusive = false
 set_ents = false
 overwrite_ents = false
@@ -41,7 +42,8 @@ pooling = {"@layers":"reduce_first.v1"}
     assigns=["doc.spans", "doc.ents"],
     default_config=DEFAULT_CONFIG["nuner_concepts"],
     default_score_weights={
-        "spans_concepts_f": 1.0,
+        "spans_concepts_f": 0.5,
+        "ents_f": 0.5,
         "spans_concepts_p": 0.0,
         "spans_concepts_r": 0.0,
     },
@@ -56,6 +58,7 @@ def make_nuner_concepts(
     start: Literal["names", "zero"],
     spans_key: str,
     threshold: float | dict[str, float],
+    temperature: float,
     exclusive: bool,
     set_ents: bool,
     overwrite_ents: bool,
@@ -78,6 +81,7 @@ def make_nuner_concepts(
         lies that it learns from.
     threshold (float | dict[str, float]): The probability over which a token belongs
         to a concept, for all or for each; not used with `exclusive`.
+    temperature (float): What logits are divided by before they become probabilities.
     exclusive (bool): A token belongs to one concept at most: softmax over the concepts
         and "none" instead of one sigmoid for each.
     set_ents (bool): Fill `doc.ents` too, and learn from `doc.ents`.
@@ -95,6 +99,7 @@ def make_nuner_concepts(
         start=start,
         spans_key=spans_key,
         threshold=threshold,
+        temperature=temperature,
         exclusive=exclusive,
         set_ents=set_ents,
         overwrite_ents=overwrite_ents,

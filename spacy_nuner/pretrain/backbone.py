@@ -85,6 +85,19 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     return BackboneInfo(**{name: facts[name] for name in names})
 
 
+def recommended_layers(source: str | Path, depth: int) -> list[int]:
+    """Tell which hidden layers of an encoder to read.
+
+    source (str | Path): The encoder, as `resolve_weights` gives it.
+    depth (int): The number of its layers.
+    RETURNS (list[int]): What `nuner.json` recommends, else the last layer and the one
+        at half the depth, as NuMind's model cards have it (-1 and -7 of 12 layers).
+    RAISES (NunerError): What `read_info` raises.
+    """
+    info = read_info(source)
+    return info.hidden_layers if info else [-1, -1 - depth // 2]
+
+
 def save_backbone(
     folder: Path,
     info: BackboneInfo,

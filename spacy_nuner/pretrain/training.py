@@ -4,7 +4,7 @@ import contextlib
 import errno
 import shutil
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -174,5 +174,5 @@ def describe_run(
         },
         settings=dict(config),
         command=command,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

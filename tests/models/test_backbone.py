@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import pytest
 import spacy
@@ -109,6 +111,8 @@ def test_frozen_weights_stay_bit_equal(nlp, tiny):
 
 def test_frozen_layers_have_no_dropout_and_no_graph(nlp, tiny):
     model = make_backbone(tiny, freeze_layers=4)
+    # Backpropagation has nothing to do, and says nothing.
+    take_step(model, [nlp(TEXTS[0])], Adam(0.01))
     docs = [nlp(TEXTS[0])]
     first, _ = model.begin_update(docs)
     second, _ = model.begin_update(docs)
@@ -168,7 +172,7 @@ def test_first_step_has_the_size_of_rate_times_scale(nlp, tiny, scale):
         ("N009", {"freeze_layers": 5}),
         ("N401", {"hidden_layers": [-6]}),
         ("N401", {"hidden_layers": [0]}),
-        ("N401", {"hidden_layers": []}),
+        ("N401", {"hidden_layers": [-1, -6]}),
         ("N401", {"hidden_layers": [-2, -1]}),
         ("N402", {"learn_rate_scale": [1.0, 1.0]}),
         ("N404", {"window": 2}),
@@ -203,11 +207,18 @@ def test_damaged_weights_are_told(tiny):
         get_shim(model).from_bytes(srsly.msgpack_dumps(msg))
 
 
-def test_frozen_weights_are_counted_in_the_log(tiny, caplog):
-    with caplog.at_level("INFO", logger="spacy_nuner"):
+def test_frozen_weights_are_counted_in_the_log(tiny, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    with caplog.at_level("INFO", logger="spacy"):
         make_backbone(tiny, freeze_layers=2)
-    assert "of" in caplog.text
-    assert "weights are frozen" in caplog.text
+    encoder = AutoModel.from_pretrained(tiny)
+    total = sum(weight.numel() for weight in encoder.parameters())
+    frozen = sum(
+        weight.numel()
+        for name, weight in encoder.named_parameters()
+        if "embeddings" in name or ".layer.0." in name or ".layer.1." in name
+    )
+    assert f"{frozen} of {total} weights are frozen" in caplog.text
 
 
 def test_stock_component_and_stock_listener_take_it(tiny):
@@ -231,5 +242,73 @@ def test_stock_component_and_stock_listener_take_it(tiny):
     ner.add_label("AREA")
     nlp.initialize()
     doc = nlp(TEXTS[1])
-    assert doc._.trf_data.width == 16
+    assert doc._.trf_data.width == 32
     assert [len(d) for d in nlp.pipe(["", " ", "a bed"])] == [0, 1, 2]
+
+
+def test_layers_that_a_backbone_recommends(tiny):
+    model = make_backbone(tiny)
+    # A base encoder has no recommendation: the last layer and the one at half depth.
+    assert get_shim(model).hidden_layers == [-1, -3]
+    again = registry.architectures.get("spacy_nuner.Backbone.v1")(name="nowhere")
+    assert get_shim(again.from_bytes(model.to_bytes())).hidden_layers == [-1, -3]
+
+
+def test_backbone_of_a_newer_format_is_refused(tiny, tmp_path):
+    import json
+    import shutil
+
+    shutil.copytree(tiny, tmp_path / "newer")
+    (tmp_path / "newer" / "nuner.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(NunerError, match="N302"):
+        make_backbone(str(tmp_path / "newer"))
+
+
+def test_nothing_moves_without_a_gradient(nlp, tiny):
+    model = make_backbone(tiny)
+    sgd = Adam(0.01, L2=0.1, L2_is_weight_decay=True)
+    take_step(model, [nlp(TEXTS[0])], sgd)
+    before = weights_of(model)
+    model.finish_update(sgd)
+    batch, backprop = model.begin_update([nlp(TEXTS[0])])
+    zeros = np.zeros_like(batch.doc_data[0].model_output.last_hidden_state)
+    backprop(batch.unsplit_by_doc([[zeros]]))
+    model.finish_update(sgd)
+    after = weights_of(model)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_frozen_half_of_deberta_needs_no_gradient():
+    from transformers import DebertaV2Config, DebertaV2Model
+
+    from spacy_nuner.encoder import freeze
+
+    config = DebertaV2Config(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        norm_rel_ebd="layer_norm",
+    )
+    model = DebertaV2Model(config)
+    freeze(model, 2)
+    states = model(torch.arange(5)[None], output_hidden_states=True).hidden_states
+    assert [state.requires_grad for state in states] == [False] * 3 + [True] * 2
+
+
+def test_unknown_architecture_and_missing_tokenizer(tiny, tmp_path):
+    import json
+    import shutil
+
+    for name in ("odd", "bare"):
+        shutil.copytree(tiny, tmp_path / name)
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({"model_type": "odd"}))
+    for path in (tmp_path / "bare").glob("*"):
+        if "token" in path.name or path.name == "vocab.txt":
+            path.unlink()
+    for name in ("odd", "bare"):
+        with pytest.raises(NunerError, match="N001"):
+            make_backbone(str(tmp_path / name))

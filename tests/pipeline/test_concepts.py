@@ -265,3 +265,92 @@ def test_n_process_in_a_fresh_process(trained, tmp_path):
         check=True,
     )
     assert int(out.stdout.split()[-1]) == 4 * sum(len(s) for _, s in SENTENCES)
+
+
+def test_loads_with_labels_that_differ_from_the_configured_ones(tiny, tmp_path):
+    nlp = make_nlp(tiny, concepts=["OTHER"], **NER)
+    train(nlp, make_examples(nlp), steps=5)
+    nlp.get_pipe("nuner_concepts").add_label("LATER")
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    expected = ("OTHER", "AREA", "PRICE", "LATER")
+    assert again.get_pipe("nuner_concepts").labels == expected
+    other = make_nlp(tiny, concepts=["A", "B"], **NER).from_bytes(nlp.to_bytes())
+    assert other.get_pipe("nuner_concepts").labels == expected
+
+
+def test_settings_given_at_load_hold_and_saved_ones_stay(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    config = {
+        "components.nuner_concepts.threshold": 0.9,
+        "components.transformer.model.window": 20,
+    }
+    nlp = spacy.load(tmp_path / "model", config=config)
+    assert nlp.get_pipe("nuner_concepts").cfg["threshold"] == 0.9
+    assert nlp.get_pipe("transformer").model.shims[0].window == 20
+    nlp.get_pipe("nuner_concepts").set_calibration(temperature=2.0, threshold=0.3)
+    nlp.to_disk(tmp_path / "again")
+    cfg = spacy.load(tmp_path / "again").get_pipe("nuner_concepts").cfg
+    assert cfg["temperature"] == 2.0
+    assert cfg["threshold"] == pytest.approx(0.3)
+
+
+def test_shared_with_ner(tiny):
+    nlp = make_nlp(tiny, **NER, overwrite_ents=True)
+    listener = {
+        "@architectures": "spacy_nuner.BackboneListener.v1",
+        "pooling": {"@layers": "reduce_mean.v1"},
+    }
+    nlp.add_pipe(
+        "ner", config={"model": {"tok2vec": listener}}, before="nuner_concepts"
+    )
+    examples = make_examples(nlp)
+    losses = train(nlp, examples)
+    assert losses["nuner_concepts"] < 0.05
+    assert nlp.evaluate(examples)["ents_f"] == 1.0
+
+
+def test_head_on_a_sourced_and_frozen_transformer(trained, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("transformer", source=spacy.load(tmp_path / "model"))
+    listener = {
+        "@architectures": "spacy_nuner.BackboneListener.v1",
+        "pooling": {"@layers": "reduce_first.v1"},
+    }
+    nlp.add_pipe("nuner_concepts", config={"model": {"tok2vec": listener}, **NER})
+    examples = make_examples(nlp)
+    # As `spacy train` does it with frozen_components.
+    with nlp.select_pipes(disable=["transformer"]):
+        nlp.initialize(lambda: examples)
+    assert nlp.get_pipe("nuner_concepts").cfg["backbone"]
+    before = nlp.get_pipe("transformer").model.to_bytes()
+    sgd = nlp.create_optimizer()
+    sgd.learn_rate = 0.01
+    for _ in range(100):
+        nlp.update(
+            examples, sgd=sgd, exclude=["transformer"], annotates=["transformer"]
+        )
+    assert nlp.get_pipe("transformer").model.to_bytes() == before
+    assert nlp.evaluate(examples)["ents_f"] > 0.5
+
+
+def test_backbone_that_is_gone(trained, tiny, tmp_path):
+    trained.to_disk(tmp_path / "model")
+    nlp = spacy.load(tmp_path / "model")
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.cfg["backbone"] = str(tmp_path / "gone")
+    with pytest.warns(UserWarning, match="W501"):
+        assert pipe.add_label("NEW") == 1
+    assert nlp(SENTENCES[0][0]).ents
+
+
+def test_threshold_of_an_unknown_label_is_told(trained):
+    pipe = trained.get_pipe("nuner_concepts")
+    before = pipe.cfg["threshold"]
+    pipe.set_calibration(temperature=1.0, threshold={"AERA": 0.9})
+    try:
+        with pytest.warns(UserWarning, match="W502.*AERA"):
+            assert pipe.thresholds.tolist() == [0.5, 0.5]
+    finally:
+        pipe.set_calibration(temperature=1.0, threshold=before)

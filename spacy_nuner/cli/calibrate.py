@@ -1,0 +1,112 @@
+"""`spacy nuner calibrate`: thresholds and a temperature for `nuner_concepts`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def calibrate(
+    pipeline: Path = typer.Argument(
+        ..., help="Saved pipeline with nuner_concepts; the settings are written into it"
+    ),
+    data: Path = typer.Argument(
+        ..., help="Labelled dev set: .conll, .jsonl or .spacy; not the test set"
+    ),
+    per_concept: bool = typer.Option(
+        False, "--per-concept", help="One threshold a concept instead of one for all"
+    ),
+    pipe_name: str = typer.Option("nuner_concepts", help="Name of the component"),
+    report: Path | None = typer.Option(
+        None,
+        help="Folder for the figures before and after "
+        "[default: PIPELINE-calibration beside it]",
+    ),
+    gpu_id: int = typer.Option(-1, help="GPU to use, -1 for the processor"),
+) -> None:
+    """Find the threshold and the temperature of a saved pipeline on labelled data.
+
+    Prints the F1 of spans before and after, and draws how far the probabilities can
+    be trusted.
+    """
+    import json
+
+    import spacy
+    from spacy.cli._util import setup_gpu
+    from wasabi import msg
+
+    from ..errors import NunerError
+    from ..fewshot.datasets import copy_words, read_docs
+    from ..fewshot.figures import draw_reliability
+    from ..files import replacing
+    from ..pipeline.calibration import (
+        find_thresholds,
+        fit_temperature,
+        get_labelled_logits,
+        get_reliability,
+        span_f1,
+    )
+    from ..pipeline.decode import get_probabilities
+
+    setup_gpu(gpu_id)
+    try:
+        nlp = spacy.load(pipeline)
+        pipe: Any = nlp.get_pipe(pipe_name)
+    except (OSError, KeyError) as error:
+        todo = "Name a folder that nlp.to_disk made, and a component of it."
+        raise NunerError("N005", path=pipeline, reason=error, todo=todo) from error
+    references = read_docs(data, lang=nlp.lang or "en")
+    with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe_name)]):
+        # The tokens of the annotation, so that each of its spans can be found.
+        docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
+    labelled = get_labelled_logits(pipe, docs, references)
+    exclusive = pipe.cfg["exclusive"]
+    old = {"temperature": pipe.cfg["temperature"], "thresholds": pipe.thresholds}
+    temperature = fit_temperature(labelled, exclusive=exclusive)
+    after = get_probabilities(labelled.logits / temperature, exclusive=exclusive)
+    single, each = find_thresholds(labelled, after)
+    new = {"temperature": temperature, "thresholds": each if per_concept else single}
+    scores = {
+        name: span_f1(labelled, exclusive=exclusive, **settings)
+        for name, settings in (("before", old), ("after", new))
+    }
+    threshold = (
+        {label: float(t) for label, t in zip(pipe.labels, each, strict=True)}
+        if per_concept
+        else single
+    )
+    pipe.set_calibration(temperature=temperature, threshold=threshold)
+    settings = {"temperature": temperature, "threshold": threshold}
+    nlp.get_pipe_config(pipe_name).update(settings)
+    with replacing(pipeline, marker="meta.json") as beside:
+        nlp.to_disk(beside)
+    folder = report or pipeline.with_name(f"{pipeline.name}-calibration")
+    before = get_probabilities(
+        labelled.logits / old["temperature"], exclusive=exclusive
+    )
+    facts: dict[str, Any] = {
+        "data": data.name,
+        "spans": len(labelled.spans),
+        "f1": scores,
+        "temperature": temperature,
+        "threshold": threshold,
+        "reliability": {
+            "before": get_reliability(labelled, before),
+            "after": get_reliability(labelled, after),
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "calibration.json") as beside:
+        beside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
+    draw_reliability(facts["reliability"], folder / "reliability")
+    msg.good(
+        f"{pipeline}: F1 of {len(labelled.spans)} spans {100 * scores['before']:.1f} "
+        f"before, {100 * scores['after']:.1f} after; temperature {temperature:.2f}, "
+        + ("thresholds" if per_concept else "threshold")
+        + f" {threshold if per_concept else round(single, 3)}"
+    )
+    if exclusive:
+        msg.info(
+            "With exclusive = true the likeliest label wins; no threshold is used."
+        )
+    msg.info(f"How far the probabilities can be trusted: {folder / 'reliability.png'}")
