@@ -50,19 +50,37 @@ ERRORS = {
     ),
     # Corpus: records -> DocBin
     "N101": (
-        "Can't tell how to read '{path}': found {found}. Expected are .jsonl (text and "
-        "answer, or text and entities), .csv with the columns input and output, and "
-        ".conll (a token and a BIO tag a line)."
+        "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
+        "list of objects, .csv with the columns input and output, .conll (a token and "
+        "a BIO tag a line) and .spacy (DocBin)."
     ),
     "N102": (
         "Nothing usable in {inputs}: of {rows} rows, none could be taken: {counts}. "
         "Expected are objects with 'text' and 'answer' (lines of 'entity <> concept "
-        "<> description'), or 'text' and 'entities', or the CSV of numind/NuNER, or a "
-        "token and a BIO tag a line.{first}"
+        "<> description'), 'text' and 'entities', 'spans' or 'ents', or "
+        "'conversations'; the CSV of numind/NuNER; a token and a BIO tag a line.{first}"
     ),
     "N103": (
         "No tokenizer for the language '{lang}': {reason} Set --lang to a code of "
         "spaCy, such as en, or xx for many languages."
+    ),
+    "N104": (
+        "Can't read the data set '{name}': {reason}. Expected is hub:NAME or "
+        "hub:NAME:CONFIG of a data set on the Hugging Face hub, such as "
+        "hub:numind/NuNER."
+    ),
+    "N105": (
+        "There is no corpus in '{path}': no file *.spacy. Make one with: spacy nuner "
+        "convert"
+    ),
+    "N106": (
+        "One of {count} processes died; the system may have ended it for want of "
+        "memory. What is done is kept: run the same command again, with a smaller "
+        "--n-process."
+    ),
+    "N107": (
+        "Can't write '{path}': records go to a name that ends in .jsonl, a corpus to a "
+        "folder, whose name does not end in {suffix}."
     ),
     # Annotate: sources, requests to the LLM, the store
     "N201": (

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .errors import NunerError
 
+# In a work folder: which run it belongs to.
+RUN_FILE = "run.json"
+
 
 @contextlib.contextmanager
 def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
@@ -46,6 +49,53 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
+    """Write a folder that may take several starts; what broke off is gone on with.
+
+    It is written in a folder `<name>.work` beside the final place. When the block ends
+    well, the folder `<name>` in it is put there and the rest goes. When it does not,
+    even if the process is killed, the work folder stays, and the same run finds it.
+
+    path (Path): Where the folder shall stand in the end.
+    marker (str): The file that shows that a folder at `path` was made by the same
+        command and may be replaced.
+    run (str): Says what is written from what. What another run left behind is deleted.
+    YIELDS (Path): The work folder, with the folder `<name>` in it.
+    RAISES (NunerError): N003 if the place can't be written to, N004 if a folder is in
+        the way that this command did not make.
+    """
+    work = path.with_name(f"{path.name}.work")
+    for folder, expected in ((path, marker), (work, RUN_FILE)):
+        if _is_foreign(folder, expected):
+            raise NunerError("N004", path=folder, expected=expected)
+    try:
+        _open_work(work, path, run)
+        yield work
+        if path.exists():
+            path.rename(work / "old")
+        _put(work / path.name, path, work / "old")
+        shutil.rmtree(work)
+    except OSError as error:
+        if _lies_in(error, work, path):
+            reason = error.strerror or str(error)
+            raise NunerError("N003", path=path, reason=reason) from error
+        raise
+
+
+def _open_work(work: Path, path: Path, run: str) -> None:
+    old, mark = work / "old", work / RUN_FILE
+    if old.exists() and not path.exists():
+        # Killed just before the new folder took the place of this one.
+        old.rename(path)
+    if old.exists() or (mark.exists() and mark.read_text(encoding="utf8") != run):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    # First of all, since a folder without it is taken for somebody else's.
+    mark.write_text(run, encoding="utf8")
+    (work / path.name).mkdir(exist_ok=True)
 
 
 def _put(target: Path, path: Path, old: Path) -> None:

@@ -9,6 +9,7 @@ from .convert import convert
 from .draw import draw
 from .export import export
 from .fewshot import fewshot
+from .import_ import import_
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
@@ -30,6 +31,7 @@ app.command("draw")(tell_errors(draw))
 app.command("sample")(tell_errors(sample))
 app.command("annotate")(tell_errors(annotate))
 app.command("export")(tell_errors(export))
+app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))

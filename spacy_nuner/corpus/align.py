@@ -141,10 +141,9 @@ class _Text:
 
     def __post_init__(self) -> None:
         self.plain = _Folded(self.text, None)
-        starts = self.doc.to_array(IDX)
-        ends = starts + self.doc.to_array(LENGTH)
-        self.starts = {start: i for i, start in enumerate(starts.tolist())}
-        self.ends = {end: i for i, end in enumerate(ends.tolist(), 1)}
+        places = self.doc.to_array([IDX, LENGTH]).tolist()
+        self.starts = {start: i for i, (start, _) in enumerate(places)}
+        self.ends = {start + size: i for i, (start, size) in enumerate(places, 1)}
 
     def at(self, words: str, start: int, end: int) -> Match:
         if start < 0 or not words or self.text[start:end] != words:

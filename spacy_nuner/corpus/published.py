@@ -1,28 +1,35 @@
-"""Rows of every source we know -> records.
+"""Rows of every source we know -> records. `read_record` is a pure function of its row.
 
-Our own JSONL with raw answers or with parsed entities (which is also how Pile-NER,
-ProgGen and others are kept), the CSV of numind/NuNER in both splits, and two-column
-BIO files. `read_record` is a pure function of its row.
+Objects, in JSONL, in one JSON list or on the hub: our own with raw answers or parsed
+entities (which is also how ProgGen and others are kept), the columns of numind/NuNER,
+conversations of Pile-NER, and texts with spans, as Prodigy, spacy-llm and
+`Doc.to_json` have them. And two-column BIO files.
 """
 
-import ast
 import json
 import re
-import warnings
+from collections.abc import Callable
 from typing import Any
 
 from ..annotate.parsing import parse_answer
-from .records import BadRow, Entity, Loss, Record
-from .rows import Row
+from .conversations import read_conversations
+from .csvrows import NUL
+from .fields import add_entity, check_string, get_string, parse_literal
+from .records import BadRow, Entity, Loss, Record, Row
+from .spans import read_spans
 
 _TAG = re.compile(r"O|[BI]-\S+")
 _BREAKS = str.maketrans("\r\n", "  ")
+FORMS = (
+    "'answer', 'entities', 'spans' or 'ents' beside 'text', 'input' and 'output', or "
+    "'conversations'"
+)
 
 
 def read_record(row: Row) -> Record:
     """Interpret a row.
 
-    row (Row): The row as it stands in its file.
+    row (Row): The row as it stands in its source.
     RETURNS (Record): The record. Annotations that can't be read are in `bad`.
     RAISES (BadRow): If nothing in the row can be used.
     """
@@ -30,8 +37,8 @@ def read_record(row: Row) -> Record:
         raise row.problem
     for cell in row.cells:
         _check_bytes(cell)
-    readers = {"jsonl": _from_json, "csv": _from_csv, "bio": _from_bio}
-    record = readers[row.source.format](row.cells)
+    readers = {"csv": _from_csv, "bio": _from_bio}
+    record = readers.get(row.source.format, _from_json)(row.cells)
     if not record.text.strip():
         raise BadRow("empty text")
     return record
@@ -39,7 +46,7 @@ def read_record(row: Row) -> Record:
 
 def _check_bytes(cell: str) -> None:
     """Refuse what the reader could not decode."""
-    if "\0" in cell or "\udc00" in cell:
+    if "\0" in cell or NUL in cell:
         raise BadRow("NUL byte")
     try:
         cell.encode("utf8")
@@ -49,73 +56,59 @@ def _check_bytes(cell: str) -> None:
 
 
 def _from_json(cells: list[str]) -> Record:
+    objects = [_parse(cell) for cell in cells]
+    data = objects[0]
+    if "conversations" in data:
+        record = read_conversations(objects)
+    elif "text" not in data and "input" in data and "output" in data:
+        record = _from_csv([get_string(data, key) or "" for key in ("input", "output")])
+    else:
+        text = get_string(data, "text")
+        if text is None:
+            raise BadRow("no text", f"found the keys {sorted(data)}")
+        record = _find_reader(data)(data, text)
+    name = data.get("id")
+    record.id = None if name is None else str(name)
+    return record
+
+
+def _parse(cell: str) -> dict[str, Any]:
     try:
-        data = json.loads(cells[0])
+        data = json.loads(cell)
     except ValueError as error:
         raise BadRow("malformed JSON", str(error)) from None
     except RecursionError:
         raise BadRow("malformed JSON", "nested too deeply") from None
     if not isinstance(data, dict):
         raise BadRow("not a JSON object")
-    text = _string(data, "text")
-    if text is None:
-        raise BadRow("no text", f"found the keys {sorted(data)}")
-    name = data.get("id")
-    name = None if name is None else str(name)
+    return data
+
+
+def _find_reader(data: dict[str, Any]) -> Callable[[dict[str, Any], str], Record]:
     if data.get("entities") is not None:
-        if not isinstance(data["entities"], list):
-            raise BadRow("'entities' is not a list")
-        record = Record(text, [], id=name)
-        for value in data["entities"]:
-            _add_entity(record, value)
-        return record
-    answer = _string(data, "answer")
-    if answer is None:
-        raise BadRow("neither 'answer' nor 'entities'", f"found {sorted(data)}")
-    return _from_answer(text, answer, name)
+        return _from_entities
+    # Before "answer", which holds the annotator's verdict in files of Prodigy.
+    if any(data.get(key) is not None for key in ("spans", "ents", "_task_hash")):
+        return read_spans
+    if data.get("answer") is not None:
+        return _from_answer_key
+    raise BadRow("no annotation", f"found {sorted(data)}, expected {FORMS}")
 
 
-def _string(data: dict[str, Any], key: str) -> str | None:
-    value = data.get(key)
-    if value is not None and not isinstance(value, str):
-        raise BadRow(f"'{key}' is not a string")
-    if value is not None:
-        _check_escapes(value)
-    return value
+def _from_entities(data: dict[str, Any], text: str) -> Record:
+    if not isinstance(data["entities"], list):
+        raise BadRow("'entities' is not a list")
+    record = Record(text, [])
+    for value in data["entities"]:
+        add_entity(record, value)
+    return record
 
 
-def _check_escapes(text: str) -> None:
-    """Refuse what JSON and Python can write with an escape but UTF-8 can't hold."""
-    if "\0" in text:
-        raise BadRow("NUL byte", "as an escape")
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError:
-        raise BadRow("half a surrogate pair") from None
+def _from_answer_key(data: dict[str, Any], text: str) -> Record:
+    return _from_answer(text, get_string(data, "answer") or "")
 
 
-def _add_entity(record: Record, value: Any) -> None:
-    """Take one object of `entities`, or say in `record.bad` why not."""
-    try:
-        record.entities.append(_entity(value))
-    except BadRow as bad:
-        # Escaped, since what is wrong may be that UTF-8 can't hold it.
-        record.bad.append(Loss(bad.reason, json.dumps(value)))
-
-
-def _entity(value: Any) -> Entity:
-    if not isinstance(value, dict):
-        raise BadRow("entity is not an object")
-    text, concept = _string(value, "text"), _string(value, "concept")
-    if not text or not text.strip() or not concept or not concept.strip():
-        raise BadRow("entity without text or concept")
-    start, end = value.get("start"), value.get("end")
-    if not (start is None and end is None or type(start) is type(end) is int):
-        raise BadRow("offsets are not two numbers")
-    return Entity(text, concept, _string(value, "description"), start, end)
-
-
-def _from_answer(text: str, answer: str, name: str | None = None) -> Record:
+def _from_answer(text: str, answer: str) -> Record:
     parsed = parse_answer(answer, text=text)
     if not parsed.items and not parsed.bad:
         raise BadRow("empty answer")
@@ -123,32 +116,22 @@ def _from_answer(text: str, answer: str, name: str | None = None) -> Record:
         raise BadRow("no annotation in the answer", parsed.bad[0].reason)
     entities = [Entity(*item) for item in parsed.items]
     bad = [Loss(line.reason, line.line) for line in parsed.bad]
-    return Record(text, entities, bad, answer, name)
+    return Record(text, entities, bad, answer)
 
 
 def _from_csv(cells: list[str]) -> Record:
     """The published set keeps an answer as the literal of the list of its lines."""
     text, literal = cells
     try:
-        lines = _literal(literal.strip())
+        lines = parse_literal(literal.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"[:200]
         raise BadRow("list does not parse", detail) from None
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise BadRow("not a list of strings")
     answer = "\n".join(line.translate(_BREAKS) for line in lines)
-    _check_escapes(answer)
+    check_string(answer)
     return _from_answer(text, answer)
-
-
-def _literal(text: str) -> Any:
-    if "\\" not in text:
-        return ast.literal_eval(text)
-    with warnings.catch_warnings():
-        # A backslash that escapes nothing is kept as it is.
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return ast.literal_eval(text)
 
 
 def _from_bio(lines: list[str]) -> Record:

@@ -1,14 +1,18 @@
 """Records -> shards: what is written, what is told of the rest."""
 
+import bz2
+import gzip
 import json
+import lzma
 
 import pytest
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_nuner.corpus import convert as module
+from spacy_nuner.corpus import shards
 from spacy_nuner.corpus.clean import MAX_NAME
-from spacy_nuner.corpus.convert import Settings, convert
+from spacy_nuner.corpus.convert import convert
+from spacy_nuner.corpus.process import Settings
 from spacy_nuner.errors import NunerError
 
 
@@ -223,20 +227,34 @@ def test_nothing_usable_is_an_error_and_leaves_nothing(tmp_path, rows):
 
 def test_shards(tmp_path):
     rows = [row(f"Room {n} in Lisbon.", "Lisbon <> city", "x") for n in range(25)]
-    rows.insert(5, b"broken")
+    # A shard is made of so many rows; what can't be used leaves it smaller.
+    rows[10:10] = [b"broken"] * 10
+    rows[5] = b"broken"
     report = run(write(tmp_path / "a.jsonl", *rows), tmp_path, shard_size=10)
     assert [(one["file"], one["docs"]) for one in report["shards"]] == [
-        ("00000.spacy", 10),
-        ("00001.spacy", 10),
-        ("00002.spacy", 5),
+        ("00000.spacy", 9),
+        ("00002.spacy", 10),
+        ("00003.spacy", 5),
     ]
     texts = [doc.text for doc in docs(tmp_path)]
-    assert texts == [f"Room {n} in Lisbon." for n in range(25)]
+    assert texts == [f"Room {n} in Lisbon." for n in range(25) if n != 5]
+    assert [one["line"] for one in quarantine(tmp_path)][4:16] == [
+        *(5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16),
+    ]
     # A full last shard leaves no empty one behind, and old shards go.
-    path = write(tmp_path / "a.jsonl", *rows[:11])
+    path = write(tmp_path / "a.jsonl", *rows[:10])
     report = run(path, tmp_path, shard_size=10)
     assert len(report["shards"]) == 1
     assert len(list((tmp_path / "corpus").glob("*.spacy"))) == 1
+
+
+def test_a_shard_of_long_rows_is_bounded_by_their_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "MAX_CHUNK_BYTES", 1000)
+    rows = [row(f"Room {n} in Lisbon.", "Lisbon <> city") for n in range(30)]
+    path = write(tmp_path / "a.jsonl", *rows)
+    report = run(path, tmp_path)
+    assert len(report["shards"]) == -(-path.stat().st_size // 1000)
+    assert len(list(docs(tmp_path))) == 30
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path):
@@ -286,30 +304,91 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     assert (tmp_path / "corpus" / "thesis.txt").read_text() == "mine"
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+@pytest.mark.parametrize("failing", ["00000.spacy", "00000.json"])
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, failing):
     rows = [row(f"Room {n} in Lisbon.", "Lisbon <> city") for n in range(25)]
     path = write(tmp_path / "a.jsonl", *rows)
     run(path, tmp_path)
     before = sorted((tmp_path / "corpus").iterdir())
-    real = module._write_shard
+    real = shards.PartFiles._put
 
-    def full(shard, folder, number):
-        if number:
+    def full(self, path, data):
+        if path.name == failing:
             raise OSError(28, "No space left on device")
-        return real(shard, folder, number)
+        real(self, path, data)
 
-    monkeypatch.setattr(module, "_write_shard", full)
+    monkeypatch.setattr(shards.PartFiles, "_put", full)
     with pytest.raises(NunerError, match="N003.*No space left"):
         run(path, tmp_path, shard_size=10)
     assert sorted((tmp_path / "corpus").iterdir()) == before
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.jsonl", "corpus"]
+    left = [one.name for one in tmp_path.iterdir()]
+    assert ("corpus.work" in left) == (failing == "00000.json")
 
 
 def test_a_tokenizer_is_not_kept_longer_than_a_shard(tmp_path, monkeypatch):
     made = []
-    real = module._blank
-    monkeypatch.setattr(module, "_blank", lambda lang: made.append(0) or real(lang))
+    real = shards.make_tokenizer
+    monkeypatch.setattr(
+        shards, "make_tokenizer", lambda lang: made.append(0) or real(lang)
+    )
     rows = [row(f"Room {n} in Lisbon.", "Lisbon <> city") for n in range(30)]
     run(write(tmp_path / "a.jsonl", *rows), tmp_path, shard_size=10)
-    # One a shard, and one that found no rows left.
-    assert len(made) == 4
+    assert len(made) == 3
+
+
+PACKERS = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
+
+
+@pytest.mark.parametrize("suffix", [*PACKERS, ".zst"])
+def test_compressed_input(tmp_path, suffix):
+    rows = [row(f"Room {n} in Lisbon.", "Lisbon <> city") for n in range(5)]
+    plain = write(tmp_path / "a.jsonl", *rows)
+    if suffix == ".zst":
+        pack = pytest.importorskip("zstandard").ZstdCompressor().compress
+    else:
+        pack = PACKERS[suffix]
+    packed = tmp_path / "b" / f"a.jsonl{suffix}"
+    packed.parent.mkdir()
+    packed.write_bytes(pack(plain.read_bytes()))
+    run(plain, tmp_path)
+    content = (tmp_path / "corpus" / "00000.spacy").read_bytes()
+    for source in (packed, packed.parent):
+        report = run(source, tmp_path)
+        assert report["inputs"][0]["bytes"] == packed.stat().st_size
+        assert (tmp_path / "corpus" / "00000.spacy").read_bytes() == content
+
+
+def test_a_damaged_archive_is_an_error(tmp_path):
+    rows = [row(f"Room {n} in Lisbon.", f"Lisbon <> city {n}") for n in range(500)]
+    plain = write(tmp_path / "a.jsonl", *rows).read_bytes()
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(plain)[:-500])
+    with pytest.raises(NunerError, match=r"N005.*a\.jsonl\.gz"):
+        run(packed, tmp_path)
+    assert not (tmp_path / "corpus").exists()
+    assert not (tmp_path / "corpus.work").exists()
+
+
+def test_a_corpus_can_be_converted_again(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        row("In Lisbon. In Lisbon!", "Lisbon <> city <> big", "In <> x"),
+        {"text": "Nothing.", "entities": []},
+    )
+    run(path, tmp_path)
+    before = spans(tmp_path)
+    shard = (tmp_path / "corpus" / "00000.spacy").rename(tmp_path / "again.spacy")
+    report = run(shard, tmp_path)
+    assert spans(tmp_path) == before
+    assert report["annotations"]["matched"]["given offsets"] == 4
+    (first, _) = docs(tmp_path)
+    assert first.spans["concepts"].attrs == {"descriptions": {"city": "big"}}
+
+
+def test_a_definition_stands_for_a_missing_name(tmp_path):
+    definition = "A city, or another place, where a great many people live together"
+    entity = {"text": "Lisbon", "concept": None, "description": f"{definition}."}
+    path = write(tmp_path / "a.jsonl", {"text": "In Lisbon.", "entities": [entity]})
+    run(path, tmp_path)
+    assert len(definition) > MAX_NAME
+    assert spans(tmp_path) == [("In Lisbon.", [("Lisbon", definition.lower())])]

@@ -10,8 +10,10 @@ from spacy_nuner.corpus.align import (
     INSIDE,
     NOT_IN_TEXT,
 )
-from spacy_nuner.corpus.convert import Settings, convert, process
-from spacy_nuner.corpus.rows import find_sources, read_rows
+from spacy_nuner.corpus.convert import convert
+from spacy_nuner.corpus.process import Settings, process
+from spacy_nuner.corpus.rows import read_rows
+from spacy_nuner.corpus.sources import find_sources
 
 RAW = Settings(refused=frozenset(), empty_types=frozenset())
 CSV = "nuner-sample/nuner-sample-1k.csv"

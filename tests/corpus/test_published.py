@@ -5,8 +5,9 @@ import json
 import pytest
 
 from spacy_nuner.corpus.published import read_record
-from spacy_nuner.corpus.records import BadRow, Entity, Loss
-from spacy_nuner.corpus.rows import Row, Source, find_sources, read_rows
+from spacy_nuner.corpus.records import BadRow, Entity, Loss, Row, Source
+from spacy_nuner.corpus.rows import read_rows
+from spacy_nuner.corpus.sources import find_sources
 
 
 def read(form, *cells):
@@ -97,9 +98,8 @@ def test_entities_that_are_none(entity, reason):
         ('{"text": null, "answer": "a <> b"}', "no text"),
         ('{"text": 7, "answer": "a <> b"}', "'text' is not a string"),
         ('{"text": " ", "answer": "a <> b"}', "empty text"),
-        ('{"text": "x"}', "neither 'answer' nor 'entities'"),
-        ('{"text": "x", "spans": []}', "neither 'answer' nor 'entities'"),
-        ('{"text": "x", "answer": null}', "neither 'answer' nor 'entities'"),
+        ('{"text": "x"}', "no annotation"),
+        ('{"text": "x", "answer": null}', "no annotation"),
         ('{"text": "x", "answer": ["a <> b"]}', "'answer' is not a string"),
         ('{"text": "x", "entities": {}}', "'entities' is not a list"),
         ('{"text": "x", "answer": ""}', "empty answer"),

@@ -1,10 +1,14 @@
 """Reading files row by row: forms, line numbers, and bytes that are broken."""
 
 import csv
+from pathlib import Path
 
 import pytest
 
-from spacy_nuner.corpus.rows import MAX_ROW, Source, find_sources, read_rows
+from spacy_nuner.corpus.lines import MAX_ROW
+from spacy_nuner.corpus.records import Source
+from spacy_nuner.corpus.rows import read_rows
+from spacy_nuner.corpus.sources import find_sources
 from spacy_nuner.errors import NunerError
 
 
@@ -38,7 +42,7 @@ def told(path):
 def test_the_form_of_a_file(tmp_path, name, content, form):
     path = tmp_path / name
     path.write_text(content, encoding="utf8")
-    assert find_sources([path]) == [Source(path, form)]
+    assert find_sources([path]) == [Source(str(path), form)]
 
 
 @pytest.mark.parametrize("content", ["", "# Title\n", "a\tb\tc\n", "x,y\n1,2\n"])
@@ -52,7 +56,7 @@ def test_a_form_that_is_not_known(tmp_path, content):
 def test_a_folder_gives_its_files_in_order(tmp_path):
     for name in ("b.jsonl", "a.csv", "README.md", "c.conll"):
         (tmp_path / name).write_text("input,output\n")
-    assert [one.path.name for one in find_sources([tmp_path])] == [
+    assert [Path(one.name).name for one in find_sources([tmp_path])] == [
         "a.csv",
         "b.jsonl",
         "c.conll",
@@ -66,7 +70,7 @@ def test_missing_files(tmp_path):
     with pytest.raises(NunerError, match="N005.*nothing.jsonl"):
         find_sources([tmp_path / "nothing.jsonl"])
     with pytest.raises(NunerError, match="N005"):
-        list(read_rows(Source(tmp_path / "nothing.jsonl", "jsonl")))
+        list(read_rows(Source(str(tmp_path / "nothing.jsonl"), "jsonl")))
 
 
 def test_jsonl_lines(tmp_path):

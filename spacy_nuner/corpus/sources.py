@@ -1,0 +1,158 @@
+"""What there is to read: files, by their form, and data sets on the hub."""
+
+import csv
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import NunerError
+from .lines import read_lines
+from .records import Source
+
+CSV_COLUMNS = ("input", "output")
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".conll": "bio",
+    ".bio": "bio",
+    ".iob": "bio",
+    ".iob2": "bio",
+    ".spacy": "docbin",
+}
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+# What is known to be a file by its name.
+FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
+HUB_PREFIX = "hub:"
+
+_TOKEN_LINE = re.compile(r"\S+[ \t]+(?:O|[BI]-\S+)\s*")
+
+
+def find_sources(inputs: Iterable[Path]) -> list[Source]:
+    """Find the files to read and the form of each.
+
+    inputs (Iterable[Path]): Files, or folders whose files with a known extension are
+        taken in the order of their names. Files may be compressed (.gz, .bz2, .xz,
+        .zst).
+    RETURNS (list[Source]): The files.
+    RAISES (NunerError): N005 if there is no such file, N006 if the package that
+        unpacks it is missing, N101 if its form is unknown or a folder holds nothing to
+        read.
+    """
+    sources: list[Source] = []
+    for path in inputs:
+        if path.is_dir():
+            files = [file for file in sorted(path.iterdir()) if _by_suffix(file)]
+            if not files:
+                raise NunerError("N101", path=path, found="a folder without such files")
+            sources.extend(Source(str(file), _format(file)) for file in files)
+        else:
+            sources.append(Source(str(path), _format(path)))
+    return sources
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[BinaryIO]:
+    """Open a file, unpacked by its suffix.
+
+    name (str): The file.
+    YIELDS (BinaryIO): The open file.
+    RAISES (NunerError): N005 if it is missing or damaged, N006 if the package that
+        unpacks it is missing.
+    """
+    path = Path(name)
+    if path.suffix.lower() not in PACKED:
+        try:
+            with path.open("rb") as file:
+                yield file
+        except OSError as error:
+            raise unreadable(name, error) from error
+        return
+    from smart_open import open as open_packed
+
+    try:
+        with open_packed(name, "rb") as packed:
+            yield packed
+    except ImportError as error:
+        package = f"the package '{error.name}'"
+        raise NunerError("N006", package=package, extra="annotate") from error
+    except NunerError:
+        raise
+    except Exception as error:
+        # Each kind of compression has its own exception for damaged data.
+        raise unreadable(name, error) from error
+
+
+def describe_source(source: Source) -> dict[str, Any]:
+    """Say what exactly is read, for the report.
+
+    source (Source): The file or data set.
+    RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it stands on
+        the disk; of a data set on the hub its split and commit.
+    RAISES (NunerError): N005 if a file can't be read.
+    """
+    described: dict[str, Any] = {"file": source.name, "format": source.format}
+    if source.format == "hub":
+        return {**described, "split": source.split, "revision": source.revision}
+    try:
+        with Path(source.name).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            digest = _sha256(file)
+    except OSError as error:
+        raise unreadable(source.name, error) from error
+    return {**described, "bytes": size, "sha256": digest}
+
+
+def plain_size(source: Source) -> int | None:
+    """source (Source): What is read. RETURNS (int | None): Bytes of its rows, if known.
+
+    They are not known of what is compressed or on the hub.
+    """
+    path = Path(source.name)
+    if source.format in ("hub", "docbin") or path.suffix.lower() in PACKED:
+        return None
+    return path.stat().st_size
+
+
+def unreadable(name: str, error: Exception) -> NunerError:
+    """name (str): A file. error (Exception): What went wrong. RETURNS: N005."""
+    reason = getattr(error, "strerror", None) or str(error)
+    todo = "Name a file, or a folder of files, that exists, is whole and may be read."
+    if isinstance(error, FileNotFoundError) and name.count("/") == 1:
+        todo += f" A data set on the hub is read by: import {HUB_PREFIX}{name}"
+    return NunerError("N005", path=name, reason=reason, todo=todo)
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _by_suffix(path: Path) -> str | None:
+    if path.suffix.lower() in PACKED:
+        path = path.with_suffix("")
+    return FORMATS.get(path.suffix.lower())
+
+
+def _format(path: Path) -> str:
+    """The form by the extension, else by the first line that is not blank."""
+    with open_source(str(path)) as file:
+        if known := _by_suffix(path):
+            return known
+        lines = (line.text.strip() for line in read_lines(file))
+        first = next(filter(None, lines), "")
+    if _TOKEN_LINE.fullmatch(first):
+        return "bio"
+    if first.startswith("{"):
+        return "jsonl"
+    if first.startswith("["):
+        return "json"
+    if set(CSV_COLUMNS) <= set(next(csv.reader([first]), [])):
+        return "csv"
+    raise NunerError("N101", path=path, found=f"the first line {first[:80]!r}")

@@ -1,0 +1,85 @@
+"""Folders that take several starts: what a kill at any point leaves behind."""
+
+import pytest
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.files import resuming
+
+
+def write(path, run="a", content="new", *, stop_at=None):
+    with resuming(path, marker="done", run=run) as work:
+        target = work / path.name
+        seen = sorted(one.name for one in target.iterdir())
+        (target / "part").write_text(content)
+        if stop_at == "part":
+            raise KeyboardInterrupt
+        (target / "done").touch()
+    return seen
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "corpus"
+
+
+def listing(path):
+    return sorted(one.name for one in path.parent.iterdir())
+
+
+def test_what_is_whole_stands_alone(path):
+    assert write(path) == []
+    assert listing(path) == ["corpus"]
+    assert write(path, content="newer") == []
+    assert (path / "part").read_text() == "newer"
+    assert listing(path) == ["corpus"]
+
+
+@pytest.mark.parametrize(("run", "seen"), [("a", ["part"]), ("b", [])])
+def test_the_same_run_goes_on(path, run, seen):
+    with pytest.raises(KeyboardInterrupt):
+        write(path, stop_at="part")
+    assert listing(path) == ["corpus.work"]
+    assert write(path, run) == seen
+    assert listing(path) == ["corpus"]
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_killed_while_the_old_folder_makes_room(path, placed):
+    write(path, content="old")
+    work = path.with_name("corpus.work")
+    work.mkdir()
+    (work / "run.json").write_text("a")
+    path.rename(work / "old")
+    if placed:
+        # Killed only after the new one had been put in its place.
+        path.mkdir()
+        (path / "part").write_text("placed")
+        (path / "done").touch()
+    with pytest.raises(KeyboardInterrupt):
+        write(path, stop_at="part")
+    assert (path / "part").read_text() == ("placed" if placed else "old")
+    write(path)
+    assert (path / "part").read_text() == "new"
+    assert listing(path) == ["corpus"]
+
+
+def test_an_empty_work_folder_is_used(path):
+    path.with_name("corpus.work").mkdir()
+    assert write(path) == []
+    assert listing(path) == ["corpus"]
+
+
+@pytest.mark.parametrize("name", ["corpus", "corpus.work"])
+def test_what_somebody_else_made_is_left_alone(path, name):
+    other = path.with_name(name)
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(NunerError, match="N004"):
+        write(path)
+    assert (other / "thesis.txt").read_text() == "mine"
+
+
+def test_a_place_that_can_not_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(NunerError, match="N003"):
+        write(tmp_path / "file" / "corpus")
