@@ -32,7 +32,11 @@ RATES = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One training run and where its scores go."""
+    """One training run and where its scores go.
+
+    identity: Hashes of the encoder's weights and of the config; a cell of another
+        encoder or config is not taken for this one.
+    """
 
     folder: str
     output: str
@@ -42,6 +46,7 @@ class Cell:
     k: int
     draw: int
     rates: tuple[float, float]
+    identity: str
 
     @property
     def path(self) -> Path:
@@ -123,9 +128,26 @@ def run(cell: Cell) -> None:
         path.write_text(json.dumps({**facts, **scores}, indent=2), encoding="utf8")
 
 
+def is_done(cell: Cell) -> bool:
+    """Tell whether the cell stands, and is of this encoder and config."""
+    if not cell.path.exists():
+        return False
+    found = json.loads(cell.path.read_text(encoding="utf8"))
+    return bool(found["identity"] == cell.identity)
+
+
+def identify(encoder: str, config: str) -> str:
+    """Hash what a cell depends on besides its name."""
+    from spacy_nuner.fewshot.backbones import hash_file
+    from spacy_nuner.weights import resolve_weights
+
+    weights = Path(resolve_weights(encoder)) / "model.safetensors"
+    return f"{hash_file(weights)[:16]}-{hash_file(CONFIGS / f'{config}.cfg')[:16]}"
+
+
 def run_all(cells: list[Cell], processes: int, title: str) -> None:
     """Compute what is missing, one thread a process."""
-    missing = [cell for cell in cells if not cell.path.exists()]
+    missing = [cell for cell in cells if not is_done(cell)]
     # Torch that ran before a fork hangs after it.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
@@ -191,6 +213,7 @@ def main(
             k=count,
             draw=0,
             rates=(0.0, 0.0),
+            identity=identify(encoder, config),
         )
         lines.append(judge(first, draws, rate_draws, processes))
         typer.echo(lines[-1], err=True)

@@ -82,6 +82,10 @@ ERRORS = {
         "Can't write '{path}': records go to a name that ends in .jsonl, a corpus to a "
         "folder, whose name does not end in {suffix}."
     ),
+    "N108": (
+        "Nothing to count in '{path}': none of its {count} docs has a span in "
+        'doc.spans["{key}"]. Make the corpus with: spacy nuner convert'
+    ),
     # Annotate: sources, requests to the LLM, the store
     "N201": (
         "Nothing to use in '{source}': {reason}. Expected are texts: JSON Lines with a "

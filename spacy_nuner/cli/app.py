@@ -13,6 +13,7 @@ from .import_ import import_
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
+from .stats import stats
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
@@ -33,6 +34,7 @@ app.command("annotate")(tell_errors(annotate))
 app.command("export")(tell_errors(export))
 app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
+app.command("stats")(tell_errors(stats))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
 app.command("calibrate")(tell_errors(calibrate))

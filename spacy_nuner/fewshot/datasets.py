@@ -52,7 +52,8 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
             reason=error.strerror or error,
             todo="Check the name of the labelled set.",
         ) from error
-    if not any(doc.ents for doc in docs):
+    # A DocBin may hold overlapping concepts in doc.spans instead.
+    if not any(doc.ents or doc.spans for doc in docs):
         raise NunerError("N603", path=path, count=len(docs))
     return docs
 

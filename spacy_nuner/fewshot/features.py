@@ -64,13 +64,20 @@ def embed_tokens(
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
         mask = torch.tensor([[i < len(row) for i in range(longest)] for row in rows])
         with torch.inference_mode():
-            states = model(
+            output = model(
                 input_ids=ids.to(device),
                 attention_mask=mask.long().to(device),
                 output_hidden_states=True,
-            ).hidden_states
-            # Shape: (batch, pieces, layers, width)
-            chosen = torch.stack([states[i] for i in hidden_layers], dim=2)
+            )
+            # As in models/shim.py: some architectures norm the last layer only in
+            # last_hidden_state. Shape: (batch, pieces, layers, width)
+            chosen = torch.stack(
+                [
+                    output.last_hidden_state if i == -1 else output.hidden_states[i]
+                    for i in hidden_layers
+                ],
+                dim=2,
+            )
         vectors = chosen.float().cpu().numpy()
         for i, vector in zip(batch, vectors, strict=True):
             window = windows[i]

@@ -22,9 +22,7 @@ from .pieces import AnnotatedText, Span, Windower
 SPANS_KEY = "concepts"
 TEXTS_FILE = "texts.arrow"
 CONCEPTS_FILE = "concepts.arrow"
-COUNTS_FILE = "counts.json"
 ROWS_AT_ONCE = 512
-TOP_CONCEPTS = 20
 
 IDS = pa.list_(pa.int32())
 TEXT_SCHEMA = pa.schema(

@@ -31,8 +31,11 @@ def training_arguments(
     on_cpu = gpu_id < 0
     if not on_cpu:
         if "LOCAL_RANK" not in os.environ:
-            # Trainer would spread one process over all GPUs that it sees.
-            os.environ.setdefault("CUDA_VISIBLE_DEVICES", str(gpu_id))
+            # Trainer would spread one process over all GPUs that it sees. Those that
+            # are hidden already stay so: gpu_id counts among the visible ones.
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+            chosen = visible[gpu_id] if gpu_id < len(visible) and visible[0] else gpu_id
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(chosen)
         if not torch.accelerator.is_available():
             raise NunerError("N310", found=gpu_id)
     bf16 = training.precision == "bf16" or (

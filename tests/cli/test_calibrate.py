@@ -1,0 +1,65 @@
+import json
+
+import spacy
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+
+from ..pipeline.conftest import make_examples, make_nlp, tiny  # noqa: F401
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+
+def make_pipeline(tiny, folder):  # noqa: F811
+    nlp = make_nlp(tiny)
+    examples = make_examples(nlp, spans_key="concepts")
+    nlp.initialize(lambda: examples)
+    for _ in range(15):
+        nlp.update(examples, sgd=False)
+        for _, pipe in nlp.pipeline:
+            pipe.finish_update(nlp._optimizer)
+    nlp.to_disk(folder / "model")
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(folder / "dev.spacy")
+
+
+def test_settings_are_written_into_the_pipeline(tiny, tmp_path):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    for extra in ([], ["--per-concept"]):
+        result = run(tmp_path / "model", tmp_path / "dev.spacy", *extra)
+        assert result.exit_code == 0, result.output
+        facts = json.loads(
+            (tmp_path / "model-calibration" / "calibration.json").read_text("utf8")
+        )
+        assert facts["f1"]["after"] >= facts["f1"]["before"]
+        nlp = spacy.load(tmp_path / "model")
+        cfg = nlp.get_pipe("nuner_concepts").cfg
+        assert abs(cfg["temperature"] - facts["temperature"]) < 1e-6
+        config = nlp.config["components"]["nuner_concepts"]
+        assert (
+            (set(config["threshold"]) == {"AREA", "PRICE"})
+            if extra
+            else (abs(config["threshold"] - facts["threshold"]) < 1e-6)
+        )
+    for suffix in ("png", "svg"):
+        figure = tmp_path / "model-calibration" / f"reliability.{suffix}"
+        assert figure.stat().st_size > 1000
+
+
+def test_what_cannot_be_calibrated(tiny, tmp_path):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    (tmp_path / "other.jsonl").write_text(
+        json.dumps(
+            {"text": "in Hackney", "spans": [{"start": 3, "end": 10, "label": "X"}]}
+        )
+    )
+    for arguments, code in (
+        ((tmp_path / "gone", tmp_path / "dev.spacy"), "N005"),
+        ((tmp_path / "model", tmp_path / "other.jsonl"), "N505"),
+        ((tmp_path / "model", tmp_path / "dev.spacy", "--pipe-name", "ner"), "N005"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert code in result.output
