@@ -18,6 +18,9 @@ from .objective import Objective, dense_targets
 
 Pooling = Literal["mean", "cls"]
 
+# Groups of like length that the concepts of a batch are encoded in.
+LENGTH_GROUPS = 4
+
 
 def concept_text(template: str, name: str, description: str | None) -> str:
     """Write a concept as the text that its encoder reads.
@@ -125,13 +128,25 @@ class ConceptEncoder(nn.Module):
         attention_mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* as above
         RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
         """
+        # Names are short and descriptions long: by groups of like length the padding
+        # of a batch is half of what it is in one piece.
+        order = attention_mask.sum(1).argsort()
+        pooled = [
+            self._pool(input_ids[rows], attention_mask[rows])
+            for rows in order.chunk(LENGTH_GROUPS)
+        ]
+        return torch.cat(pooled)[order.argsort()]
+
+    def _pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        longest = int(attention_mask.sum(1).max())
+        mask = attention_mask[:, :longest]
         hidden = self.encoder(
-            input_ids=input_ids, attention_mask=attention_mask
+            input_ids=input_ids[:, :longest], attention_mask=mask
         ).last_hidden_state
         if self.pooling == "cls":
             return hidden[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(1) / mask.sum(1)
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
 
     @torch.inference_mode()
     def encode(

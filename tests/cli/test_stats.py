@@ -71,7 +71,9 @@ def output(corpus):
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.output.splitlines()]
     stats = json.loads((folder / "stats.json").read_text(encoding="utf8"))
-    assert f"annotations a sentence {stats['annotations_per_sentence']:.2f} 4.38" in lines
+    assert (
+        f"annotations a sentence {stats['annotations_per_sentence']:.2f} 4.38" in lines
+    )
     return folder
 
 
