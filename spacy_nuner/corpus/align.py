@@ -135,15 +135,15 @@ class _Text:
     doc: Doc
     text: str
     plain: _Folded = field(init=False)
-    starts: dict[int, int] = field(init=False)
-    ends: dict[int, int] = field(init=False)
+    starts: list[int] = field(init=False)
+    ends: list[int] = field(init=False)
     _folds: dict[str, _Folded] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plain = _Folded(self.text, None)
-        places = self.doc.to_array([IDX, LENGTH]).tolist()
-        self.starts = {start: i for i, (start, _) in enumerate(places)}
-        self.ends = {start + size: i for i, (start, size) in enumerate(places, 1)}
+        places = self.doc.to_array([IDX, LENGTH])
+        self.starts = places[:, 0].tolist()
+        self.ends = places.sum(axis=1).tolist()
 
     def at(self, words: str, start: int, end: int) -> Match:
         if start < 0 or not words or self.text[start:end] != words:
@@ -178,17 +178,20 @@ class _Text:
         return self._folds[step]
 
     def _at_boundaries(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        starts, ends = self.starts, self.ends
-        return _apart(
-            (starts[start], ends[end])
-            for start, end in places
-            if start in starts and end in ends
-        )
+        """The token ranges of those places that begin and end with a token."""
+        spans = []
+        for start, end in places:
+            first = bisect_left(self.starts, start)
+            last = bisect_left(self.ends, end, first)
+            if self.starts[first : first + 1] == [start] and (
+                self.ends[last : last + 1] == [end]
+            ):
+                spans.append((first, last + 1))
+        return _apart(spans)
 
     def _cover(self, start: int, end: int) -> tuple[int, int]:
         """The tokens that hold a range of characters."""
-        firsts = list(self.starts)
-        return bisect_right(firsts, start) - 1, bisect_left(firsts, end)
+        return bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
 
 
 def _apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

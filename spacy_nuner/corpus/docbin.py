@@ -2,11 +2,11 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from spacy.attrs import ORTH, SPACY
+from spacy.attrs import IDX, LENGTH, ORTH, SPACY
 from spacy.strings import StringStore
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.vocab import Vocab
@@ -21,7 +21,7 @@ _SPAN = struct.Struct(">QQQllll")
 
 
 class ShardBin(DocBin):
-    """Holds the words and the span groups of docs and nothing else.
+    """Holds the words of docs and one group of spans for each, and nothing else.
 
     What is written is an ordinary DocBin. But `DocBin.add` asks each token for nine
     strings, most of them empty here, and makes two msgpack writers a doc, each of
@@ -35,38 +35,42 @@ class ShardBin(DocBin):
         self._words: set[int] = set()
         self._lookup: StringStore | None = None
 
-    def add(self, doc: Doc) -> None:
-        """Add a doc that has words and span groups only.
+    def add(
+        self,
+        doc: Doc,
+        spans: Sequence[tuple[int, int, str]] = (),
+        descriptions: dict[str, str] | None = None,
+    ) -> None:
+        """Add a tokenised text and its spans.
 
-        doc (Doc): The doc. All docs of a bin have the same vocabulary.
+        doc (Doc): The text. All docs of a bin have the same vocabulary.
+        spans (Sequence[tuple[int, int, str]]): First token, end and concept of each.
+        descriptions (dict[str, str] | None): What the concepts mean.
         """
-        tokens = doc.to_array([ORTH, SPACY])
+        strings = self._lookup = doc.vocab.strings
+        tokens = doc.to_array([ORTH, SPACY, IDX, LENGTH])
         self.tokens.append(tokens[:, :1])
-        self.spaces.append(tokens[:, 1:].astype(bool))
+        self.spaces.append(tokens[:, 1:2].astype(bool))
         self.flags.append({"has_unknown_spaces": False})
         self.cats.append({})
-        self._lookup = doc.vocab.strings
         self._words.update(tokens[:, 0].tolist())
-        groups: dict[bytes, list[str]] = {}
-        for key, group in doc.spans.items():
-            groups.setdefault(self._pack_group(group), []).append(key)
-        self.span_groups.append(self._packer.pack(groups or []))
+        places = tokens[:, 2:].tolist()
+        packed = []
+        for start, end, name in spans:
+            label = strings.add(name)
+            self._words.add(label)
+            last, size = places[end - 1]
+            chars = (places[start][0], last + size)
+            packed.append(_SPAN.pack(0, 0, label, start, end, *chars))
+        attrs = {"descriptions": descriptions or {}}
+        group = self._packer.pack({"name": SPANS_KEY, "attrs": attrs, "spans": packed})
+        self.span_groups.append(self._packer.pack({group: [SPANS_KEY]}))
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The bin, for `DocBin().from_bytes`."""
         if self._lookup is not None:
             self.strings.update(self._lookup[word] for word in self._words)
         return super().to_bytes()
-
-    def _pack_group(self, group: SpanGroup) -> bytes:
-        spans = []
-        for span in group:
-            self._words.add(span.label)
-            place = (span.start, span.end, span.start_char, span.end_char)
-            spans.append(_SPAN.pack(span.id, span.kb_id, span.label, *place))
-        content: dict[str, Any] = {"name": group.name, "attrs": group.attrs}
-        packed: bytes = self._packer.pack({**content, "spans": spans})
-        return packed
 
 
 def read_corpus(folder: str | Path) -> Iterator[Doc]:

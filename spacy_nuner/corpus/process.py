@@ -4,12 +4,11 @@ from dataclasses import dataclass, field
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc
 
 from ..errors import NunerError
 from .align import NOT_IN_TEXT, WRONG_OFFSETS, Match, Occurrences, align
 from .clean import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
-from .docbin import SPANS_KEY
 from .published import read_record
 from .records import BadRow, Entity, Loss, Record, Row
 
@@ -47,7 +46,9 @@ class Settings:
 class Outcome:
     """What became of a row.
 
-    doc (Doc | None): The doc, unless the row was refused or dropped.
+    doc (Doc | None): The text, tokenised, unless the row was refused or dropped.
+    spans (list[tuple[int, int, str]]): Its spans: first token, end, concept.
+    descriptions (dict[str, str]): What the concepts mean, where that is told.
     record (Record | None): The record, unless the row was refused.
     refused (BadRow | None): Why there is no record.
     dropped (str | None): Why the record is not wanted.
@@ -56,6 +57,8 @@ class Outcome:
     """
 
     doc: Doc | None = None
+    spans: list[tuple[int, int, str]] = field(default_factory=list)
+    descriptions: dict[str, str] = field(default_factory=dict)
     record: Record | None = None
     refused: BadRow | None = None
     dropped: str | None = None
@@ -64,12 +67,12 @@ class Outcome:
 
 
 def process(row: Row, nlp: Language, settings: Settings) -> Outcome:
-    """Turn a row into a doc. Depends on nothing but its arguments.
+    """Turn a row into a doc and its spans. Depends on nothing but its arguments.
 
     row (Row): The row.
     nlp (Language): Whose tokenizer to use.
     settings (Settings): What to keep.
-    RETURNS (Outcome): The doc, or why there is none, and every loss.
+    RETURNS (Outcome): Doc and spans, or why there are none, and every loss.
     """
     try:
         record = read_record(row)
@@ -93,8 +96,7 @@ def process(row: Row, nlp: Language, settings: Settings) -> Outcome:
             kept.append((name, entity))
     doc = nlp.make_doc(record.text)
     _annotate(doc, record, kept, settings, outcome)
-    annotated = record.entities or record.bad
-    if annotated and not doc.spans[SPANS_KEY]:
+    if (record.entities or record.bad) and not outcome.spans:
         outcome.dropped = NOTHING_LEFT
     else:
         outcome.doc = doc
@@ -142,7 +144,6 @@ def _annotate(
         ignore_case=settings.ignore_case,
     )
     spans: dict[tuple[int, int, str], None] = {}
-    descriptions: dict[str, str] = {}
     for (name, entity), match in zip(kept, matches, strict=True):
         new = [(*span, name) for span in match.spans if (*span, name) not in spans]
         if not new:
@@ -151,10 +152,5 @@ def _annotate(
         spans.update(dict.fromkeys(new))
         outcome.matches.append((name, match))
         if entity.concept and entity.description:
-            descriptions.setdefault(name, entity.description)
-    doc.spans[SPANS_KEY] = SpanGroup(
-        doc,
-        name=SPANS_KEY,
-        spans=[Span(doc, start, end, label=name) for start, end, name in spans],
-        attrs={"descriptions": descriptions},
-    )
+            outcome.descriptions.setdefault(name, entity.description)
+    outcome.spans = list(spans)

@@ -15,6 +15,7 @@ from ..annotate.parsing import parse_answer
 from .conversations import read_conversations
 from .csvrows import NUL
 from .fields import add_entity, check_string, get_string, parse_literal
+from .plain import read_plain_answer
 from .records import BadRow, Entity, Loss, Record, Row
 from .spans import read_spans
 
@@ -109,6 +110,9 @@ def _from_answer_key(data: dict[str, Any], text: str) -> Record:
 
 
 def _from_answer(text: str, answer: str) -> Record:
+    plain = read_plain_answer(answer, text)
+    if plain is not None:
+        return Record(text, plain, [], answer)
     parsed = parse_answer(answer, text=text)
     if not parsed.items and not parsed.bad:
         raise BadRow("empty answer")

@@ -8,7 +8,6 @@ from typing import Any
 from .. import about
 from ..errors import NunerError
 from .align import STEPS
-from .docbin import SPANS_KEY
 from .lines import HEAD
 from .process import QUARANTINED, Outcome
 from .records import Row, Source
@@ -55,7 +54,7 @@ class Tally:
         self.lost.update(loss.reason for loss in outcome.lost)
         if outcome.doc is not None:
             self.written += 1
-            self.spans += len(outcome.doc.spans[SPANS_KEY])
+            self.spans += len(outcome.spans)
             for name, match in outcome.matches:
                 self.matched[match.how] += 1
                 self.several += match.several

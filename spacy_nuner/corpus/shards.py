@@ -164,7 +164,7 @@ def write_chunk(
         for loss in describe_losses(row, outcome):
             losses.append(json.dumps(loss, ensure_ascii=False) + "\n")
         if outcome.doc is not None:
-            shard.add(outcome.doc)
+            shard.add(outcome.doc, outcome.spans, outcome.descriptions)
         if tick is not None:
             tick(row.size)
     files.write(chunk.number, shard, losses, tally)
