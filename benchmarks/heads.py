@@ -4,7 +4,11 @@ For each data set, number of mentions and head: every pair of learning rates is 
 on the first draws and judged on the dev part; the best pair is then trained on all
 draws and judged on the test file. A cell that stands is not computed again.
 
-    python benchmarks/heads.py LISTINGS_DIR training/backbone --output metrics/heads
+    python benchmarks/heads.py assets/listings --backbone training/backbone
+
+The heads: `base` and `nuner` are `configs/ner.cfg` on the base encoder and on the
+backbone, `zero` is `nuner` without the names of the labels, `parser` is
+`configs/ner_parser.cfg` on the base encoder.
 """
 
 import itertools
@@ -28,6 +32,13 @@ RATES = {
     "ner": [(5e-5, 1e-3), (1e-4, 3e-3), (2e-4, 3e-3)],
     "ner_parser": [(1e-4, 1e-3), (2e-4, 2e-4), (2e-4, 1e-3)],
 }
+# Whether the head is on the backbone, its config, and where its concepts start from.
+HEADS = {
+    "base": (False, "ner", "zero"),
+    "nuner": (True, "ner", "names"),
+    "zero": (True, "ner", "zero"),
+    "parser": (False, "ner_parser", None),
+}
 
 
 @dataclass(frozen=True)
@@ -40,9 +51,10 @@ class Cell:
 
     folder: str
     output: str
-    backbone: str
+    head: str
     encoder: str
     config: str
+    start: str | None
     k: int
     draw: int
     rates: tuple[float, float]
@@ -55,7 +67,7 @@ class Cell:
             Path(self.output)
             / Path(self.folder).name
             / f"k{self.k}"
-            / f"{self.backbone}-{self.config}"
+            / self.head
             / f"{encoder_rate:g}-{head_rate:g}"
             / f"draw{self.draw}.json"
         )
@@ -98,21 +110,20 @@ def run(cell: Cell) -> None:
         # The loop judges at its end only; dev is judged below.
         DocBin(docs=dev[:1]).to_disk(paths["dev"])
         encoder_rate, head_rate = cell.rates
-        config = load_config(
-            CONFIGS / f"{cell.config}.cfg",
-            overrides={
-                "paths.train": str(paths["train"]),
-                "paths.dev": str(paths["dev"]),
-                "paths.backbone": cell.encoder,
-                "system.seed": cell.draw,
-                "training.eval_frequency": 10_000,
-                "training.logger.console_output": False,
-                "training.logger.progress_bar": None,
-                "training.optimizer.learn_rate.initial_rate": head_rate,
-                "components.transformer.model.learn_rate_scale": encoder_rate
-                / head_rate,
-            },
-        )
+        overrides = {
+            "paths.train": str(paths["train"]),
+            "paths.dev": str(paths["dev"]),
+            "paths.backbone": cell.encoder,
+            "system.seed": cell.draw,
+            "training.eval_frequency": 10_000,
+            "training.logger.console_output": False,
+            "training.logger.progress_bar": None,
+            "training.optimizer.learn_rate.initial_rate": head_rate,
+            "components.transformer.model.learn_rate_scale": encoder_rate / head_rate,
+        }
+        if cell.start:
+            overrides["components.nuner_concepts.start"] = cell.start
+        config = load_config(CONFIGS / f"{cell.config}.cfg", overrides=overrides)
         nlp = init_nlp(config)
         with open("/dev/null", "w") as silent:
             nlp, _ = train_loop(nlp, None, stdout=silent, stderr=silent)
@@ -164,22 +175,31 @@ def mean_of(cells: list[Cell], part: str) -> tuple[float, float]:
     return statistics.mean(scores), statistics.stdev(scores) if scores[1:] else 0.0
 
 
-def judge(cell: Cell, draws: int, rate_draws: int, processes: int) -> str:
+def judge(
+    cell: Cell,
+    pairs: list[tuple[float, float]],
+    *,
+    draws: int,
+    rate_draws: int,
+    processes: int,
+) -> str:
     """Choose the rates of a head on dev, train all draws, and make a row of them."""
-    title = f"{Path(cell.folder).name} k={cell.k} {cell.backbone}-{cell.config}"
-    grid = {
-        rates: [replace(cell, rates=rates, draw=draw) for draw in range(rate_draws)]
-        for rates in RATES[cell.config]
-    }
-    run_all([one for cells in grid.values() for one in cells], processes, title)
-    best = max(grid, key=lambda rates: mean_of(grid[rates], "dev")[0])
+    title = f"{Path(cell.folder).name} k={cell.k} {cell.head}"
+    best = pairs[0]
+    if len(pairs) > 1:
+        grid = {
+            rates: [replace(cell, rates=rates, draw=draw) for draw in range(rate_draws)]
+            for rates in pairs
+        }
+        run_all([one for cells in grid.values() for one in cells], processes, title)
+        best = max(grid, key=lambda rates: mean_of(grid[rates], "dev")[0])
     cells = [replace(cell, rates=best, draw=draw) for draw in range(draws)]
     run_all(cells, processes, f"{title} best")
     dev, test = mean_of(cells, "dev"), mean_of(cells, "test")
     columns = [
         Path(cell.folder).name,
         str(cell.k),
-        f"{cell.backbone}-{cell.config}",
+        cell.head,
         f"{best[0]:g}/{best[1]:g}",
         f"{dev[0]:.1f} ± {dev[1]:.1f}",
         f"{test[0]:.1f} ± {test[1]:.1f}",
@@ -197,26 +217,40 @@ def main(
     k: list[int] = typer.Option([5, 20], help="Mentions a label."),
     draws: int = typer.Option(5, help="Draws for the reported mean."),
     rate_draws: int = typer.Option(2, help="Draws that choose the rates."),
+    heads: list[str] = typer.Option(
+        ["base", "nuner", "parser"], help="Any of: base, nuner, zero, parser."
+    ),
+    rates: tuple[float, float] = typer.Option(
+        (0.0, 0.0), help="Rates of encoder and head, for all; none: chosen on dev."
+    ),
     processes: int = typer.Option(2, help="Trainings at once, one thread each."),
 ) -> None:
     """Train the grid and print a Markdown table."""
-    heads = [("base", base, "ner"), ("nuner", backbone, "ner")]
-    heads.append(("base", base, "ner_parser"))
     lines = ["| data set | k | head | rates | dev F1 | test F1 |", "|" + "---|" * 6]
-    for folder, count, (name, encoder, config) in itertools.product(folders, k, heads):
+    for folder, count, head in itertools.product(folders, k, heads):
+        on_backbone, config, start = HEADS[head]
+        encoder = backbone if on_backbone else base
         first = Cell(
             folder=str(folder),
             output=str(output),
-            backbone=name,
+            head=head,
             encoder=encoder,
             config=config,
+            start=start,
             k=count,
             draw=0,
             rates=(0.0, 0.0),
             identity=identify(encoder, config),
         )
-        lines.append(judge(first, draws, rate_draws, processes))
-        typer.echo(lines[-1], err=True)
+        row = judge(
+            first,
+            [rates] if all(rates) else RATES[config],
+            draws=draws,
+            rate_draws=rate_draws,
+            processes=processes,
+        )
+        lines.append(row)
+        typer.echo(row, err=True)
     typer.echo("\n".join(lines))
 
 
