@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import srsly
+from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc, Span, SpanGroup
@@ -20,7 +21,12 @@ from thinc.types import Floats2d
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
 from ..models.tagger import has_linear_head, reset_output, resize_output, set_rows
-from .decode import drop_edge_spaces, find_spans, get_active, get_probabilities
+from .decode import (
+    drop_edge_spaces,
+    get_active,
+    get_cell_probabilities,
+    join_cells,
+)
 from .gold import get_labels, get_targets
 from .loss import cross_entropy
 from .prior import ConceptPrior, find_prior, readable_name
@@ -203,13 +209,13 @@ class NunerConcepts(TrainablePipe):
         exclusive = self.cfg["exclusive"]
         lengths = [len(doc) for doc in docs]
         flat = self._flatten(logits) / self.cfg["temperature"]
-        probabilities = get_probabilities(flat, exclusive=exclusive)
         active = get_active(flat, self.thresholds, exclusive=exclusive)
-        spaces = np.asarray(
-            [token.is_space for doc in docs for token in doc], dtype=bool
-        )
-        active = drop_edge_spaces(active, spaces, lengths)
-        found = find_spans(active, probabilities, lengths)
+        nothing = np.zeros(0, dtype=bool)
+        spaces = [doc.to_array([IS_SPACE]).astype(bool) for doc in docs]
+        active = drop_edge_spaces(active, np.concatenate([nothing, *spaces]), lengths)
+        cells = np.nonzero(active)
+        probabilities = get_cell_probabilities(flat, *cells, exclusive=exclusive)
+        found = join_cells(*cells, probabilities, lengths)
         bounds = np.searchsorted(found.docs, np.arange(len(docs) + 1))
         for doc, first, last in zip(docs, bounds, bounds[1:], strict=False):
             rows = slice(first, last)

@@ -40,6 +40,22 @@ def get_probabilities(logits: Any, *, exclusive: bool) -> Any:
     return exp / (exp.sum(axis=1, keepdims=True) + np.exp(-top))
 
 
+def get_cell_probabilities(
+    logits: Any, rows: Any, concepts: Any, *, exclusive: bool
+) -> Any:
+    """Turn some cells of the logits into probabilities.
+
+    logits (ndarray): *Shape:* (n_tokens, n_concepts)
+    rows, concepts (ndarray): Which cells. *Shape:* (n_cells,) each
+    exclusive (bool): See `get_probabilities`.
+    RETURNS (ndarray): *Shape:* (n_cells,)
+    """
+    if not exclusive:
+        return get_probabilities(logits[rows, concepts], exclusive=False)
+    among_all = get_probabilities(logits[rows], exclusive=True)
+    return among_all[np.arange(len(rows)), concepts]
+
+
 def get_active(logits: Any, thresholds: Any, *, exclusive: bool) -> Any:
     """Tell which token belongs to which concept.
 
@@ -50,7 +66,10 @@ def get_active(logits: Any, thresholds: Any, *, exclusive: bool) -> Any:
     RETURNS (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
     """
     if not exclusive or not logits.size:
-        return get_probabilities(logits, exclusive=False) > thresholds
+        # p > t where the logit is greater than that of t: no need for all p.
+        with np.errstate(divide="ignore"):
+            limits = np.log(thresholds) - np.log1p(-np.asarray(thresholds))
+        return logits > limits.astype(logits.dtype)
     winners = np.zeros(logits.shape, dtype=bool)
     winners[np.arange(len(winners)), logits.argmax(axis=1)] = True
     # "none" has the logit 0, and wins against a concept that knows nothing yet.
@@ -67,34 +86,42 @@ def find_spans(
     lengths (Sequence[int]): The number of tokens of each doc.
     RETURNS (FoundSpans): The spans.
     """
-    n_tokens, n_concepts = active.shape
-    doc_of = np.repeat(np.arange(len(lengths)), lengths)
+    rows, concepts = np.nonzero(active)
+    return join_cells(rows, concepts, probabilities[rows, concepts], lengths)
+
+
+def join_cells(
+    rows: Any, concepts: Any, probabilities: Any, lengths: Sequence[int]
+) -> FoundSpans:
+    """Do the same with the active cells alone, of which there are few.
+
+    rows, concepts (ndarray): Index of the token in the batch and of the concept.
+        *Shape:* (n_cells,) each
+    probabilities (ndarray): *Shape:* (n_cells,)
+    lengths (Sequence[int]): The number of tokens of each doc.
+    RETURNS (FoundSpans): The spans.
+    """
+    order = np.lexsort((rows, concepts))
+    rows, concepts, p = rows[order], concepts[order], probabilities[order]
     first_token = np.concatenate([[0], np.cumsum(lengths)]).astype("i8")
-    # An empty row before each doc and at the end keeps the docs apart.
-    padded = np.zeros((n_tokens + len(lengths) + 1, n_concepts), dtype=bool)
-    padded[np.arange(n_tokens) + doc_of + 1] = active
-    edges = padded[1:] != padded[:-1]
-    concepts, rows = np.nonzero(edges.T)
-    # Edges come in pairs: where a span begins and where it has ended.
-    concepts, begin_rows, end_rows = concepts[::2], rows[::2], rows[1::2]
-    docs = _doc_of_rows(begin_rows, first_token, len(lengths))
-    begins, ends = begin_rows - docs, end_rows - docs
-    summed = np.zeros((n_tokens + 1, n_concepts), dtype="f8")
-    np.cumsum(probabilities, axis=0, out=summed[1:])
-    totals = summed[ends, concepts] - summed[begins, concepts]
-    scores = (totals / np.maximum(ends - begins, 1)).astype("f4")
-    starts, ends = begins - first_token[docs], ends - first_token[docs]
+    docs = np.searchsorted(first_token, rows, side="right") - 1
+    # A cell goes on with a span if its left neighbour has the same concept and doc.
+    begins = np.ones(len(rows), dtype=bool)
+    begins[1:] = (
+        (concepts[1:] != concepts[:-1])
+        | (rows[1:] != rows[:-1] + 1)
+        | (docs[1:] != docs[:-1])
+    )
+    first = np.flatnonzero(begins)
+    sizes = np.diff(first, append=len(rows))
+    scores = (np.add.reduceat(p, first, dtype="f8") / sizes).astype("f4")
+    docs, concepts = docs[first], concepts[first]
+    starts = rows[first] - first_token[docs]
+    ends = starts + sizes
     order = np.lexsort((concepts, ends, starts, docs))
     return FoundSpans(
         docs[order], starts[order], ends[order], concepts[order], scores[order]
     )
-
-
-def _doc_of_rows(rows: Any, first_token: Any, n_docs: int) -> Any:
-    # The first token of doc d stands in padded row first_token[d] + d + 1; an edge at
-    # row r lies between padded rows r and r + 1.
-    first_rows = first_token[:n_docs] + np.arange(n_docs)
-    return np.searchsorted(first_rows, rows, side="right") - 1
 
 
 def drop_edge_spaces(active: Any, spaces: Any, lengths: Sequence[int]) -> Any:

@@ -5,6 +5,7 @@ from spacy_nuner.pipeline.decode import (
     drop_edge_spaces,
     find_spans,
     get_active,
+    get_cell_probabilities,
     get_probabilities,
 )
 
@@ -71,6 +72,26 @@ def test_thresholds_by_concept():
         np.asarray([[0.0, 0.0]]), np.asarray([0.4, 0.6]), exclusive=False
     )
     assert active.tolist() == [[True, False]]
+
+
+def test_active_is_where_the_probability_is_over_the_threshold():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=5, size=(50, 7)).astype("f")
+    thresholds = np.asarray([0.0, 0.001, 0.3, 0.5, 0.9, 0.999, 1.0])
+    active = get_active(logits, thresholds, exclusive=False)
+    expected = get_probabilities(logits, exclusive=False) > thresholds
+    np.testing.assert_array_equal(active, expected)
+    assert active[:, 0].all()
+    assert not active[:, -1].any()
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_probabilities_of_some_cells(exclusive):
+    logits = np.random.default_rng(0).normal(size=(9, 4)).astype("f")
+    rows, concepts = np.asarray([0, 3, 3, 8]), np.asarray([1, 0, 3, 2])
+    found = get_cell_probabilities(logits, rows, concepts, exclusive=exclusive)
+    expected = get_probabilities(logits, exclusive=exclusive)[rows, concepts]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_white_space_only_inside_a_span():
