@@ -48,6 +48,10 @@ ERRORS = {
         "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
         "{count}, or -1 to freeze everything."
     ),
+    "N010": (
+        "spaCy can't tokenize the language '{lang}': {reason}. Give one of its codes, "
+        "such as en, de, or xx for any (--lang on the command line)."
+    ),
     # Corpus: records -> DocBin
     "N101": (
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
@@ -59,10 +63,6 @@ ERRORS = {
         "Expected are objects with 'text' and 'answer' (lines of 'entity <> concept "
         "<> description'), 'text' and 'entities', 'spans' or 'ents', or "
         "'conversations'; the CSV of numind/NuNER; a token and a BIO tag a line.{first}"
-    ),
-    "N103": (
-        "No tokenizer for the language '{lang}': {reason} Set --lang to a code of "
-        "spaCy, such as en, or xx for many languages."
     ),
     "N104": (
         "Can't read the data set '{name}': {reason}. Expected is hub:NAME or "
@@ -93,8 +93,8 @@ ERRORS = {
         "hub:NAME:CONFIG, or - for standard input."
     ),
     "N202": (
-        "Can't split sentences with '{name}': {reason}. Give a language code of spaCy "
-        "('en', 'de', 'xx' for any) or an installed spaCy pipeline."
+        "Can't split sentences with '{name}': {reason}. Give rule, line, or the name "
+        "or folder of an installed spaCy pipeline."
     ),
     "N203": (
         "There is no prompt '{name}'. Give one of {known}, or a text file that holds "
@@ -156,9 +156,6 @@ ERRORS = {
     "N601": (
         "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. Known "
         "are {known}. Rename the file to what it is."
-    ),
-    "N602": (
-        "spaCy has no language '{lang}'. Give a code such as 'en', 'de' or 'xx' (any)."
     ),
     "N603": (
         "'{path}' has {count} sentences and not one entity in them. Expected is a "
@@ -312,6 +309,10 @@ ERRORS = {
         "No span with a concept of the component '{name}' is annotated in {where} of "
         "the data; its concepts are: {labels}. Use data with these labels."
     ),
+    "N506": (
+        "The component '{name}' has no concept '{label}' that could be removed. It "
+        "has: {labels}."
+    ),
     "N502": (
         "The component '{name}' has no labels: none were found in {where} of the "
         "training data. Annotate there, set spans_key or set_ents so that it looks "
@@ -321,12 +322,25 @@ ERRORS = {
 
 WARNINGS: dict[str, str] = {
     "W501": (
-        "The component '{name}' can't read the names of new concepts; they start from "
-        "zero. {reason}"
+        "The component '{name}' can't read the names of new concepts, which start from "
+        "zero: it was saved without its concept encoder (keep_concept_encoder = false) "
+        "and the backbone is not there. Set `backbone` to where it is, or save the "
+        "pipeline with keep_concept_encoder = true where it is. {reason}"
     ),
     "W502": (
         "The component '{name}' has thresholds for labels that it does not know, which "
         "are not used: {labels}."
+    ),
+    "W503": (
+        "The concept '{label}' of the component '{name}' has been trained, so its "
+        "weights stay as they are. The new description is kept for the next "
+        "initialize(). To start the concept anew: remove_label, then add_label."
+    ),
+    "W504": (
+        "The component '{name}' is saved without a concept encoder, although "
+        "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
+        "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
+        'start = "names".'
     ),
     "W201": "Left out of '{source}': {found}.",
     "W202": (

@@ -97,20 +97,22 @@ def load_splitter(splitter: str, lang: str) -> "Language":
         a line, or the name or folder of a spaCy pipeline.
     lang (str): The language of the tokenizer for "rule" and "line", such as "en".
     RETURNS (Language): The pipeline.
-    RAISES (NunerError): N202 if there is no such language or pipeline.
+    RAISES (NunerError): N010 if there is no such language, N202 if there is no such
+        pipeline.
     """
     import spacy
 
-    try:
-        if splitter not in (RULE, LINE):
-            return spacy.load(splitter, exclude=NOT_SPLITTING)
-        nlp = spacy.blank(lang)
+    from ..languages import blank
+
+    if splitter in (RULE, LINE):
+        nlp = blank(lang)
         if splitter == RULE:
             nlp.add_pipe("sentencizer")
         return nlp
+    try:
+        return spacy.load(splitter, exclude=NOT_SPLITTING)
     except (ImportError, OSError, ValueError) as error:
-        wanted = lang if splitter in (RULE, LINE) else splitter
-        raise NunerError("N202", name=wanted, reason=error) from error
+        raise NunerError("N202", name=splitter, reason=error) from error
 
 
 def split_sentences(

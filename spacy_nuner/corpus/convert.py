@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from .. import about
 from ..files import resuming
+from ..languages import make_tokenizer
 from .pool import write_chunks
-from .process import Settings, make_tokenizer
+from .process import Settings
 from .records import Source
 from .report import Tally
 from .rows import new_bar, read_rows
@@ -54,7 +55,7 @@ def convert(
     progress (bool): Whether to show a progress bar.
     RETURNS (dict[str, Any]): The report.
     RAISES (NunerError): N005, N006 or N101 if an input can't be read, N102 if nothing
-        in it was usable, N103 if the language has no tokenizer, N106 if a process
+        in it was usable, N010 if the language has no tokenizer, N106 if a process
         died, N003 or N004 if the output can't be written.
     """
     return convert_sources(

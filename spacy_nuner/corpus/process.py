@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass, field
 
-import spacy
-from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..errors import NunerError
+from ..languages import Tokenize
 from .align import NOT_IN_TEXT, WRONG_OFFSETS, Match, Occurrences, align
 from .clean import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
 from .published import read_record
@@ -66,11 +64,11 @@ class Outcome:
     lost: list[Loss] = field(default_factory=list)
 
 
-def process(row: Row, nlp: Language, settings: Settings) -> Outcome:
+def process(row: Row, tokenize: Tokenize, settings: Settings) -> Outcome:
     """Turn a row into a doc and its spans. Depends on nothing but its arguments.
 
     row (Row): The row.
-    nlp (Language): Whose tokenizer to use.
+    tokenize (Tokenize): Makes a Doc of a text.
     settings (Settings): What to keep.
     RETURNS (Outcome): Doc and spans, or why there are none, and every loss.
     """
@@ -94,27 +92,13 @@ def process(row: Row, nlp: Language, settings: Settings) -> Outcome:
             outcome.lost.append(_loss(reason, entity))
         else:
             kept.append((name, entity))
-    doc = nlp.make_doc(record.text)
+    doc = tokenize(record.text)
     _annotate(doc, record, kept, settings, outcome)
     if (record.entities or record.bad) and not outcome.spans:
         outcome.dropped = NOTHING_LEFT
     else:
         outcome.doc = doc
     return outcome
-
-
-def make_tokenizer(lang: str) -> Language:
-    """Make a blank pipeline, for its tokenizer.
-
-    lang (str): The code of the language.
-    RETURNS (Language): The pipeline.
-    RAISES (NunerError): N103 if spaCy has no tokenizer for it.
-    """
-    try:
-        return spacy.blank(lang)
-    except ImportError as error:
-        # spaCy's own words: an unknown code, or a tokenizer that wants a package.
-        raise NunerError("N103", lang=lang, reason=error) from error
 
 
 def _refuse_name(name: str, entity: Entity, settings: Settings) -> str | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..languages import make_tokenizer
 from .docbin import ShardBin
-from .process import Settings, make_tokenizer, process
+from .process import Settings, process
 from .records import Row
 from .report import Tally, describe_losses
 
@@ -156,10 +157,10 @@ def write_chunk(
     # What the vocabulary and the cache of a tokenizer learn from a shard goes with
     # it. (A memory zone does so too, but turns the cache off: a sixth of the
     # tokenizer's speed.)
-    nlp = make_tokenizer(settings.lang)
+    tokenize = make_tokenizer(settings.lang)
     shard, losses, tally = ShardBin(), [], Tally()
     for row in chunk.rows:
-        outcome = process(row, nlp, settings)
+        outcome = process(row, tokenize, settings)
         tally.count(row, outcome)
         for loss in describe_losses(row, outcome):
             losses.append(json.dumps(loss, ensure_ascii=False) + "\n")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import biluo_tags_to_spans, iob_to_biluo
@@ -15,6 +14,7 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..errors import NunerError, message
+from ..languages import blank
 
 PREFIXED = re.compile(r"[BIESLUM]-.+")
 # The other names of BILUO's letters: BIOES has E and S, BMES has M.
@@ -32,17 +32,14 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     path (str | Path): The file.
     lang (str): The language whose blank pipeline makes the Docs.
     RETURNS (List[Doc]): The Docs in the file's order, entities in `doc.ents`.
-    RAISES (NunerError): N005 if the file can't be read, N601 to N607 if what stands
-        in it is not what its suffix says.
+    RAISES (NunerError): N005 if the file can't be read, N010 if there is no such
+        language, N601 to N607 if what stands in it is not what its suffix says.
     """
     path = Path(path)
     if path.suffix not in READERS:
         known = ", ".join(READERS)
         raise NunerError("N601", path=path, suffix=path.suffix, known=known)
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        raise NunerError("N602", lang=lang) from error
+    nlp = blank(lang)
     try:
         docs = READERS[path.suffix](path, nlp)
     except OSError as error:

@@ -74,10 +74,11 @@ def test_a_trained_pipeline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("splitter", "lang"), [("rule", "qq"), ("no_such_pipeline", "en")]
+    ("splitter", "lang", "number"),
+    [("rule", "qq", "N010"), ("no_such_pipeline", "en", "N202")],
 )
-def test_no_such_language_or_pipeline(splitter, lang):
-    with pytest.raises(NunerError, match="N202"):
+def test_no_such_language_or_pipeline(splitter, lang, number):
+    with pytest.raises(NunerError, match=number):
         load_splitter(splitter, lang)
 
 

@@ -291,7 +291,7 @@ def test_occurrences_reach_the_aligner(tmp_path):
 
 def test_unknown_language(tmp_path):
     path = write(tmp_path / "a.jsonl", row("In Lisbon.", "Lisbon <> city"))
-    with pytest.raises(NunerError, match="N103.*'qq'"):
+    with pytest.raises(NunerError, match="N010.*'qq'"):
         run(path, tmp_path, lang="qq")
 
 

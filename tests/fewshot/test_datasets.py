@@ -120,7 +120,7 @@ def test_missing_file_and_language(tmp_path):
     assert caught.value.code == "N005"
     with pytest.raises(NunerError) as caught:
         read_docs(write(tmp_path, "a.conll", "a B-X\n"), lang="qq")
-    assert caught.value.code == "N602"
+    assert caught.value.code == "N010"
 
 
 def test_character_spans_are_trimmed_expanded_and_never_lost(tmp_path):

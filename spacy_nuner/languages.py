@@ -1,0 +1,56 @@
+"""Languages of spaCy: a blank pipeline, or the tokenizer alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import spacy
+from spacy.language import BaseDefaults, Language
+from spacy.tokens import Doc
+from spacy.util import get_lang_class, registry
+from spacy.vocab import Vocab, create_vocab
+
+from .errors import NunerError
+
+Tokenize = Callable[[str], Doc]
+
+
+def blank(lang: str) -> Language:
+    """Make a blank pipeline.
+
+    lang (str): The code of the language, such as "en".
+    RETURNS (Language): The pipeline.
+    RAISES (NunerError): N010 if spaCy has no such language, or needs a package for it.
+    """
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        # spaCy's own words: an unknown code, or a tokenizer that wants a package.
+        raise NunerError("N010", lang=lang, reason=error) from error
+
+
+@dataclass(frozen=True)
+class _Host:
+    """What the registered makers of tokenizers take of a pipeline."""
+
+    lang: str
+    vocab: Vocab
+    Defaults: type[BaseDefaults]
+
+
+def make_tokenizer(lang: str) -> Tokenize:
+    """Make the tokenizer of a language without a pipeline around it.
+
+    A pipeline imports the components of all installed packages, torch and transformers
+    among them: 230 MB in each process, and two seconds.
+
+    lang (str): The code of the language, such as "en".
+    RETURNS (Tokenize): Makes a Doc of a text, as `blank(lang)` would.
+    RAISES (NunerError): As `blank`.
+    """
+    try:
+        cls = get_lang_class(lang)
+        host = _Host(lang, create_vocab(cls.lang, cls.Defaults), cls.Defaults)
+        settings = {"tokenizer": cls.default_config["nlp"]["tokenizer"]}
+        return registry.resolve(settings)["tokenizer"](host)
+    except ImportError as error:
+        raise NunerError("N010", lang=lang, reason=error) from error
