@@ -1,4 +1,9 @@
-"""Folders that take several starts: what a kill at any point leaves behind."""
+"""Files and folders stand whole or not at all: what a kill at any point leaves."""
+
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -83,3 +88,36 @@ def test_a_place_that_can_not_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NunerError, match="N003"):
         write(tmp_path / "file" / "corpus")
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+from spacy_nuner.cli._util import tell_errors
+from spacy_nuner.files import replacing
+
+def command():
+    with replacing(Path(sys.argv[1])) as beside:
+        beside.write_text("half")
+        print("begun", flush=True)
+        time.sleep(60)
+
+tell_errors(command)()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(path, number):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "begun\n"
+    assert len(listing(path)) == 1
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode not in (0, -signal.SIGTERM)
+    assert listing(path) == []

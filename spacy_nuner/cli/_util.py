@@ -1,7 +1,11 @@
 """What the commands share: errors as messages, options that take several values."""
 
 import functools
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
 import typer
@@ -50,6 +54,9 @@ def _repeat_flags(args: list[str], many: set[str]) -> list[str]:
 def tell_errors(command: Command) -> Command:
     """Print a numbered error as one message and exit with 1, without a traceback.
 
+    A request to end (SIGTERM) ends the command as Ctrl-C does: what it has begun to
+    write beside its output is removed.
+
     command (Callable): The function behind a command.
     RETURNS (Callable): The same with the error handling around it.
     """
@@ -57,7 +64,8 @@ def tell_errors(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            with _ending_in_order():
+                return command(*args, **kwargs)
         except NunerError as error:
             from wasabi import msg
 
@@ -65,3 +73,21 @@ def tell_errors(command: Command) -> Command:
             raise typer.Exit(1) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        # What a shell says of a process that a signal ended.
+        sys.exit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:
+        # Not in the main thread, which alone may set this.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -41,19 +41,22 @@ def write_chunks(
     # to be had on every system; a spawned one works everywhere.
     context = multiprocessing.get_context("spawn")
     sizes: dict[Future[None], int] = {}
+    pool = ProcessPoolExecutor(
+        n_process, mp_context=context, initializer=_end_with_parent
+    )
     try:
-        with ProcessPoolExecutor(
-            n_process, mp_context=context, initializer=_end_with_parent
-        ) as pool:
-            for chunk in chunks:
-                future = pool.submit(write_chunk, chunk, files, settings)
-                sizes[future] = chunk.size
-                if len(sizes) > n_process:
-                    _collect(sizes, bar)
-            while sizes:
+        for chunk in chunks:
+            future = pool.submit(write_chunk, chunk, files, settings)
+            sizes[future] = chunk.size
+            if len(sizes) > n_process:
                 _collect(sizes, bar)
+        while sizes:
+            _collect(sizes, bar)
     except BrokenProcessPool as error:
         raise NunerError("N106", count=n_process) from error
+    finally:
+        # After an error only the chunks that are being converted are waited for.
+        pool.shutdown(cancel_futures=True)
 
 
 def _collect(sizes: dict[Future[None], int], bar: tqdm) -> None:
