@@ -1,8 +1,6 @@
 """DocBin -> word pieces and concept spans as Arrow files, read back memory-mapped."""
 
 import hashlib
-import zlib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -10,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 from datasets import Dataset
-from spacy.tokens import Doc, DocBin
-from spacy.vocab import Vocab
+from spacy.tokens import Doc
 from tqdm import tqdm
 
+from ..corpus.docbin import read_docbin
 from ..errors import NunerError
 from .concepts import ConceptTable
 from .encoders import ConceptEncoder
@@ -88,7 +86,7 @@ def build_features(
             find_shards(corpus), desc="features", unit="shard", disable=quiet
         ):
             hashes[shard.name] = _sha256(shard)
-            docs = read_shard(shard)
+            docs = read_docbin(shard)
             while batch := list(islice(docs, ROWS_AT_ONCE)):
                 texts = [text for doc in batch if (text := _annotations(doc, table))]
                 sentences += len(batch)
@@ -118,22 +116,6 @@ def find_shards(corpus: Path) -> list[Path]:
     if not shards:
         raise NunerError("N305", path=corpus)
     return shards
-
-
-def read_shard(path: Path) -> Iterator[Doc]:
-    """Read the docs of a DocBin.
-
-    path (Path): The file.
-    YIELDS (Doc): Its docs.
-    RAISES (NunerError): N005 if the file is no DocBin.
-    """
-    try:
-        docbin = DocBin().from_disk(path)
-    except (OSError, ValueError, KeyError, zlib.error) as error:
-        todo = "Make the corpus again with: spacy nuner convert"
-        raise NunerError("N005", path=path, reason=error, todo=todo) from error
-    # A vocabulary of its own, which goes when the shard has been read.
-    yield from docbin.get_docs(Vocab())
 
 
 def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from spacy_nuner.corpus.docbin import read_docbin
 from spacy_nuner.encoder import encoder_layers, load_encoder
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.batches import Collator
@@ -14,7 +15,7 @@ from spacy_nuner.pretrain.encoders import (
     Similarity,
     concept_text,
 )
-from spacy_nuner.pretrain.features import Features, build_features, read_shard
+from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
 
 from .conftest import SENTENCES
@@ -61,7 +62,7 @@ def test_loss_equals_a_naive_reference(make_model, batch, corpus):
         hidden = model.concept_encoder.encoder(**inputs).last_hidden_state[0]
         vectors[concept] = hidden.mean(0)
     losses = []
-    for doc in read_shard(corpus / "part-00000.spacy"):
+    for doc in read_docbin(corpus / "part-00000.spacy"):
         text, mentions = doc.text, doc.spans["concepts"]
         inputs = tokenizer(
             text,

@@ -4,9 +4,10 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_nuner.corpus.docbin import read_docbin
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain import features
-from spacy_nuner.pretrain.features import Features, build_features, read_shard
+from spacy_nuner.pretrain.features import Features, build_features
 
 from .conftest import SENTENCES, write_corpus
 
@@ -116,13 +117,13 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, build, monkeypatch):
     most = []
 
     def read_and_count(path):
-        for doc in read_shard(path):
+        for doc in read_docbin(path):
             canary = doc.user_data["canary"] = Canary()
             alive.add(canary)
             most.append(len(alive))
             yield doc
 
-    monkeypatch.setattr(features, "read_shard", read_and_count)
+    monkeypatch.setattr(features, "read_docbin", read_and_count)
     monkeypatch.setattr(features, "ROWS_AT_ONCE", 8)
     data, built = build(whole)
     assert data["sentences"] == len(built.texts) == len(most) == 12 * 40
