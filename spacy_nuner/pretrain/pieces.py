@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..encoder import special_pieces
+
+SENTENCE_FINAL = (".", "!", "?")
+# What may stand between the end of a sentence and the blank behind it.
+CLOSING = "\"'”’)]"
 
 
 class Span(NamedTuple):
@@ -82,7 +87,9 @@ class Windower:
             windows = [(0, len(ids))]
             if len(ids) > self.limit:
                 self.counts.texts_cut += 1
-                windows = cut(len(ids), self.limit, spans, encoded.word_ids(index))
+                ends = sentence_ends(text.text, encoded["offset_mapping"][index])
+                words = encoded.word_ids(index)
+                windows = cut(len(ids), self.limit, spans, words, ends)
             yield from self._rows(ids, spans, windows)
 
     def _in_pieces(
@@ -133,29 +140,59 @@ class Windower:
         self.counts.mentions_cut += parts - len(spans)
 
 
+def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
+    """Find where sentences end, by punctuation with a blank behind it.
+
+    text (str): The text.
+    offsets (list[tuple[int, int]]): Start and end of each word piece in characters.
+    RETURNS (list[int]): Places between word pieces, as numbers of pieces before them.
+    """
+    found = []
+    for place, (before, after) in enumerate(pairwise(offsets), start=1):
+        # Byte-level pieces carry the blank in front themselves.
+        between = text[before[1] : after[0] + 1][:1]
+        ended = text[max(before[1] - 4, 0) : before[1]].rstrip(CLOSING)
+        if between.isspace() and ended.endswith(SENTENCE_FINAL):
+            found.append(place)
+    return found
+
+
 def cut(
-    length: int, limit: int, spans: Iterable[Span], words: list[int | None]
+    length: int,
+    limit: int,
+    spans: Iterable[Span],
+    words: list[int | None],
+    sentences: list[int],
 ) -> list[tuple[int, int]]:
-    """Cut a long row of word pieces into windows, between mentions and words.
+    """Cut a long row of word pieces into windows.
 
     length (int): Word pieces of the text.
     limit (int): Word pieces of a window at most.
     spans (Iterable[Span]): Mentions in word pieces.
     words (list[int | None]): The word that each word piece is of.
-    RETURNS (list[tuple[int, int]]): Start and end of each window. A mention is cut
-        only if no place in the window is outside all mentions.
+    sentences (list[int]): Places where sentences end.
+    RETURNS (list[tuple[int, int]]): Start and end of each window: at the last end of a
+        sentence in the second half of what fits, else between mentions and words. A
+        mention is cut only if no place in the window is outside all mentions.
     """
     in_mention = np.zeros(length + 1, dtype=bool)
     for span in spans:
         in_mention[span.start + 1 : span.end] = True
     in_word = np.zeros(length + 1, dtype=bool)
     in_word[1:length] = [a == b for a, b in zip(words[:-1], words[1:], strict=True)]
+    in_sentence = np.ones(length + 1, dtype=bool)
+    in_sentence[sentences] = False
     windows = []
     start = 0
     while length - start > limit:
         places = np.arange(start + 1, start + limit + 1)
-        for blocked in (in_mention | in_word, in_mention):
-            free = places[~blocked[places]]
+        half = places[limit // 2 :]
+        for among, blocked in (
+            (half, in_mention | in_word | in_sentence),
+            (places, in_mention | in_word),
+            (places, in_mention),
+        ):
+            free = among[~blocked[among]]
             if free.size:
                 break
         end = int(free[-1]) if free.size else start + limit

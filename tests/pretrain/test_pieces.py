@@ -1,7 +1,13 @@
 import pytest
 
 from spacy_nuner.encoder import load_encoder
-from spacy_nuner.pretrain.pieces import AnnotatedText, Span, Windower, cut
+from spacy_nuner.pretrain.pieces import (
+    AnnotatedText,
+    Span,
+    Windower,
+    cut,
+    sentence_ends,
+)
 
 from .conftest import SENTENCES
 
@@ -105,6 +111,37 @@ def test_a_text_of_nothing_gives_no_row(tokenizer, text):
 def test_cut_prefers_words_to_pieces_and_mentions_to_words():
     # Words of two pieces; a limit of 3 falls into the second word.
     words = [0, 0, 1, 1, 2, 2]
-    assert cut(6, 3, [], words) == [(0, 2), (2, 4), (4, 6)]
+    assert cut(6, 3, [], words, []) == [(0, 2), (2, 4), (4, 6)]
     # A mention over the border of all words leaves only the places inside words.
-    assert cut(6, 3, [Span(1, 3, 0), Span(3, 5, 0)], words) == [(0, 3), (3, 6)]
+    assert cut(6, 3, [Span(1, 3, 0), Span(3, 5, 0)], words, []) == [(0, 3), (3, 6)]
+
+
+def test_cut_prefers_the_last_end_of_a_sentence_in_the_second_half():
+    words = list(range(10))
+    assert cut(10, 6, [], words, [2, 4, 5]) == [(0, 5), (5, 10)]
+    # An end in the first half would make windows of a few pieces.
+    assert cut(10, 6, [], words, [2]) == [(0, 6), (6, 10)]
+    # A sentence that seems to end inside a mention does not ("Dr. No").
+    assert cut(10, 6, [Span(3, 6, 0)], words, [5]) == [(0, 6), (6, 10)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Nara is in Japan. Kyoto too.", ["Nara is in Japan."]),
+        ("Nara is in Japan . Kyoto too .", ["Nara is in Japan ."]),
+        (
+            'He said "Nara!" and left? (No.) Yes',
+            ['He said "Nara!"', " and left?", " (No.)"],
+        ),
+        ("Nara in 3.5 hours", []),
+        ("Nara", []),
+        ("", []),
+    ],
+)
+def test_sentence_ends_lie_behind_their_punctuation(tokenizer, text, expected):
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoded["offset_mapping"]
+    cuts = [0, *(offsets[place - 1][1] for place in sentence_ends(text, offsets))]
+    found = [text[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    assert found == expected
