@@ -204,6 +204,16 @@ ERRORS = {
         "The labels of the two sets have nothing in common, so nothing can be scored. "
         "To draw from: {train}. To score on: {test}."
     ),
+    "N624": (
+        "'{path}' does not say what labels are called: {reason}. Expected is a JSON "
+        "object of label -> name, such as {{\"PROD_X\": \"product\"}}, or label -> an "
+        "object with \"name\" and \"description\", both texts that are not empty."
+    ),
+    "N625": (
+        "With no example (k = 0) labels are known by their names, which '{name}' can't "
+        "read: it has no concept encoder. Name backbones that 'spacy nuner pretrain' "
+        "made, or leave out k = 0."
+    ),
     "N631": (
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
         "object with '{key}'. Move the file away or make it again."

@@ -2,34 +2,80 @@
 
 import importlib.util
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .errors import NunerError
 
 PACKAGE_PREFIX = "package:"
 
+# What an encoder needs: config, tokenizer, `nuner.json`, weights.
+ENCODER_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+# Repositories that have no safetensors.
+OLD_WEIGHTS = ("pytorch_model*.bin", "*.json")
+
 
 def resolve_weights(name: str | Path) -> str:
-    """Turn the name of an encoder into what `from_pretrained` takes.
+    """Turn the name of an encoder into a local folder.
 
     name (str | Path): A folder, a name on the Hugging Face hub, or
         `package:NAME/PATH` for a folder inside an installed Python package.
-    RETURNS (str): The path of a local folder, or the hub name as it was given. Hub
-        names are not looked up here; `HF_HUB_OFFLINE` is honoured when they are.
+    RETURNS (str): The folder. What is named by its hub name is downloaded into the
+        hub's cache, or found there; with `HF_HUB_OFFLINE` it is only looked for there.
     RAISES (NunerError): N001 if nothing stands there, N002 if a folder holds no model.
     """
     text = str(name)
-    if text.startswith(PACKAGE_PREFIX):
-        folder = _package_folder(text)
-    elif Path(text).expanduser().exists():
-        folder = Path(text).expanduser()
-    elif is_hub_name(text):
-        return text
-    else:
-        raise NunerError("N001", name=text, reason="No such folder exists.")
+    folder = find_folder(text)
+    if folder is None:
+        folder = fetch(text, ENCODER_FILES, nested=False)
+        if not any(folder.glob("*.safetensors")):
+            folder = fetch(text, OLD_WEIGHTS, nested=False)
     if not (folder / "config.json").is_file():
         raise NunerError("N002", path=folder, missing="config.json")
     return str(folder)
+
+
+def find_folder(name: str) -> Path | None:
+    """Find an encoder that is on this machine.
+
+    name (str): In one of the three forms.
+    RETURNS (Path | None): Its folder; None if the name can only be one of the hub.
+    RAISES (NunerError): N001 if it can't be one of the hub either.
+    """
+    if name.startswith(PACKAGE_PREFIX):
+        return _package_folder(name)
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if is_hub_name(name):
+        return None
+    raise NunerError("N001", name=name, reason="No such folder exists.")
+
+
+def fetch(name: str, patterns: Sequence[str], *, nested: bool = True) -> Path:
+    """Download files of a repository of the hub, unless the cache has them.
+
+    name (str): Its hub name.
+    patterns (Sequence[str]): Which files, as of a shell ("*" matches "/" too).
+    nested (bool): Whether files in folders of the repository are meant too.
+    RETURNS (Path): The folder of the cache. With `HF_HUB_OFFLINE`, or where the hub
+        can't be reached, it may lack files that were never downloaded.
+    RAISES (NunerError): N001 if the repository is neither there nor in the cache.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name,
+            allow_patterns=list(patterns),
+            ignore_patterns=None if nested else ["*/*"],
+        )
+    except (OSError, ValueError) as error:
+        # What can't be reached or is not there is an OSError, a name that the hub
+        # does not take a ValueError. The first line says what.
+        reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        raise NunerError("N001", name=name, reason=reason) from error
+    return Path(folder)
 
 
 def is_hub_name(text: str) -> bool:

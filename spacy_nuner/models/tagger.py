@@ -49,6 +49,26 @@ def resize_output(model: Model, n_concepts: int) -> None:
     resize_model(model.get_ref("output_layer"), n_concepts)
 
 
+def remove_row(model: Model, row: int) -> None:
+    """Take a concept out of the output layer and keep what was learned of the others.
+
+    model (Model): A concept tagger, initialized or not; changed in place.
+    row (int): Index of the concept.
+    """
+    container = model.get_ref("output_layer")
+    old = container.layers[0]
+    count = old.get_dim("nO") - 1
+    # A new layer, as for resizing: the optimizer keeps moments of the shape it saw.
+    new = Linear(nO=count, nI=old.maybe_get_dim("nI"), init_W=zero_init)
+    if old.has_param("W"):
+        new.initialize()
+        for name in ("W", "b"):
+            values: Any = old.get_param(name)
+            kept = [i for i in range(count + 1) if i != row]
+            new.set_param(name, values[kept])
+    container.layers[0] = new
+
+
 def reset_output(model: Model, n_concepts: int) -> None:
     """Make the output layer anew, before saved weights are loaded into it.
 

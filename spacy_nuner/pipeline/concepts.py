@@ -3,15 +3,11 @@
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import srsly
-from spacy.attrs import IS_SPACE
 from spacy.language import Language
-from spacy.pipeline.trainable_pipe import TrainablePipe
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import logger
 from spacy.vocab import Vocab
@@ -20,7 +16,8 @@ from thinc.types import Floats2d
 
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
-from ..models.tagger import has_linear_head, reset_output, resize_output, set_rows
+from ..models.tagger import has_linear_head, remove_row, resize_output
+from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
     drop_edge_spaces,
     get_active,
@@ -29,12 +26,14 @@ from .decode import (
 )
 from .gold import get_labels, get_targets
 from .loss import cross_entropy
-from .prior import ConceptPrior, find_prior, readable_name
+from .naming import start_from_names
+from .prior import ConceptPrior
+from .saving import SavedPipe
 from .scorer import score_concepts
 from .upstream import find_listener, find_shared_name
 
 
-class NunerConcepts(TrainablePipe):
+class NunerConcepts(SavedPipe):
     """Mark the spans of concepts, each with a score.
 
     For each token and concept the model has a logit; neighbouring tokens over the
@@ -58,6 +57,7 @@ class NunerConcepts(TrainablePipe):
         exclusive: bool = False,
         set_ents: bool = False,
         overwrite_ents: bool = False,
+        keep_concept_encoder: bool = False,
         scorer: Callable[..., dict[str, Any]] | None = score_concepts,
     ) -> None:
         """See the factory for the settings."""
@@ -74,17 +74,19 @@ class NunerConcepts(TrainablePipe):
             "exclusive": exclusive,
             "set_ents": set_ents,
             "overwrite_ents": overwrite_ents,
+            "keep_concept_encoder": keep_concept_encoder,
         }
         self.cfg: dict[str, Any] = {
             "labels": [],
             "descriptions": {},
+            # Concepts that no step of training has changed since they started.
+            "untrained": [],
             "backbone": backbone,
             **settings,
             # What the config said, so that a setting changed by
             # `spacy.load(..., config=...)` can be told from one that was saved.
             "configured": settings,
         }
-        self._prior: ConceptPrior | None = None
         own = find_backbone(model)
         if own is not None and backbone is not None:
             own.attrs["name"] = backbone
@@ -112,9 +114,11 @@ class NunerConcepts(TrainablePipe):
         return tuple(self.cfg["labels"])
 
     @property
-    def label_data(self) -> list[str]:
-        """RETURNS (list[str]): What `spacy init labels` writes for `initialize`."""
-        return list(self.labels)
+    def label_data(self) -> dict[str, str | None]:
+        """RETURNS (dict[str, str | None]): What `spacy init labels` writes for
+        `initialize`: the concepts and what they mean.
+        """
+        return {label: self.cfg["descriptions"].get(label) for label in self.labels}
 
     @property
     def is_resizable(self) -> bool:
@@ -122,69 +126,80 @@ class NunerConcepts(TrainablePipe):
         return True
 
     def add_label(self, label: str, description: str | None = None) -> int:
-        """Add a concept; what was learned of the others stays.
+        """Add a concept, or describe one; what was learned of the others stays.
 
         label (str): The label of its spans, read as a name ("Restaurant_Name" as
             "restaurant name") unless the setting `names` has one for it.
-        description (str | None): What it means, for the concept encoder.
+        description (str | None): What it means, for the concept encoder. A concept
+            that is there already and was never trained is encoded again; one that was
+            trained keeps its weights, with warning W503.
         RETURNS (int): 1, or 0 if it was there already.
+        RAISES (NunerError): N501 if the label is no text.
         """
         if not isinstance(label, str):
             raise NunerError("N501", found=type(label).__name__)
         if label in self.cfg["labels"]:
+            if description not in (None, self.cfg["descriptions"].get(label)):
+                self._describe(label, description)
             return 0
-        prior = self._get_prior() if self._is_initialized else None
+        prior = self._get_start() if self._is_initialized else None
         self.cfg["labels"].append(label)
+        self.cfg["untrained"].append(label)
         self.cfg["descriptions"][label] = description
         self.vocab.strings.add(label)
         resize_output(self.model, len(self.labels))
         if prior is not None:
-            self._start_from_names([label], prior)
+            start_from_names(self.model, [label], prior, self.cfg)
         return 1
+
+    def _describe(self, label: str, description: str | None) -> None:
+        self.cfg["descriptions"][label] = description
+        if label not in self.cfg["untrained"]:
+            told = message("W503", name=self.name, label=label)
+            warnings.warn(told, stacklevel=3)
+        elif self._is_initialized:
+            prior = self._get_start()
+            if prior is not None:
+                start_from_names(self.model, [label], prior, self.cfg)
+
+    def remove_label(self, label: str) -> None:
+        """Remove a concept, with its weights, description and threshold.
+
+        label (str): The concept; the others stay as they are.
+        RAISES (NunerError): N506 if there is no such concept.
+        """
+        if label not in self.cfg["labels"]:
+            known = ", ".join(self.labels) or "none"
+            raise NunerError("N506", name=self.name, label=label, labels=known)
+        remove_row(self.model, self.cfg["labels"].index(label))
+        for key in ("labels", "untrained"):
+            self.cfg[key] = [other for other in self.cfg[key] if other != label]
+        for key in ("descriptions", "names", "threshold"):
+            if isinstance(self.cfg[key], dict):
+                # A new one: the config may hold the old one too.
+                self.cfg[key] = {k: v for k, v in self.cfg[key].items() if k != label}
 
     @property
     def _is_initialized(self) -> bool:
         return bool(self.model.get_ref("output_layer").layers[0].has_param("W"))
+
+    def _get_start(self) -> ConceptPrior | None:
+        # What names give are rows of a layer on the vectors themselves.
+        return self._get_prior() if has_linear_head(self.model) else None
 
     def _initialize_from_names(self) -> None:
         """Set up a component that was never trained, at its first text."""
         listener = find_listener(self.model)
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError("N504", name=self.name)
-        prior = self._get_prior()
-        if prior is None or not has_linear_head(self.model):
+        prior = self._get_start()
+        if prior is None:
             backbone = self.cfg["backbone"] or "the backbone"
             raise NunerError("N503", name=self.name, backbone=backbone)
         sample = Doc(self.vocab, words=["text"])
         empty = self.model.ops.alloc2f(1, len(self.labels))
         self.model.initialize(X=[sample], Y=[empty])
-        self._start_from_names(self.labels, prior)
-
-    def _get_prior(self) -> ConceptPrior | None:
-        """Load the concept encoder, if there is one and it is wanted."""
-        if self.cfg["start"] != "names" or self.cfg["backbone"] is None:
-            return None
-        if self._prior is None:
-            try:
-                folder = find_prior(self.cfg["backbone"])
-            except NunerError as error:
-                # A saved pipeline works without the backbone it was made from.
-                warnings.warn(
-                    message("W501", name=self.name, reason=error), stacklevel=3
-                )
-                return None
-            self._prior = ConceptPrior(folder) if folder else None
-        return self._prior
-
-    def _start_from_names(self, labels: Sequence[str], prior: ConceptPrior) -> None:
-        """Give concepts the weights that the concept encoder has for their names."""
-        names = self.cfg["names"]
-        weights, biases = prior.get_weights(
-            [names.get(label) or readable_name(label) for label in labels],
-            [self.cfg["descriptions"].get(label) for label in labels],
-        )
-        rows = [self.labels.index(label) for label in labels]
-        set_rows(self.model, rows, weights, biases)
+        start_from_names(self.model, self.labels, prior, self.cfg)
 
     def predict(self, docs: Iterable[Doc]) -> list[Floats2d]:
         """Score the tokens of docs, without changing the docs.
@@ -210,30 +225,15 @@ class NunerConcepts(TrainablePipe):
         lengths = [len(doc) for doc in docs]
         flat = self._flatten(logits) / self.cfg["temperature"]
         active = get_active(flat, self.thresholds, exclusive=exclusive)
-        nothing = np.zeros(0, dtype=bool)
-        spaces = [doc.to_array([IS_SPACE]).astype(bool) for doc in docs]
-        active = drop_edge_spaces(active, np.concatenate([nothing, *spaces]), lengths)
+        active = drop_edge_spaces(active, get_spaces(docs), lengths)
         cells = np.nonzero(active)
         probabilities = get_cell_probabilities(flat, *cells, exclusive=exclusive)
         found = join_cells(*cells, probabilities, lengths)
-        bounds = np.searchsorted(found.docs, np.arange(len(docs) + 1))
-        for doc, first, last in zip(docs, bounds, bounds[1:], strict=False):
-            rows = slice(first, last)
-            spans = [
-                Span(doc, int(start), int(end), label=self.labels[concept])
-                for start, end, concept in zip(
-                    found.starts[rows],
-                    found.ends[rows],
-                    found.concepts[rows],
-                    strict=True,
-                )
-            ]
-            scores = found.scores[rows]
-            doc.spans[self.key] = SpanGroup(
-                doc, name=self.key, spans=spans, attrs={"scores": scores}
-            )
-            if self.cfg["set_ents"]:
-                self._set_ents(doc, spans, scores)
+        written = set_spans(docs, found, self.labels, key=self.key)
+        if self.cfg["set_ents"]:
+            overwrite = self.cfg["overwrite_ents"]
+            for doc, (spans, scores) in zip(docs, written, strict=True):
+                set_ents(doc, spans, scores, overwrite=overwrite)
 
     def _flatten(self, logits: Sequence[Floats2d]) -> Any:
         arrays = [self.model.ops.to_numpy(array) for array in logits if len(array)]
@@ -267,17 +267,6 @@ class NunerConcepts(TrainablePipe):
         self.cfg["temperature"] = temperature
         self.cfg["threshold"] = threshold
 
-    def _set_ents(self, doc: Doc, spans: Sequence[Span], scores: Any) -> None:
-        """Fill `doc.ents`, best score first, none over another."""
-        chosen = [] if self.cfg["overwrite_ents"] else list(doc.ents)
-        taken = {i for ent in chosen for i in range(ent.start, ent.end)}
-        for i in np.argsort(-scores, kind="stable"):
-            tokens = range(spans[i].start, spans[i].end)
-            if taken.isdisjoint(tokens):
-                taken.update(tokens)
-                chosen.append(spans[i])
-        doc.set_ents(chosen, default="outside")
-
     def update(
         self,
         examples: Iterable[Example],
@@ -304,6 +293,7 @@ class NunerConcepts(TrainablePipe):
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_logits = self.get_loss(examples, logits)
         backprop(d_logits)
+        self.cfg["untrained"] = []
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += loss
@@ -333,21 +323,29 @@ class NunerConcepts(TrainablePipe):
         get_examples: Callable[[], Iterable[Example]],
         *,
         nlp: Language | None = None,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | Mapping[str, str | None] | None = None,
     ) -> None:
         """Collect the labels and set up the model.
 
         get_examples (Callable): Returns representative examples.
         nlp (Language | None): The pipeline.
-        labels (Sequence[str] | None): The labels, as `spacy init labels` writes them;
-            else they are collected from the examples.
+        labels (Sequence[str] | Mapping[str, str | None] | None): The labels, or labels
+            and descriptions, as `spacy init labels` writes them; else they are
+            collected from the examples, with the descriptions of
+            `doc.spans[spans_key].attrs["descriptions"]`. A description of the config
+            stands above these.
         RAISES (NunerError): N502 if there are no labels.
         """
         validate_get_examples(get_examples, "NunerConcepts.initialize")
         if labels is None:
-            labels = get_labels(get_examples(), spans_key=self.gold_key)
+            labels = get_labels(
+                get_examples(), spans_key=self.gold_key, described_key=self.key
+            )
+        described = labels if isinstance(labels, Mapping) else {}
+        descriptions = self.cfg["descriptions"]
         for label in labels:
             self.add_label(label)
+            descriptions[label] = descriptions.get(label) or described.get(label)
         if not self.labels:
             where = "doc.ents" if self.gold_key is None else f'doc.spans["{self.key}"]'
             raise NunerError("N502", name=self.name, where=where)
@@ -357,55 +355,12 @@ class NunerConcepts(TrainablePipe):
         self.model.initialize(X=sample, Y=empty)
         if self.cfg["backbone"] is None and nlp is not None:
             self.cfg["backbone"] = find_shared_name(self.model, self.name, nlp)
-        prior = self._get_prior() if has_linear_head(self.model) else None
+        prior = self._get_start()
         if prior is not None:
-            self._start_from_names(self.labels, prior)
+            start_from_names(self.model, self.labels, prior, self.cfg)
+        self.cfg["untrained"] = list(self.labels)
         told = "their names" if prior else "zero"
         logger.info("%s: %d labels start from %s", self.name, len(self.labels), told)
-
-    def from_bytes(
-        self, bytes_data: bytes, *, exclude: Iterable[str] = ()
-    ) -> "NunerConcepts":
-        """Load the component from a bytestring.
-
-        bytes_data (bytes): What `to_bytes` made.
-        exclude (Iterable[str]): Names of parts to leave out.
-        RETURNS (NunerConcepts): Itself.
-        """
-        given = dict(self.cfg)
-        if "cfg" not in exclude:
-            saved = srsly.json_loads(srsly.msgpack_loads(bytes_data)["cfg"])
-            reset_output(self.model, len(saved["labels"]))
-        super().from_bytes(bytes_data, exclude=exclude)
-        self._keep_what_was_set(given)
-        return self
-
-    def from_disk(
-        self, path: str | Path, *, exclude: Iterable[str] = ()
-    ) -> "NunerConcepts":
-        """Load the component from a folder.
-
-        path (str | Path): What `to_disk` made.
-        exclude (Iterable[str]): Names of parts to leave out.
-        RETURNS (NunerConcepts): Itself.
-        """
-        given = dict(self.cfg)
-        if "cfg" not in exclude:
-            saved = srsly.read_json(Path(path) / "cfg")
-            reset_output(self.model, len(saved["labels"]))
-        super().from_disk(path, exclude=exclude)
-        self._keep_what_was_set(given)
-        return self
-
-    def _keep_what_was_set(self, given: Mapping[str, Any]) -> None:
-        """Let settings that differ from the saved config win over saved ones."""
-        before = self.cfg["configured"]
-        # Numbers that went through JSON differ in the last digit.
-        now = srsly.json_loads(srsly.json_dumps(given["configured"]))
-        for key, value in given["configured"].items():
-            if now[key] != before.get(key, now[key]):
-                self.cfg[key] = value
-        self.cfg["configured"] = given["configured"]
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score the predictions.

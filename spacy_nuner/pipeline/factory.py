@@ -23,6 +23,7 @@ temperature = 1.0
 exclusive = false
 set_ents = false
 overwrite_ents = false
+keep_concept_encoder = false
 scorer = {"@scorers":"spacy_nuner.concepts_scorer.v1"}
 
 [nuner_concepts.model]
@@ -62,6 +63,7 @@ def make_nuner_concepts(
     exclusive: bool,
     set_ents: bool,
     overwrite_ents: bool,
+    keep_concept_encoder: bool,
     scorer: Callable[..., dict[str, Any]] | None,
 ) -> NunerConcepts:
     """Make a component that marks the spans of concepts.
@@ -86,6 +88,9 @@ def make_nuner_concepts(
         and "none" instead of one sigmoid for each.
     set_ents (bool): Fill `doc.ents` too, and learn from `doc.ents`.
     overwrite_ents (bool): Whether entities that stand already are replaced.
+    keep_concept_encoder (bool): Whether a saved pipeline holds the concept encoder, so
+        that concepts can be added by name where the backbone is not; it makes the
+        pipeline larger by the size of the encoder.
     scorer (Callable | None): The scoring method.
     RETURNS (NunerConcepts): The component.
     """
@@ -103,5 +108,6 @@ def make_nuner_concepts(
         exclusive=exclusive,
         set_ents=set_ents,
         overwrite_ents=overwrite_ents,
+        keep_concept_encoder=keep_concept_encoder,
         scorer=scorer,
     )

@@ -22,14 +22,20 @@ def get_gold_spans(example: Example, *, spans_key: str | None) -> list[Span]:
     return example.get_aligned_spans_y2x(group, allow_overlap=True)
 
 
-def get_labels(examples: Iterable[Example], *, spans_key: str | None) -> list[str]:
-    """Collect the labels of a data set.
+def get_labels(
+    examples: Iterable[Example], *, spans_key: str | None, described_key: str
+) -> dict[str, str | None]:
+    """Collect the labels of a data set, and what it says of them.
 
     examples (Iterable[Example]): The examples.
     spans_key (str | None): As in `get_gold_spans`.
-    RETURNS (list[str]): Labels, sorted.
+    described_key (str): The group of `doc.spans` whose `attrs["descriptions"]` has
+        descriptions of labels, as `spacy nuner convert` writes them.
+    RETURNS (dict[str, str | None]): Labels, sorted, each with the first description
+        that is found, or None.
     """
     labels: set[str] = set()
+    descriptions: dict[str, str] = {}
     for eg in examples:
         spans = (
             eg.reference.ents
@@ -37,7 +43,10 @@ def get_labels(examples: Iterable[Example], *, spans_key: str | None) -> list[st
             else eg.reference.spans.get(spans_key, [])
         )
         labels.update(span.label_ for span in spans)
-    return sorted(labels)
+        if described_key in eg.reference.spans:
+            told = eg.reference.spans[described_key].attrs.get("descriptions", {})
+            descriptions = {**told, **descriptions}
+    return {label: descriptions.get(label) for label in sorted(labels)}
 
 
 def get_targets(

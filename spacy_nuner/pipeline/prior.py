@@ -1,6 +1,7 @@
 """What a backbone's concept encoder knows of labels by their names."""
 
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..corpus.clean import clean_concept
-from ..pretrain.backbone import CONCEPT_ENCODER, read_info
-from ..weights import resolve_weights
+from ..files import replacing
+from ..pretrain.backbone import CONCEPT_ENCODER, INFO_FILE, read_info
+from ..weights import fetch, find_folder
+
+PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 
 
 class ConceptPrior:
@@ -22,7 +26,7 @@ class ConceptPrior:
     def __init__(self, folder: str | Path) -> None:
         """Load the concept encoder of a backbone.
 
-        folder (str | Path): A backbone folder that has one.
+        folder (str | Path): A backbone folder that has one, or what `to_disk` made.
         RAISES (NunerError): What `read_info` and `ConceptEncoder.from_folder` raise.
         """
         # Takes torch and transformers with it, which a pipeline that never asks for
@@ -34,6 +38,7 @@ class ConceptPrior:
         # from_folder refuses a folder without nuner.json.
         self.scale = info.scale if info else 1.0
         self.bias = info.bias if info else 0.0
+        self._info = (Path(folder) / INFO_FILE).read_bytes()
 
     def get_weights(
         self, names: Sequence[str], descriptions: Sequence[str | None]
@@ -49,15 +54,49 @@ class ConceptPrior:
         weights = self.scale * vectors / np.sqrt(vectors.shape[1])
         return weights.astype("f"), np.full(len(names), self.bias, dtype="f")
 
+    def to_disk(self, folder: str | Path) -> None:
+        """Save it as a backbone folder that has nothing but the concept encoder.
+
+        folder (str | Path): Replaced if it is such a folder already.
+        """
+        # Beside it first: the weights may be mapped from the file that is replaced.
+        with replacing(Path(folder), marker=INFO_FILE) as beside:
+            self.encoder.encoder.save_pretrained(beside / CONCEPT_ENCODER)
+            self.encoder.tokenizer.save_pretrained(beside / CONCEPT_ENCODER)
+            (beside / INFO_FILE).write_bytes(self._info)
+
+    def to_bytes(self) -> dict[str, bytes]:
+        """RETURNS (dict[str, bytes]): The files of `to_disk`."""
+        with tempfile.TemporaryDirectory() as folder:
+            self.to_disk(folder)
+            paths = [path for path in Path(folder).rglob("*") if path.is_file()]
+            return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
+
+    @classmethod
+    def from_bytes(cls, files: dict[str, bytes]) -> "ConceptPrior":
+        """Load what `to_bytes` made.
+
+        files (dict[str, bytes]): The files.
+        RETURNS (ConceptPrior): The same.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            return cls(folder)
+
 
 def find_prior(name: str) -> Path | None:
     """Find the concept encoder that belongs to a backbone.
 
-    name (str): The backbone, in one of the three forms of names.
+    name (str): The backbone, in one of the three forms of names. Of one on the hub
+        only the concept encoder is downloaded.
     RETURNS (Path | None): The backbone folder, or None if it has no concept encoder:
         a base encoder, or a published one (NuNER's authors did not keep theirs).
+    RAISES (NunerError): N001 if there is no such backbone.
     """
-    folder = Path(resolve_weights(name))
+    folder = find_folder(name) or fetch(name, PRIOR_FILES)
     has_both = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
     return folder if has_both else None
 

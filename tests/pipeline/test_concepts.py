@@ -8,36 +8,12 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
-from spacy.util import fix_random_seed
 
 from spacy_nuner.errors import NunerError
 
-from .conftest import SENTENCES, make_examples, make_nlp
+from .conftest import SENTENCES, ents_of, make_examples, make_nlp, spans_of, train
 
 NER = {"exclusive": True, "set_ents": True}
-
-
-def train(nlp, examples, *, steps=100, rate=0.005):
-    fix_random_seed(0)
-    sgd = nlp.initialize(lambda: examples)
-    sgd.learn_rate = rate
-    losses = {}
-    for _ in range(steps):
-        losses = {}
-        # As `spacy train` does it: with `sgd` given, `nlp.update` would let the
-        # transformer take its step before the head's gradient is there.
-        nlp.update(examples, sgd=False, losses=losses)
-        for _, proc in nlp.pipeline:
-            proc.finish_update(sgd)
-    return losses
-
-
-def ents_of(doc):
-    return [(ent.text, ent.label_) for ent in doc.ents]
-
-
-def spans_of(doc, key="concepts"):
-    return [(span.text, span.label_) for span in doc.spans[key]]
 
 
 @pytest.fixture(scope="module")

@@ -1,85 +1,36 @@
 """Label names as prior knowledge, on a backbone that the test pre-trains."""
 
-import json
-
 import numpy as np
 import pytest
 import spacy
-from typer.testing import CliRunner
 
-from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pipeline.prior import find_prior, readable_name
 
-from ..conftest import ROOT
-from ..util import make_tiny_bert
-from .conftest import make_examples, make_nlp
-
-ANSWERS = [
-    ("Hackney is near Leyton", "Hackney <> area\nLeyton <> area"),
-    ("it costs 900 in Leyton", "900 <> price\nLeyton <> area"),
-    ("1,200 for Hackney", "1,200 <> price\nHackney <> area"),
-] * 4
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory) -> str:
-    """A backbone that has seen areas and prices and little else."""
-    folder = tmp_path_factory.mktemp("prior")
-    texts = [part for row in ANSWERS for part in row]
-    base = make_tiny_bert(folder / "base", texts)
-    with (folder / "answers.jsonl").open("w") as file:
-        for i, (text, answer) in enumerate(ANSWERS):
-            file.write(
-                json.dumps({"id": str(i), "text": text, "answer": answer}) + "\n"
-            )
-    config = str(ROOT / "configs" / "pretrain.cfg")
-    for arguments in (
-        ["convert", str(folder / "answers.jsonl"), str(folder / "corpus")],
-        [
-            *("pretrain", config, str(folder / "backbone")),
-            *("--paths.corpus", str(folder / "corpus"), "--paths.base", str(base)),
-            *("--features.max_length", "64", "--training.batch_size", "4"),
-            *("--training.epochs", "40", "--training.learn_rate", "0.01"),
-            *("--model.frozen_layers", "0", "--features.max_concept_length", "16"),
-        ],
-    ):
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, result.output
-    return str(folder / "backbone")
-
-
-def make_zero_shot(backbone, **settings):
-    nlp = spacy.blank("en")
-    nlp.add_pipe("nuner_concepts", config={"backbone": backbone, **settings})
-    return nlp
-
-
-def found(doc):
-    return [(span.text, span.label_) for span in doc.spans["concepts"]]
+from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
 
 
 def test_concepts_that_were_only_named(backbone, tmp_path):
     nlp = make_zero_shot(backbone, concepts=["area", "price"])
     text = "Leyton costs 900"
-    assert found(nlp(text)) == [("Leyton", "area"), ("900", "price")]
+    assert spans_of(nlp(text)) == [("Leyton", "area"), ("900", "price")]
     # The vectors are in the saved pipeline; the backbone folder is not needed again.
     nlp.to_disk(tmp_path / "model")
     again = spacy.load(tmp_path / "model")
-    assert found(again(text)) == found(nlp(text))
+    assert spans_of(again(text)) == spans_of(nlp(text))
 
 
 def test_concepts_on_the_live_pipeline(backbone):
     nlp = make_zero_shot(backbone, concepts={"area": None})
     pipe = nlp.get_pipe("nuner_concepts")
-    assert found(nlp("Leyton costs 900")) == [("Leyton", "area")]
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
     assert pipe.add_label("price", description=None) == 1
-    assert found(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
 
 
 def test_labels_with_readable_names(backbone):
     nlp = make_zero_shot(backbone, concepts=["LOC_1"], names={"LOC_1": "area"})
-    assert found(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
 
 
 def test_logits_are_those_of_the_pre_training(backbone):

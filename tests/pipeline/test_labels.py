@@ -1,0 +1,209 @@
+"""Concepts are added, described and removed on a live pipeline."""
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline.prior import ConceptPrior
+
+from .conftest import (
+    SENTENCES,
+    make_examples,
+    make_nlp,
+    make_zero_shot,
+    spans_of,
+    train,
+)
+
+TEXT = "Leyton costs 900"
+
+
+def rows_of(pipe):
+    output = pipe.model.get_ref("output_layer").layers[0]
+    return {
+        label: (output.get_param("W")[i].copy(), float(output.get_param("b")[i]))
+        for i, label in enumerate(pipe.labels)
+    }
+
+
+def assert_rows_equal(found, expected):
+    np.testing.assert_array_equal(found[0], expected[0])
+    assert found[1] == expected[1]
+
+
+def test_a_removed_concept_leaves_the_others_as_they_were(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, concepts=["price", "area", "person"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp(TEXT)
+    before = rows_of(pipe)
+    pipe.remove_label("price")
+    assert pipe.labels == ("area", "person")
+    after = rows_of(pipe)
+    assert_rows_equal(after["area"], before["area"])
+    assert_rows_equal(after["person"], before["person"])
+    expected = spans_of(nlp(TEXT))
+    assert ("Leyton", "area") in expected
+    assert "price" not in {label for _, label in expected}
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    assert again.get_pipe("nuner_concepts").labels == ("area", "person")
+    assert spans_of(again(TEXT)) == expected
+
+
+def test_removing_takes_what_was_set_for_the_concept(backbone):
+    settings = {"threshold": {"price": 0.9, "area": 0.2}, "names": {"price": "area"}}
+    nlp = make_zero_shot(backbone, concepts={"price": "a sum"}, **settings)
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.add_label("area")
+    pipe.remove_label("price")
+    assert pipe.cfg["threshold"] == {"area": 0.2}
+    assert pipe.cfg["names"] == {}
+    assert pipe.cfg["descriptions"] == {"area": None}
+    with pytest.raises(NunerError, match="N506.*price.*area"):
+        pipe.remove_label("price")
+
+
+def test_all_concepts_can_go_and_others_come(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, concepts=["area"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp(TEXT)
+    pipe.remove_label("area")
+    assert spans_of(nlp(TEXT)) == []
+    nlp.to_disk(tmp_path / "model")
+    for some in (nlp, spacy.load(tmp_path / "model")):
+        assert some.get_pipe("nuner_concepts").add_label("price") == 1
+        assert spans_of(some(TEXT)) == [("900", "price")]
+
+
+def test_a_concept_can_go_before_the_first_text(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp.get_pipe("nuner_concepts").remove_label("area")
+    assert spans_of(nlp(TEXT)) == [("900", "price")]
+
+
+def test_training_goes_on_after_a_removal(tiny):
+    nlp = make_nlp(tiny, shared=False)
+    examples = make_examples(nlp, spans_key="concepts")
+    train(nlp, examples)
+    before = [spans_of(nlp(text)) for text, _ in SENTENCES]
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.remove_label("AREA")
+    rest = [[span for span in spans if span[1] == "PRICE"] for spans in before]
+    assert [spans_of(nlp(text)) for text, _ in SENTENCES] == rest != before
+    sgd = nlp.resume_training()
+    losses = {}
+    for _ in range(2):
+        nlp.update(examples, sgd=sgd, losses=losses)
+    assert 0.0 < losses["nuner_concepts"] < 0.2
+    assert pipe.labels == ("PRICE",)
+
+
+def test_describing_a_concept_that_was_only_named(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp(TEXT)
+    before = rows_of(pipe)
+    assert pipe.add_label("area", description="a part of a town") == 0
+    after = rows_of(pipe)
+    assert_rows_equal(after["price"], before["price"])
+    weights, _ = ConceptPrior(backbone).get_weights(["area"], ["a part of a town"])
+    assert not np.allclose(weights[0], before["area"][0][: weights.shape[1]])
+    np.testing.assert_allclose(
+        after["area"][0][: weights.shape[1]], weights[0], atol=1e-6
+    )
+    # Without a description, or with the same, nothing changes.
+    pipe.add_label("area")
+    pipe.add_label("area", description="a part of a town")
+    assert pipe.cfg["descriptions"]["area"] == "a part of a town"
+    assert_rows_equal(rows_of(pipe)["area"], after["area"])
+
+
+def test_describing_before_the_first_text(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.add_label("area", description="a part of a town")
+    nlp(TEXT)
+    weights, _ = ConceptPrior(backbone).get_weights(["area"], ["a part of a town"])
+    np.testing.assert_allclose(
+        rows_of(pipe)["area"][0][: weights.shape[1]], weights[0], atol=1e-6
+    )
+
+
+def test_describing_a_trained_concept_says_that_its_weights_stay(backbone, tmp_path):
+    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
+    examples = make_examples(nlp)
+    train(nlp, examples, steps=3)
+    nlp.to_disk(tmp_path / "model")
+    # What was trained is known after loading, too.
+    nlp = spacy.load(tmp_path / "model")
+    pipe = nlp.get_pipe("nuner_concepts")
+    before = rows_of(pipe)
+    with pytest.warns(UserWarning, match="W503.*'AREA'"):
+        assert pipe.add_label("AREA", description="a part of a town") == 0
+    assert_rows_equal(rows_of(pipe)["AREA"], before["AREA"])
+    # One that came after the training is still free.
+    pipe.add_label("TERM")
+    before = rows_of(pipe)
+    pipe.add_label("TERM", description="a part of a town")
+    assert not np.array_equal(rows_of(pipe)["TERM"][0], before["TERM"][0])
+
+
+def test_names_are_not_read_into_a_hidden_layer(backbone):
+    # The hidden layer is as wide as the vectors: only what it means differs.
+    nlp = make_nlp(backbone, shared=False)
+    width = 32
+    pipe_model = {
+        "hidden_width": width,
+        "tok2vec": nlp.config["components"]["nuner_concepts"]["model"]["tok2vec"],
+    }
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe("nuner_concepts", config={"model": pipe_model})
+    examples = make_examples(nlp, spans_key="concepts")
+    nlp.initialize(lambda: examples)
+    pipe.add_label("price")
+    weights, bias = rows_of(pipe)["price"]
+    assert weights.shape == (width,)
+    assert not weights.any() and bias == 0.0
+
+
+def test_descriptions_come_from_the_data(backbone):
+    nlp = make_nlp(backbone, start="zero", concepts={"PRICE": "of the config"})
+    examples = make_examples(nlp, spans_key="concepts")
+    told = [{}, {"AREA": "first", "PRICE": "of the data"}, {"AREA": "second"}]
+    for eg, descriptions in zip(examples, told, strict=False):
+        eg.reference.spans["concepts"].attrs["descriptions"] = descriptions
+    # As they come back from a file.
+    for eg in examples:
+        data = eg.reference.to_bytes(exclude=["user_data"])
+        eg.reference = Doc(nlp.vocab).from_bytes(data)
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert pipe.label_data == {"PRICE": "of the config", "AREA": "first"}
+
+
+def test_labels_and_descriptions_from_a_file(backbone):
+    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
+    pipe = nlp.get_pipe("nuner_concepts")
+    examples = make_examples(nlp)
+    nlp.get_pipe("transformer").initialize(lambda: examples, nlp=nlp)
+    labels = {"price": "a sum", "area": None}
+    pipe.initialize(lambda: examples, nlp=nlp, labels=labels)
+    assert pipe.label_data == labels
+    weights, _ = ConceptPrior(backbone).get_weights(["price"], ["a sum"])
+    np.testing.assert_allclose(
+        rows_of(pipe)["price"][0][: weights.shape[1]], weights[0], atol=1e-6
+    )
+
+
+def test_what_init_labels_writes_is_what_initialize_takes(backbone):
+    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
+    empty = Example(nlp.make_doc(""), nlp.make_doc(""))
+    nlp.initialize(lambda: [*make_examples(nlp), empty])
+    told = nlp.get_pipe("nuner_concepts").label_data
+    again = make_nlp(backbone, exclusive=True, set_ents=True)
+    again.config["initialize"]["components"]["nuner_concepts"] = {"labels": told}
+    again.initialize(lambda: make_examples(again))
+    assert again.get_pipe("nuner_concepts").labels == ("AREA", "PRICE")
