@@ -37,6 +37,18 @@ def load_encoder(name: str | Path) -> tuple[Any, Any]:
     return tokenizer, model.eval()
 
 
+def has_fast_bf16(*, on_cpu: bool) -> bool:
+    """Tell whether the device multiplies matrices faster in bf16 than in fp32.
+
+    on_cpu (bool): Whether the processor is meant, or the GPU.
+    RETURNS (bool): True for AMX, AVX512-BF16 and GPUs from Ampere on.
+    """
+    if not on_cpu:
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    # torch tells it of processors only by these names.
+    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+
+
 def encoder_layers(model: nn.Module) -> nn.ModuleList:
     """Find the list of transformer layers, whatever the architecture calls it.
 

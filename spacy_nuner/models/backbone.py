@@ -4,7 +4,7 @@ Plugs into spacy-transformers (https://github.com/explosion/spacy-transformers):
 component, `doc._.trf_data` and every listener stay as they are known.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,13 +20,15 @@ from spacy_transformers.data_classes import (
 from thinc.api import ArgsKwargs, Model, get_array_module, torch2xp, xp2torch
 from thinc.types import Ragged
 
-from ..encoder import load_encoder, max_pieces, special_pieces
+from ..encoder import load_encoder
 from ..errors import NunerError
 from ..pretrain.backbone import recommended_layers
 from ..weights import resolve_weights
+from .cache import VectorCache
+from .encoding import Precision, WindowBatch
 from .listener import replace_listener, replace_listener_cfg
 from .pooling import as_output
-from .shim import BackboneShim, WindowBatch
+from .shim import BackboneShim
 from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
 
 NAME = "nuner-backbone"
@@ -40,7 +42,9 @@ def create_backbone(
     learn_rate_scale: float | list[float] = 1.0,
     window: int | None = None,
     stride: int | None = None,
-    max_batch_pieces: int = 8192,
+    max_batch_pieces: int = 2048,
+    max_cached_pieces: int = 100_000,
+    precision: Precision = "auto",
 ) -> Model[list[Doc], FullTransformerBatch]:
     """Build the model of a `transformer` component from a NuNER backbone.
 
@@ -63,6 +67,12 @@ def create_backbone(
     stride (int | None): How many pieces on the next window starts. None: three
         quarters of the window.
     max_batch_pieces (int): The most word pieces of a pass, padding included.
+    max_cached_pieces (int): The most word pieces whose vectors are kept between the
+        epochs of a training if the whole encoder is frozen; 3 KB each for two hidden
+        layers of width 384 in fp32, half of it in bf16.
+    precision (str): How the encoder computes when nothing is learned in it: "bf16",
+        "fp32", or "auto" for bf16 on processors that have it and fp32 elsewhere. The
+        weights stay in fp32.
     RETURNS (Model): From docs to a batch that spacy-transformers understands.
     """
     shim = BackboneShim(
@@ -73,6 +83,8 @@ def create_backbone(
         window=window,
         stride=stride,
         max_batch_pieces=max_batch_pieces,
+        max_cached_pieces=max_cached_pieces,
+        precision=precision,
     )
     return Model(
         NAME,
@@ -164,12 +176,16 @@ def forward(
     shim = get_shim(model)
     full = [doc for doc in docs if len(doc)]
     pieces = get_pieces(shim.tokenizer, full)
-    inputs = _get_inputs(model, pieces)
-    output, get_gradient = shim(inputs, is_train)
+    if is_train:
+        shim.keep_vectors()
+    if shim.cache is not None:
+        output, get_gradient = _get_cached(model, pieces, shim.cache), None
+    else:
+        output, get_gradient = shim(_get_inputs(model, pieces), is_train)
     batch = _make_batch(docs, pieces, output)
 
     def backprop(d_batch: FullTransformerBatch) -> list[Doc]:
-        if output.requires_grad:
+        if get_gradient is not None and output.requires_grad:
             d_output: Any = d_batch.model_output
             gradient = d_output.last_hidden_state
             # A listener with grad_factor = 0 has nothing to say.
@@ -181,9 +197,29 @@ def forward(
     return batch, backprop
 
 
+def _get_cached(
+    model: Model, pieces: Sequence[DocPieces], cache: VectorCache
+) -> torch.Tensor:
+    """Encode the docs whose pieces were not seen before, and look up the others."""
+    keys = [doc_pieces.ids.tobytes() for doc_pieces in pieces]
+    found = {key: cache.get(key) for key in keys}
+    new = {
+        key: doc_pieces
+        for key, doc_pieces in zip(keys, pieces, strict=True)
+        if found[key] is None
+    }
+    if new:
+        computed = get_shim(model).compute(_get_inputs(model, list(new.values())))
+        parts = computed.split([len(doc_pieces.ids) for doc_pieces in new.values()])
+        for key, vectors in zip(new, parts, strict=True):
+            cache.add(key, vectors)
+            found[key] = vectors
+    return torch.cat([cast(torch.Tensor, found[key]) for key in keys]).float()
+
+
 def _get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
     shim = get_shim(model)
-    before, after = special_pieces(shim.tokenizer)
+    before, after = shim.special
     size, stride = _window_size(model)
     counts = [len(doc_pieces.ids) for doc_pieces in pieces]
     windows = cut_windows(counts, size=size, stride=stride)
@@ -235,39 +271,48 @@ def _make_batch(
 ) -> BackboneBatch:
     packed: Any = torch2xp(output.detach())
     nothing: Any = np.zeros((0,), dtype="i")
-    doc_data, start, i = [], 0, 0
-    for doc in docs:
-        if not len(doc):
-            doc_data.append(TransformerData.empty())
-            continue
-        doc_pieces, end = pieces[i], start + len(pieces[i].ids)
-        doc_data.append(_make_doc_data(doc_pieces, packed[start:end]))
-        start, i = end, i + 1
+    data = iter(_make_doc_data(pieces, packed))
     return BackboneBatch(
         spans=[[doc[:]] if len(doc) else [] for doc in docs],
         wordpieces=WordpieceBatch.empty(),
         model_output=as_output(output),
         align=Ragged(nothing, nothing),
-        cached_doc_data=doc_data,
+        cached_doc_data=[
+            next(data) if len(doc) else TransformerData.empty() for doc in docs
+        ],
     )
 
 
-def _make_doc_data(pieces: DocPieces, vectors: Any) -> TransformerData:
-    ids: Any = pieces.ids[np.newaxis]
-    mask: Any = np.ones(ids.shape, dtype="f")
+def _make_doc_data(
+    pieces: Sequence[DocPieces], packed: Any
+) -> Iterator[TransformerData]:
+    """Cut arrays of the whole batch into those of docs."""
+    starts = np.concatenate([doc_pieces.starts for doc_pieces in pieces])
     # The kernels of thinc's pooling layers take 32-bit integers.
-    lengths: Any = pieces.lengths.astype("i")
-    return TransformerData(
-        wordpieces=WordpieceBatch(
-            strings=[pieces.strings],
-            input_ids=ids,
-            attention_mask=mask,
-            lengths=[ids.shape[1]],
-            token_type_ids=None,
-        ),
-        model_output=as_output(vectors[np.newaxis]),
-        align=Ragged(flat_alignment(pieces.starts, lengths).astype("i"), lengths),
-    )
+    lengths = np.concatenate([doc_pieces.lengths for doc_pieces in pieces]).astype("i")
+    flat = flat_alignment(starts, lengths).astype("i")
+    behind = np.concatenate([[0], np.cumsum(lengths)])
+    mask = np.ones((1, len(packed)), dtype="f")
+    piece = token = 0
+    for doc_pieces in pieces:
+        next_piece = piece + len(doc_pieces.ids)
+        next_token = token + len(doc_pieces.starts)
+        rows: Any = flat[behind[token] : behind[next_token]]
+        doc_lengths: Any = lengths[token:next_token]
+        ids: Any = doc_pieces.ids[np.newaxis]
+        doc_mask: Any = mask[:, piece:next_piece]
+        yield TransformerData(
+            wordpieces=WordpieceBatch(
+                strings=[doc_pieces.strings],
+                input_ids=ids,
+                attention_mask=doc_mask,
+                lengths=[ids.shape[1]],
+                token_type_ids=None,
+            ),
+            model_output=as_output(packed[np.newaxis, piece:next_piece]),
+            align=Ragged(rows, doc_lengths),
+        )
+        piece, token = next_piece, next_token
 
 
 def flat_alignment(starts: Any, lengths: Any) -> Any:
@@ -285,8 +330,7 @@ def flat_alignment(starts: Any, lengths: Any) -> Any:
 def _window_size(model: Model) -> tuple[int, int]:
     """The window and the stride in word pieces without the special ones."""
     shim = get_shim(model)
-    limit = max_pieces(shim.tokenizer, shim.encoder)
-    special = sum(map(len, special_pieces(shim.tokenizer)))
+    limit, special = shim.limit, sum(map(len, shim.special))
     window, stride = shim.window, shim.stride
     size = (min(limit, 512) if window is None else window) - special
     step = max(size * 3 // 4, 1) if stride is None else stride

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import srsly
 import torch
@@ -21,60 +21,17 @@ from thinc.api import (
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ..encoder import ALL, freeze, layer_of_parameters, set_training
+from ..encoder import (
+    ALL,
+    freeze,
+    layer_of_parameters,
+    max_pieces,
+    set_training,
+    special_pieces,
+)
 from ..errors import NunerError
-
-
-class WindowBatch(NamedTuple):
-    """Padded windows for one pass through the encoder.
-
-    ids: Word pieces, special ones included. *Shape:* (windows, length)
-    mask: 1 where a piece stands, 0 for padding. *Shape:* (windows, length)
-    keep: Positions in the flattened batch whose vectors are wanted. *Shape:* (kept,)
-    """
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    keep: torch.Tensor
-
-
-class HiddenLayers(nn.Module):
-    """An encoder that hands on chosen hidden layers, concatenated, without padding."""
-
-    def __init__(self, encoder: nn.Module, hidden_layers: Sequence[int]) -> None:
-        """encoder (nn.Module): The encoder. hidden_layers (Sequence[int]): Indices
-        into its hidden states, -1 for the last.
-        """
-        super().__init__()
-        self.encoder = encoder
-        self.hidden_layers = list(hidden_layers)
-
-    def forward(
-        self, batches: Sequence[WindowBatch], order: torch.Tensor
-    ) -> torch.Tensor:
-        """Run the batches and bring the vectors into the order of the docs.
-
-        batches (Sequence[WindowBatch]): The input.
-        order (Tensor): For each piece of the docs its row in the batches' kept rows.
-            *Shape:* (pieces,)
-        RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
-        """
-        kept = []
-        for batch in batches:
-            output = self.encoder(
-                input_ids=batch.ids,
-                attention_mask=batch.mask,
-                output_hidden_states=self.hidden_layers != [-1],
-                return_dict=True,
-            )
-            # Some architectures norm the last layer only in last_hidden_state.
-            states = [
-                output.last_hidden_state if i == -1 else output.hidden_states[i]
-                for i in self.hidden_layers
-            ]
-            hidden = torch.cat(states, dim=-1)
-            kept.append(hidden.reshape(-1, hidden.shape[-1])[batch.keep])
-        return torch.cat(kept)[order]
+from .cache import VectorCache
+from .encoding import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
 
 
 class BackboneShim(PyTorchShim):
@@ -89,7 +46,9 @@ class BackboneShim(PyTorchShim):
         learn_rate_scale: float | Sequence[float],
         window: int | None = None,
         stride: int | None = None,
-        max_batch_pieces: int = 8192,
+        max_batch_pieces: int = 2048,
+        max_cached_pieces: int = 100_000,
+        precision: Precision = "auto",
     ) -> None:
         """See `spacy_nuner.Backbone.v1` for the settings. The encoder comes by
         `set_encoder` or `from_bytes`.
@@ -104,10 +63,18 @@ class BackboneShim(PyTorchShim):
         self.window = window
         self.stride = stride
         self.max_batch_pieces = max_batch_pieces
+        self.max_cached_pieces = max_cached_pieces
+        self.precision: Precision = precision
         self.tokenizer: Any = None
+        # Ids of the special pieces before and after a text; the most that fit at once.
+        self.special: tuple[list[int], list[int]] = ([], [])
+        self.limit = 0
         self.frozen_weights = 0
         self._scale_of: dict[str, float] = {}
         self._has_gradient = False
+        self._half = HalfCopy()
+        self._cache: VectorCache | None = None
+        self._cached_version: object = None
 
     @property
     def encoder(self) -> Any:
@@ -133,6 +100,27 @@ class BackboneShim(PyTorchShim):
         self._model.to(get_torch_default_device())
         self._model.eval()
         self._scale_of = self._get_scales()
+        self._cache = None
+        self.special = special_pieces(tokenizer)
+        self.limit = max_pieces(tokenizer, encoder)
+
+    @property
+    def cache(self) -> VectorCache | None:
+        """RETURNS (VectorCache | None): What is known of the texts seen so far. None
+        before `keep_vectors`: who goes through texts once has no use for it.
+        """
+        if self._cache is not None:
+            version = weights_version(self._model)
+            if version != self._cached_version:
+                self._cache = VectorCache(self.max_cached_pieces)
+                self._cached_version = version
+        return self._cache
+
+    def keep_vectors(self) -> None:
+        """Keep the vectors of texts from now on, if the whole encoder is frozen."""
+        if self._cache is None and self.all_frozen:
+            self._cache = VectorCache(self.max_cached_pieces)
+            self._cached_version = weights_version(self._model)
 
     def _get_scales(self) -> dict[str, float]:
         place = layer_of_parameters(self.encoder)
@@ -161,9 +149,20 @@ class BackboneShim(PyTorchShim):
 
     def predict(self, inputs: ArgsKwargs) -> Any:
         """Run the encoder without gradient and dropout."""
+        return self.compute(inputs).float()
+
+    def compute(self, inputs: ArgsKwargs) -> torch.Tensor:
+        """Do the same, but leave the vectors in the precision they were made in.
+
+        inputs (ArgsKwargs): The arguments of `HiddenLayers`.
+        RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
+        """
         self._model.eval()
+        half = use_bf16(self.precision, self.device)
+        model = self._half.get(self._model) if half else self._model
         with torch.inference_mode():
-            return self._model(*inputs.args, **inputs.kwargs)
+            vectors: torch.Tensor = model(*inputs.args, **inputs.kwargs)
+        return vectors
 
     def begin_update(self, inputs: ArgsKwargs) -> Any:
         """Run the encoder with a graph from the first layer that is trained."""
@@ -198,6 +197,8 @@ class BackboneShim(PyTorchShim):
                 lr_scale=self._scale_of[name],
             )
             weight.data = xp2torch(changed, device=weight.device)
+            # The optimizer wrote into the memory of the weight, unseen by torch.
+            torch.autograd.graph.increment_version(weight)
             # Kept and not set to None: gradients made anew at each step leave holes
             # in the heap that grow by some 25 MB a step.
             weight.grad.zero_()

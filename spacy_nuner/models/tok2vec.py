@@ -6,6 +6,7 @@ from thinc.api import Model, chain
 from thinc.types import Floats2d, Ragged
 
 from .backbone import create_backbone
+from .encoding import Precision
 from .pooling import pool_pieces
 
 
@@ -19,7 +20,9 @@ def create_tok2vec(
     learn_rate_scale: float | list[float] = 1.0,
     window: int | None = None,
     stride: int | None = None,
-    max_batch_pieces: int = 8192,
+    max_batch_pieces: int = 2048,
+    max_cached_pieces: int = 100_000,
+    precision: Precision = "auto",
 ) -> Model[list[Doc], list[Floats2d]]:
     """Use a backbone inside one component, shared with no other.
 
@@ -38,6 +41,8 @@ def create_tok2vec(
         window=window,
         stride=stride,
         max_batch_pieces=max_batch_pieces,
+        max_cached_pieces=max_cached_pieces,
+        precision=precision,
     )
     # The same nesting as a listener has after `nlp.replace_listeners`.
     return chain(chain(backbone, split_trf_batch()), pool_pieces(pooling, grad_factor))

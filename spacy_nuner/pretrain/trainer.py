@@ -11,6 +11,7 @@ from transformers.trainer import Trainer
 from transformers.trainer_callback import ProgressCallback
 from transformers.training_args import TrainingArguments
 
+from ..encoder import has_fast_bf16
 from ..errors import NunerError
 from .batches import Collator, LengthSampler
 from .features import Features
@@ -65,18 +66,6 @@ def training_arguments(
         remove_unused_columns=False,
         dataloader_pin_memory=not on_cpu,
     )
-
-
-def has_fast_bf16(*, on_cpu: bool) -> bool:
-    """Tell whether the device multiplies matrices faster in bf16 than in fp32.
-
-    on_cpu (bool): Whether the processor is meant, or the GPU.
-    RETURNS (bool): True for AMX, AVX512-BF16 and GPUs from Ampere on.
-    """
-    if not on_cpu:
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    # torch tells it of processors only by these names.
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 class LossBar(ProgressCallback):

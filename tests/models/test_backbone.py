@@ -15,9 +15,9 @@ from spacy_nuner.models.backbone import get_shim
 from .conftest import TEXTS
 
 
-def make_backbone(name, **settings):
+def make_backbone(name, *, precision="fp32", **settings):
     make = registry.architectures.get("spacy_nuner.Backbone.v1")
-    model = make(name=name, **settings)
+    model = make(name=name, precision=precision, **settings)
     model.initialize()
     return model
 

@@ -1,5 +1,7 @@
-import numpy as np
+from itertools import islice
+
 import pytest
+import srsly
 from spacy.tokens import Doc
 from transformers import AutoTokenizer
 
@@ -9,6 +11,8 @@ from spacy_nuner.models.windows import (
     cut_windows,
     get_pieces,
 )
+from spacy_nuner.weights import resolve_weights
+from tests.conftest import MINILM
 
 from .conftest import TEXTS
 
@@ -24,7 +28,10 @@ def test_each_token_stands_on_the_pieces_that_overlap_it(nlp, tokenizer, text):
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
         "offset_mapping"
     ]
-    starts, lengths = align_pieces(doc, np.asarray(offsets))
+    # Other docs beside it change nothing.
+    empty = nlp(" ")
+    both = align_pieces([empty, doc, empty], [[(0, 0)], offsets, [(0, 0)]])
+    starts, lengths = both[1]
     for token, start, length in zip(doc, starts, lengths, strict=True):
         overlapping = [
             i
@@ -79,3 +86,25 @@ def test_batches_hold_all_windows_within_the_limit():
     for batch in batches:
         longest = max(windows[i].end - windows[i].start for i in batch) + 2
         assert longest * len(batch) <= 40
+
+
+@pytest.mark.parametrize("name", ["ewt-train", "c4"])
+def test_padding_of_real_text_is_under_a_tenth(nlp, data, name):
+    # As many as spaCy puts into a batch if it is not told otherwise.
+    rows = islice(srsly.read_jsonl(data / "raw-text" / f"{name}.jsonl"), 1000)
+    docs = [nlp.make_doc(row["text"]) for row in rows]
+    tokenizer = AutoTokenizer.from_pretrained(resolve_weights(MINILM))
+    counts = [len(pieces.ids) for pieces in get_pieces(tokenizer, docs)]
+    windows = cut_windows(counts, size=510, stride=382)
+    lengths = [w.end - w.start + 2 for w in windows]
+    batches = [
+        [lengths[i] for i in batch]
+        for batch in batch_windows(windows, max_padded=2048, special=2)
+    ]
+    padded = [max(batch) * len(batch) for batch in batches]
+    assert max(padded) <= 2048
+    assert 1 - sum(lengths) / sum(padded) < 0.1
+    # In the order of the texts more than half of it is padding.
+    rows_of_64 = [lengths[i : i + 64] for i in range(0, len(lengths), 64)]
+    unsorted = sum(max(batch) * len(batch) for batch in rows_of_64)
+    assert sum(lengths) / unsorted < 0.5
