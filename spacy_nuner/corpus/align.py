@@ -7,7 +7,7 @@ are then taken whole; ignoring case; ignoring case, blanks and the form of quote
 
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -110,16 +110,18 @@ class _Folded(NamedTuple):
     text: str
     origin: list[int] | None
 
-    def find(self, words: str) -> Iterator[tuple[int, int]]:
+    def find(self, words: str) -> list[tuple[int, int]]:
         """Every place of `words`, as offsets before folding."""
+        places = []
         start = self.text.find(words) if words else -1
         while start >= 0:
             end = start + len(words)
             if self.origin is None:
-                yield start, end
+                places.append((start, end))
             elif self._is_whole(start) and self._is_whole(end):
-                yield self.origin[start], self.origin[end - 1] + 1
+                places.append((self.origin[start], self.origin[end - 1] + 1))
             start = self.text.find(words, start + 1)
+        return places
 
     def _is_whole(self, cut: int) -> bool:
         """Whether a cut does not part what one character was folded to ("ß": "ss")."""
@@ -136,14 +138,17 @@ class _Text:
     text: str
     plain: _Folded = field(init=False)
     starts: list[int] = field(init=False)
-    ends: list[int] = field(init=False)
+    first: dict[int, int] = field(init=False)
+    end: dict[int, int] = field(init=False)
     _folds: dict[str, _Folded] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plain = _Folded(self.text, None)
         places = self.doc.to_array([IDX, LENGTH])
         self.starts = places[:, 0].tolist()
-        self.ends = places.sum(axis=1).tolist()
+        ends = (places[:, 0] + places[:, 1]).tolist()
+        self.first = dict(zip(self.starts, range(len(ends)), strict=True))
+        self.end = dict(zip(ends, range(1, len(ends) + 1), strict=True))
 
     def at(self, words: str, start: int, end: int) -> Match:
         if start < 0 or not words or self.text[start:end] != words:
@@ -153,19 +158,19 @@ class _Text:
         return Match([self._cover(start, end)], GIVEN)
 
     def find(self, words: str, *, ignore_case: bool) -> Match:
-        places = list(self.plain.find(words))
+        places = self.plain.find(words)
         if spans := self._at_boundaries(places):
             return Match(spans, BOUNDARIES, len(spans) > 1)
         if places:
             spans = _apart(self._cover(start, end) for start, end in places)
             return Match(spans, INSIDE, len(spans) > 1)
         if ignore_case:
-            places = list(self._folded(IGNORING_CASE).find(_fold_case(words).text))
+            places = self._folded(IGNORING_CASE).find(_fold_case(words).text)
             spans = self._at_boundaries(places)
             spans = spans or _apart(self._cover(*place) for place in places)
             if spans:
                 return Match(spans, IGNORING_CASE, len(spans) > 1)
-            places = list(self._folded(IGNORING_FORM).find(_fold_form(words).text))
+            places = self._folded(IGNORING_FORM).find(_fold_form(words).text)
             # At boundaries only: without blanks, much stands somewhere inside.
             if spans := self._at_boundaries(places):
                 return Match(spans, IGNORING_FORM, len(spans) > 1)
@@ -181,13 +186,10 @@ class _Text:
         """The token ranges of those places that begin and end with a token."""
         spans = []
         for start, end in places:
-            first = bisect_left(self.starts, start)
-            last = bisect_left(self.ends, end, first)
-            if self.starts[first : first + 1] == [start] and (
-                self.ends[last : last + 1] == [end]
-            ):
-                spans.append((first, last + 1))
-        return _apart(spans)
+            first, last = self.first.get(start), self.end.get(end)
+            if first is not None and last is not None:
+                spans.append((first, last))
+        return _apart(spans) if len(spans) > 1 else spans
 
     def _cover(self, start: int, end: int) -> tuple[int, int]:
         """The tokens that hold a range of characters."""

@@ -25,7 +25,8 @@ from .rows import new_bar, read_rows
 from .shards import Chunk, PartFiles, read_chunks
 from .sources import describe_source, find_sources
 
-SHARD_SIZE = 50_000
+# Small enough that two processes and what waits for them stay under 1 GiB.
+SHARD_SIZE = 20_000
 REPORT = "report.json"
 QUARANTINE = "quarantine.jsonl"
 

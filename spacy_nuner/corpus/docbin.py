@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from spacy.attrs import IDX, LENGTH, ORTH, SPACY
+from spacy.attrs import ORTH, SPACY
 from spacy.strings import StringStore
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.vocab import Vocab
@@ -48,19 +48,19 @@ class ShardBin(DocBin):
         descriptions (dict[str, str] | None): What the concepts mean.
         """
         strings = self._lookup = doc.vocab.strings
-        tokens = doc.to_array([ORTH, SPACY, IDX, LENGTH])
-        self.tokens.append(tokens[:, :1])
-        self.spaces.append(tokens[:, 1:2].astype(bool))
+        tokens = doc.to_array([ORTH, SPACY])
+        # Copied, since a part of an array keeps the whole of it.
+        self.tokens.append(tokens[:, :1].copy())
+        self.spaces.append(tokens[:, 1:].astype(bool))
         self.flags.append({"has_unknown_spaces": False})
         self.cats.append({})
         self._words.update(tokens[:, 0].tolist())
-        places = tokens[:, 2:].tolist()
         packed = []
         for start, end, name in spans:
             label = strings.add(name)
             self._words.add(label)
-            last, size = places[end - 1]
-            chars = (places[start][0], last + size)
+            last = doc[end - 1]
+            chars = (doc[start].idx, last.idx + len(last))
             packed.append(_SPAN.pack(0, 0, label, start, end, *chars))
         attrs = {"descriptions": descriptions or {}}
         group = self._packer.pack({"name": SPANS_KEY, "attrs": attrs, "spans": packed})

@@ -29,7 +29,9 @@ def read_plain_answer(answer: str, text: str) -> list[Entity] | None:
         if not 2 <= count <= 3 or line.count("<>") != count - 1:
             return None
         entity, concept = columns[0].strip(), columns[1].strip()
-        if not entity or not concept or entity.casefold().startswith(_HEADINGS):
+        if not entity or not concept:
+            return None
+        if entity[0] in "eEtT" and entity.casefold().startswith(_HEADINGS):
             return None
         if entity[0] in _MARKS and not _stands_in(entity, text):
             return None

@@ -1,9 +1,8 @@
 """Chunks to shards in several processes."""
 
+import gc
 import multiprocessing
-import multiprocessing.connection
-import os
-import threading
+import pickle
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from ..errors import NunerError
 from .process import Settings
 from .shards import Chunk, PartFiles, write_chunk
+from .worker import start_worker
 
 
 def write_chunks(
@@ -41,12 +41,12 @@ def write_chunks(
     # to be had on every system; a spawned one works everywhere.
     context = multiprocessing.get_context("spawn")
     sizes: dict[Future[None], int] = {}
-    pool = ProcessPoolExecutor(
-        n_process, mp_context=context, initializer=_end_with_parent
-    )
+    pool = ProcessPoolExecutor(n_process, mp_context=context, initializer=start_worker)
     try:
         for chunk in chunks:
-            future = pool.submit(write_chunk, chunk, files, settings)
+            # Packed, rows that wait take a third of the memory.
+            packed = pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)
+            future = pool.submit(_write_packed, packed, files, settings)
             sizes[future] = chunk.size
             if len(sizes) > n_process:
                 _collect(sizes, bar)
@@ -59,24 +59,14 @@ def write_chunks(
         pool.shutdown(cancel_futures=True)
 
 
+def _write_packed(packed: bytes, files: PartFiles, settings: Settings) -> None:
+    write_chunk(pickle.loads(packed), files, settings)
+    # The worker collects no cycles by itself: see there.
+    gc.collect()
+
+
 def _collect(sizes: dict[Future[None], int], bar: tqdm) -> None:
     done, _ = wait(sizes, return_when=FIRST_COMPLETED)
     for future in done:
         bar.update(sizes.pop(future))
         future.result()
-
-
-def _end_with_parent() -> None:
-    """Let a process end when the one that started it is gone, even if it was killed.
-
-    It would wait for work for ever.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -18,9 +18,9 @@ from .process import Settings, process
 from .records import Row
 from .report import Tally, describe_losses
 
-# Bounds the memory of a shard of long passages: 64 MiB of rows are 10 times the
-# 50,000 sentences of a usual one.
-MAX_CHUNK_BYTES = 1 << 26
+# Bounds the memory of a shard of long passages: 32 MiB of rows are 3 times the
+# 20,000 sentences of a usual one.
+MAX_CHUNK_BYTES = 1 << 25
 
 
 @dataclass(slots=True)
