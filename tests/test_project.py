@@ -46,7 +46,7 @@ def test_vars_that_are_used_are_defined():
     assert used == set(PROJECT["vars"])
 
 
-@pytest.mark.parametrize("name", ["ner", "ner_frozen", "ner_parser"])
+@pytest.mark.parametrize("name", ["ner", "ner_frozen", "ner_parser", "concepts"])
 def test_configs_pass_debug_config_and_are_filled(name, tmp_path):
     path = ROOT / "configs" / f"{name}.cfg"
     debug_config(path, overrides={"paths.train": "a.spacy", "paths.dev": "b.spacy"})

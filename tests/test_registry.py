@@ -15,6 +15,7 @@ NAMES = {
         "spacy_nuner.ConceptTagger.v1",
     ],
     "scorers": ["spacy_nuner.concepts_scorer.v1"],
+    "callbacks": ["spacy_nuner.whole_config.v1"],
     "misc": ["spacy_nuner.SigmoidCrossEntropy.v1"],
     "factories": ["nuner_concepts"],
 }

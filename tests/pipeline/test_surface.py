@@ -1,0 +1,269 @@
+"""What spaCy users do with any component: streams, other components, its commands."""
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy import displacy
+from spacy.cli.evaluate import evaluate
+from spacy.cli.find_function import find_function
+from spacy.cli.find_threshold import find_threshold
+from spacy.tokens import DocBin, Span
+from spacy.training import Example
+
+from spacy_nuner.pipeline.annotations import set_ents
+
+from .conftest import (
+    SENTENCES,
+    ents_of,
+    make_examples,
+    make_nlp,
+    make_zero_shot,
+    spans_of,
+    train,
+)
+
+LISTENER = {
+    "@architectures": "spacy_nuner.BackboneListener.v1",
+    "pooling": {"@layers": "reduce_mean.v1"},
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tiny):
+    nlp = make_nlp(tiny)
+    train(nlp, make_examples(nlp, spans_key="concepts"))
+    return nlp
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("surface")
+    trained.to_disk(folder / "model")
+    docs = [eg.reference for eg in make_examples(trained, spans_key="concepts")]
+    DocBin(docs=docs).to_disk(folder / "data.spacy")
+    return folder
+
+
+def test_pipe_as_tuples(trained):
+    rows = [(text, {"row": i}) for i, (text, _) in enumerate(SENTENCES)]
+    out = list(trained.pipe(rows, as_tuples=True, batch_size=2))
+    assert [context["row"] for _, context in out] == list(range(len(rows)))
+    for doc, _ in out:
+        assert spans_of(doc) == spans_of(trained(doc.text))
+
+
+def test_pipe_of_docs(trained):
+    docs = [trained.make_doc(text) for text, _ in SENTENCES]
+    out = list(trained.pipe(docs, batch_size=2))
+    assert all(a is b for a, b in zip(docs, out, strict=True))
+    assert all("concepts" in doc.spans for doc in docs)
+
+
+def test_predict_leaves_docs_as_they_are(trained):
+    doc = trained.make_doc(SENTENCES[0][0])
+    trained.get_pipe("transformer")(doc)
+    before = doc.to_bytes(exclude=["user_data"])
+    trained.get_pipe("nuner_concepts").predict([doc])
+    assert doc.to_bytes(exclude=["user_data"]) == before
+    assert "concepts" not in doc.spans
+
+
+def test_error_handler(saved, monkeypatch):
+    nlp = spacy.load(saved / "model")
+    pipe = nlp.get_pipe("nuner_concepts")
+    predict = pipe.predict
+
+    def fail_on_cats(docs):
+        if any("cat" in doc.text for doc in docs):
+            raise RuntimeError("a cat")
+        return predict(docs)
+
+    monkeypatch.setattr(pipe, "predict", fail_on_cats)
+    texts = [text for text, _ in SENTENCES]
+    with pytest.raises(RuntimeError, match="a cat"):
+        list(nlp.pipe(texts, batch_size=1))
+    seen = []
+    nlp.set_error_handler(
+        lambda name, proc, docs, error: seen.append((name, proc is pipe, str(error)))
+    )
+    rest = [doc.text for doc in nlp.pipe(texts, batch_size=1)]
+    assert rest == [text for text in texts if "cat" not in text]
+    assert seen == [("nuner_concepts", True, "a cat")]
+
+
+def test_plain_update_loop_on_a_shared_transformer(tiny):
+    nlp = make_nlp(tiny)
+    examples = make_examples(nlp, spans_key="concepts")
+    sgd = nlp.initialize(lambda: examples)
+    sgd.learn_rate = 0.005
+    losses = []
+    for _ in range(30):
+        told = nlp.update(examples, sgd=sgd, losses={})
+        losses.append(told["nuner_concepts"])
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_resume_training(saved):
+    nlp = spacy.load(saved / "model")
+    sgd = nlp.resume_training()
+    examples = make_examples(nlp, spans_key="concepts")
+    first = nlp.update(examples, sgd=sgd, losses={})["nuner_concepts"]
+    # It goes on from what was learned, and does not start again.
+    assert first < 0.2
+
+
+def test_rehearsal_and_averages_are_harmless(trained):
+    pipe = trained.get_pipe("nuner_concepts")
+    assert pipe.rehearse(make_examples(trained)) is None
+    with trained.use_params({}):
+        assert pipe.predict([trained(SENTENCES[0][0])])[0].shape[1] == 2
+
+
+def test_shared_transformer_runs_once_for_two_components(tiny):
+    nlp = make_nlp(tiny)
+    nlp.add_pipe(
+        "ner", config={"model": {"tok2vec": LISTENER}}, before="nuner_concepts"
+    )
+    examples = make_examples(nlp, spans_key="concepts")
+    for eg, other in zip(examples, make_examples(nlp), strict=True):
+        eg.reference.set_ents(list(other.reference.ents))
+    nlp.initialize(lambda: examples)
+    passes = []
+
+    def count(module, inputs, output):
+        if type(module).__name__ == "BertModel":
+            passes.append(module)
+
+    hook = torch.nn.modules.module.register_module_forward_hook(count)
+    try:
+        doc = nlp(SENTENCES[0][0])
+        assert len(passes) == 1
+        nlp.update(examples, sgd=False)
+        assert len(passes) == 2
+        alone = make_nlp(tiny, shared=False)
+        alone.initialize(lambda: make_examples(alone, spans_key="concepts"))
+        passes.clear()
+        alone(SENTENCES[0][0])
+        assert len(passes) == 1
+    finally:
+        hook.remove()
+    assert "concepts" in doc.spans
+
+
+def test_added_to_a_pipeline_that_has_ner_already(saved):
+    # A pipeline of somebody else, with a transformer of ours in it.
+    base = spacy.load(saved / "model", exclude=["nuner_concepts"])
+    base.add_pipe("ner", config={"model": {"tok2vec": LISTENER}}).add_label("X")
+    base.get_pipe("ner").initialize(lambda: make_examples(base), nlp=base)
+    before = [ents_of(base(text)) for text, _ in SENTENCES]
+    base.add_pipe("nuner_concepts", source=spacy.load(saved / "model"))
+    assert [ents_of(base(text)) for text, _ in SENTENCES] == before
+    assert spans_of(base(SENTENCES[0][0])) == spans_of(
+        spacy.load(saved / "model")(SENTENCES[0][0])
+    )
+
+
+@pytest.mark.parametrize(
+    "overwrite,expected",
+    [(True, [(0, 2, "B"), (3, 5, "C")]), (False, [(0, 1, "OLD"), (3, 5, "C")])],
+)
+def test_entities_best_score_first(overwrite, expected):
+    doc = spacy.blank("en")("one two three four five")
+    doc.set_ents([Span(doc, 0, 1, "OLD")])
+    spans = [
+        Span(doc, 0, 3, "A"),
+        Span(doc, 0, 2, "B"),
+        Span(doc, 3, 5, "C"),
+        Span(doc, 4, 5, "D"),
+        Span(doc, 3, 5, "E"),
+    ]
+    # A lies over B, which is better; D within C; E is as good as C and comes later.
+    scores = np.asarray([0.7, 0.9, 0.8, 0.6, 0.8])
+    set_ents(doc, spans, scores, overwrite=overwrite)
+    assert [(ent.start, ent.end, ent.label_) for ent in doc.ents] == expected
+
+
+def test_other_groups_of_spans_stay(trained):
+    doc = trained.make_doc(SENTENCES[0][0])
+    doc.spans["mine"] = [doc[0:1]]
+    trained.get_pipe("transformer")(doc)
+    trained.get_pipe("nuner_concepts")(doc)
+    assert len(doc.spans["mine"]) == 1 and len(doc.spans["concepts"]) == 2
+    assert not doc.ents
+
+
+def test_spans_key(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area"], spans_key="sc")
+    doc = nlp("Leyton costs 900")
+    assert list(doc.spans) == ["sc"]
+    assert nlp.get_pipe("nuner_concepts").gold_key == "sc"
+
+
+def test_displacy_draws_the_spans(trained):
+    doc = trained(SENTENCES[0][0])
+    markup = displacy.render(doc, style="span", options={"spans_key": "concepts"})
+    assert "AREA" in markup and "PRICE" in markup
+
+
+def test_spacy_evaluate(saved, tmp_path):
+    scores = evaluate(
+        str(saved / "model"),
+        saved / "data.spacy",
+        output=tmp_path / "scores.json",
+        spans_key="concepts",
+        per_component=True,
+    )
+    assert scores["nuner_concepts"]["spans_concepts_f"] == 1.0
+    assert (tmp_path / "scores.json").is_file()
+
+
+def test_spacy_find_threshold(saved):
+    best, score, all_scores = find_threshold(
+        str(saved / "model"),
+        saved / "data.spacy",
+        pipe_name="nuner_concepts",
+        threshold_key="threshold",
+        scores_key="spans_concepts_f",
+        n_trials=3,
+    )
+    # Over 0 is everything, over 1 nothing.
+    assert (best, score) == (0.5, 1.0)
+    assert [round(value, 3) < 1.0 for value in all_scores.values()] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_spacy_find_function(capsys):
+    find_function("spacy_nuner.ConceptTagger.v1", "architectures")
+    assert "spacy_nuner/models/tagger.py" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_on_a_gpu(tiny):
+    from thinc.api import get_current_ops, set_current_ops
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    before = get_current_ops()
+    try:
+        if not spacy.prefer_gpu():
+            pytest.skip("cupy is not installed for this CUDA device")
+        nlp = make_nlp(tiny)
+        examples = make_examples(nlp, spans_key="concepts")
+        empty = Example(nlp.make_doc(""), nlp.make_doc(""))
+        losses = train(nlp, [*examples, empty])
+        assert losses["nuner_concepts"] < 0.05
+        pipe = nlp.get_pipe("nuner_concepts")
+        doc = nlp(SENTENCES[0][0])
+        # The logits stay where the model is, spans and scores come to the processor.
+        assert type(pipe.predict([doc])[0]) is not np.ndarray
+        assert type(doc.spans["concepts"].attrs["scores"]) is np.ndarray
+        assert spans_of(doc) == [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
+        pipe.add_label("TERM")
+        pipe.remove_label("TERM")
+        assert spans_of(nlp(SENTENCES[0][0])) == spans_of(doc)
+    finally:
+        set_current_ops(before)
