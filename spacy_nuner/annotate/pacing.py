@@ -10,6 +10,10 @@ BURST = 0.25
 # Many requests hear of one overload at the same time; it counts once.
 SHRINK_EVERY = 1.0
 SHRINK_BY = 0.8
+# A rate falls to this part of what was told at the least, and each good answer takes
+# it back up by so much.
+LEAST_SHARE = 0.05
+SHARE_PER_ANSWER = 0.001
 # Statuses by which servers say that there are too many requests.
 OVERLOAD = frozenset({429, 503, 529})
 
@@ -24,26 +28,35 @@ class Rate:
     def __init__(self, per_minute: float) -> None:
         """per_minute (float): The limit."""
         self._seconds = 60 / per_minute
+        self._share = 1.0
         self._next = 0.0
 
     async def take(self, amount: float = 1.0) -> None:
         """Wait for the turn. amount (float): How much of the limit it takes."""
         now = time.monotonic()
         turn = max(self._next, now - BURST)
-        self._next = turn + amount * self._seconds
+        self._next = turn + amount * self._seconds / self._share
         if turn > now:
             await asyncio.sleep(turn - now)
 
     def correct(self, amount: float) -> None:
         """amount (float): How much more (or less, if negative) was taken in truth."""
-        self._next += amount * self._seconds
+        self._next += amount * self._seconds / self._share
+
+    def shrink(self) -> None:
+        """Take an overload into account: the limit is higher than what is allowed."""
+        self._share = max(LEAST_SHARE, self._share * SHRINK_BY)
+
+    def grow(self) -> None:
+        """Take a good answer into account."""
+        self._share = min(1.0, self._share + SHARE_PER_ANSWER)
 
 
 class Slots:
     """How many requests are under way at once: fewer after an overload, then more.
 
-    The limit falls by a fifth at an overload, at most once a second, and rises by one
-    for every round of good answers (additive increase, multiplicative decrease).
+    The limit falls by a fifth at an overload and rises by one for every round of good
+    answers (additive increase, multiplicative decrease).
     """
 
     def __init__(self, most: int) -> None:
@@ -52,7 +65,6 @@ class Slots:
         self.limit = float(most)
         self._used = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._shrunk = 0.0
 
     async def __aenter__(self) -> None:
         while self._used >= int(self.limit):
@@ -72,10 +84,7 @@ class Slots:
 
     def shrink(self) -> None:
         """Take an overload into account."""
-        now = time.monotonic()
-        if now - self._shrunk >= SHRINK_EVERY:
-            self._shrunk = now
-            self.limit = max(1.0, self.limit * SHRINK_BY)
+        self.limit = max(1.0, self.limit * SHRINK_BY)
 
     def grow(self) -> None:
         """Take a good answer into account."""
@@ -108,6 +117,9 @@ class Pace:
         self.slots = Slots(concurrency)
         self.tokens = Rate(tpm) if tpm else None
         self._requests = Rate(rpm) if rpm else None
+        rates = [rate for rate in (self.tokens, self._requests) if rate is not None]
+        self._adapting = [self.slots, *rates]
+        self._shrunk = -SHRINK_EVERY
         self._resume = 0.0
 
     async def before_request(self) -> None:
@@ -125,8 +137,16 @@ class Pace:
             wait then, not only the one that was told.
         """
         if status in OVERLOAD:
-            self.slots.shrink()
+            self._shrink()
             if retry_after is not None:
                 self._resume = max(self._resume, time.monotonic() + retry_after)
         elif status == 200:
-            self.slots.grow()
+            for one in self._adapting:
+                one.grow()
+
+    def _shrink(self) -> None:
+        now = time.monotonic()
+        if now - self._shrunk >= SHRINK_EVERY:
+            self._shrunk = now
+            for one in self._adapting:
+                one.shrink()

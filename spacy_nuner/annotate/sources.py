@@ -159,12 +159,13 @@ def _hub_rows(
     name, _, config = source[len(HUB_PREFIX) :].partition(":")
     try:
         rows = load_dataset(name, config or None, split=split, streaming=True)
+        # Shards are drawn at random, so a run that reads only a part of the data set
+        # does not read its beginning.
+        shuffled = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        for number, row in enumerate(shuffled, start=1):
+            yield str(number), row
     except Exception as error:
-        # A missing network, name, configuration or split: each its own exception.
+        # A missing name, configuration or split, a network that is not there or breaks
+        # off, a damaged shard: each its own exception.
         reason = f"{type(error).__name__}: {error}"
         raise NunerError("N201", source=source, reason=reason) from error
-    # Shards are drawn at random, so a run that reads only a part of the data set does
-    # not read its beginning.
-    shuffled = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-    for number, row in enumerate(shuffled, start=1):
-        yield str(number), row

@@ -63,17 +63,13 @@ def test_a_rate_takes_large_amounts_and_corrections(clock):
     asyncio.run(take())
 
 
-def test_fewer_slots_after_an_overload_and_more_again(clock):
+def test_fewer_slots_after_an_overload_and_more_again():
     slots = Slots(10)
     slots.shrink()
-    # The same overload, told by another request.
-    slots.shrink()
     assert slots.limit == 8.0
-    clock.now += 2
     slots.shrink()
     assert slots.limit == pytest.approx(6.4)
     for _ in range(100):
-        clock.now += 2
         slots.shrink()
     assert slots.limit == 1.0
     slots.grow()
@@ -81,6 +77,37 @@ def test_fewer_slots_after_an_overload_and_more_again(clock):
     for _ in range(100):
         slots.grow()
     assert slots.limit == 10.0
+
+
+def test_an_overload_slows_everything_down_once_a_second(clock):
+    async def gap(rate):
+        await rate.take()
+        start = clock.now
+        await rate.take(10)
+        await rate.take()
+        return clock.now - start
+
+    async def run():
+        # Told of more than the server allows.
+        pace = Pace(10, rpm=600, tpm=6000)
+        assert await gap(pace.tokens) == pytest.approx(0.11 - pacing.BURST, abs=0.3)
+        # Many requests hear of one overload at the same time.
+        for _ in range(5):
+            pace.after_response(429, None)
+        assert pace.slots.limit == 8.0
+        assert await gap(pace._requests) == pytest.approx(1.1 / 0.8, abs=0.3)
+        clock.now += 2
+        pace.after_response(503, None)
+        assert pace.slots.limit == pytest.approx(6.4)
+        clock.now += 2
+        slow = await gap(pace._requests)
+        assert slow == pytest.approx(1.1 / 0.64, abs=0.3)
+        for _ in range(1000):
+            pace.after_response(200, None)
+        clock.now += 2
+        assert await gap(pace._requests) < 0.8 * slow
+
+    asyncio.run(run())
 
 
 def test_slots_hold_requests_back():

@@ -130,6 +130,10 @@ def test_a_data_set_in_streaming(tmp_path, monkeypatch):
     assert documents != read(source, seed=2)[0]
     with pytest.raises(NunerError, match="N201"):
         read(f"hub:{tmp_path}:nl")
+    # A shard that was not copied whole is met only on the way.
+    (tmp_path / "de" / "2.json.gz").write_bytes(b"\x1f\x8b\x08broken")
+    with pytest.raises(NunerError, match="N201"):
+        read(source, seed=1)
 
 
 def test_without_datasets(monkeypatch):
