@@ -1,6 +1,7 @@
 """`spacy nuner fewshot`: what a backbone is worth on a labelled set."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -18,7 +19,11 @@ def fewshot(
         "package:NAME/PATH",
     ),
     output: Path = typer.Option(..., help="Folder of results, one JSON a cell"),
-    k: list[int] = typer.Option([1, 4, 16, 64], help="Mentions of each label to draw"),
+    k: list[int] = typer.Option(
+        [1, 4, 16, 64],
+        help="Mentions of each label to draw; 0: nuner_concepts with the names of the "
+        "labels alone, for backbones with a concept encoder",
+    ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
     seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
     names: list[str] = typer.Option(
@@ -34,12 +39,25 @@ def fewshot(
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),
+    label_names: Path | None = typer.Option(
+        None,
+        help="For --k 0: JSON of label -> name, or label -> name and description "
+        "[default: the labels, read as words]",
+    ),
+    threshold: float | None = typer.Option(
+        None,
+        min=0,
+        max=1,
+        help="For --k 0: probability over which a token belongs to a label "
+        "[default: that of nuner_concepts]",
+    ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
     gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
 ) -> None:
     """Compare frozen encoders by a linear probe on a few labelled sentences.
 
-    Finished cells in the folder of results are not computed again.
+    With --k 0 the probe is replaced by nuner_concepts, which knows the labels by their
+    names. Finished cells in the folder of results are not computed again.
     """
     from spacy.cli._util import setup_gpu
     from wasabi import msg
@@ -50,7 +68,9 @@ def fewshot(
     from ..fewshot.experiment import run_experiment
     from ..fewshot.sampling import draw_docs
     from ..fewshot.tables import METRICS, curve_table
+    from ..fewshot.zero import name_labels, read_names, run_zero
 
+    names_of_labels = read_names(label_names) if label_names else {}
     described = describe_backbones(backbones, labels=names, layer_sets=layers)
     train, test = read_docs(train_path, lang=lang), read_docs(test_path, lang=lang)
     # All draws come first: a k out of reach shows before the long part.
@@ -59,21 +79,23 @@ def fewshot(
             draw_docs(train, n, seed=seed + d, allow_fewer=allow_fewer)
             for d in range(draws)
         ]
-        for n in sorted(set(k))
+        for n in sorted(set(k) - {0})
     }
     setup_gpu(gpu_id)
-    cells = run_experiment(
-        train,
-        test,
-        described,
-        drawn,
-        output=output,
-        dataset=dataset or test_path.resolve().parent.name,
-        data={"train": hash_file(train_path), "test": hash_file(test_path)},
-    )
+    facts: Any = {
+        "output": output,
+        "dataset": dataset or test_path.resolve().parent.name,
+        "data": {"train": hash_file(train_path), "test": hash_file(test_path)},
+    }
+    cells = []
+    if 0 in k:
+        labels = name_labels([*train, *test], names_of_labels)
+        cells += run_zero(test, described, labels, threshold=threshold, **facts)
+    if drawn:
+        cells += run_experiment(train, test, described, drawn, **facts)
     for metric, title in METRICS.items():
         curves = Curves(cells, metric)
-        for layer_set in layers:
+        for layer_set in curves.layers:
             (name,) = curves.datasets
             labels = [backbone.label for backbone in described]
             header, rows = curve_table(curves, name, layer_set, labels)

@@ -61,7 +61,8 @@ def draw_learning_curve(
                 }
                 _draw_line(axis, points, number, backbone)
             axis.set_title(f"{dataset}\n{title_layers(layers)}")
-            axis.set_xscale("log", base=2)
+            # Linear up to 1, so that no example (k = 0) has its place too.
+            axis.set_xscale("symlog", base=2, linthresh=1)
             axis.set_xticks(curves.ks, [str(k) for k in curves.ks])
             axis.grid(axis="y", color="#dddddd", linewidth=0.8)
         # Set last: a limit set earlier stops the scale from growing with later panels.

@@ -86,7 +86,11 @@ def _describe_cells(
                 name = "Average over data sets" if dataset == AVERAGE else dataset
                 sections.append(f"### {name}: {title}, {title_layers(layers)}")
                 sections.append(_markdown(*curve_table(one, dataset, layers, compared)))
-    return [*sections, "### What was drawn", _describe_draws(cells), *_encoders(cells)]
+    if drawn := [cell for cell in cells if cell["k"]]:
+        sections += ["### What was drawn", _describe_draws(drawn)]
+    if zero := [cell for cell in cells if not cell["k"]]:
+        sections += ["### No example", *_describe_names(zero)]
+    return [*sections, *_encoders(cells)]
 
 
 def _describe_draws(cells: Sequence[Cell]) -> str:
@@ -102,6 +106,28 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
         )
     header = ["data set", "k", "draws", "sentences a draw", "mentions a label"]
     return _markdown(header, rows)
+
+
+def _describe_names(cells: Sequence[Cell]) -> list[str]:
+    """Tell what is known where there is no example."""
+    thresholds = sorted({str(cell["settings"]["threshold"]) for cell in cells})
+    rows = {
+        (cell["dataset"], label): [
+            cell["dataset"],
+            label,
+            known["name"],
+            known["description"] or "",
+        ]
+        for cell in cells
+        for label, known in cell["settings"]["names"].items()
+    }
+    header = ["data set", "label", "name", "description"]
+    return [
+        "k = 0 is no probe: `nuner_concepts` was told what the labels are called and "
+        f"no more. Threshold: {', '.join(thresholds)}; of spans that overlap the best "
+        "counts.",
+        _markdown(header, [rows[key] for key in sorted(rows)], words=4),
+    ]
 
 
 def _encoders(cells: Sequence[Cell]) -> list[str]:
