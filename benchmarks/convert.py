@@ -13,6 +13,7 @@ import csv
 import hashlib
 import itertools
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def repeat(source: Path, path: Path, count: int) -> None:
 def run(path: Path, corpus: Path, n_process: int, *, read: bool) -> dict:
     """Convert once, as a user does, and take the corpus's hash."""
     command = [sys.executable, "-m", "spacy", "nuner", "convert", path, corpus]
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), cpu_seconds()
     child = subprocess.Popen(
         [*command, "--n-process", str(n_process)], stdout=sys.stderr
     )
@@ -82,6 +83,8 @@ def run(path: Path, corpus: Path, n_process: int, *, read: bool) -> dict:
         "processes": n_process,
         "seconds": round(seconds, 1),
         "records_per_second": round(rows / seconds),
+        # What the machine would do if nothing else ran on it.
+        "cpu_microseconds_per_record": round(1e6 * (cpu_seconds() - busy) / rows),
         **peaks,
         "shards": len(report["shards"]),
         "megabytes": round(sum(p.stat().st_size for p in corpus.iterdir()) / 1e6, 1),
@@ -108,6 +111,12 @@ def watch(child: subprocess.Popen) -> dict:
         "mib_total_rss": round(peaks["Rss"]),
         "mib_largest_process_pss": round(single),
     }
+
+
+def cpu_seconds() -> float:
+    """Processor time of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def family(pid: int) -> Iterator[int]:
