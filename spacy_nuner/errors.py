@@ -323,6 +323,16 @@ ERRORS = {
         "The component '{name}' has no concept '{label}' that could be removed. It "
         "has: {labels}."
     ),
+    "N507": (
+        "No concepts to look for in a text with the backbone '{name}'. Name some: "
+        "--concepts person city, or --concepts concepts.json with an object of name "
+        "-> description."
+    ),
+    "N508": (
+        "A picture is taken by Chromium or Chrome, and none was found (looked for: "
+        "{names}). Install one, or leave --png away: the page is written without."
+    ),
+    "N509": "The picture of '{path}' could not be taken by {browser}: {reason}",
     "N502": (
         "The component '{name}' has no labels: none were found in {where} of the "
         "training data. Annotate there, set spans_key or set_ents so that it looks "

@@ -13,6 +13,7 @@ from .import_ import import_
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
+from .show import show
 from .stats import stats
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -38,4 +39,5 @@ app.command("stats")(tell_errors(stats))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
 app.command("calibrate")(tell_errors(calibrate))
+app.command("show", cls=ManyValues)(tell_errors(show))
 app.command("report")(tell_errors(report))
