@@ -74,7 +74,7 @@ class BackboneShim(PyTorchShim):
         self._has_gradient = False
         self._half = HalfCopy()
         self._cache: VectorCache | None = None
-        self._cached_version: object = None
+        self._cached_state: object = None
 
     @property
     def encoder(self) -> Any:
@@ -109,18 +109,23 @@ class BackboneShim(PyTorchShim):
         """RETURNS (VectorCache | None): What is known of the texts seen so far. None
         before `keep_vectors`: who goes through texts once has no use for it.
         """
-        if self._cache is not None:
-            version = weights_version(self._model)
-            if version != self._cached_version:
-                self._cache = VectorCache(self.max_cached_pieces)
-                self._cached_version = version
+        if self._cache is not None and self._cached_state != self._state():
+            self._start_cache()
         return self._cache
 
     def keep_vectors(self) -> None:
         """Keep the vectors of texts from now on, if the whole encoder is frozen."""
         if self._cache is None and self.all_frozen:
-            self._cache = VectorCache(self.max_cached_pieces)
-            self._cached_version = weights_version(self._model)
+            self._start_cache()
+
+    def _start_cache(self) -> None:
+        self._cache = VectorCache(self.max_cached_pieces)
+        self._cached_state = self._state()
+
+    def _state(self) -> object:
+        """What the vectors of a text depend on beside the text."""
+        settings = self.precision, self.window, self.stride
+        return *settings, weights_version(self._model)
 
     def _get_scales(self) -> dict[str, float]:
         place = layer_of_parameters(self.encoder)

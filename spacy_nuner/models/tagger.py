@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from spacy.tokens import Doc
-from thinc.api import Gelu, Linear, Model, chain, resizable, with_array, zero_init
+from thinc.api import Gelu, Model, chain, resizable, with_array
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
 from ..errors import NunerError
+from .encoding import Precision
+from .product import create_product, renew_product
 
 
 def create_concept_tagger(
     tok2vec: Model[list[Doc], list[Floats2d]],
     hidden_width: int = 0,
     nO: int | None = None,
+    precision: Precision = "auto",
 ) -> Model[list[Doc], list[Floats2d]]:
     """Read concepts off the token vectors, linearly by default.
 
@@ -24,11 +27,13 @@ def create_concept_tagger(
     tok2vec (Model): From docs to token vectors, usually a listener.
     hidden_width (int): Width of a layer (GELU) before the output; 0 for none.
     nO (int | None): The number of concepts; set by the component.
+    precision (str): How logits are computed in prediction: "bf16", "fp32", or "auto"
+        for bf16 where there are more than 100 concepts and the processor has it.
     RETURNS (Model): From docs to one array of logits for each.
         *Shape:* (n_tokens, n_concepts)
     """
-    linear = Linear(nO=nO, init_W=zero_init)
-    output: Model[Any, Any] = resizable(linear, resize_linear_weighted)
+    product = create_product(nO, precision)
+    output: Model[Any, Any] = resizable(product, resize_linear_weighted)
     if hidden_width:
         head: Model[Any, Any] = chain(Gelu(nO=hidden_width), output)
     else:
@@ -59,7 +64,7 @@ def remove_row(model: Model, row: int) -> None:
     old = container.layers[0]
     count = old.get_dim("nO") - 1
     # A new layer, as for resizing: the optimizer keeps moments of the shape it saw.
-    new = Linear(nO=count, nI=old.maybe_get_dim("nI"), init_W=zero_init)
+    new = renew_product(old, count, nI=old.maybe_get_dim("nI"))
     if old.has_param("W"):
         new.initialize()
         for name in ("W", "b"):
@@ -75,7 +80,8 @@ def reset_output(model: Model, n_concepts: int) -> None:
     model (Model): A concept tagger; changed in place.
     n_concepts (int): The number of concepts in what will be loaded.
     """
-    model.get_ref("output_layer").layers[0] = Linear(nO=n_concepts, init_W=zero_init)
+    output = model.get_ref("output_layer")
+    output.layers[0] = renew_product(output.layers[0], n_concepts)
 
 
 def has_linear_head(model: Model) -> bool:
