@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
-PAGE = "concepts.html"
-PICTURE = "concepts.png"
+PAGE = "spans.html"
+PICTURE = "spans.png"
 
 
 def show(

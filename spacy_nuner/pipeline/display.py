@@ -44,7 +44,7 @@ body {{ font: 18px/2.6 system-ui, "Segoe UI", Helvetica, Arial, sans-serif;
   max-width: 860px; margin: 0 auto; padding: 12px 24px; color: #222; background: #fff }}
 .spans {{ line-height: 2.6 !important }}
 .token {{ position: relative; display: inline-block; font-weight: 600 }}
-.bar {{ position: absolute; left: -1px; width: calc(100% + 10px); height: 4px }}
+.bar {{ position: absolute; left: -1px; width: calc(100% + 6px); height: 4px }}
 .token .bar.first {{ border-radius: 3px 0 0 3px }}
 .label {{ position: absolute; z-index: 1; top: -6px; padding: 2px 4px; font-size: 11px;
   line-height: 1.1; border-radius: 3px; color: #000; white-space: nowrap }}
@@ -82,7 +82,7 @@ def render_page(docs: Sequence[Doc], *, spans_key: str, title: str) -> str:
         options={
             "colors": colours,
             "template": TEMPLATE,
-            "top_offset": 38,
+            "top_offset": 41,
             "top_offset_step": 19,
         },
     )

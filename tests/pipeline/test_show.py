@@ -34,7 +34,7 @@ def labels_of(page):
 def test_a_backbone_and_names_of_concepts(backbone, tmp_path):
     printed = run(backbone, TEXT, tmp_path / "out", "--concepts", "area", "price")
     assert "Leyton area" in printed and "900 price" in printed
-    page = (tmp_path / "out" / "concepts.html").read_text()
+    page = (tmp_path / "out" / "spans.html").read_text()
     pipe = make_zero_shot(backbone, concepts=["area", "price"])
     scores = pipe(TEXT).spans["concepts"].attrs["scores"]
     expected = [("area", f"{scores[0]:.2f}"), ("price", f"{scores[1]:.2f}")]
@@ -53,11 +53,11 @@ def test_a_pipeline_and_more_concepts_with_descriptions(backbone, tmp_path):
         "--concepts",
         tmp_path / "more.json",
     )
-    page = (out / "concepts.html").read_text()
+    page = (out / "spans.html").read_text()
     assert [label for label, _ in labels_of(page)] == ["area", "price", "area"]
     # Over 1 there is nothing; the page of before is replaced.
     run(tmp_path / "model", TEXT, out, "--threshold", "1")
-    assert labels_of((out / "concepts.html").read_text()) == []
+    assert labels_of((out / "spans.html").read_text()) == []
 
 
 def test_overlapping_spans_lie_one_under_another_and_text_is_escaped():
@@ -78,7 +78,7 @@ def test_overlapping_spans_lie_one_under_another_and_text_is_escaped():
 )
 def test_a_picture_of_the_page(backbone, tmp_path):
     run(backbone, TEXT, tmp_path, "--concepts", "area", "--png")
-    picture = (tmp_path / "concepts.png").read_bytes()
+    picture = (tmp_path / "spans.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
     width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
     assert width == 1816 and 100 < height < 600
@@ -97,4 +97,4 @@ def test_what_can_not_be_shown_is_told(backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     printed = run(backbone, TEXT, out, "--concepts", "area", "--png", code=1)
     assert "[N508]" in printed
-    assert [path.name for path in out.iterdir()] == ["concepts.html"]
+    assert [path.name for path in out.iterdir()] == ["spans.html"]
