@@ -89,8 +89,8 @@ def fewshot(
     }
     cells = []
     if 0 in k:
-        labels = name_labels([*train, *test], names_of_labels)
-        cells += run_zero(test, described, labels, threshold=threshold, **facts)
+        called = name_labels([*train, *test], names_of_labels)
+        cells += run_zero(test, described, called, threshold=threshold, **facts)
     if drawn:
         cells += run_experiment(train, test, described, drawn, **facts)
     for metric, title in METRICS.items():
