@@ -10,10 +10,9 @@ BURST = 0.25
 # Many requests hear of one overload at the same time; it counts once.
 SHRINK_EVERY = 1.0
 SHRINK_BY = 0.8
-# A rate falls to this part of what was told at the least, and each good answer takes
-# it back up by so much.
-LEAST_SHARE = 0.05
-SHARE_PER_ANSWER = 0.001
+# A rate is what was told, so it gives way less, and is back after some three seconds.
+SLOW_BY = 0.95
+RECOVER_BY = 1.02
 # Statuses by which servers say that there are too many requests.
 OVERLOAD = frozenset({429, 503, 529})
 
@@ -28,12 +27,15 @@ class Rate:
     def __init__(self, per_minute: float) -> None:
         """per_minute (float): The limit."""
         self._seconds = 60 / per_minute
+        # Of the limit, since an overload; and when that was looked at last.
         self._share = 1.0
+        self._seen = 0.0
         self._next = 0.0
 
     async def take(self, amount: float = 1.0) -> None:
         """Wait for the turn. amount (float): How much of the limit it takes."""
         now = time.monotonic()
+        self._recover(now)
         turn = max(self._next, now - BURST)
         self._next = turn + amount * self._seconds / self._share
         if turn > now:
@@ -45,11 +47,13 @@ class Rate:
 
     def shrink(self) -> None:
         """Take an overload into account: the limit is higher than what is allowed."""
-        self._share = max(LEAST_SHARE, self._share * SHRINK_BY)
+        self._recover(time.monotonic())
+        self._share *= SLOW_BY
 
-    def grow(self) -> None:
-        """Take a good answer into account."""
-        self._share = min(1.0, self._share + SHARE_PER_ANSWER)
+    def _recover(self, now: float) -> None:
+        passed, self._seen = now - self._seen, now
+        if self._share < 1:
+            self._share = min(1.0, self._share * RECOVER_BY**passed)
 
 
 class Slots:
@@ -141,8 +145,7 @@ class Pace:
             if retry_after is not None:
                 self._resume = max(self._resume, time.monotonic() + retry_after)
         elif status == 200:
-            for one in self._adapting:
-                one.grow()
+            self.slots.grow()
 
     def _shrink(self) -> None:
         now = time.monotonic()
