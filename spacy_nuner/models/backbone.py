@@ -181,7 +181,7 @@ def forward(
     if shim.cache is not None:
         output, get_gradient = _get_cached(model, pieces, shim.cache), None
     else:
-        output, get_gradient = shim(_get_inputs(model, pieces), is_train)
+        output, get_gradient = shim(get_inputs(model, pieces), is_train)
     batch = _make_batch(docs, pieces, output)
 
     def backprop(d_batch: FullTransformerBatch) -> list[Doc]:
@@ -209,7 +209,7 @@ def _get_cached(
         if found[key] is None
     }
     if new:
-        computed = get_shim(model).compute(_get_inputs(model, list(new.values())))
+        computed = get_shim(model).compute(get_inputs(model, list(new.values())))
         parts = computed.split([len(doc_pieces.ids) for doc_pieces in new.values()])
         for key, vectors in zip(new, parts, strict=True):
             cache.add(key, vectors)
@@ -217,7 +217,14 @@ def _get_cached(
     return torch.cat([cast(torch.Tensor, found[key]) for key in keys]).float()
 
 
-def _get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
+def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
+    """Cut docs into windows, those of like length in one batch.
+
+    model (Model): A backbone.
+    pieces (Sequence[DocPieces]): The word pieces of some docs.
+    RETURNS (ArgsKwargs): The batches, and how to bring their rows into the order of
+        the docs: the arguments of `HiddenLayers`.
+    """
     shim = get_shim(model)
     before, after = shim.special
     size, stride = _window_size(model)
