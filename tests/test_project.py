@@ -1,12 +1,14 @@
 """The project file and the configs are whole; `.ci/run` runs them."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import srsly
 from spacy.cli.debug_config import debug_config
 from spacy.cli.init_config import fill_config
 from spacy.util import load_config
+from weasel.cli.document import project_document
 
 from .conftest import ROOT
 
@@ -29,6 +31,13 @@ def test_each_step_reads_what_an_earlier_one_wrote(workflow):
         for dep in COMMANDS[name].get("deps", []):
             assert dep.split("/")[0] not in made or dep in written, (name, dep)
         written.update(COMMANDS[name].get("outputs", []))
+
+
+def test_the_readme_has_the_project_as_it_is(capsys):
+    """Weasel takes the file, and what it writes of it stands in the README."""
+    project_document(ROOT, Path("-"))
+    written = capsys.readouterr().out.strip()
+    assert written in (ROOT / "README.md").read_text("utf8")
 
 
 def test_assets_are_the_ones_with_these_checksums():
