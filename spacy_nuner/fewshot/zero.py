@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -131,6 +132,7 @@ def run_zero(
     gold = Gold(test, [OUTSIDE, *labels])
     cells = []
     for backbone, nlp in zip(backbones, taggers, strict=True):
+        pipe: Any = nlp.get_pipe("nuner_concepts")
         cell: Cell = {
             "dataset": dataset,
             "backbone": backbone.label,
@@ -144,7 +146,8 @@ def run_zero(
                 "hidden_layers": [-1],
                 "data": dict(data),
                 "names": {label: asdict(known) for label, known in labels.items()},
-                "threshold": nlp.get_pipe_config("nuner_concepts")["threshold"],
+                # One for all labels.
+                "threshold": float(pipe.thresholds[0]),
             },
         }
         standing = find_cell(output, cell)

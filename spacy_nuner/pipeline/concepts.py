@@ -19,6 +19,8 @@ from ..models.backbone import find_backbone
 from ..models.tagger import has_linear_head, remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
+    LEARNED,
+    NAMED,
     drop_edge_spaces,
     get_active,
     get_cell_probabilities,
@@ -53,7 +55,7 @@ class NunerConcepts(SavedPipe):
         names: Mapping[str, str] | None = None,
         start: Literal["names", "zero"] = "names",
         spans_key: str = "concepts",
-        threshold: float | dict[str, float] = 0.5,
+        threshold: float | dict[str, float] | None = None,
         temperature: float = 1.0,
         exclusive: bool = False,
         set_ents: bool = False,
@@ -275,8 +277,12 @@ class NunerConcepts(SavedPipe):
                     message("W502", name=self.name, labels=", ".join(unknown)),
                     stacklevel=2,
                 )
-            return np.asarray([threshold.get(label, 0.5) for label in self.labels])
-        return np.full(len(self.labels), threshold)
+        elif threshold is not None:
+            return np.full(len(self.labels), threshold)
+        untrained = set(self.cfg["untrained"])
+        default = {x: NAMED if x in untrained else LEARNED for x in self.labels}
+        each = {**default, **(threshold or {})}
+        return np.asarray([each[label] for label in self.labels], dtype="f8")
 
     def set_calibration(
         self, *, temperature: float, threshold: float | dict[str, float]

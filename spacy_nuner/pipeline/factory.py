@@ -18,7 +18,7 @@ concepts = {}
 names = {}
 start = "names"
 spans_key = "concepts"
-threshold = 0.5
+threshold = null
 temperature = 1.0
 exclusive = false
 set_ents = false
@@ -58,7 +58,7 @@ def make_nuner_concepts(
     names: dict[str, str],
     start: Literal["names", "zero"],
     spans_key: str,
-    threshold: float | dict[str, float],
+    threshold: float | dict[str, float] | None,
     temperature: float,
     exclusive: bool,
     set_ents: bool,
@@ -81,8 +81,10 @@ def make_nuner_concepts(
         nothing.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
-    threshold (float | dict[str, float]): The probability over which a token belongs
-        to a concept, for all or for each; not used with `exclusive`.
+    threshold (float | dict[str, float] | None): The probability over which a token
+        belongs to a concept, for all or for each; not used with `exclusive`. None, and
+        a concept that is not in the dict: 0.5 for concepts that were trained, 0.076
+        for those that were only named.
     temperature (float): What logits are divided by before they become probabilities.
     exclusive (bool): A token belongs to one concept at most: softmax over the concepts
         and "none" instead of one sigmoid for each.

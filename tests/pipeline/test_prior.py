@@ -5,6 +5,7 @@ import pytest
 import spacy
 
 from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline.decode import LEARNED, NAMED
 from spacy_nuner.pipeline.prior import find_prior, readable_name
 
 from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
@@ -84,3 +85,17 @@ def test_what_cannot_be_read_by_name_is_an_error(tiny):
 )
 def test_readable_names(label, name):
     assert readable_name(label) == name
+
+
+def test_the_default_threshold_is_that_of_what_a_concept_has_seen(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp("Leyton costs 900")
+    assert pipe.thresholds.tolist() == [NAMED, NAMED]
+    pipe.set_calibration(temperature=1.0, threshold={"price": 0.3})
+    assert pipe.thresholds.tolist() == [NAMED, 0.3]
+    pipe.update(make_examples(nlp, spans_key="concepts"))
+    assert pipe.thresholds.tolist() == [LEARNED, 0.3]
+    # One that is added by name to a trained component has seen nothing yet.
+    pipe.add_label("room")
+    assert pipe.thresholds.tolist() == [LEARNED, 0.3, NAMED]
