@@ -1,10 +1,13 @@
 """What spaCy users do with any component: streams, other components, its commands."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import spacy
 import torch
 from spacy import displacy
+from spacy.cli.assemble import assemble_cli
 from spacy.cli.evaluate import evaluate
 from spacy.cli.find_function import find_function
 from spacy.cli.find_threshold import find_threshold
@@ -239,6 +242,34 @@ def test_spacy_find_threshold(saved):
 def test_spacy_find_function(capsys):
     find_function("spacy_nuner.ConceptTagger.v1", "architectures")
     assert "spacy_nuner/models/tagger.py" in capsys.readouterr().out
+
+
+def test_spacy_assemble(saved, tmp_path):
+    config = tmp_path / "config.cfg"
+    config.write_text(
+        '[nlp]\nlang = "en"\npipeline = ["transformer","nuner_concepts"]\n'
+        + "".join(
+            f'[components.{name}]\nsource = "{saved / "model"}"\n'
+            for name in ("transformer", "nuner_concepts")
+        )
+    )
+    assemble_cli(SimpleNamespace(args=[]), config, tmp_path / "out", None, False)
+    doc = spacy.load(tmp_path / "out")(SENTENCES[0][0])
+    assert spans_of(doc) == [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
+
+
+def test_vectors_can_be_dropped_from_docs(saved):
+    nlp = spacy.load(saved / "model")
+    text = SENTENCES[0][0]
+    full = nlp(text)
+    nlp.add_pipe("doc_cleaner", config={"attrs": {"_.trf_data": None}})
+    lean = nlp(text)
+    assert full._.trf_data is not None and lean._.trf_data is None
+    assert spans_of(lean) == spans_of(full)
+    sizes = [
+        len(DocBin(docs=[doc], store_user_data=True).to_bytes()) for doc in (full, lean)
+    ]
+    assert sizes[1] < sizes[0] / 2
 
 
 @pytest.mark.gpu
