@@ -1,6 +1,6 @@
 """How fast concepts are tagged, beside what could be and what else there is.
 
-    python benchmarks/tagging.py training/backbone
+    python benchmarks/tagging.py run training/backbone
 
 Prints one Markdown table: words a second on sentences and on long documents, and peak
 memory, of
