@@ -20,7 +20,10 @@ from spacy_nuner.fewshot.zero import (
 )
 from spacy_nuner.pipeline.decode import NAMED
 
+from ..conftest import ROOT
 from ..util import make_tiny_bert
+
+LABELS = ROOT / "benchmarks" / "labels"
 
 # As words so that one label is found by its name and the other needs one.
 TEXTS = [
@@ -152,3 +155,17 @@ def test_zero_and_one_example_in_one_report(conll, backbone, tmp_path):
     report = (tmp_path / "report" / "report.md").read_text("utf8")
     assert "| nuner | 100.0 |" in report
     assert "| set | P_1 | price |" in report
+
+
+@pytest.mark.parametrize("path", sorted(LABELS.glob("*.json")), ids=lambda p: p.stem)
+def test_reported_sets_have_a_name_for_each_label(path, data, assets):
+    folder = assets if path.stem == "listings" else data
+    files = [*(folder / path.stem).glob("*.conll")]
+    tags = {line.split()[-1] for f in files for line in f.open() if line.strip()}
+    for file in (folder / path.stem).glob("*.jsonl"):
+        spans = [span for line in file.open() for span in json.loads(line)["spans"]]
+        tags |= {f"B-{span['label']}" for span in spans}
+    found = {tag[2:] for tag in tags} - {""}
+    named = set(read_names(path))
+    # Few-NERD's test file has other labels than its training files, by design.
+    assert found == named if path.stem != "fewnerd-inter" else named < found
