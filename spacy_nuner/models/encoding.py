@@ -35,6 +35,10 @@ class HiddenLayers(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.hidden_layers = list(hidden_layers)
+        # Times that somebody wrote into the memory of the weights, unseen by torch.
+        # torch's own count is no place for it: `nlp.update` steps between the passes
+        # of components that share an encoder, and autograd refuses what was counted.
+        self.unseen_changes = 0
 
     def forward(
         self, batches: Sequence[WindowBatch], order: torch.Tensor
@@ -103,10 +107,10 @@ def weights_version(module: nn.Module) -> object:
 
     module (nn.Module): The module.
     RETURNS (object): Differs after a change that torch knows of; who changes the
-        memory of a weight behind its back has to call
-        `torch.autograd.graph.increment_version`.
+        memory of a weight behind its back has to count it in `unseen_changes`.
     """
-    return tuple((p.data_ptr(), p._version) for p in module.parameters())
+    seen = tuple((p.data_ptr(), p._version) for p in module.parameters())
+    return getattr(module, "unseen_changes", 0), seen
 
 
 def use_bf16(precision: Precision, device: torch.device) -> bool:

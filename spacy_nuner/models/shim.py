@@ -202,11 +202,10 @@ class BackboneShim(PyTorchShim):
                 lr_scale=self._scale_of[name],
             )
             weight.data = xp2torch(changed, device=weight.device)
-            # The optimizer wrote into the memory of the weight, unseen by torch.
-            torch.autograd.graph.increment_version(weight)
             # Kept and not set to None: gradients made anew at each step leave holes
             # in the heap that grow by some 25 MB a step.
             weight.grad.zero_()
+        self._model.unseen_changes += 1
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Config, tokenizer files and weights (safetensors)."""
