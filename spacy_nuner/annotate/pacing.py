@@ -122,7 +122,7 @@ class Pace:
         self.tokens = Rate(tpm) if tpm else None
         self._requests = Rate(rpm) if rpm else None
         rates = [rate for rate in (self.tokens, self._requests) if rate is not None]
-        self._adapting = [self.slots, *rates]
+        self._adapting: list[Slots | Rate] = [self.slots, *rates]
         self._shrunk = -SHRINK_EVERY
         self._resume = 0.0
 
