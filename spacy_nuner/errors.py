@@ -206,8 +206,8 @@ ERRORS = {
     ),
     "N624": (
         "'{path}' does not say what labels are called: {reason}. Expected is a JSON "
-        "object of label -> name, such as {{\"PROD_X\": \"product\"}}, or label -> an "
-        "object with \"name\" and \"description\", both texts that are not empty."
+        'object of label -> name, such as {{"PROD_X": "product"}}, or label -> an '
+        'object with "name" and "description", both texts that are not empty.'
     ),
     "N625": (
         "With no example (k = 0) labels are known by their names, which '{name}' can't "

@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..errors import NunerError
+from ..pipeline.decode import NAMED
 from ..pipeline.prior import find_prior, readable_name
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
@@ -132,7 +133,6 @@ def run_zero(
     gold = Gold(test, [OUTSIDE, *labels])
     cells = []
     for backbone, nlp in zip(backbones, taggers, strict=True):
-        pipe: Any = nlp.get_pipe("nuner_concepts")
         cell: Cell = {
             "dataset": dataset,
             "backbone": backbone.label,
@@ -147,7 +147,7 @@ def run_zero(
                 "data": dict(data),
                 "names": {label: asdict(known) for label, known in labels.items()},
                 # One for all labels.
-                "threshold": float(pipe.thresholds[0]),
+                "threshold": NAMED if threshold is None else threshold,
             },
         }
         standing = find_cell(output, cell)

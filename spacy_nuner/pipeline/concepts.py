@@ -83,7 +83,10 @@ class NunerConcepts(SavedPipe):
             "labels": [],
             "descriptions": {},
             # Concepts that no step of training has changed since they started.
+            # No step of training has changed these, and the weights of these are what
+            # the concept encoder makes of their names.
             "untrained": [],
+            "named": [],
             "backbone": backbone,
             **settings,
             # What the config said, so that a setting changed by
@@ -175,7 +178,7 @@ class NunerConcepts(SavedPipe):
             known = ", ".join(self.labels) or "none"
             raise NunerError("N506", name=self.name, label=label, labels=known)
         remove_row(self.model, self.cfg["labels"].index(label))
-        for key in ("labels", "untrained"):
+        for key in ("labels", "untrained", "named"):
             self.cfg[key] = [other for other in self.cfg[key] if other != label]
         for key in ("descriptions", "names", "threshold"):
             if isinstance(self.cfg[key], dict):
@@ -279,8 +282,8 @@ class NunerConcepts(SavedPipe):
                 )
         elif threshold is not None:
             return np.full(len(self.labels), threshold)
-        untrained = set(self.cfg["untrained"])
-        default = {x: NAMED if x in untrained else LEARNED for x in self.labels}
+        named = set(self.cfg["untrained"]) & set(self.cfg["named"])
+        default = {x: NAMED if x in named else LEARNED for x in self.labels}
         each = {**default, **(threshold or {})}
         return np.asarray([each[label] for label in self.labels], dtype="f8")
 
@@ -384,6 +387,7 @@ class NunerConcepts(SavedPipe):
         self.model.initialize(X=sample, Y=empty)
         if self.cfg["backbone"] is None and nlp is not None:
             self.cfg["backbone"] = find_shared_name(self.model, self.name, nlp)
+        self.cfg["named"] = []
         prior = self._get_start()
         if prior is not None:
             start_from_names(self.model, self.labels, prior, self.cfg)
