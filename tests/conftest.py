@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+# One thread a process: the tests run on several processes, and threads that wait for
+# one another where all cores are taken are slower by far than one alone. Torch reads it
+# when it is loaded.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 DATA = Path(
     os.environ.get(
         "SPACY_NUNER_DATA",
