@@ -4,11 +4,13 @@ import contextlib
 import errno
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from thinc.api import Config
+from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
 
 from ..about import __version__
@@ -32,6 +34,7 @@ def pretrain(
     gpu_id: int = -1,
     resume: bool = False,
     command: str = "",
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> BackboneInfo | None:
     """Pre-train a backbone.
 
@@ -41,6 +44,8 @@ def pretrain(
         takes the one of its rank.
     resume (bool): Whether to go on from the last checkpoint of a run that broke off.
     command (str): The command line, for the record.
+    callbacks (Sequence[TrainerCallback]): Told of each step. One that draws random
+        numbers has a generator of its own, or a resumed run is not the same run.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
     RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
@@ -67,6 +72,7 @@ def pretrain(
             args=arguments,
             features=Features.from_folder(work.features),
             settings=settings,
+            callbacks=list(callbacks),
         )
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)

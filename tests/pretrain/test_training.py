@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from spacy.util import registry
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, TrainerCallback
 
 from spacy_nuner.encoder import encoder_layers
 from spacy_nuner.errors import NunerError
@@ -281,3 +281,18 @@ def test_settings_are_kept(tmp_path, corpus, bert, make_config):
     assert facts["settings"]["training"]["epochs"] == 1
     assert facts["command"] == "the command"
     assert set(facts["versions"]) >= {"spacy_nuner", "torch", "transformers"}
+
+
+class CountSteps(TrainerCallback):
+    def __init__(self):
+        self.steps = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps.append(state.global_step)
+
+
+def test_callbacks_are_told_of_each_step(tmp_path, corpus, bert, make_config):
+    told = CountSteps()
+    config = make_config(corpus, bert, training__epochs=1)
+    info = pretrain(config, tmp_path / "out", callbacks=[told])
+    assert told.steps == list(range(1, info.training["steps"] + 1))
