@@ -257,14 +257,14 @@ ERRORS = {
         "to {limit} or less."
     ),
     "N308": (
-        "Nothing to go on from: '{path}' holds no checkpoint. Run without --resume, "
-        "and with training.save_steps above 0 to be able to resume."
+        "Nothing to go on from: '{path}' is no folder of a run that broke off. Run "
+        "without --resume."
     ),
     "N309": (
-        "The loss was no longer a number at step {step}; nothing was written. Run "
-        "again with a lower training.learn_rate than {rate}, or with "
-        'training.precision = "fp32"; with checkpoints, --resume goes on from the '
-        "last one."
+        "The loss or a weight was no longer a number at step {step}; nothing of that "
+        'was written. Go on with --resume --training.precision "fp32" if there is a '
+        "checkpoint and the run was in bf16, or begin again with a lower "
+        "training.learn_rate than {rate}."
     ),
     "N310": (
         "There is no GPU {found} that torch can use. Leave --gpu-id away to train on "
@@ -277,6 +277,10 @@ ERRORS = {
     "N312": (
         "Can't resume from '{path}': it was made with other values of {changed}. Run "
         "with those of its config.cfg, or delete the folder to start again."
+    ),
+    "N314": (
+        "The checkpoint of step {step} could not be written in '{path}': {reason}. The "
+        "one before it is untouched. Make room on the disk, then go on with --resume."
     ),
     # Models
     "N401": (
@@ -361,6 +365,9 @@ WARNINGS: dict[str, str] = {
         "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
         "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
         'start = "names".'
+    ),
+    "W302": (
+        "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
     ),
     "W201": "Left out of '{source}': {found}.",
     "W202": (

@@ -1,5 +1,6 @@
 """`spacy nuner pretrain`: a corpus of concepts -> a backbone folder."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -25,11 +26,11 @@ def pretrain(
     gpu_id: int = typer.Option(
         -1, "--gpu-id", "-g", help="GPU to use, -1 for the processor"
     ),
+    n_process: int = typer.Option(
+        1, help="How many processes make the features; the output is the same", min=1
+    ),
     resume: bool = typer.Option(
-        False,
-        "--resume",
-        help="Go on from the last checkpoint of a run that broke off "
-        "(training.save_steps above 0)",
+        False, "--resume", help="Go on from the last checkpoint of a run that broke off"
     ),
 ) -> None:
     """Pre-train an encoder by contrast on entity concepts.
@@ -53,6 +54,10 @@ def pretrain(
 
     # Written down before the parser takes the arguments out of the list.
     arguments = [str(config_path), str(output_dir), *ctx.args]
+    if code_path is not None:
+        arguments += ["--code", str(code_path)]
+    if gpu_id >= 0:
+        arguments += ["--gpu-id", str(gpu_id)]
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
     info = run(
@@ -60,7 +65,8 @@ def pretrain(
         output_dir,
         gpu_id=gpu_id,
         resume=resume,
-        command=shlex.join(["spacy", "nuner", "pretrain", *arguments]),
+        n_process=n_process,
+        command=shlex.join([*_launcher(), "pretrain", *arguments]),
     )
     if info is None:
         return
@@ -78,3 +84,11 @@ def pretrain(
     if lost:
         told = ", ".join(f"{key.replace('_', ' ')}: {n:,}" for key, n in lost.items())
         msg.warn(f"Not all went in whole: {told} (see nuner.json)")
+
+
+def _launcher() -> list[str]:
+    """What stands before the name of the command; of several machines those of one."""
+    if "LOCAL_WORLD_SIZE" not in os.environ:
+        return ["spacy", "nuner"]
+    count = os.environ["LOCAL_WORLD_SIZE"]
+    return ["torchrun", "--nproc-per-node", count, "-m", "spacy_nuner"]

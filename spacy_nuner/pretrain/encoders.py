@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..encoder import freeze, load_encoder, set_training
 from ..errors import NunerError
 from .backbone import CONCEPT_ENCODER, INFO_FILE, read_info
+from .devices import gather_vectors
 from .objective import Objective, dense_targets
 
 Pooling = Literal["mean", "cls"]
@@ -187,8 +188,9 @@ class Similarity(nn.Module):
     def __init__(self, *, scale: float, bias: float) -> None:
         """scale (float): Factor to start from. bias (float): Offset to start from."""
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
-        self.bias = nn.Parameter(torch.tensor(bias))
+        # Of one element each, since FSDP takes no scalars.
+        self.scale = nn.Parameter(torch.tensor([scale]))
+        self.bias = nn.Parameter(torch.tensor([bias]))
 
     def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
         """Compare every word piece with every concept.
@@ -253,6 +255,7 @@ class ContrastiveModel(nn.Module):
         concept_ids: Tensor,
         concept_mask: Tensor,
         positives: Tensor,
+        concept_count: int | None = None,
     ) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
@@ -265,6 +268,8 @@ class ContrastiveModel(nn.Module):
         concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
         positives (Tensor): Pairs that belong together: index among the pieces where
             `is_text`, index of the concept. *Shape:* (2, pairs)
+        concept_count (int | None): How many concepts the batch has over all devices,
+            of which this one got its share; None if it got all.
         RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
         """
         hidden = self.text_encoder(
@@ -272,8 +277,9 @@ class ContrastiveModel(nn.Module):
         ).last_hidden_state
         # Frozen layers need no `no_grad` of their own: nothing below the first trained
         # layer asks for a gradient, so autograd keeps no graph of it.
-        logits = self.similarity(
-            hidden[is_text], self.concept_encoder(concept_ids, concept_mask)
-        )
+        concepts = self.concept_encoder(concept_ids, concept_mask)
+        if concept_count is not None:
+            concepts = gather_vectors(concepts, concept_count)
+        logits = self.similarity(hidden[is_text], concepts)
         targets = dense_targets(positives, *logits.shape)
         return {"loss": self.objective(logits, targets)}

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..encoder import special_pieces
-
 SENTENCE_FINAL = (".", "!", "?")
 # What may stand between the end of a sentence and the blank behind it.
 CLOSING = "\"'”’)]"
@@ -57,6 +55,9 @@ class Windower:
 
         max_length (int): Word pieces of a row, special ones included.
         """
+        # Here and not above: a process that is handed a windower needs no torch.
+        from ..encoder import special_pieces
+
         self.tokenizer = tokenizer
         self.before, self.after = special_pieces(tokenizer)
         self.limit = max_length - len(self.before) - len(self.after)

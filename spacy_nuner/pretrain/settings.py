@@ -62,7 +62,7 @@ class TrainingSettings(Section):
     """The run: length, rates, precision, checkpoints."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    batch_pieces: int = Field(ge=1)
     accumulate_gradient: int = Field(ge=1)
     learn_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)
@@ -71,6 +71,7 @@ class TrainingSettings(Section):
     seed: int = Field(ge=0)
     logging_steps: int = Field(ge=1)
     save_steps: int = Field(ge=0)
+    save_minutes: float = Field(ge=0)
     report_to: list[str]
 
 

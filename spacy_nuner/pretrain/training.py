@@ -16,8 +16,7 @@ from transformers.trainer_utils import set_seed
 from ..about import __version__
 from ..encoder import encoder_layers, load_encoder, max_pieces
 from ..errors import NunerError
-from ..files import replacing
-from .backbone import FORMAT, INFO_FILE, BackboneInfo, save_backbone
+from .backbone import FORMAT, BackboneInfo, save_backbone
 from .encoders import ConceptEncoder, ContrastiveModel, Similarity
 from .features import Features, find_shards
 from .settings import Settings, resolve_settings
@@ -33,6 +32,7 @@ def pretrain(
     *,
     gpu_id: int = -1,
     resume: bool = False,
+    n_process: int = 1,
     command: str = "",
     callbacks: Sequence[TrainerCallback] = (),
 ) -> BackboneInfo | None:
@@ -43,7 +43,8 @@ def pretrain(
     gpu_id (int): The GPU to use, -1 for the processor. Under torchrun each process
         takes the one of its rank.
     resume (bool): Whether to go on from the last checkpoint of a run that broke off.
-    command (str): The command line, for the record.
+    n_process (int): How many processes make the features.
+    command (str): The command line, for the record and for the advice on how to go on.
     callbacks (Sequence[TrainerCallback]): Told of each step. One that draws random
         numbers has a generator of its own, or a resumed run is not the same run.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
@@ -53,20 +54,22 @@ def pretrain(
     """
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
-    work = WorkFolder(output.with_name(f"{output.name}.work"))
+    work = WorkFolder(output)
     arguments = training_arguments(settings.training, work.checkpoints, gpu_id=gpu_id)
     first = arguments.process_index == 0
     with contextlib.ExitStack() as stack:
-        if first:
-            target = stack.enter_context(replacing(output, marker=INFO_FILE))
         set_seed(settings.training.seed)
         model = build_model(settings)
         if first:
-            check_space(output.parent, model)
-            stack.enter_context(work.opened(config, resume=resume))
+            target = stack.enter_context(
+                work.opened(config, settings, resume=resume, command=command)
+            )
+            check_space(work.path, model, checkpoints=_checkpoints(settings, resume))
         with arguments.main_process_first(local=False):
             if first:
-                work.build_features(settings, model.concept_encoder)
+                work.build_features(
+                    settings, model.concept_encoder, n_process=n_process
+                )
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
@@ -76,9 +79,10 @@ def pretrain(
         )
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
+        trained = whole_model(trainer, settings)
         if not first:
             return None
-        info = describe_run(settings, config, model, command=command)
+        info = describe_run(settings, config, trained, command=command)
         info.data.update(work.read_data())
         info.training.update(
             steps=trainer.state.global_step,
@@ -88,11 +92,10 @@ def pretrain(
         save_backbone(
             target,
             info,
-            text_encoder=model.text_encoder,
-            concept_encoder=model.concept_encoder.encoder,
-            tokenizer=model.concept_encoder.tokenizer,
+            text_encoder=trained.text_encoder,
+            concept_encoder=trained.concept_encoder.encoder,
+            tokenizer=trained.concept_encoder.tokenizer,
         )
-    work.remove()
     return info
 
 
@@ -131,20 +134,47 @@ def build_model(settings: Settings) -> ContrastiveModel:
     )
 
 
-def check_space(place: Path, model: ContrastiveModel) -> None:
+def check_space(place: Path, model: ContrastiveModel, *, checkpoints: int) -> None:
     """Make sure before the long work that its result will fit on the disk.
 
-    place (Path): The folder that the output goes into.
+    place (Path): The folder that everything goes into.
     model (ContrastiveModel): Both encoders.
+    checkpoints (int): How many checkpoints are still to find room beside one another.
     RAISES (OSError): If there is too little space.
     """
-    needed = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    # AdamW keeps two numbers for each weight that is trained.
+    moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
+    needed = weights + checkpoints * (weights + moments)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise OSError(
             errno.ENOSPC,
             f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free",
         )
+
+
+def _checkpoints(settings: Settings, resume: bool) -> int:
+    """A new checkpoint is written before the one that stands is deleted."""
+    if not settings.training.save_steps and not settings.training.save_minutes:
+        return 0
+    return 1 if resume else 2
+
+
+def whole_model(trainer: PretrainTrainer, settings: Settings) -> ContrastiveModel:
+    """Put the trained model together where FSDP has spread it; all processes help.
+
+    trainer (PretrainTrainer): At the end of its training.
+    settings (Settings): The config.
+    RETURNS (ContrastiveModel): All weights, in the first process.
+    """
+    if not trainer.is_fsdp_enabled:
+        return trainer.model
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    model = build_model(settings)
+    if trainer.is_world_process_zero():
+        model.load_state_dict(weights)
+    return model
 
 
 def describe_run(
