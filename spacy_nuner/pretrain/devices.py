@@ -1,8 +1,26 @@
 """What the devices of a run tell one another during a step."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed
-from torch.distributed.nn.functional import all_gather
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        shares = [
+            torch.empty_like(vectors) for _ in range(distributed.get_world_size())
+        ]
+        distributed.all_gather(shares, vectors.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Each device has compared its texts with all vectors.
+        whole = gradient.contiguous()
+        distributed.all_reduce(whole)
+        return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
 def gather_vectors(vectors: Tensor, count: int) -> Tensor:
@@ -14,7 +32,7 @@ def gather_vectors(vectors: Tensor, count: int) -> Tensor:
     count (int): How many there are; what is gathered beyond is repetition.
     RETURNS (Tensor): All of them, in the order of the devices. *Shape:* (count, width)
     """
-    return torch.cat(all_gather(vectors))[:count]
+    return _Gather.apply(vectors)[:count]
 
 
 def agreed(value: bool, device: torch.device) -> bool:
