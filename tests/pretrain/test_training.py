@@ -13,8 +13,10 @@ from spacy_nuner.pretrain import checkpoints, training
 from spacy_nuner.pretrain.backbone import read_info
 from spacy_nuner.pretrain.encoders import ConceptEncoder
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
+from spacy_nuner.pretrain.settings import read_config
 from spacy_nuner.pretrain.training import pretrain
 
+from ..conftest import ROOT
 from .conftest import SENTENCES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -390,3 +392,18 @@ def test_callbacks_are_told_of_each_step(tmp_path, corpus, bert, make_config):
     config = make_config(corpus, bert, training__epochs=1)
     info = pretrain(config, tmp_path / "out", callbacks=[told])
     assert told.steps == list(range(1, info.training["steps"] + 1))
+
+
+def test_the_config_of_the_paper_runs(tmp_path, corpus, roberta):
+    """With a small encoder of the same making in the place of roberta-base."""
+    overrides = {
+        "paths.corpus": str(corpus),
+        "paths.base": str(roberta),
+        "features.max_length": 48,
+        "model.frozen_layers": 1,
+        "training.epochs": 1,
+    }
+    config = read_config(ROOT / "configs" / "pretrain_paper.cfg", overrides)
+    info = pretrain(config, tmp_path / "out")
+    assert math.isfinite(info.training["final_loss"])
+    assert info.pooling == "cls"
