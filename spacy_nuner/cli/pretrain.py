@@ -87,8 +87,15 @@ def pretrain(
 
 
 def _launcher() -> list[str]:
-    """What stands before the name of the command; of several machines those of one."""
+    """What stands before the name of the command, as far as a process can know."""
     if "LOCAL_WORLD_SIZE" not in os.environ:
         return ["spacy", "nuner"]
-    count = os.environ["LOCAL_WORLD_SIZE"]
-    return ["torchrun", "--nproc-per-node", count, "-m", "spacy_nuner"]
+    if "ACCELERATE_MIXED_PRECISION" in os.environ:
+        return ["accelerate", "launch", "-m", "spacy_nuner"]
+    machines = os.environ.get("GROUP_WORLD_SIZE", "1")
+    return [
+        "torchrun",
+        *(["--nnodes", machines] if machines != "1" else []),
+        *("--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]),
+        *("-m", "spacy_nuner"),
+    ]

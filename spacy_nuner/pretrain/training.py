@@ -10,6 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from thinc.api import Config
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+)
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
 
@@ -170,7 +174,8 @@ def whole_model(trainer: PretrainTrainer, settings: Settings) -> ContrastiveMode
     """
     if not trainer.is_fsdp_enabled:
         return trainer.model
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(trainer.model_wrapped, options=options)
     model = build_model(settings)
     if trainer.is_world_process_zero():
         model.load_state_dict(weights)

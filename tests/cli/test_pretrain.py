@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.pretrain import _launcher
 from spacy_nuner.pretrain.backbone import read_info
 
 from ..conftest import ROOT
@@ -93,3 +94,26 @@ def test_help_from_both_doors(command):
         check=True,
     )
     assert "--paths.corpus" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "spacy nuner"),
+        ({"LOCAL_WORLD_SIZE": "4"}, "torchrun --nproc-per-node 4 -m spacy_nuner"),
+        (
+            {"LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"},
+            "torchrun --nnodes 2 --nproc-per-node 8 -m spacy_nuner",
+        ),
+        (
+            {"LOCAL_WORLD_SIZE": "4", "ACCELERATE_MIXED_PRECISION": "no"},
+            "accelerate launch -m spacy_nuner",
+        ),
+    ],
+)
+def test_the_command_that_is_kept_has_its_launcher(monkeypatch, environment, expected):
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert " ".join(_launcher()) == expected

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from spacy_nuner.pretrain.backbone import read_info
@@ -60,14 +59,18 @@ def test_two_devices_learn_what_one_does(
     assert two == pytest.approx(one, abs=1.1e-4)
     assert len(one) == read_info(tmp_path / "two").training["steps"] >= 6
     base = load_file(steady / "model.safetensors")
+    moved = 0
     for part in ("model.safetensors", "concept_encoder/model.safetensors"):
         ours, theirs = (load_file(tmp_path / name / part) for name in ("one", "two"))
         for name, weights in ours.items():
-            # The bias of the keys has no effect, so its gradient is rounding alone.
+            # AdamW makes steps of full length of the smallest gradients, so rounding
+            # shows; the bias of the keys has no gradient but rounding.
             if "key.bias" not in name:
-                torch.testing.assert_close(weights, theirs[name], atol=1e-4, rtol=0)
-        name = "encoder.layer.3.output.dense.weight"
-        assert (ours[name] - base[name]).abs().max() > 2e-3
+                way = (weights - base[name]).norm()
+                assert (weights - theirs[name]).norm() <= 0.01 * way, name
+                moved += bool(way > 0)
+    # All weights of the two trained layers of both encoders.
+    assert moved == 2 * 2 * 15
     # Nothing stays behind beside the two.
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"one", "two", "corpus", "steady", "config.cfg"}
