@@ -15,8 +15,8 @@ def start_worker() -> None:
     # takes a tenth of the time.
     gc.disable()
     _import_spacy_without_torch()
-    # Nor does a tokenizer of transformers.
-    os.environ["USE_TORCH"] = "0"
+    # Nor does a tokenizer of transformers, which would warn of it.
+    os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
 
 
 def _end_with_parent() -> None:
