@@ -282,6 +282,10 @@ ERRORS = {
         "The checkpoint of step {step} could not be written in '{path}': {reason}. The "
         "one before it is untouched. Make room on the disk, then go on with --resume."
     ),
+    "N315": (
+        "watch.validation_share = {share} holds out all {count} rows of the "
+        "corpus. Set a smaller share, or 0 to hold out none."
+    ),
     # Models
     "N401": (
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "
@@ -368,6 +372,19 @@ WARNINGS: dict[str, str] = {
     ),
     "W302": (
         "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
+    ),
+    "W303": "No figure of the run was drawn: {reason}",
+    "W304": (
+        "The best look at the backbone, at step {step}, has a probe of {found} token "
+        "F1, and the base encoder has {base}: for this set, training did not help."
+    ),
+    "W305": (
+        "No text of the corpus falls into the share of {share} that is held out, so "
+        "there is no average precision. Set watch.validation_share higher."
+    ),
+    "W306": (
+        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
+        "process has all of it."
     ),
     "W201": "Left out of '{source}': {found}.",
     "W202": (

@@ -3,8 +3,13 @@
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from ..fewshot.watch import SetProbe
+    from ..pretrain.settings import Settings
 
 
 def pretrain(
@@ -49,7 +54,7 @@ def pretrain(
         if find_spec(package) is None:
             raise NunerError("N006", package=package, extra="pretrain")
 
-    from ..pretrain.settings import read_config
+    from ..pretrain.settings import read_config, resolve_settings
     from ..pretrain.training import pretrain as run
 
     # Written down before the parser takes the arguments out of the list.
@@ -60,9 +65,11 @@ def pretrain(
         arguments += ["--gpu-id", str(gpu_id)]
     overrides = parse_config_overrides(ctx.args)
     import_code(code_path)
+    config = read_config(config_path, overrides)
     info = run(
-        read_config(config_path, overrides),
+        config,
         output_dir,
+        probe=_make_probe(resolve_settings(config)),
         gpu_id=gpu_id,
         resume=resume,
         n_process=n_process,
@@ -99,3 +106,19 @@ def _launcher() -> list[str]:
         *("--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"]),
         *("-m", "spacy_nuner"),
     ]
+
+
+def _make_probe(settings: "Settings") -> "SetProbe | None":
+    """The probe on the set that the config names; it may import what pretrain can't."""
+    from ..fewshot.watch import SetProbe
+
+    paths, watch = settings.paths, settings.watch
+    if paths.probe_train is None or paths.probe_dev is None or not watch.every_steps:
+        return None
+    return SetProbe.from_files(
+        paths.probe_train,
+        paths.probe_dev,
+        lang=watch.probe_lang,
+        k=watch.probe_k,
+        draws=watch.probe_draws,
+    )

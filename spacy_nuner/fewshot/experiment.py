@@ -4,17 +4,16 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from spacy.tokens import Doc
+from thinc.api import get_torch_default_device
 from tqdm import tqdm
 
 from ..encoder import load_encoder
-from ..errors import NunerError
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
 from .features import embed_tokens
-from .probe import L2, OUTSIDE, Floats, Gold, encode_labels, fit_probe
-from .sampling import Draw
+from .probe import L2, Floats, Gold, encode_labels, find_labels, fit_probe
+from .sampling import Draw, gather_tokens
 
 
 def run_experiment(
@@ -41,11 +40,7 @@ def run_experiment(
     RETURNS (List[Cell]): All the cells.
     RAISES (NunerError): N623 if the test set has none of the labels.
     """
-    learned, tested = _entity_labels(train), _entity_labels(test)
-    if not learned & tested:
-        facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
-        raise NunerError("N623", **facts)
-    gold = Gold(test, [OUTSIDE, *sorted(learned | tested)])
+    gold = Gold(test, find_labels(train, test))
     finished: list[Cell] = []
     for backbone in backbones:
         missing: list[tuple[Cell, Draw]] = []
@@ -58,10 +53,6 @@ def run_experiment(
         if missing:
             finished += _compute_cells(backbone, missing, train, test, gold, output)
     return finished
-
-
-def _entity_labels(docs: Sequence[Doc]) -> set[str]:
-    return {ent.label_ for doc in docs for ent in doc.ents}
 
 
 def _plan_cells(
@@ -107,11 +98,11 @@ def _compute_cells(
     output: Path,
 ) -> list[Cell]:
     tokenizer, model = load_encoder(backbone.source)
-    # Every layer that some cell reads, once; of the pool only what was drawn.
+    model.to(get_torch_default_device())
+    # Every layer that some cell reads, once.
     read = {i for cell, _ in missing for i in cell["settings"]["hidden_layers"]}
     union = sorted(read, reverse=True)
-    places = sorted({place for _, draw in missing for place in draw.docs})
-    pool = [train[place] for place in places]
+    pool, tokens_of_draws = gather_tokens(train, [draw for _, draw in missing])
     test_vectors, pool_vectors = (
         embed_tokens(
             docs,
@@ -123,16 +114,12 @@ def _compute_cells(
         for docs, title in ((test, "test set"), (pool, "draws"))
     )
     pool_gold = encode_labels(pool, gold.labels)
-    ends = np.cumsum([len(doc) for doc in pool])
-    tokens_of = {
-        place: np.arange(end - len(doc), end)
-        for place, doc, end in zip(places, pool, ends, strict=True)
-    }
     finished = []
-    for cell, draw in tqdm(missing, desc=f"{backbone.label}: probes", leave=False):
+    cells = [cell for cell, _ in missing]
+    bar = tqdm(cells, desc=f"{backbone.label}: probes", leave=False)
+    for cell, tokens in zip(bar, tokens_of_draws, strict=True):
         start = time.perf_counter()
         columns = [union.index(i) for i in cell["settings"]["hidden_layers"]]
-        tokens = np.concatenate([tokens_of[place] for place in draw.docs])
         probe = fit_probe(
             _concatenate(pool_vectors[tokens], columns),
             pool_gold[tokens],

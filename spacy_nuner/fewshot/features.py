@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
-from thinc.api import get_torch_default_device
 from torch import nn
 from tqdm import tqdm
 
@@ -33,7 +32,7 @@ def embed_tokens(
 
     docs (Sequence[Doc]): The Docs.
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
-    model (nn.Module): The encoder, in evaluation mode.
+    model (nn.Module): The encoder, in evaluation mode, on the device to compute on.
     hidden_layers (Sequence[int]): Which layers, -1 being the last.
     title (str): What the progress bar says.
     RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
@@ -51,8 +50,7 @@ def embed_tokens(
     token_starts = np.cumsum([0, *(len(doc) for doc in docs)])
     width = int(model.config.hidden_size)  # type: ignore[union-attr, arg-type]
     out = np.zeros((token_starts[-1], len(hidden_layers), width), dtype="f4")
-    device = get_torch_default_device()
-    model.to(device)
+    device = next(model.parameters()).device
     pad = tokenizer.pad_token_id or 0
     batches = list(batch_windows(windows, max_padded=MAX_PADDED, special=special))
     for batch in tqdm(batches, desc=title, unit="batch", leave=False):

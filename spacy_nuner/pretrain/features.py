@@ -28,7 +28,8 @@ class Features:
     """The corpus, ready for training."""
 
     texts: Dataset
-    """input_ids (special word pieces included), starts, ends, concepts, length."""
+    """input_ids (special word pieces included), starts, ends, concepts, length,
+    text_hash."""
     concepts: Dataset
     """name, description, count, name_ids, described_ids; its rows are the ids."""
 

@@ -34,6 +34,7 @@ TEXT_SCHEMA = pa.schema(
         ("ends", IDS),
         ("concepts", IDS),
         ("length", pa.int32()),
+        ("text_hash", pa.uint32()),
     ]
 )
 

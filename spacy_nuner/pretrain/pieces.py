@@ -1,5 +1,6 @@
 """Texts and character spans -> rows of word pieces, long texts cut into windows."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -68,7 +69,8 @@ class Windower:
 
         texts (list[AnnotatedText]): Some texts.
         YIELDS (dict[str, Any]): "input_ids" with special word pieces, "starts", "ends"
-            and "concepts" of the mentions as places in them, "length".
+            and "concepts" of the mentions as places in them, "length", and
+            "text_hash", 32 bits of a hash of the whole text.
         """
         if not texts:
             return
@@ -91,7 +93,9 @@ class Windower:
                 ends = sentence_ends(text.text, encoded["offset_mapping"][index])
                 words = encoded.word_ids(index)
                 windows = cut(len(ids), self.limit, spans, words, ends)
-            yield from self._rows(ids, spans, windows)
+            text_hash = hash_text(text.text)
+            for row in self._rows(ids, spans, windows):
+                yield {**row, "text_hash": text_hash}
 
     def _in_pieces(
         self, spans: Iterable[Span], offsets: list[tuple[int, int]]
@@ -139,6 +143,17 @@ class Windower:
                 "length": len(row),
             }
         self.counts.mentions_cut += parts - len(spans)
+
+
+def hash_text(text: str) -> int:
+    """Hash a text, the same way in every run.
+
+    text (str): The text.
+    RETURNS (int): From 0 to 2**32 - 1, each as likely as the others.
+    """
+    # Not a checksum, which spreads texts that differ in a digit alone unevenly.
+    data = text.encode("utf8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest())
 
 
 def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:

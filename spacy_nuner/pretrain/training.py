@@ -20,11 +20,14 @@ from transformers.trainer_utils import set_seed
 from ..about import __version__
 from ..encoder import encoder_layers, load_encoder, max_pieces
 from ..errors import NunerError
-from .backbone import FORMAT, BackboneInfo, save_backbone
+from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
 from .encoders import ConceptEncoder, ContrastiveModel, Similarity
 from .features import Features, find_shards
+from .history import describe_looks, read_history, write_history
 from .settings import Settings, resolve_settings
 from .trainer import PretrainTrainer, training_arguments
+from .validation import hold_out
+from .watch import Probe, take_best, watch_run
 from .work import WorkFolder
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
@@ -39,6 +42,7 @@ def pretrain(
     n_process: int = 1,
     command: str = "",
     callbacks: Sequence[TrainerCallback] = (),
+    probe: Probe | None = None,
 ) -> BackboneInfo | None:
     """Pre-train a backbone.
 
@@ -51,6 +55,7 @@ def pretrain(
     command (str): The command line, for the record and for the advice on how to go on.
     callbacks (Sequence[TrainerCallback]): Told of each step. One that draws random
         numbers has a generator of its own, or a resumed run is not the same run.
+    probe (Probe | None): What is measured on a labelled set at every look.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
     RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
@@ -74,24 +79,34 @@ def pretrain(
                 work.build_features(
                     settings, model.concept_encoder, n_process=n_process
                 )
+        features, held_out = hold_out(
+            Features.from_folder(work.features), settings.watch.validation_share
+        )
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
-            features=Features.from_folder(work.features),
+            features=features,
             settings=settings,
             callbacks=list(callbacks),
         )
+        watch_run(trainer, settings.watch, held_out, probe, best=work.best)
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
         trained = whole_model(trainer, settings)
         if not first:
             return None
+        history = read_history(trainer.state.log_history)
+        kept = trainer.state.global_step
+        if settings.watch.keep_best:
+            kept = take_best(work.best, trained, history)
         info = describe_run(settings, config, trained, command=command)
         info.data.update(work.read_data())
         info.training.update(
             steps=trainer.state.global_step,
             seconds=round(time.monotonic() - started),
             final_loss=trainer.last_loss(),
+            kept_step=kept,
+            **describe_looks(history, kept),
         )
         save_backbone(
             target,
@@ -100,6 +115,7 @@ def pretrain(
             concept_encoder=trained.concept_encoder.encoder,
             tokenizer=trained.concept_encoder.tokenizer,
         )
+        write_history(target, history, kept)
     return info
 
 
@@ -194,9 +210,6 @@ def describe_run(
     RETURNS (BackboneInfo): With empty `data` and `training`.
     """
     layers = len(encoder_layers(model.text_encoder))
-    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n. With
-    # nothing frozen there is only the last layer to recommend.
-    top_frozen = [model.frozen_layers - layers - 1] if model.frozen_layers else []
     return BackboneInfo(
         format=FORMAT,
         pooling=settings.model.pooling,
@@ -205,7 +218,7 @@ def describe_run(
         scale=model.similarity.scale.item(),
         bias=model.similarity.bias.item(),
         frozen_layers=model.frozen_layers,
-        hidden_layers=[-1, *(top for top in top_frozen if top != -1)],
+        hidden_layers=layers_to_read(layers, model.frozen_layers),
         base=settings.paths.base,
         data={},
         training={},

@@ -38,6 +38,7 @@ class WorkFolder:
         self.features = self.path / "features"
         self.checkpoints = self.path / "checkpoints"
         self.data = self.path / "data.json"
+        self.best = self.path / "best"
 
     @contextlib.contextmanager
     def opened(

@@ -42,6 +42,23 @@ def test_command(tmp_path, arguments):
     assert "--training.batch_pieces=1" in info.command
 
 
+def test_watched_with_a_set(tmp_path, arguments):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.conll").write_text(
+            "Akira B-PER\nKurosawa I-PER\nfilmed O\n\nin O\nNara B-LOC\n\n" * 3
+        )
+    result = run(
+        *(CONFIG, tmp_path / "out", *arguments, "--watch.every_steps", "2"),
+        *("--paths.probe_train", tmp_path / "train.conll"),
+        *("--paths.probe_dev", tmp_path / "dev.conll", "--watch.keep_best", "true"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "step 0: probe's token F1" in result.output
+    facts = read_info(tmp_path / "out").training
+    assert facts["kept_step"] in (2, 4, 6)
+    assert 0 < facts["probe_token_f"] <= 1
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -49,6 +66,11 @@ def test_command(tmp_path, arguments):
         (["--training.epochs", "x"], "[N301] training.epochs:"),
         (["--paths.corpus", "gone"], "[N305]"),
         (["--resume"], "[N308]"),
+        (["--paths.probe_dev", "gone.conll"], "[N301] go together"),
+        (
+            ["--paths.probe_dev", "gone.conll", "--paths.probe_train", "gone.conll"],
+            "[N005] gone.conll",
+        ),
     ],
 )
 def test_errors_are_messages(tmp_path, arguments, extra, words):
