@@ -9,8 +9,8 @@ NAME = "curve"
 # Key, title, factor and colour of each panel.
 PANELS = (
     ("loss", "Loss", 1, GREEN),
-    ("average_precision", "Average precision, held out", 100, BLUE),
-    ("probe_token_f", "Frozen probe, token F1", 100, ORANGE),
+    ("average_precision", "Average precision, held out (%)", 100, BLUE),
+    ("probe_token_f", "Frozen probe, token F1 (%)", 100, ORANGE),
 )
 WIDTH, HEIGHT = 3.2, 2.7
 
@@ -33,19 +33,11 @@ def draw_curve(folder: Path, rows: list[dict[str, Any]], kept: int) -> None:
     def paint(figure: Any) -> None:
         axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
         for axis, (key, title, _, colour) in zip(axes, panels, strict=True):
-            _paint_panel(axis, points[key], colour)
-            if kept < last:
-                axis.axvline(kept, color=GREY, linewidth=1, linestyle=":")
+            _paint_panel(axis, points[key], colour, base=key != "loss")
             axis.set_title(title)
-        if kept < last:
-            axes[-1].annotate(
-                f"kept: {kept:,}",
-                (kept, 0),
-                xycoords=("data", "axes fraction"),
-                xytext=(3, 3),
-                textcoords="offset points",
-                color=GREY,
-            )
+            axis.margins(x=0.04)
+            if kept < last:
+                _mark_kept(axis, kept, last)
         figure.supxlabel("step", fontsize=10)
 
     size = (0.3 + WIDTH * len(panels), HEIGHT)
@@ -53,13 +45,40 @@ def draw_curve(folder: Path, rows: list[dict[str, Any]], kept: int) -> None:
     (folder / f"{NAME}.svg").write_text(drawing.svg, encoding="utf8")
 
 
-def _paint_panel(axis: Any, points: list[tuple[int, float]], colour: str) -> None:
+def _paint_panel(
+    axis: Any, points: list[tuple[int, float]], colour: str, *, base: bool
+) -> None:
     steps, values = zip(*points, strict=True)
-    # Looks are few and each is a measurement; losses are many.
-    marker = "o" if len(points) <= 30 else None
-    if steps[0] == 0:
-        # The base encoder: what lies above the line was won by training.
-        axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
+    # Looks are few, and each is a measurement; the line between them is none.
+    marker = "o" if base else None
     axis.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1.5)
     axis.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
-    axis.margins(x=0.04)
+    if base:
+        # What lies above the line was won by training.
+        axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
+        axis.annotate(
+            "base encoder",
+            (1, values[0]),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            horizontalalignment="right",
+            color=GREY,
+            fontsize=9,
+        )
+
+
+def _mark_kept(axis: Any, kept: int, last: int) -> None:
+    left = kept > last / 2
+    axis.axvline(kept, color=GREY, linewidth=1, linestyle=":")
+    axis.annotate(
+        "kept",
+        (kept, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-3 if left else 3, -2),
+        textcoords="offset points",
+        horizontalalignment="right" if left else "left",
+        verticalalignment="top",
+        color=GREY,
+        fontsize=9,
+    )
