@@ -52,6 +52,11 @@ ERRORS = {
         "spaCy can't tokenize the language '{lang}': {reason}. Give one of its codes, "
         "such as en, de, or xx for any (--lang on the command line)."
     ),
+    "N011": (
+        "The fast tokenizer of '{name}' can't be made ({reason}). Without a "
+        "tokenizer.json it is made of a SentencePiece model, as that of DeBERTa-v3. "
+        "Install what does that: pip install sentencepiece protobuf"
+    ),
     # Corpus: records -> DocBin
     "N101": (
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "

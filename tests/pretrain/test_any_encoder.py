@@ -1,5 +1,7 @@
 """What every architecture has to give: layers, freezing, offsets, limits, a run."""
 
+import sys
+
 import pytest
 import spacy
 import torch
@@ -14,6 +16,7 @@ from spacy_nuner.encoder import (
     set_training,
     special_pieces,
 )
+from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.backbone import read_info
 from spacy_nuner.pretrain.pieces import AnnotatedText, Span, Windower
 from spacy_nuner.pretrain.training import pretrain
@@ -195,3 +198,18 @@ def test_the_whole_way(name, folder, tmp_path, corpus, make_config):
     for one, two in zip(nlp.pipe(texts), again.pipe(texts), strict=True):
         scores = [doc.spans["concepts"].attrs["scores"] for doc in (one, two)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("deberta-v3", "spm.model"), ("xlm-r", "sentencepiece.bpe.model")],
+)
+def test_sentencepiece_without_its_packages(name, file, tmp_path, monkeypatch):
+    """microsoft/deberta-v3-base comes without a tokenizer.json."""
+    make_tiny(name, tmp_path, TEXTS)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / file).write_bytes(b"")
+    for package in ("sentencepiece", "google.protobuf"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(NunerError, match="N011.*pip install sentencepiece protobuf"):
+        load_encoder(tmp_path)
