@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SENTENCE_FINAL = (".", "!", "?")
+SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
+# These need no blank behind them.
+FULL_WIDTH_FINAL = ("。", "！", "？", "｡")
 # What may stand between the end of a sentence and the blank behind it.
-CLOSING = "\"'”’)]"
+CLOSING = "\"'”’)]」』）"
 
 
 class Span(NamedTuple):
@@ -157,7 +159,7 @@ def hash_text(text: str) -> int:
 
 
 def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
-    """Find where sentences end, by punctuation with a blank behind it.
+    """Find where sentences end: by punctuation with a blank behind it, or 。 and such.
 
     text (str): The text.
     offsets (list[tuple[int, int]]): Start and end of each word piece in characters.
@@ -168,7 +170,8 @@ def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
         # Byte-level pieces carry the blank in front themselves.
         between = text[before[1] : after[0] + 1][:1]
         ended = text[max(before[1] - 4, 0) : before[1]].rstrip(CLOSING)
-        if between.isspace() and ended.endswith(SENTENCE_FINAL):
+        spaced = between.isspace() and ended.endswith(SENTENCE_FINAL)
+        if spaced or ended.endswith(FULL_WIDTH_FINAL):
             found.append(place)
     return found
 
