@@ -282,6 +282,11 @@ ERRORS = {
         "The checkpoint of step {step} could not be written in '{path}': {reason}. The "
         "one before it is untouched. Make room on the disk, then go on with --resume."
     ),
+    "N315": (
+        "training.keep_frozen_states is true, but {found} does more with its inputs "
+        "than embeddings and layers, so its frozen layers can't be run apart. Set it "
+        'to "auto" or false.'
+    ),
     # Models
     "N401": (
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from ..encoder import special_pieces
 from .encoders import pad_pieces
+from .states import PackedStates
 
 # Batches whose rows are sorted by length together. More means less padding, fewer
 # means more chance in what meets in a batch.
@@ -105,6 +106,7 @@ class Collator:
         description_dropout: float,
         rank: int = 0,
         world_size: int = 1,
+        concept_states: PackedStates | None = None,
     ) -> None:
         """concepts (Dataset): The concept table, with word pieces.
 
@@ -112,47 +114,57 @@ class Collator:
         description_dropout (float): Share of concepts given by their name alone.
         rank (int): The device among all, from 0.
         world_size (int): How many devices there are.
+        concept_states (PackedStates | None): Those of `KeptStates.concepts`.
         """
         self.concepts = concepts
         self.padding = tokenizer.pad_token_id
         self.description_dropout = description_dropout
         self.rank = rank
         self.world_size = world_size
+        self.concept_states = concept_states
         before, after = special_pieces(tokenizer)
         self.before, self.after = len(before), len(after)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Put rows together.
 
-        rows (list[dict[str, Any]]): Rows of `Features.texts`, those of all devices.
+        rows (list[dict[str, Any]]): Rows of `Features.texts` or `TextsWithStates`,
+            those of all devices.
         RETURNS (dict[str, Any]): The arguments of `ContrastiveModel.forward`. With
             several devices also "weight", the factor that makes the mean of their
             losses the loss of the whole batch.
         """
         distinct = sorted({concept for row in rows for concept in row["concepts"]})
-        pieces = self._concept_pieces(distinct, rows)
+        described = self._choose_described(distinct, rows)
+        forms = [2 * c + d for c, d in zip(distinct, described, strict=True)]
         if self.world_size == 1:
-            return self._tensors(rows, distinct, pieces)
+            return self._tensors(rows, distinct, forms)
         share = math.ceil(len(distinct) / self.world_size)
         # As many for each device, since that is what can be gathered: the last ones
         # stand in for what is missing, and are cut off there.
         places = range(self.rank * share, (self.rank + 1) * share)
-        pieces = [pieces[min(place, len(pieces) - 1)] for place in places]
+        forms = [forms[min(place, len(forms) - 1)] for place in places]
         mine = rows[self.rank :: self.world_size]
         # A device without a text takes one that counts for nothing.
-        batch = self._tensors(mine or rows[:1], distinct, pieces)
+        batch = self._tensors(mine or rows[:1], distinct, forms)
         weight = self.world_size * self._text_pieces(mine) / self._text_pieces(rows)
         return {**batch, "concept_count": len(distinct), "weight": weight}
 
     def _tensors(
-        self, rows: list[dict[str, Any]], distinct: list[int], pieces: list[list[int]]
+        self, rows: list[dict[str, Any]], distinct: list[int], forms: list[int]
     ) -> dict[str, Any]:
+        """The arguments of `ContrastiveModel.forward`.
+
+        rows (list[dict[str, Any]]): Texts.
+        distinct (list[int]): The concepts of the batch, in the order of their vectors.
+        forms (list[int]): Concepts to encode, as places in `KeptStates.concepts`.
+        """
         texts, text_mask = pad_pieces([row["input_ids"] for row in rows], self.padding)
-        concepts, concept_mask = pad_pieces(pieces, self.padding)
+        concepts, concept_mask = pad_pieces(self._concept_pieces(forms), self.padding)
         is_text = torch.zeros_like(texts, dtype=torch.bool)
         for mask, row in zip(is_text, rows, strict=True):
             mask[self.before : row["length"] - self.after] = True
-        return {
+        batch = {
             "input_ids": texts,
             "attention_mask": text_mask,
             "is_text": is_text,
@@ -160,25 +172,27 @@ class Collator:
             "concept_mask": concept_mask,
             "positives": self._positives(rows, distinct),
         }
+        if self.concept_states is not None:
+            batch["text_states"] = torch.cat([row["states"] for row in rows])
+            batch["concept_states"] = self.concept_states[forms]
+        return batch
 
     def _text_pieces(self, rows: list[dict[str, Any]]) -> int:
         return sum(row["length"] - self.before - self.after for row in rows)
 
-    def _concept_pieces(
+    def _choose_described(
         self, distinct: list[int], rows: list[dict[str, Any]]
-    ) -> list[list[int]]:
+    ) -> list[bool]:
         # Drawn from the batch itself instead of the global random state: the same
         # batch gets the same concepts in a run that was resumed, and on each device.
         texts = np.concatenate([row["input_ids"] for row in rows]).astype(np.int32)
         random = np.random.default_rng(zlib.crc32(texts.tobytes()))
-        by_name = random.random(len(distinct)) < self.description_dropout
-        table = self.concepts[distinct]
-        return [
-            name if alone else described
-            for name, described, alone in zip(
-                table["name_ids"], table["described_ids"], by_name, strict=True
-            )
-        ]
+        return (random.random(len(distinct)) >= self.description_dropout).tolist()
+
+    def _concept_pieces(self, forms: list[int]) -> list[list[int]]:
+        table = self.concepts[[form // 2 for form in forms]]
+        pairs = zip(table["name_ids"], table["described_ids"], strict=True)
+        return [pair[form % 2] for form, pair in zip(forms, pairs, strict=True)]
 
     def _positives(self, rows: list[dict[str, Any]], distinct: list[int]) -> Tensor:
         """Pairs of word piece (counted over the texts of the batch) and concept."""

@@ -15,10 +15,11 @@ from ..encoder import has_fast_bf16
 from ..errors import NunerError
 from .batches import BatchLoader, Collator, PieceBatches
 from .checkpoints import CheckpointClock, whole_checkpoint
-from .encoders import ContrastiveModel
+from .contrast import ContrastiveModel
 from .features import Features
 from .progress import Progress
 from .settings import Settings, TrainingSettings
+from .states import KeptStates, TextsWithStates
 
 
 def training_arguments(
@@ -83,6 +84,7 @@ class PretrainTrainer(Trainer):
         args: TrainingArguments,
         features: Features,
         settings: Settings,
+        kept: KeptStates | None = None,
         **kwargs: Any,
     ) -> None:
         """model (ContrastiveModel): What is trained.
@@ -90,15 +92,19 @@ class PretrainTrainer(Trainer):
         args (TrainingArguments): As `training_arguments` gives them.
         features (Features): The corpus.
         settings (Settings): The config.
+        kept (KeptStates | None): What the frozen layers make of it, if it is kept.
         **kwargs: For `transformers.Trainer`.
         """
-        self.features = features
+        self.texts: Any = features.texts
+        if kept is not None:
+            self.texts = TextsWithStates(features.texts, kept.texts)
         lengths = np.asarray(features.texts.with_format("numpy")["length"])
         self.batches = PieceBatches(lengths, settings.training.batch_pieces, args.seed)
         self.collate = Collator(
             features.concepts,
             model.concept_encoder.tokenizer,
             description_dropout=settings.model.description_dropout,
+            concept_states=kept.concepts if kept else None,
             rank=args.process_index,
             world_size=args.world_size,
         )
@@ -114,7 +120,7 @@ class PretrainTrainer(Trainer):
         RETURNS (BatchLoader): The same batches in each process.
         """
         return BatchLoader(
-            self.features.texts,
+            self.texts,
             batch_sampler=self.batches,
             collate_fn=self.collate,
             pin_memory=self.args.dataloader_pin_memory,

@@ -21,9 +21,11 @@ from ..about import __version__
 from ..encoder import encoder_layers, load_encoder, max_pieces
 from ..errors import NunerError
 from .backbone import FORMAT, BackboneInfo, save_backbone
-from .encoders import ConceptEncoder, ContrastiveModel, Similarity
+from .contrast import ContrastiveModel, Similarity
+from .encoders import ConceptEncoder
 from .features import Features, find_shards
 from .settings import Settings, resolve_settings
+from .states import KeptStates
 from .trainer import PretrainTrainer, training_arguments
 from .work import WorkFolder
 
@@ -74,10 +76,14 @@ def pretrain(
                 work.build_features(
                     settings, model.concept_encoder, n_process=n_process
                 )
+                model.to(arguments.device)
+                work.keep_states(settings, model, bf16=arguments.bf16)
+        features = Features.from_folder(work.features)
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
-            features=Features.from_folder(work.features),
+            features=features,
+            kept=KeptStates.from_folder(work.states, features),
             settings=settings,
             callbacks=list(callbacks),
         )

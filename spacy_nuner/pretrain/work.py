@@ -16,11 +16,15 @@ from ..errors import NunerError, message
 from ..files import RUN_FILE, resuming
 from .backbone import INFO_FILE
 from .checkpoints import UNFINISHED
+from .contrast import ContrastiveModel
 from .encoders import ConceptEncoder
-from .features import build_features, count_parts
+from .features import Features, build_features, count_parts
 from .settings import Settings
+from .states import fit_on_disk, keep_states, states_size
 
 CONFIG_FILE = "config.cfg"
+# Stands for the dtype of the states of the frozen layers.
+NOT_KEPT = "none"
 # Settings that may differ in a run that goes on: none of them changes what is learned,
 # but the precision, which a loss that is no number may ask for.
 FREE = {"save_steps", "save_minutes", "report_to", "precision"}
@@ -36,6 +40,8 @@ class WorkFolder:
         self.output = output
         self.path = output.with_name(f"{output.name}.work")
         self.features = self.path / "features"
+        self.states = self.path / "states"
+        self.states_dtype = self.path / "states-dtype"
         self.checkpoints = self.path / "checkpoints"
         self.data = self.path / "data.json"
 
@@ -91,6 +97,35 @@ class WorkFolder:
         beside = self.data.with_suffix(".tmp")
         beside.write_text(json.dumps(data), encoding="utf8")
         beside.replace(self.data)
+
+    def keep_states(
+        self, settings: Settings, model: ContrastiveModel, *, bf16: bool
+    ) -> None:
+        """Compute what the frozen layers give, unless an earlier start has done so.
+
+        settings (Settings): The config.
+        model (ContrastiveModel): In evaluation mode, on the device to compute on.
+        bf16 (bool): Whether to compute and keep it in bf16; else in fp32.
+        RAISES (NunerError): N315 if it is asked for and the encoder can't be split.
+        """
+        wanted = settings.training.keep_frozen_states
+        if not wanted or not model.frozen_layers:
+            return
+        dtype = "bfloat16" if bf16 else "float32"
+        # The disk may have other room when the run is resumed; it goes on as it was.
+        if self.states_dtype.exists() and (
+            self.states_dtype.read_text() in (dtype, NOT_KEPT)
+        ):
+            return
+        features = Features.from_folder(self.features)
+        keep = model.can_keep_states(features.texts[:4]["input_ids"])
+        if not keep and wanted is True:
+            raise NunerError("N315", found=type(model.text_encoder).__name__)
+        size = states_size(features, model.width, dtype)
+        keep = keep and (wanted is True or fit_on_disk(size, self.path))
+        if keep:
+            keep_states(features, self.states, model, dtype=dtype)
+        self.states_dtype.write_text(dtype if keep else NOT_KEPT)
 
     def read_data(self) -> dict[str, Any]:
         """Read what was counted when the features were made.

@@ -9,12 +9,8 @@ from spacy_nuner.corpus.docbin import read_docbin
 from spacy_nuner.encoder import encoder_layers, load_encoder
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.batches import Collator
-from spacy_nuner.pretrain.encoders import (
-    ConceptEncoder,
-    ContrastiveModel,
-    Similarity,
-    concept_text,
-)
+from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
+from spacy_nuner.pretrain.encoders import ConceptEncoder, concept_text
 from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
 
