@@ -6,12 +6,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..encoder import freeze, set_training
 from .devices import gather_vectors
 from .encoders import ConceptEncoder, pad_pieces, pad_states
 from .frozen import can_split, run_top
 from .objective import Objective, dense_targets
+
+# Pairs of word piece and concept that are compared at once, some 20 bytes each.
+PAIRS_AT_ONCE = 4_194_304
 
 
 class Similarity(nn.Module):
@@ -144,6 +148,31 @@ class ContrastiveModel(nn.Module):
         )
         if concept_count is not None:
             concepts = gather_vectors(concepts, concept_count)
-        logits = self.similarity(hidden[is_text], concepts)
-        targets = dense_targets(positives, *logits.shape)
-        return {"loss": self.objective(logits, targets)}
+        return {"loss": self.loss(hidden[is_text], concepts, positives)}
+
+    def loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        """Compare every word piece with every concept, with bounded memory.
+
+        pieces (Tensor): Their vectors. *Shape:* (pieces, width)
+        concepts (Tensor): Their vectors. *Shape:* (concepts, width)
+        positives (Tensor): As for `forward`. *Shape:* (2, pairs)
+        RETURNS (Tensor): The mean over the word pieces. *Shape:* ()
+        """
+        size = max(1, PAIRS_AT_ONCE // max(1, len(concepts)))
+        if len(pieces) <= size:
+            return self._part_loss(pieces, concepts, positives)
+        loss = pieces.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(pieces), size):
+            part = pieces[start : start + size]
+            inside = (positives[0] >= start) & (positives[0] < start + size)
+            own = positives[:, inside] - positives.new_tensor([[start], [0]])
+            # Logits are computed again for the gradient instead of being kept.
+            mean: Any = checkpoint(
+                self._part_loss, part, concepts, own, use_reentrant=False
+            )
+            loss = loss + mean * (len(part) / len(pieces))
+        return loss
+
+    def _part_loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        logits = self.similarity(pieces, concepts)
+        return self.objective(logits, dense_targets(positives, *logits.shape))
