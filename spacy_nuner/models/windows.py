@@ -12,8 +12,8 @@ from spacy.tokens import Doc
 
 # Word pieces of padding in a pass through the encoder. A pass costs as much as 100 to
 # 150 pieces before it looks at any, so less padding would cost more in passes. Of 2,000
-# sentences 7% is padding in batches of 1,000 docs, 10% of 256, 17% of 64.
-MAX_PADDING = 64
+# sentences 6% is padding in batches of 1,000 docs, 9% of 256, 16% of 64.
+MAX_PADDING = 56
 
 
 @dataclass(frozen=True)
