@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from spacy.tokens import Doc
+from thinc.api import get_torch_default_device
 from tqdm import tqdm
 
 from ..encoder import load_encoder
 from ..errors import NunerError
+from ..models.encoding import use_bf16
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
 from .features import embed_tokens
@@ -72,6 +74,8 @@ def _plan_cells(
 ) -> list[tuple[Cell, Draw]]:
     """List the cells of a backbone: coordinates and settings, without scores."""
     plan = []
+    bf16 = use_bf16("auto", get_torch_default_device())
+    precision = "bf16" if bf16 else "fp32"
     for layers, hidden_layers in backbone.layers.items():
         for k, draws_of_k in draws.items():
             for number, draw in enumerate(draws_of_k):
@@ -83,6 +87,7 @@ def _plan_cells(
                     "docs": draw.docs,
                     "labels": "IO",
                     "l2": L2,
+                    "precision": precision,
                 }
                 cell = {
                     "dataset": dataset,
