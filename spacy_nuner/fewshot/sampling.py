@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import NunerError, message
@@ -69,6 +71,28 @@ def draw_docs(
                     drawn.add(place)
                     have.update(new)
     return Draw(k=k, seed=seed, docs=sorted(drawn), mentions=dict(sorted(have.items())))
+
+
+def gather_tokens(
+    docs: Sequence[Doc], draws: Sequence[Draw]
+) -> tuple[list[Doc], list[NDArray[np.int64]]]:
+    """Find the tokens of draws among those of all Docs that some draw has.
+
+    docs (Sequence[Doc]): The pool.
+    draws (Sequence[Draw]): Draws from it.
+    RETURNS (Tuple[List[Doc], List[Ints]]): The Docs, and for each draw the places of
+        its tokens among the tokens of these Docs, one after another.
+    """
+    places = sorted({place for draw in draws for place in draw.docs})
+    drawn = [docs[place] for place in places]
+    ends = np.cumsum([len(doc) for doc in drawn])
+    tokens_of = {
+        place: np.arange(end - len(doc), end)
+        for place, doc, end in zip(places, drawn, ends, strict=True)
+    }
+    return drawn, [
+        np.concatenate([tokens_of[place] for place in draw.docs]) for draw in draws
+    ]
 
 
 def _check_reach(total: Counter[str], k: int, allow_fewer: bool) -> None:

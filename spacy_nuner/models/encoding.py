@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ..encoder import has_fast_bf16
+from .packed import pack_linears
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -94,6 +95,7 @@ class HalfCopy:
                 half = parameter.detach().to(torch.bfloat16)
                 cast[id(parameter)] = nn.Parameter(half, requires_grad=False)
             self._copy = copy.deepcopy(module, cast).eval()
+            pack_linears(self._copy)
             self._version = version
         return self._copy
 

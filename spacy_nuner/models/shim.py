@@ -1,5 +1,6 @@
 """The backbone's weights for thinc: freezing, learning rates, saving."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -241,7 +242,8 @@ class BackboneShim(PyTorchShim):
             for name, content in msg["tokenizer"].items():
                 (Path(folder) / name).write_bytes(content)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            srsly.write_json(Path(folder) / "config.json", msg["config"])
+            # Not by srsly, which rounds: an epsilon of 1e-12 would be 0 in the norms.
+            (Path(folder) / "config.json").write_text(json.dumps(msg["config"]))
             config = AutoConfig.from_pretrained(folder)
         encoder = AutoModel.from_config(config)
         # Buffers differ between versions of transformers and are no weights.

@@ -248,14 +248,14 @@ class NunerConcepts(SavedPipe):
         logits (Sequence[Floats2d]): What `predict` returned for them.
         """
         docs = list(docs)
-        exclusive = self.cfg["exclusive"]
+        settings: Any = {key: self.cfg[key] for key in ("exclusive", "temperature")}
         lengths = [len(doc) for doc in docs]
-        flat = self._flatten(logits) / self.cfg["temperature"]
-        active = get_active(flat, self.thresholds, exclusive=exclusive)
+        flat = self._flatten(logits)
+        active = get_active(flat, self.thresholds, **settings)
         active = drop_edge_spaces(active, get_spaces(docs), lengths)
         # Ten times as fast as nonzero of a table.
         cells = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
-        probabilities = get_cell_probabilities(flat, *cells, exclusive=exclusive)
+        probabilities = get_cell_probabilities(flat, *cells, **settings)
         found = join_cells(*cells, probabilities, lengths)
         written = set_spans(docs, found, self.labels, key=self.key)
         if self.cfg["set_ents"]:

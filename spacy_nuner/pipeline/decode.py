@@ -47,35 +47,41 @@ def get_probabilities(logits: Any, *, exclusive: bool) -> Any:
 
 
 def get_cell_probabilities(
-    logits: Any, rows: Any, concepts: Any, *, exclusive: bool
+    logits: Any, rows: Any, concepts: Any, *, exclusive: bool, temperature: float = 1.0
 ) -> Any:
     """Turn some cells of the logits into probabilities.
 
     logits (ndarray): *Shape:* (n_tokens, n_concepts)
     rows, concepts (ndarray): Which cells. *Shape:* (n_cells,) each
     exclusive (bool): See `get_probabilities`.
+    temperature (float): What logits are divided by.
     RETURNS (ndarray): *Shape:* (n_cells,)
     """
     if not exclusive:
-        return get_probabilities(logits[rows, concepts], exclusive=False)
-    among_all = get_probabilities(logits[rows], exclusive=True)
+        cells = logits[rows, concepts] / temperature
+        return get_probabilities(cells, exclusive=False)
+    among_all = get_probabilities(logits[rows] / temperature, exclusive=True)
     return among_all[np.arange(len(rows)), concepts]
 
 
-def get_active(logits: Any, thresholds: Any, *, exclusive: bool) -> Any:
+def get_active(
+    logits: Any, thresholds: Any, *, exclusive: bool, temperature: float = 1.0
+) -> Any:
     """Tell which token belongs to which concept.
 
     logits (ndarray): *Shape:* (n_tokens, n_concepts)
     thresholds (ndarray): A probability for each concept, not used if exclusive.
         *Shape:* (n_concepts,)
     exclusive (bool): The likeliest of the concepts and "none" wins.
+    temperature (float): What logits are divided by before they become probabilities.
     RETURNS (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
     """
     if not exclusive or not logits.size:
-        # p > t where the logit is greater than that of t: no need for all p.
+        # p > t where the logit is greater than that of t: no need for all p, nor for
+        # all logits to be divided.
         with np.errstate(divide="ignore"):
             limits = np.log(thresholds) - np.log1p(-np.asarray(thresholds))
-        return logits > limits.astype(logits.dtype)
+        return logits > (limits * temperature).astype(logits.dtype)
     winners = np.zeros(logits.shape, dtype=bool)
     winners[np.arange(len(winners)), logits.argmax(axis=1)] = True
     # "none" has the logit 0, and wins against a concept that knows nothing yet.

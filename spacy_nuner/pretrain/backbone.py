@@ -98,6 +98,18 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
     return info.hidden_layers if info else [-1, -1 - depth // 2]
 
 
+def layers_to_read(depth: int, frozen: int) -> list[int]:
+    """Tell which hidden layers of a backbone to recommend.
+
+    depth (int): The number of its layers.
+    frozen (int): How many of them, from the bottom, are as in the base encoder.
+    RETURNS (list[int]): The last layer and the top frozen one, -1 being the last.
+    """
+    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n. With
+    # nothing frozen there is only the last layer to recommend.
+    return [-1, frozen - depth - 1] if 0 < frozen < depth else [-1]
+
+
 def save_backbone(
     folder: Path,
     info: BackboneInfo,

@@ -79,7 +79,7 @@ def model_card(info: dict[str, Any]) -> str:
         "frozen layers": info["frozen_layers"],
         "pooling of concepts": info["pooling"],
         "text of a concept": f"`{info['template']}`",
-        **{key: settings["training"][key] for key in ("epochs", "batch_size")},
+        **{key: settings["training"][key] for key in ("epochs", "batch_pieces")},
         "learn_rate": f"{settings['training']['learn_rate']:g}",
         **info["training"],
     }

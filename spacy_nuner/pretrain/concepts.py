@@ -1,11 +1,14 @@
 """The concepts of a corpus: names, descriptions, counts, word pieces."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from .encoders import ConceptEncoder
+if TYPE_CHECKING:
+    from .encoders import ConceptEncoder
 
 ROWS_AT_ONCE = 512
 TOP_CONCEPTS = 20
@@ -31,20 +34,25 @@ class ConceptTable:
         self.descriptions: list[str] = []
         self.counts: list[int] = []
 
-    def add(self, name: str, description: str) -> int:
-        """Count a mention.
+    def add(self, name: str, description: str, count: int = 1) -> int:
+        """Count mentions.
 
         name (str): The concept.
         description (str): What it means there; the first that is not empty is kept.
+        count (int): How many there are.
         RETURNS (int): The id of the concept.
         """
         index = self.ids.setdefault(name, len(self.ids))
         if index == len(self.counts):
             self.descriptions.append("")
             self.counts.append(0)
-        self.counts[index] += 1
+        self.counts[index] += count
         self.descriptions[index] = self.descriptions[index] or description
         return index
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """RETURNS (list[tuple[str, str, int]]): The arguments of `add`, by id."""
+        return list(zip(self.ids, self.descriptions, self.counts, strict=True))
 
     def describe(self) -> dict[str, Any]:
         """Sum up the table for `nuner.json`.

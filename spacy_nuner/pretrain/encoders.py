@@ -1,4 +1,4 @@
-"""The two encoders of pre-training and the similarity between what they give."""
+"""The encoder of concepts: one vector for a name and a description."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..encoder import freeze, load_encoder, set_training
+from ..encoder import load_encoder
 from ..errors import NunerError
 from .backbone import CONCEPT_ENCODER, INFO_FILE, read_info
-from .objective import Objective, dense_targets
+from .frozen import run_top
 
 Pooling = Literal["mean", "cls"]
 
-# Groups of like length that the concepts of a batch are encoded in.
-LENGTH_GROUPS = 4
+# Groups of like length that the concepts of a batch are encoded in. More have less
+# padding, but the gradients of all weights are added up once more for each.
+LENGTH_GROUPS = 3
 
 
 def concept_text(template: str, name: str, description: str | None) -> str:
@@ -46,6 +47,42 @@ def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(row) for row in ids])
     mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
     return padded, mask.long()
+
+
+def pad_states(states: Tensor, mask: Tensor) -> Tensor:
+    """Bring packed states to the form of padded word pieces.
+
+    states (Tensor): Rows one behind another. *Shape:* (pieces, width)
+    mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* (rows, longest)
+    RETURNS (Tensor): 0 at padding. *Shape:* (rows, longest, width)
+    """
+    lengths = mask.sum(1).tolist()
+    return pad_sequence(list(states.split(lengths)), batch_first=True)
+
+
+def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
+    """Cut sorted lengths into groups with as little padding as can be.
+
+    lengths (np.ndarray): From the shortest to the longest. *Shape:* (rows,)
+    groups (int): How many groups at most.
+    RETURNS (list[int]): Rows of each group.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    # Word pieces with padding of a group from behind one end to another.
+    cost = (ends - ends[:, None]) * np.concatenate([[0], values]).astype(float)
+    cost[ends[:, None] > ends] = np.inf
+    best, starts = cost[0], []
+    for _ in range(groups - 1):
+        with_one_more = best[:, None] + cost
+        starts.append(with_one_more.argmin(0))
+        best = with_one_more.min(0)
+    place, borders = len(values), [len(lengths)]
+    for start in reversed(starts):
+        place = start[place]
+        borders.append(ends[place])
+    sizes = np.diff([0, *reversed(borders)])
+    return [int(size) for size in sizes if size]
 
 
 class ConceptEncoder(nn.Module):
@@ -121,28 +158,43 @@ class ConceptEncoder(nn.Module):
             split_special_tokens=True,
         )["input_ids"]
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: Tensor | None = None,
+        *,
+        frozen_layers: int = 0,
+    ) -> Tensor:
         """Encode concepts.
 
-        input_ids (Tensor): Word pieces. *Shape:* (concepts, pieces)
+        input_ids (Tensor): Word pieces. *Shape:* (concepts, longest)
         attention_mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* as above
+        states (Tensor | None): What the top frozen layer made of them, one concept
+            behind another. *Shape:* (pieces, width)
+        frozen_layers (int): Which layer that is; of no matter without `states`.
         RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
         """
-        # Names are short and descriptions long: by groups of like length the padding
-        # of a batch is half of what it is in one piece.
-        order = attention_mask.sum(1).argsort()
-        pooled = [
-            self._pool(input_ids[rows], attention_mask[rows])
-            for rows in order.chunk(LENGTH_GROUPS)
-        ]
+        # Names are short and descriptions long: in one piece most would be padding.
+        lengths = attention_mask.sum(1)
+        order = lengths.argsort()
+        sizes = group_sizes(lengths[order].cpu().numpy(), LENGTH_GROUPS)
+        rows_of = states.split(lengths.tolist()) if states is not None else None
+        pooled = []
+        for rows in order.split(sizes):
+            longest = int(lengths[rows[-1]])
+            mask = attention_mask[rows, :longest]
+            inputs = {"input_ids": input_ids[rows, :longest], "attention_mask": mask}
+            if rows_of is None:
+                hidden = self.encoder(**inputs).last_hidden_state
+            else:
+                group = [rows_of[row] for row in rows.tolist()]
+                padded = pad_sequence(group, batch_first=True)
+                hidden = run_top(self.encoder, frozen_layers, inputs, padded)
+            pooled.append(self._pool(hidden, mask))
         return torch.cat(pooled)[order.argsort()]
 
-    def _pool(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        longest = int(attention_mask.sum(1).max())
-        mask = attention_mask[:, :longest]
-        hidden = self.encoder(
-            input_ids=input_ids[:, :longest], attention_mask=mask
-        ).last_hidden_state
+    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "cls":
             return hidden[:, 0]
         weights = mask.unsqueeze(-1).to(hidden.dtype)
@@ -179,101 +231,3 @@ class ConceptEncoder(nn.Module):
             vectors[rows] = pooled.float().cpu().numpy()
         self.train(was_training)
         return vectors
-
-
-class Similarity(nn.Module):
-    """logit = scale * (h . w) / sqrt(width) + bias, with learned scale and bias."""
-
-    def __init__(self, *, scale: float, bias: float) -> None:
-        """scale (float): Factor to start from. bias (float): Offset to start from."""
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
-        self.bias = nn.Parameter(torch.tensor(bias))
-
-    def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
-        """Compare every word piece with every concept.
-
-        token_vectors (Tensor): *Shape:* (pieces, width)
-        concept_vectors (Tensor): *Shape:* (concepts, width)
-        RETURNS (Tensor): Logits. *Shape:* (pieces, concepts)
-        """
-        products = (token_vectors @ concept_vectors.T).float()
-        return self.scale * products / token_vectors.shape[1] ** 0.5 + self.bias
-
-
-class ContrastiveModel(nn.Module):
-    """Text encoder and concept encoder, trained to agree on what belongs together."""
-
-    def __init__(
-        self,
-        text_encoder: nn.Module,
-        concept_encoder: ConceptEncoder,
-        similarity: Similarity,
-        objective: Objective,
-        *,
-        frozen_layers: int,
-    ) -> None:
-        """text_encoder (nn.Module): What becomes the backbone.
-
-        concept_encoder (ConceptEncoder): Encodes the concepts of the batch.
-        similarity (Similarity): Compares the two.
-        objective (Objective): The loss, from logits and targets.
-        frozen_layers (int): Bottom layers of both encoders that are not trained; the
-            embeddings are frozen with them. 0 trains everything.
-        """
-        super().__init__()
-        self.text_encoder = text_encoder
-        self.concept_encoder = concept_encoder
-        self.similarity = similarity
-        self.objective = objective
-        self.frozen_layers = frozen_layers
-        for encoder in (text_encoder, concept_encoder.encoder):
-            freeze(encoder, frozen_layers, embeddings=frozen_layers > 0)
-            # Its output is not used; gradients that never come confuse DDP.
-            if getattr(encoder, "pooler", None) is not None:
-                encoder.pooler.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> ContrastiveModel:
-        """Switch dropout on or off; frozen parts stay without.
-
-        mode (bool): Whether to train.
-        RETURNS (ContrastiveModel): Itself.
-        """
-        super().train(mode)
-        if mode:
-            set_training(self.text_encoder)
-            set_training(self.concept_encoder.encoder)
-        return self
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        is_text: Tensor,
-        concept_ids: Tensor,
-        concept_mask: Tensor,
-        positives: Tensor,
-    ) -> dict[str, Tensor]:
-        """Compute the loss of a batch.
-
-        input_ids (Tensor): Word pieces of the texts. *Shape:* (batch, seq)
-        attention_mask (Tensor): 0 at padding. *Shape:* (batch, seq)
-        is_text (Tensor): True at word pieces of the text itself, False at padding and
-            special pieces. *Shape:* (batch, seq)
-        concept_ids (Tensor): Word pieces of the batch's distinct concepts.
-            *Shape:* (concepts, concept_seq)
-        concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
-        positives (Tensor): Pairs that belong together: index among the pieces where
-            `is_text`, index of the concept. *Shape:* (2, pairs)
-        RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
-        """
-        hidden = self.text_encoder(
-            input_ids=input_ids, attention_mask=attention_mask
-        ).last_hidden_state
-        # Frozen layers need no `no_grad` of their own: nothing below the first trained
-        # layer asks for a gradient, so autograd keeps no graph of it.
-        logits = self.similarity(
-            hidden[is_text], self.concept_encoder(concept_ids, concept_mask)
-        )
-        targets = dense_targets(positives, *logits.shape)
-        return {"loss": self.objective(logits, targets)}

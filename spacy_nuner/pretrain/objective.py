@@ -7,6 +7,8 @@ from spacy.util import registry
 from torch import Tensor
 from torch.nn import functional
 
+# From logits and targets to a mean over the word pieces (the rows). It may be given
+# some of the rows at a time; the means are then averaged by their numbers of rows.
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -1,5 +1,6 @@
 """Texts and character spans -> rows of word pieces, long texts cut into windows."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..encoder import special_pieces
-
-SENTENCE_FINAL = (".", "!", "?")
+SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
+# These need no blank behind them.
+FULL_WIDTH_FINAL = ("。", "！", "？", "｡")
 # What may stand between the end of a sentence and the blank behind it.
-CLOSING = "\"'”’)]"
+CLOSING = "\"'”’)]」』）"
 
 
 class Span(NamedTuple):
@@ -57,6 +58,9 @@ class Windower:
 
         max_length (int): Word pieces of a row, special ones included.
         """
+        # Here and not above: a process that is handed a windower needs no torch.
+        from ..encoder import special_pieces
+
         self.tokenizer = tokenizer
         self.before, self.after = special_pieces(tokenizer)
         self.limit = max_length - len(self.before) - len(self.after)
@@ -67,7 +71,8 @@ class Windower:
 
         texts (list[AnnotatedText]): Some texts.
         YIELDS (dict[str, Any]): "input_ids" with special word pieces, "starts", "ends"
-            and "concepts" of the mentions as places in them, "length".
+            and "concepts" of the mentions as places in them, "length", and
+            "text_hash", 32 bits of a hash of the whole text.
         """
         if not texts:
             return
@@ -90,7 +95,9 @@ class Windower:
                 ends = sentence_ends(text.text, encoded["offset_mapping"][index])
                 words = encoded.word_ids(index)
                 windows = cut(len(ids), self.limit, spans, words, ends)
-            yield from self._rows(ids, spans, windows)
+            text_hash = hash_text(text.text)
+            for row in self._rows(ids, spans, windows):
+                yield {**row, "text_hash": text_hash}
 
     def _in_pieces(
         self, spans: Iterable[Span], offsets: list[tuple[int, int]]
@@ -140,8 +147,19 @@ class Windower:
         self.counts.mentions_cut += parts - len(spans)
 
 
+def hash_text(text: str) -> int:
+    """Hash a text, the same way in every run.
+
+    text (str): The text.
+    RETURNS (int): From 0 to 2**32 - 1, each as likely as the others.
+    """
+    # Not a checksum, which spreads texts that differ in a digit alone unevenly.
+    data = text.encode("utf8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest())
+
+
 def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
-    """Find where sentences end, by punctuation with a blank behind it.
+    """Find where sentences end: by punctuation with a blank behind it, or 。 and such.
 
     text (str): The text.
     offsets (list[tuple[int, int]]): Start and end of each word piece in characters.
@@ -152,7 +170,8 @@ def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
         # Byte-level pieces carry the blank in front themselves.
         between = text[before[1] : after[0] + 1][:1]
         ended = text[max(before[1] - 4, 0) : before[1]].rstrip(CLOSING)
-        if between.isspace() and ended.endswith(SENTENCE_FINAL):
+        spaced = between.isspace() and ended.endswith(SENTENCE_FINAL)
+        if spaced or ended.endswith(FULL_WIDTH_FINAL):
             found.append(place)
     return found
 

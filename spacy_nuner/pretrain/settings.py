@@ -7,13 +7,20 @@ from typing import Any, Literal
 
 from catalogue import RegistryError
 from confection import ConfigValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from spacy.util import registry
 from thinc.api import Config
 
 from ..errors import NunerError
 
-SECTION_ORDER = ["paths", "features", "model", "objective", "training"]
+SECTION_ORDER = ["paths", "features", "model", "objective", "training", "watch"]
 
 
 class Section(BaseModel):
@@ -23,10 +30,18 @@ class Section(BaseModel):
 
 
 class PathSettings(Section):
-    """Where the corpus and the base encoder are."""
+    """Where the corpus, the base encoder and the labelled set of the probe are."""
 
     corpus: Path
     base: str
+    probe_train: Path | None
+    probe_dev: Path | None
+
+    @model_validator(mode="after")
+    def _check_probe(self) -> "PathSettings":
+        if (self.probe_train is None) != (self.probe_dev is None):
+            raise ValueError("probe_train and probe_dev go together: set both or none")
+        return self
 
 
 class FeatureSettings(Section):
@@ -62,16 +77,29 @@ class TrainingSettings(Section):
     """The run: length, rates, precision, checkpoints."""
 
     epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    batch_pieces: int = Field(ge=1)
     accumulate_gradient: int = Field(ge=1)
     learn_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)
     max_grad_norm: float = Field(gt=0)
     precision: Literal["auto", "bf16", "fp32"]
+    keep_frozen_states: bool | Literal["auto"]
     seed: int = Field(ge=0)
     logging_steps: int = Field(ge=1)
     save_steps: int = Field(ge=0)
+    save_minutes: float = Field(ge=0)
     report_to: list[str]
+
+
+class WatchSettings(Section):
+    """Looks at the backbone in training: when, at what, and which one is kept."""
+
+    every_steps: int = Field(ge=0)
+    validation_share: float = Field(ge=0, lt=1)
+    probe_k: int = Field(ge=1)
+    probe_draws: int = Field(ge=1)
+    probe_lang: str
+    keep_best: bool
 
 
 class Settings(Section):
@@ -82,6 +110,17 @@ class Settings(Section):
     model: ModelSettings
     objective: Callable[..., Any]
     training: TrainingSettings
+    watch: WatchSettings
+
+    @model_validator(mode="after")
+    def _check_best(self) -> "Settings":
+        looks = self.watch.every_steps and self.paths.probe_dev is not None
+        if self.watch.keep_best and not looks:
+            raise ValueError(
+                "watch.keep_best goes by the probe: set watch.every_steps above 0, "
+                "paths.probe_train and paths.probe_dev"
+            )
+        return self
 
 
 def read_config(path: Path, overrides: dict[str, Any]) -> Config:

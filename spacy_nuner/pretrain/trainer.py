@@ -6,16 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
 from transformers.trainer import Trainer
-from transformers.trainer_callback import ProgressCallback
+from transformers.trainer_callback import PrinterCallback
 from transformers.training_args import TrainingArguments
 
 from ..encoder import has_fast_bf16
 from ..errors import NunerError
-from .batches import Collator, LengthSampler
+from .batches import BatchLoader, Collator, PieceBatches
+from .checkpoints import CheckpointClock, whole_checkpoint
+from .contrast import ContrastiveModel
 from .features import Features
+from .progress import Progress
 from .settings import Settings, TrainingSettings
+from .states import KeptStates, TextsWithStates
 
 
 def training_arguments(
@@ -45,7 +48,6 @@ def training_arguments(
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
-        per_device_train_batch_size=training.batch_size,
         gradient_accumulation_steps=training.accumulate_gradient,
         learning_rate=training.learn_rate,
         lr_scheduler_type="linear",
@@ -58,58 +60,70 @@ def training_arguments(
         ddp_find_unused_parameters=False,
         seed=training.seed,
         logging_steps=training.logging_steps,
-        save_strategy="steps" if training.save_steps else "no",
-        save_steps=training.save_steps or 1,
-        save_total_limit=2,
+        # `CheckpointClock` says when.
+        save_strategy="no",
+        # Features of a large corpus take the first process a while.
+        ddp_timeout=4 * 3600,
+        # The bar is `Progress`.
+        disable_tqdm=True,
         report_to=training.report_to or "none",
-        # Mentions are no argument of the model; the collator needs them.
-        remove_unused_columns=False,
         dataloader_pin_memory=not on_cpu,
     )
 
 
-class LossBar(ProgressCallback):
-    """Transformers' progress bar with the loss in it instead of lines between."""
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
-        """Show the loss, averaged over the last `logging_steps`, and the rate."""
-        if self.training_bar is not None and "loss" in (logs or {}):
-            self.training_bar.set_postfix(
-                loss=f"{logs['loss']:.4f}", lr=f"{logs['learning_rate']:.1e}"
-            )
-
-
 class PretrainTrainer(Trainer):
-    """transformers.Trainer with batches by length and a stop at a broken loss."""
+    """transformers.Trainer with batches by word pieces and a stop at a broken loss."""
+
+    model: ContrastiveModel
 
     def __init__(
-        self, *, features: Features, settings: Settings, **kwargs: Any
+        self,
+        *,
+        model: ContrastiveModel,
+        args: TrainingArguments,
+        features: Features,
+        settings: Settings,
+        kept: KeptStates | None = None,
+        **kwargs: Any,
     ) -> None:
-        """features (Features): The corpus. settings (Settings): The config.
+        """model (ContrastiveModel): What is trained.
 
+        args (TrainingArguments): As `training_arguments` gives them.
+        features (Features): The corpus.
+        settings (Settings): The config.
+        kept (KeptStates | None): What the frozen layers make of it, if it is kept.
         **kwargs: For `transformers.Trainer`.
         """
-        tokenizer = kwargs["model"].concept_encoder.tokenizer
-        super().__init__(
-            train_dataset=features.texts,
-            data_collator=Collator(
-                features.concepts,
-                tokenizer,
-                description_dropout=settings.model.description_dropout,
-            ),
-            **kwargs,
+        self.texts: Any = features.texts
+        if kept is not None:
+            self.texts = TextsWithStates(features, kept.texts)
+        # The whole column at once: row by row a million of them take minutes.
+        lengths = features.texts.with_format("numpy")["length"][:]
+        self.batches = PieceBatches(lengths, settings.training.batch_pieces, args.seed)
+        self.collate = Collator(
+            features.concepts,
+            model.concept_encoder.tokenizer,
+            description_dropout=settings.model.description_dropout,
+            concept_states=kept.concepts if kept else None,
+            rank=args.process_index,
+            world_size=args.world_size,
         )
-        self.features = features
-        self.remove_callback(ProgressCallback)
-        self.add_callback(LossBar())
+        super().__init__(model=model, args=args, **kwargs)
+        self.remove_callback(PrinterCallback)
+        self.add_callback(Progress(len(lengths)))
+        training = settings.training
+        self.add_callback(CheckpointClock(training.save_steps, training.save_minutes))
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:
-        return LengthSampler(
-            self.features.texts["length"],
-            self.args.train_batch_size * self.args.world_size,
-            self.args.seed,
+    def get_train_dataloader(self) -> BatchLoader:
+        """Load batches of word pieces.
+
+        RETURNS (BatchLoader): The same batches in each process.
+        """
+        return BatchLoader(
+            self.texts,
+            batch_sampler=self.batches,
+            collate_fn=self.collate,
+            pin_memory=self.args.dataloader_pin_memory,
         )
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
@@ -124,20 +138,40 @@ class PretrainTrainer(Trainer):
             "cpu", dtype=self.amp_dtype, cache_enabled=bool(cache_enabled)
         )
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """Compute the loss as Trainer does, but stop if it is no number.
 
-        RETURNS (Tensor): The loss. *Shape:* ()
+        model (nn.Module): The model.
+        inputs (dict[str, Any]): What the collator gave.
+        RETURNS (Tensor): The loss; on several devices its mean over them is that of
+            the whole batch. *Shape:* ()
         RAISES (NunerError): N309 for NaN or infinity.
         """
-        loss: Tensor = super().compute_loss(*args, **kwargs)
+        weight = inputs.pop("weight", 1.0)
+        loss: Tensor = weight * super().compute_loss(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
-            raise NunerError(
-                "N309",
-                step=self.state.global_step + 1,
-                rate=f"{self.args.learning_rate:g}",
-            )
+            raise self._broken(self.state.global_step + 1)
         return loss
+
+    def _broken(self, step: int) -> NunerError:
+        return NunerError("N309", step=step, rate=f"{self.args.learning_rate:g}")
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        step = self.state.global_step
+        trained = (p for p in self.model.parameters() if p.requires_grad)
+        if not all(torch.isfinite(parameter).all() for parameter in trained):
+            # The gradient was broken, though the loss was not yet.
+            raise self._broken(step)
+        place = str(self.args.output_dir)
+        with whole_checkpoint(Path(place), step, accelerator=self.accelerator) as made:
+            # Where Trainer writes.
+            self.args.output_dir = str(made)
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir = place
 
     def last_loss(self) -> float:
         """Tell how the run ended.

@@ -4,22 +4,32 @@ import contextlib
 import errno
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from thinc.api import Config
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+)
+from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
 
 from ..about import __version__
 from ..encoder import encoder_layers, load_encoder, max_pieces
 from ..errors import NunerError
-from ..files import replacing
-from .backbone import FORMAT, INFO_FILE, BackboneInfo, save_backbone
-from .encoders import ConceptEncoder, ContrastiveModel, Similarity
+from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
+from .contrast import ContrastiveModel, Similarity
+from .encoders import ConceptEncoder
 from .features import Features, find_shards
+from .history import describe_looks, read_history, write_history
 from .settings import Settings, resolve_settings
+from .states import KeptStates
 from .trainer import PretrainTrainer, training_arguments
+from .validation import hold_out
+from .watch import Probe, take_best, watch_run
 from .work import WorkFolder
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
@@ -31,7 +41,10 @@ def pretrain(
     *,
     gpu_id: int = -1,
     resume: bool = False,
+    n_process: int = 1,
     command: str = "",
+    callbacks: Sequence[TrainerCallback] = (),
+    probe: Probe | None = None,
 ) -> BackboneInfo | None:
     """Pre-train a backbone.
 
@@ -40,7 +53,11 @@ def pretrain(
     gpu_id (int): The GPU to use, -1 for the processor. Under torchrun each process
         takes the one of its rank.
     resume (bool): Whether to go on from the last checkpoint of a run that broke off.
-    command (str): The command line, for the record.
+    n_process (int): How many processes make the features.
+    command (str): The command line, for the record and for the advice on how to go on.
+    callbacks (Sequence[TrainerCallback]): Told of each step. One that draws random
+        numbers has a generator of its own, or a resumed run is not the same run.
+    probe (Probe | None): What is measured on a labelled set at every look.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
     RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
@@ -48,58 +65,78 @@ def pretrain(
     """
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
-    work = WorkFolder(output.with_name(f"{output.name}.work"))
+    work = WorkFolder(output)
     arguments = training_arguments(settings.training, work.checkpoints, gpu_id=gpu_id)
     first = arguments.process_index == 0
     with contextlib.ExitStack() as stack:
-        if first:
-            target = stack.enter_context(replacing(output, marker=INFO_FILE))
         set_seed(settings.training.seed)
-        model = build_model(settings)
+        model = build_model(settings, on_cpu=arguments.device.type == "cpu")
         if first:
-            check_space(output.parent, model)
-            stack.enter_context(work.opened(config, resume=resume))
+            target = stack.enter_context(
+                work.opened(config, settings, resume=resume, command=command)
+            )
+            check_space(work.path, model, checkpoints=_checkpoints(settings, resume))
         with arguments.main_process_first(local=False):
             if first:
-                work.build_features(settings, model.concept_encoder)
+                work.build_features(
+                    settings, model.concept_encoder, n_process=n_process
+                )
+                model.to(arguments.device)
+                work.keep_states(settings, model, bf16=arguments.bf16)
+        corpus = Features.from_folder(work.features)
+        features, held_out = hold_out(corpus, settings.watch.validation_share)
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
-            features=Features.from_folder(work.features),
+            features=features,
+            kept=KeptStates.from_folder(work.states, corpus),
             settings=settings,
+            callbacks=list(callbacks),
         )
+        watch_run(trainer, settings.watch, held_out, probe, best=work.best)
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
+        trained = whole_model(trainer, settings)
         if not first:
             return None
-        info = describe_run(settings, config, model, command=command)
+        history = read_history(trainer.state.log_history)
+        kept = trainer.state.global_step
+        if settings.watch.keep_best:
+            kept = take_best(work.best, trained, history)
+        info = describe_run(settings, config, trained, command=command)
         info.data.update(work.read_data())
         info.training.update(
             steps=trainer.state.global_step,
             seconds=round(time.monotonic() - started),
             final_loss=trainer.last_loss(),
+            kept_step=kept,
+            **describe_looks(history, kept),
         )
         save_backbone(
             target,
             info,
-            text_encoder=model.text_encoder,
-            concept_encoder=model.concept_encoder.encoder,
-            tokenizer=model.concept_encoder.tokenizer,
+            text_encoder=trained.text_encoder,
+            concept_encoder=trained.concept_encoder.encoder,
+            tokenizer=trained.concept_encoder.tokenizer,
         )
-    work.remove()
+        write_history(target, history, kept)
     return info
 
 
-def build_model(settings: Settings) -> ContrastiveModel:
+def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
     """Load the base encoder twice and put the contrast on top.
 
     settings (Settings): The config.
+    on_cpu (bool): Whether it is trained on the processor.
     RETURNS (ContrastiveModel): Ready to be trained.
     RAISES (NunerError): N001, N002, N007 for the base encoder; N009 if it has fewer
         layers than are to be frozen; N307 if it takes fewer word pieces at once.
     """
-    tokenizer, text_encoder = load_encoder(settings.paths.base)
-    _, second = load_encoder(settings.paths.base)
+    # torch's fused attention has no dropout on the processor, and without dropout its
+    # backward pass is slower there than plain products, at 8 to 128 word pieces.
+    attention = "eager" if on_cpu else None
+    tokenizer, text_encoder = load_encoder(settings.paths.base, attention=attention)
+    _, second = load_encoder(settings.paths.base, attention=attention)
     limit = max_pieces(tokenizer, text_encoder)
     for key in ("max_length", "max_concept_length"):
         found = getattr(settings.features, key)
@@ -125,20 +162,48 @@ def build_model(settings: Settings) -> ContrastiveModel:
     )
 
 
-def check_space(place: Path, model: ContrastiveModel) -> None:
+def check_space(place: Path, model: ContrastiveModel, *, checkpoints: int) -> None:
     """Make sure before the long work that its result will fit on the disk.
 
-    place (Path): The folder that the output goes into.
+    place (Path): The folder that everything goes into.
     model (ContrastiveModel): Both encoders.
+    checkpoints (int): How many checkpoints are still to find room beside one another.
     RAISES (OSError): If there is too little space.
     """
-    needed = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    # AdamW keeps two numbers for each weight that is trained.
+    moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
+    needed = weights + checkpoints * (weights + moments)
     free = shutil.disk_usage(place).free
     if free < needed:
         raise OSError(
             errno.ENOSPC,
             f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free",
         )
+
+
+def _checkpoints(settings: Settings, resume: bool) -> int:
+    """A new checkpoint is written before the one that stands is deleted."""
+    if not settings.training.save_steps and not settings.training.save_minutes:
+        return 0
+    return 1 if resume else 2
+
+
+def whole_model(trainer: PretrainTrainer, settings: Settings) -> ContrastiveModel:
+    """Put the trained model together where FSDP has spread it; all processes help.
+
+    trainer (PretrainTrainer): At the end of its training.
+    settings (Settings): The config.
+    RETURNS (ContrastiveModel): All weights, in the first process.
+    """
+    if not trainer.is_fsdp_enabled:
+        return trainer.model
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = get_model_state_dict(trainer.model_wrapped, options=options)
+    model = build_model(settings, on_cpu=trainer.args.device.type == "cpu")
+    if trainer.is_world_process_zero():
+        model.load_state_dict(weights)
+    return model
 
 
 def describe_run(
@@ -153,9 +218,6 @@ def describe_run(
     RETURNS (BackboneInfo): With empty `data` and `training`.
     """
     layers = len(encoder_layers(model.text_encoder))
-    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n. With
-    # nothing frozen there is only the last layer to recommend.
-    top_frozen = [model.frozen_layers - layers - 1] if model.frozen_layers else []
     return BackboneInfo(
         format=FORMAT,
         pooling=settings.model.pooling,
@@ -164,7 +226,7 @@ def describe_run(
         scale=model.similarity.scale.item(),
         bias=model.similarity.bias.item(),
         frozen_layers=model.frozen_layers,
-        hidden_layers=[-1, *(top for top in top_frozen if top != -1)],
+        hidden_layers=layers_to_read(layers, model.frozen_layers),
         base=settings.paths.base,
         data={},
         training={},

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -6,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.pretrain import _launcher
 from spacy_nuner.pretrain.backbone import read_info
 
 from ..conftest import ROOT
@@ -24,7 +24,7 @@ def arguments(tmp_path_factory):
     return [
         *("--paths.corpus", str(corpus), "--paths.base", str(base)),
         *("--features.max_length", "48", "--features.max_concept_length", "24"),
-        *("--training.epochs", "2", "--training.batch_size=2"),
+        *("--training.epochs", "2", "--training.batch_pieces=1"),
     ]
 
 
@@ -39,7 +39,24 @@ def test_command(tmp_path, arguments):
     info = read_info(tmp_path / "out")
     assert info.settings["training"]["epochs"] == 2
     assert info.command.startswith(f"spacy nuner pretrain {CONFIG}")
-    assert "--training.batch_size=2" in info.command
+    assert "--training.batch_pieces=1" in info.command
+
+
+def test_watched_with_a_set(tmp_path, arguments):
+    for name in ("train", "dev"):
+        (tmp_path / f"{name}.conll").write_text(
+            "Akira B-PER\nKurosawa I-PER\nfilmed O\n\nin O\nNara B-LOC\n\n" * 3
+        )
+    result = run(
+        *(CONFIG, tmp_path / "out", *arguments, "--watch.every_steps", "2"),
+        *("--paths.probe_train", tmp_path / "train.conll"),
+        *("--paths.probe_dev", tmp_path / "dev.conll", "--watch.keep_best", "true"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "step 0: probe's token F1" in result.output
+    facts = read_info(tmp_path / "out").training
+    assert facts["kept_step"] in (2, 4, 6)
+    assert 0 < facts["probe_token_f"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -49,6 +66,11 @@ def test_command(tmp_path, arguments):
         (["--training.epochs", "x"], "[N301] training.epochs:"),
         (["--paths.corpus", "gone"], "[N305]"),
         (["--resume"], "[N308]"),
+        (["--paths.probe_dev", "gone.conll"], "[N301] go together"),
+        (
+            ["--paths.probe_dev", "gone.conll", "--paths.probe_train", "gone.conll"],
+            "[N005] gone.conll",
+        ),
     ],
 )
 def test_errors_are_messages(tmp_path, arguments, extra, words):
@@ -96,16 +118,24 @@ def test_help_from_both_doors(command):
     assert "--paths.corpus" in done.stdout
 
 
-def test_two_processes(tmp_path, arguments):
-    """Under torchrun one backbone comes out, and both processes end well."""
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", "2", "-m", "spacy_nuner", "pretrain"),
-        *(CONFIG, str(tmp_path / "out"), *arguments),
-    ]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 0, done.stderr
-    # 5 rows in batches of 2 on two processes: 2 steps an epoch.
-    assert read_info(tmp_path / "out").training["steps"] == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, "spacy nuner"),
+        ({"LOCAL_WORLD_SIZE": "4"}, "torchrun --nproc-per-node 4 -m spacy_nuner"),
+        (
+            {"LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"},
+            "torchrun --nnodes 2 --nproc-per-node 8 -m spacy_nuner",
+        ),
+        (
+            {"LOCAL_WORLD_SIZE": "4", "ACCELERATE_MIXED_PRECISION": "no"},
+            "accelerate launch -m spacy_nuner",
+        ),
+    ],
+)
+def test_the_command_that_is_kept_has_its_launcher(monkeypatch, environment, expected):
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert " ".join(_launcher()) == expected

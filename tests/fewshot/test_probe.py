@@ -42,7 +42,9 @@ def test_vectors_are_those_of_the_first_word_piece(encoder, listings):
 
     tokenizer, model = encoder
     docs = listings[:30]
-    vectors = embed_tokens(docs, tokenizer, model, hidden_layers=[-1, -2])
+    vectors = embed_tokens(
+        docs, tokenizer, model, hidden_layers=[-1, -2], precision="fp32"
+    )
     assert vectors.shape == (sum(map(len, docs)), 2, 32)
     assert vectors.dtype == np.float32
     start = 0
@@ -66,11 +68,12 @@ def test_no_token_of_a_long_text_is_without_a_vector(encoder):
     assert len(long) > 5 * max_pieces(tokenizer, model)
     odd = nlp("a room \n\n \u200b with 🏡 gárden")
     docs = [Doc(nlp.vocab), long, odd, Doc(nlp.vocab)]
-    vectors = embed_tokens(docs, tokenizer, model, hidden_layers=[-1])
+    settings = {"hidden_layers": [-1], "precision": "fp32"}
+    vectors = embed_tokens(docs, tokenizer, model, **settings)
     assert len(vectors) == len(long) + len(odd)
     assert (np.abs(vectors).sum(axis=(1, 2)) > 0).all()
     # What comes first has a whole window of context, whatever stands behind it.
-    head = embed_tokens([long[:200].as_doc()], tokenizer, model, hidden_layers=[-1])
+    head = embed_tokens([long[:200].as_doc()], tokenizer, model, **settings)
     np.testing.assert_allclose(head[:20], vectors[:20], atol=1e-5)
 
 

@@ -312,3 +312,11 @@ def test_unknown_architecture_and_missing_tokenizer(tiny, tmp_path):
     for name in ("odd", "bare"):
         with pytest.raises(NunerError, match="N001"):
             make_backbone(str(tmp_path / name))
+
+
+def test_small_numbers_of_the_config_are_kept(tiny):
+    model = make_backbone(tiny)
+    expected = get_shim(model).encoder.config.layer_norm_eps
+    assert expected == 1e-12
+    again = make_backbone(tiny).from_bytes(model.to_bytes())
+    assert get_shim(again).encoder.config.layer_norm_eps == expected

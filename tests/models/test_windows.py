@@ -89,22 +89,24 @@ def test_batches_hold_all_windows_within_the_limit():
 
 
 @pytest.mark.parametrize("name", ["ewt-train", "c4"])
-def test_padding_of_real_text_is_under_a_tenth(nlp, data, name):
-    # As many as spaCy puts into a batch if it is not told otherwise.
-    rows = islice(srsly.read_jsonl(data / "raw-text" / f"{name}.jsonl"), 1000)
+@pytest.mark.parametrize("batch_size", [256, 1000])
+def test_padding_of_real_text_is_under_a_tenth(nlp, data, name, batch_size):
+    # As many as our configs and spaCy's default put into a batch.
+    rows = islice(srsly.read_jsonl(data / "raw-text" / f"{name}.jsonl"), 2000)
     docs = [nlp.make_doc(row["text"]) for row in rows]
     tokenizer = AutoTokenizer.from_pretrained(resolve_weights(MINILM))
     counts = [len(pieces.ids) for pieces in get_pieces(tokenizer, docs)]
-    windows = cut_windows(counts, size=510, stride=382)
-    lengths = [w.end - w.start + 2 for w in windows]
-    batches = [
-        [lengths[i] for i in batch]
-        for batch in batch_windows(windows, max_padded=2048, special=2)
-    ]
-    padded = [max(batch) * len(batch) for batch in batches]
-    assert max(padded) <= 2048
-    assert 1 - sum(lengths) / sum(padded) < 0.1
+    pieces = padded = unsorted = 0
+    for start in range(0, len(docs), batch_size):
+        windows = cut_windows(counts[start : start + batch_size], size=510, stride=382)
+        lengths = [w.end - w.start + 2 for w in windows]
+        pieces += sum(lengths)
+        for batch in batch_windows(windows, max_padded=2048, special=2):
+            size = max(lengths[i] for i in batch) * len(batch)
+            assert size <= 2048
+            padded += size
+        for i in range(0, len(lengths), 64):
+            unsorted += max(lengths[i : i + 64]) * len(lengths[i : i + 64])
+    assert 1 - pieces / padded < 0.1
     # In the order of the texts more than half of it is padding.
-    rows_of_64 = [lengths[i : i + 64] for i in range(0, len(lengths), 64)]
-    unsorted = sum(max(batch) * len(batch) for batch in rows_of_64)
-    assert sum(lengths) / unsorted < 0.5
+    assert pieces / unsorted < 0.5

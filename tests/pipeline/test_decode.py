@@ -86,6 +86,21 @@ def test_active_is_where_the_probability_is_over_the_threshold():
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
+@pytest.mark.parametrize("temperature", [0.25, 4.0])
+def test_a_temperature_is_what_logits_are_divided_by(exclusive, temperature):
+    logits = np.random.default_rng(0).normal(scale=4, size=(50, 4)).astype("f")
+    settings = {"exclusive": exclusive, "temperature": temperature}
+    active = get_active(logits, np.full(4, 0.3), **settings)
+    divided = logits / np.float32(temperature)
+    expected = get_active(divided, np.full(4, 0.3), exclusive=exclusive)
+    np.testing.assert_array_equal(active, expected)
+    rows, concepts = np.nonzero(active)
+    found = get_cell_probabilities(logits, rows, concepts, **settings)
+    full = get_probabilities(divided, exclusive=exclusive)
+    np.testing.assert_allclose(found, full[rows, concepts], rtol=1e-6)
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
 def test_probabilities_of_some_cells(exclusive):
     logits = np.random.default_rng(0).normal(size=(9, 4)).astype("f")
     rows, concepts = np.asarray([0, 3, 3, 8]), np.asarray([1, 0, 3, 2])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import spacy
+import torch
 from spacy.tokens import DocBin, SpanGroup
 
 from spacy_nuner.encoder import load_encoder
@@ -132,7 +133,8 @@ def make_config():
                 "features.max_length": 48,
                 "features.max_concept_length": 24,
                 "training.epochs": 2,
-                "training.batch_size": 2,
+                # As small as can be: each is as long as the longest text.
+                "training.batch_pieces": 1,
                 "training.precision": "fp32",
                 "training.logging_steps": 1,
                 **overrides,
@@ -140,3 +142,12 @@ def make_config():
         )
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    """The same sums in the same order at every run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_nuner.pretrain.batches import Collator, LengthSampler
+from spacy_nuner.pretrain.batches import Collator, PieceBatches
 from spacy_nuner.pretrain.features import Features, build_features
 
 
@@ -15,33 +15,91 @@ def features(tmp_path, corpus, concept_encoder):
     return Features.from_folder(folder)
 
 
+def random_lengths(rows, longest=100):
+    return np.random.default_rng(0).integers(5, longest, rows)
+
+
 @pytest.mark.parametrize("rows", [1, 7, 64, 1000])
-def test_sampler_gives_every_row_once(rows):
-    lengths = np.random.default_rng(0).integers(5, 100, rows)
-    sampler = LengthSampler(lengths, 8, seed=0)
-    assert sorted(sampler) == list(range(rows))
-    assert len(sampler) == rows
+@pytest.mark.parametrize("pieces", [1, 50, 300, 10**6])
+def test_batches_have_every_row_once(rows, pieces):
+    batches = PieceBatches(random_lengths(rows), pieces, seed=0)
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        found = list(batches)
+        assert len(found) == len(batches)
+        assert min(map(len, found)) > 0
+        assert sorted(row for batch in found for row in batch) == list(range(rows))
 
 
-def test_sampler_order_depends_on_seed_and_epoch_alone():
+def test_batches_have_as_many_word_pieces():
+    lengths = random_lengths(1000)
+    batches = PieceBatches(lengths, 600, seed=0)
+    sizes = np.array([lengths[batch].sum() for batch in batches])
+    # The border of a batch lies in a row, which is in one of the two.
+    assert np.abs(sizes - sizes.mean()).max() <= 100
+    assert 600 <= sizes.mean() < 620
+
+
+def test_batches_depend_on_seed_and_epoch_alone():
     def order(seed, epoch):
-        sampler = LengthSampler(range(100), 4, seed=seed)
-        sampler.set_epoch(epoch)
-        return list(sampler)
+        batches = PieceBatches(random_lengths(100), 300, seed=seed)
+        batches.set_epoch(epoch)
+        return list(batches)
 
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(0, 4)
     assert order(0, 3) != order(1, 3)
 
 
-def test_sampler_saves_padding():
-    lengths = np.random.default_rng(0).integers(5, 100, 1000)
+def test_batches_save_padding():
+    lengths = random_lengths(2000)
 
-    def padded(order):
-        batches = np.asarray(list(order))[:992].reshape(-1, 16)
-        return sum(16 * lengths[batch].max() for batch in batches)
+    def padding(batches):
+        pieces = sum(lengths[batch].sum() for batch in batches)
+        return 1 - pieces / sum(len(b) * lengths[b].max() for b in batches)
 
-    assert padded(LengthSampler(lengths, 16, seed=0)) < 0.7 * padded(range(1000))
+    assert padding(np.arange(2000).reshape(-1, 16)) > 0.4
+    assert padding(list(PieceBatches(lengths, 800, seed=0))) < 0.08
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_devices_share_a_batch(features, concept_encoder, world_size):
+    def collate(rank, world_size):
+        return Collator(
+            features.concepts,
+            concept_encoder.tokenizer,
+            description_dropout=0.5,
+            rank=rank,
+            world_size=world_size,
+        )(rows)
+
+    rows = list(features.texts)
+    whole = collate(0, 1)
+    shares = [collate(rank, world_size) for rank in range(world_size)]
+    count = len(whole["concept_ids"])
+    assert {share["concept_count"] for share in shares} == {count}
+    # As many concepts on each device: all in order, then repetition.
+    concepts = [
+        ids[mask.bool()].tolist()
+        for share in shares
+        for ids, mask in zip(share["concept_ids"], share["concept_mask"], strict=True)
+    ]
+    assert len({len(share["concept_ids"]) for share in shares}) == 1
+    assert concepts[:count] == [
+        ids[mask.bool()].tolist()
+        for ids, mask in zip(whole["concept_ids"], whole["concept_mask"], strict=True)
+    ]
+    # Each pair of word piece and concept counts as much as in the whole batch.
+    pairs = whole["is_text"].sum() * count
+    weights = [share["weight"] for share in shares]
+    sizes = [share["is_text"].sum() * count for share in shares]
+    assert sum(weights) == pytest.approx(world_size)
+    for weight, size in zip(weights, sizes, strict=True):
+        assert weight == 0 or weight / size == pytest.approx(world_size / pairs)
+    positives = sum(share["positives"].shape[1] for share in shares if share["weight"])
+    assert positives == whole["positives"].shape[1]
+    # With more devices than texts some stand by.
+    assert weights.count(0) == max(0, world_size - len(rows))
 
 
 def test_batch_tells_which_pieces_belong_to_which_concept(features, concept_encoder):

@@ -1,4 +1,5 @@
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -9,11 +10,11 @@ from spacy_nuner.corpus.docbin import read_docbin
 from spacy_nuner.encoder import encoder_layers, load_encoder
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.batches import Collator
+from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
 from spacy_nuner.pretrain.encoders import (
     ConceptEncoder,
-    ContrastiveModel,
-    Similarity,
     concept_text,
+    group_sizes,
 )
 from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
@@ -192,6 +193,23 @@ def test_pooling_ignores_padding(concept_encoder, base):
     pooled = concept_encoder(ids, mask)
     alone = model(ids[:1, : mask[0].sum()]).last_hidden_state.mean(1)
     torch.testing.assert_close(pooled[:1], alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4])
+def test_groups_have_the_least_padding(count, groups):
+    lengths = np.sort(np.random.default_rng(count).integers(3, 12, count))
+
+    def padded(sizes):
+        ends = np.cumsum(sizes)
+        return sum(lengths[end - 1] * n for n, end in zip(sizes, ends, strict=True))
+
+    sizes = group_sizes(lengths, groups)
+    assert sum(sizes) == count
+    assert len(sizes) <= groups
+    borders = combinations(range(1, count), min(groups, count) - 1)
+    best = min(padded(np.diff([0, *border, count])) for border in borders)
+    assert padded(sizes) == best
 
 
 def test_concepts_in_groups_of_like_length_are_as_alone(make_model, batch):

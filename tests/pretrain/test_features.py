@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import weakref
 
 import pytest
@@ -6,10 +8,19 @@ from spacy.tokens import DocBin
 
 from spacy_nuner.corpus.docbin import read_docbin
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import features
+from spacy_nuner.pretrain import parts
 from spacy_nuner.pretrain.features import Features, build_features
 
 from .conftest import SENTENCES, write_corpus
+
+
+def write_shards(folder):
+    """Shards that have some concepts in common, and one without any concept."""
+    for number in range(len(SENTENCES)):
+        shard = [SENTENCES[number], SENTENCES[number - 1]]
+        write_corpus(folder, shard, name=f"part-{number:05}")
+    DocBin(docs=[spacy.blank("en")("Nothing here.")]).to_disk(folder / "part-9.spacy")
+    return folder
 
 
 @pytest.fixture
@@ -123,9 +134,75 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, build, monkeypatch):
             most.append(len(alive))
             yield doc
 
-    monkeypatch.setattr(features, "read_docbin", read_and_count)
-    monkeypatch.setattr(features, "ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(parts, "read_docbin", read_and_count)
+    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 8)
     data, built = build(whole)
     assert data["sentences"] == len(built.texts) == len(most) == 12 * 40
     # The batch at work and the one before it, which its name still holds.
     assert max(most) <= 2 * 8
+
+
+def test_concepts_of_all_shards_have_common_ids(tmp_path, build):
+    data, built = build(write_shards(tmp_path / "c"))
+    names = built.concepts["name"]
+    found = [[names[i] for i in row["concepts"]] for row in built.texts]
+    order = [n for number in range(len(SENTENCES)) for n in (number, number - 1)]
+    assert found == [[concept for _, concept, _ in SENTENCES[n][1]] for n in order]
+    assert data["sentences_without_concepts"] == 1
+    assert built.concepts["count"][list(names).index("city")] == 6
+    assert not (tmp_path / "features" / "parts").exists()
+
+
+def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder, build):
+    corpus = write_shards(tmp_path / "c")
+    alone, _ = build(corpus)
+    together = build_features(
+        corpus,
+        tmp_path / "two",
+        concept_encoder=concept_encoder,
+        max_length=48,
+        n_process=2,
+        quiet=True,
+    )
+    assert together == alone
+    for name in ("texts.arrow", "concepts.arrow"):
+        one, two = (tmp_path / folder / name for folder in ("features", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_features_go_on_where_they_broke_off(tmp_path, build, monkeypatch):
+    corpus = write_shards(tmp_path / "c")
+    read = []
+
+    def break_off(path):
+        read.append(path.name)
+        if path.name == "part-00003.spacy":
+            raise KeyboardInterrupt
+        return read_docbin(path)
+
+    def go_on(path):
+        read.append(path.name)
+        return read_docbin(path)
+
+    monkeypatch.setattr(parts, "read_docbin", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        build(corpus)
+    # One of the shards that were done has changed since.
+    write_corpus(corpus, SENTENCES[:1], name="part-00001")
+    read.clear()
+    monkeypatch.setattr(parts, "read_docbin", go_on)
+    data, _ = build(corpus)
+    assert read == [f"part-{i}.spacy" for i in ("00001", "00003", "00004", "9")]
+    assert data["sentences"] == 2 * len(SENTENCES) - 1
+
+
+def test_a_process_that_makes_features_needs_no_torch():
+    code = (
+        "import os, sys\n"
+        "from spacy_nuner.corpus.worker import start_worker\n"
+        "start_worker()\n"
+        "import spacy_nuner.pretrain.parts\n"
+        "from transformers import BertTokenizerFast\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -85,3 +85,14 @@ def test_config_in_another_encoding(tmp_path):
     (tmp_path / "latin.cfg").write_bytes('[paths]\ncorpus = "é"'.encode("latin1"))
     with pytest.raises(NunerError, match="N301"):
         read_config(tmp_path / "latin.cfg", {})
+
+
+def test_the_config_of_the_paper_resolves():
+    path = ROOT / "configs" / "pretrain_paper.cfg"
+    settings = resolve_settings(read_config(path, {"paths.corpus": "corpus"}))
+    assert settings.paths.base == "roberta-base"
+    assert settings.model.frozen_layers == 6
+    assert settings.training.epochs == 10
+    # It has every setting that the other one has.
+    shipped, paper = (read_config(p, {"paths.corpus": "c"}) for p in (SHIPPED, path))
+    assert {s: set(shipped[s]) for s in shipped} == {s: set(paper[s]) for s in paper}

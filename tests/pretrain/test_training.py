@@ -5,25 +5,21 @@ import math
 import pytest
 import torch
 from spacy.util import registry
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, TrainerCallback
 
 from spacy_nuner.encoder import encoder_layers
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import training
+from spacy_nuner.pretrain import checkpoints, training
 from spacy_nuner.pretrain.backbone import read_info
 from spacy_nuner.pretrain.encoders import ConceptEncoder
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
+from spacy_nuner.pretrain.settings import read_config
 from spacy_nuner.pretrain.training import pretrain
 
+from ..conftest import ROOT
 from .conftest import SENTENCES
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +53,7 @@ def test_backbone_of_any_base(tmp_path, corpus, base, make_config):
     assert no_traces(tmp_path, "backbone")
     assert read_info(out) == info
     assert info.data["sentences"] == len(SENTENCES)
-    assert info.training["steps"] == 2 * math.ceil(len(SENTENCES) / 2)
+    assert info.training["steps"] in (2 * 3, 2 * 4)
     layers = len(encoder_layers(AutoModel.from_pretrained(base)))
     assert info.frozen_layers == layers // 2
     assert info.hidden_layers == [-1, -1 - layers // 2]
@@ -101,7 +97,7 @@ def test_five_docs_are_learned(tmp_path, corpus, base, make_config):
         model__frozen_layers=0,
         model__description_dropout=1,
         training__epochs=60,
-        training__batch_size=5,
+        training__batch_pieces=500,
         training__learn_rate=1e-2,
     )
     pretrain(config, out)
@@ -170,6 +166,105 @@ def test_resumed_run_ends_with_the_same_weights(
     assert read_info(tmp_path / "whole").scale == info.scale
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(
+    tmp_path, corpus, bert, make_config, monkeypatch, error, caplog
+):
+    config = make_config(corpus, bert, training__epochs=2, training__save_steps=2)
+    pretrain(config, tmp_path / "whole")
+    save, place = torch.save, tmp_path / "out.work" / "checkpoints"
+
+    def fill_up(content, path, *args, **kwargs):
+        save(content, path, *args, **kwargs)
+        # Part of the second checkpoint stands by then.
+        if "checkpoint-4/optimizer" in str(path):
+            raise error
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    expected, told = NunerError, "N314.* step 4"
+    if isinstance(error, KeyboardInterrupt):
+        expected, told = KeyboardInterrupt, None
+    with pytest.raises(expected, match=told):
+        pretrain(config, tmp_path / "out", command="spacy nuner pretrain a b")
+    assert "W302" in caplog.text
+    assert "Go on with: spacy nuner pretrain a b --resume" in caplog.text
+    assert [path.name for path in place.glob("checkpoint-*")] == ["checkpoint-2"]
+    monkeypatch.setattr(torch, "save", save)
+    pretrain(config, tmp_path / "out", resume=True)
+    weights = [
+        (tmp_path / o / "model.safetensors").read_bytes() for o in ("whole", "out")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_checkpoint_of_broken_weights_is_not_written(
+    tmp_path, corpus, bert, make_config, caplog
+):
+    """A gradient can be broken where the loss is not."""
+
+    class BreakWeights(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 3:
+                model.similarity.scale.data.fill_(math.nan)
+
+    config = make_config(corpus, bert, training__save_steps=3)
+    with pytest.raises(NunerError, match="N309.* step 3"):
+        pretrain(config, tmp_path / "out", callbacks=[BreakWeights()])
+    assert not list((tmp_path / "out.work").glob("checkpoints/checkpoint-*"))
+    assert "W302" not in caplog.text
+
+
+def test_checkpoints_by_minutes(tmp_path, corpus, bert, make_config, monkeypatch):
+    class KeepSaved(TrainerCallback):
+        def __init__(self):
+            self.steps = []
+
+        def on_save(self, args, state, control, **kwargs):
+            self.steps.append(state.global_step)
+
+    class Clock:
+        """Half a minute from one look at it to the next."""
+
+        now = 0
+
+        def monotonic(self):
+            self.now += 30
+            return self.now
+
+    monkeypatch.setattr(checkpoints, "time", Clock())
+    kept = KeepSaved()
+    config = make_config(corpus, bert, training__save_minutes=1)
+    pretrain(config, tmp_path / "out", callbacks=[kept])
+    assert kept.steps[:2] == [2, 4]
+    config = make_config(corpus, bert, training__save_minutes=0)
+    none = KeepSaved()
+    pretrain(config, tmp_path / "out", callbacks=[none])
+    assert none.steps == []
+
+
+def test_what_changes_no_weights_may_change_at_resume(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    settings = {
+        "objective.@misc": "test.BreakingObjective.v1",
+        "training.save_steps": 2,
+    }
+    break_off.update(steps=3, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(make_config(corpus, bert, **settings), tmp_path / "out")
+    break_off.update(steps=math.inf)
+    settings |= {"training.save_steps": 3, "training.save_minutes": 0}
+    other = make_config(corpus, bert, **settings, training__precision="bf16")
+    pretrain(other, tmp_path / "out", resume=True)
+
+
 def test_nothing_to_resume(tmp_path, corpus, bert, make_config):
     with pytest.raises(NunerError, match="N308"):
         pretrain(make_config(corpus, bert), tmp_path / "out", resume=True)
@@ -185,7 +280,8 @@ def test_a_loss_that_is_no_number_stops_the_run(
     break_off.update(steps=2, error=None)
     with pytest.raises(NunerError, match="N309.*step 3.*learn_rate"):
         pretrain(config, tmp_path / "out")
-    assert no_traces(tmp_path)
+    # The features, which the next start has no need to make again.
+    assert no_traces(tmp_path, "out.work")
 
 
 def test_a_backbone_is_replaced_and_nothing_else(tmp_path, corpus, bert, make_config):
@@ -245,7 +341,7 @@ def test_a_disk_too_small_is_told_before_the_work(
     assert no_traces(tmp_path)
 
 
-def test_a_disk_that_fills_up_leaves_nothing(
+def test_a_disk_that_fills_up_leaves_no_backbone(
     tmp_path, corpus, bert, make_config, monkeypatch
 ):
     def full(*args, **kwargs):
@@ -255,7 +351,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
     monkeypatch.setattr("transformers.modeling_utils.safe_save_file", full)
     with pytest.raises(NunerError, match="N003.*No space left"):
         pretrain(make_config(corpus, bert, training__epochs=1), tmp_path / "out")
-    assert no_traces(tmp_path)
+    assert no_traces(tmp_path, "out.work")
 
 
 def test_output_below_a_file(tmp_path, corpus, bert, make_config):
@@ -281,3 +377,33 @@ def test_settings_are_kept(tmp_path, corpus, bert, make_config):
     assert facts["settings"]["training"]["epochs"] == 1
     assert facts["command"] == "the command"
     assert set(facts["versions"]) >= {"spacy_nuner", "torch", "transformers"}
+
+
+class CountSteps(TrainerCallback):
+    def __init__(self):
+        self.steps = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps.append(state.global_step)
+
+
+def test_callbacks_are_told_of_each_step(tmp_path, corpus, bert, make_config):
+    told = CountSteps()
+    config = make_config(corpus, bert, training__epochs=1)
+    info = pretrain(config, tmp_path / "out", callbacks=[told])
+    assert told.steps == list(range(1, info.training["steps"] + 1))
+
+
+def test_the_config_of_the_paper_runs(tmp_path, corpus, roberta):
+    """With a small encoder of the same making in the place of roberta-base."""
+    overrides = {
+        "paths.corpus": str(corpus),
+        "paths.base": str(roberta),
+        "features.max_length": 48,
+        "model.frozen_layers": 1,
+        "training.epochs": 1,
+    }
+    config = read_config(ROOT / "configs" / "pretrain_paper.cfg", overrides)
+    info = pretrain(config, tmp_path / "out")
+    assert math.isfinite(info.training["final_loss"])
+    assert info.pooling == "cls"

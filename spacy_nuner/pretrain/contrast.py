@@ -1,0 +1,180 @@
+"""What is trained: both encoders, and the similarity between what they give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..encoder import freeze, set_training
+from .devices import gather_vectors
+from .dropout import use_fast_dropout
+from .encoders import ConceptEncoder, pad_pieces, pad_states
+from .frozen import can_split, run_top
+from .objective import Objective, dense_targets
+
+# Pairs of word piece and concept that are compared at once, some 20 bytes each.
+PAIRS_AT_ONCE = 4_194_304
+
+
+class Similarity(nn.Module):
+    """logit = scale * (h . w) / sqrt(width) + bias, with learned scale and bias."""
+
+    def __init__(self, *, scale: float, bias: float) -> None:
+        """scale (float): Factor to start from. bias (float): Offset to start from."""
+        super().__init__()
+        # Of one element each, since FSDP takes no scalars.
+        self.scale = nn.Parameter(torch.tensor([scale]))
+        self.bias = nn.Parameter(torch.tensor([bias]))
+
+    def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
+        """Compare every word piece with every concept.
+
+        token_vectors (Tensor): *Shape:* (pieces, width)
+        concept_vectors (Tensor): *Shape:* (concepts, width)
+        RETURNS (Tensor): Logits. *Shape:* (pieces, concepts)
+        """
+        products = (token_vectors @ concept_vectors.T).float()
+        return self.scale * products / token_vectors.shape[1] ** 0.5 + self.bias
+
+
+class ContrastiveModel(nn.Module):
+    """Text encoder and concept encoder, trained to agree on what belongs together."""
+
+    def __init__(
+        self,
+        text_encoder: Any,
+        concept_encoder: ConceptEncoder,
+        similarity: Similarity,
+        objective: Objective,
+        *,
+        frozen_layers: int,
+    ) -> None:
+        """text_encoder (PreTrainedModel): What becomes the backbone.
+
+        concept_encoder (ConceptEncoder): Encodes the concepts of the batch.
+        similarity (Similarity): Compares the two.
+        objective (Objective): The loss, from logits and targets.
+        frozen_layers (int): Bottom layers of both encoders that are not trained; the
+            embeddings are frozen with them. 0 trains everything.
+        """
+        super().__init__()
+        self.text_encoder: Any = text_encoder
+        self.concept_encoder = concept_encoder
+        self.similarity = similarity
+        self.objective = objective
+        self.frozen_layers = frozen_layers
+        for encoder in (text_encoder, concept_encoder.encoder):
+            freeze(encoder, frozen_layers, embeddings=frozen_layers > 0)
+            # Its output is not used; gradients that never come confuse DDP.
+            if getattr(encoder, "pooler", None) is not None:
+                encoder.pooler.requires_grad_(False)
+            use_fast_dropout(encoder)
+
+    def train(self, mode: bool = True) -> ContrastiveModel:
+        """Switch dropout on or off; frozen parts stay without.
+
+        mode (bool): Whether to train.
+        RETURNS (ContrastiveModel): Itself.
+        """
+        super().train(mode)
+        if mode:
+            set_training(self.text_encoder)
+            set_training(self.concept_encoder.encoder)
+        return self
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors that are compared."""
+        return self.text_encoder.config.hidden_size
+
+    def can_keep_states(self, rows: list[list[int]]) -> bool:
+        """Tell whether the frozen layers can be run apart from the others.
+
+        rows (list[list[int]]): Some word pieces to try it with.
+        RETURNS (bool): Whether the same comes out.
+        """
+        ids, mask = pad_pieces(rows, self.concept_encoder.tokenizer.pad_token_id)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        inputs = {
+            key: each.to(self.text_encoder.device) for key, each in inputs.items()
+        }
+        return can_split(self.text_encoder, self.frozen_layers, inputs)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        is_text: Tensor,
+        concept_ids: Tensor,
+        concept_mask: Tensor,
+        positives: Tensor,
+        concept_count: int | None = None,
+        text_states: Tensor | None = None,
+        concept_states: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        input_ids (Tensor): Word pieces of the texts. *Shape:* (batch, seq)
+        attention_mask (Tensor): 0 at padding. *Shape:* (batch, seq)
+        is_text (Tensor): True at word pieces of the text itself, False at padding and
+            special pieces. *Shape:* (batch, seq)
+        concept_ids (Tensor): Word pieces of the batch's distinct concepts.
+            *Shape:* (concepts, concept_seq)
+        concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
+        positives (Tensor): Pairs that belong together: index among the pieces where
+            `is_text`, index of the concept. *Shape:* (2, pairs)
+        concept_count (int | None): How many concepts the batch has over all devices,
+            of which this one got its share; None if it got all.
+        text_states (Tensor | None): What the top frozen layer made of the texts, one
+            behind another; without it the frozen layers are run.
+            *Shape:* (pieces, width)
+        concept_states (Tensor | None): The same of the concepts. *Shape:* as above
+        RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
+        """
+        # Frozen layers need no `no_grad` of their own: nothing below the first trained
+        # layer asks for a gradient, so autograd keeps no graph of it.
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if text_states is None:
+            hidden = self.text_encoder(**inputs).last_hidden_state
+        else:
+            states = pad_states(text_states, attention_mask)
+            hidden = run_top(self.text_encoder, self.frozen_layers, inputs, states)
+        concepts = self.concept_encoder(
+            concept_ids,
+            concept_mask,
+            concept_states,
+            frozen_layers=self.frozen_layers,
+        )
+        if concept_count is not None:
+            concepts = gather_vectors(concepts, concept_count)
+        return {"loss": self.loss(hidden[is_text], concepts, positives)}
+
+    def loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        """Compare every word piece with every concept, with bounded memory.
+
+        pieces (Tensor): Their vectors. *Shape:* (pieces, width)
+        concepts (Tensor): Their vectors. *Shape:* (concepts, width)
+        positives (Tensor): As for `forward`. *Shape:* (2, pairs)
+        RETURNS (Tensor): The mean over the word pieces. *Shape:* ()
+        """
+        size = max(1, PAIRS_AT_ONCE // max(1, len(concepts)))
+        if len(pieces) <= size:
+            return self._part_loss(pieces, concepts, positives)
+        loss = pieces.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(pieces), size):
+            part = pieces[start : start + size]
+            inside = (positives[0] >= start) & (positives[0] < start + size)
+            own = positives[:, inside] - positives.new_tensor([[start], [0]])
+            # Logits are computed again for the gradient instead of being kept.
+            mean: Any = checkpoint(
+                self._part_loss, part, concepts, own, use_reentrant=False
+            )
+            loss = loss + mean * (len(part) / len(pieces))
+        return loss
+
+    def _part_loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        logits = self.similarity(pieces, concepts)
+        return self.objective(logits, dense_targets(positives, *logits.shape))

@@ -1,0 +1,49 @@
+"""What the devices of a run tell one another during a step."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        shares = [
+            torch.empty_like(vectors) for _ in range(distributed.get_world_size())
+        ]
+        distributed.all_gather(shares, vectors.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Each device has compared its texts with all vectors.
+        whole = gradient.contiguous()
+        distributed.all_reduce(whole)
+        return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def gather_vectors(vectors: Tensor, count: int) -> Tensor:
+    """Put together the vectors that each device has computed a share of.
+
+    The gradient of a vector is the sum over all devices, at the one that computed it.
+
+    vectors (Tensor): Those of this device; each has as many. *Shape:* (share, width)
+    count (int): How many there are; what is gathered beyond is repetition.
+    RETURNS (Tensor): All of them, in the order of the devices. *Shape:* (count, width)
+    """
+    return _Gather.apply(vectors)[:count]
+
+
+def agreed(value: bool, device: torch.device) -> bool:
+    """Let the first process decide for all.
+
+    value (bool): What each would do.
+    device (torch.device): Where this process computes.
+    RETURNS (bool): What the first one does.
+    """
+    if not distributed.is_initialized():
+        return value
+    told = torch.tensor(value, device=device)
+    distributed.broadcast(told, src=0)
+    return bool(told)
