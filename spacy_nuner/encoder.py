@@ -132,6 +132,17 @@ def set_training(model: nn.Module) -> None:
             part.eval()
 
 
+def set_dropout(model: nn.Module, probability: float) -> None:
+    """Change the dropout of an encoder; its config keeps that of later training.
+
+    model (nn.Module): An encoder of the transformers library; changed in place.
+    probability (float): Of a value to be dropped.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = probability
+
+
 def max_pieces(tokenizer: Any, model: nn.Module) -> int:
     """Tell how many word pieces, special ones included, an encoder takes at once.
 

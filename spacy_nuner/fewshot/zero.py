@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..errors import NunerError
-from ..pipeline.decode import NAMED
+from ..pipeline.decode import THRESHOLD
 from ..pipeline.prior import find_prior, readable_name
 from .backbones import Backbone
 from .cells import Cell, find_cell, write_cell
@@ -146,7 +146,7 @@ def run_zero(
                 "data": dict(data),
                 "names": {label: asdict(known) for label, known in labels.items()},
                 # One for all labels.
-                "threshold": NAMED if threshold is None else threshold,
+                "threshold": THRESHOLD if threshold is None else threshold,
             },
         }
         standing = find_cell(output, cell)

@@ -19,8 +19,7 @@ from ..models.backbone import find_backbone
 from ..models.tagger import has_linear_head, remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
-    LEARNED,
-    NAMED,
+    THRESHOLD,
     drop_edge_spaces,
     get_active,
     get_cell_probabilities,
@@ -83,10 +82,7 @@ class NunerConcepts(SavedPipe):
             "labels": [],
             "descriptions": {},
             # Concepts that no step of training has changed since they started.
-            # No step of training has changed these, and the weights of these are what
-            # the concept encoder makes of their names.
             "untrained": [],
-            "named": [],
             "backbone": backbone,
             **settings,
             # What the config said, so that a setting changed by
@@ -178,7 +174,7 @@ class NunerConcepts(SavedPipe):
             known = ", ".join(self.labels) or "none"
             raise NunerError("N506", name=self.name, label=label, labels=known)
         remove_row(self.model, self.cfg["labels"].index(label))
-        for key in ("labels", "untrained", "named"):
+        for key in ("labels", "untrained"):
             self.cfg[key] = [other for other in self.cfg[key] if other != label]
         for key in ("descriptions", "names", "threshold"):
             if isinstance(self.cfg[key], dict):
@@ -282,9 +278,7 @@ class NunerConcepts(SavedPipe):
                 )
         elif threshold is not None:
             return np.full(len(self.labels), threshold)
-        named = set(self.cfg["untrained"]) & set(self.cfg["named"])
-        default = {x: NAMED if x in named else LEARNED for x in self.labels}
-        each = {**default, **(threshold or {})}
+        each = {**dict.fromkeys(self.labels, THRESHOLD), **(threshold or {})}
         return np.asarray([each[label] for label in self.labels], dtype="f8")
 
     def set_calibration(
@@ -387,7 +381,6 @@ class NunerConcepts(SavedPipe):
         self.model.initialize(X=sample, Y=empty)
         if self.cfg["backbone"] is None and nlp is not None:
             self.cfg["backbone"] = find_shared_name(self.model, self.name, nlp)
-        self.cfg["named"] = []
         prior = self._get_start()
         if prior is not None:
             start_from_names(self.model, self.labels, prior, self.cfg)

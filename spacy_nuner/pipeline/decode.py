@@ -6,11 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# The threshold of a concept where none is set: what was trained is sure from one half
-# on; what was only named is best taken from a lower one, measured over eight sets by
-# benchmarks/zero.py (docs/results.md, "With no example").
-LEARNED = 0.5
-NAMED = 0.076
+# The threshold of a concept where none is set.
+THRESHOLD = 0.5
 
 
 class FoundSpans(NamedTuple):

@@ -83,8 +83,7 @@ def make_nuner_concepts(
         lies that it learns from.
     threshold (float | dict[str, float] | None): The probability over which a token
         belongs to a concept, for all or for each; not used with `exclusive`. None, and
-        a concept that is not in the dict: 0.5 for concepts that were trained, 0.076
-        for those that were only named.
+        a concept that is not in the dict: 0.5.
     temperature (float): What logits are divided by before they become probabilities.
     exclusive (bool): A token belongs to one concept at most: softmax over the concepts
         and "none" instead of one sigmoid for each.

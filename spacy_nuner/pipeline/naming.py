@@ -30,20 +30,18 @@ def load_prior(cfg: Mapping[str, Any], *, name: str) -> ConceptPrior | None:
 
 
 def start_from_names(
-    model: Model, labels: Sequence[str], prior: ConceptPrior, cfg: dict[str, Any]
+    model: Model, labels: Sequence[str], prior: ConceptPrior, cfg: Mapping[str, Any]
 ) -> None:
     """Give concepts the weights that the concept encoder has for their names.
 
     model (Model): An initialized concept tagger; changed in place.
     labels (Sequence[str]): Which concepts.
     prior (ConceptPrior): The concept encoder.
-    cfg (dict[str, Any]): Settings of the component: all its `labels`, their `names`
-        where the label does not tell, their `descriptions`. The concepts are added to
-        those that are `named`.
+    cfg (Mapping[str, Any]): Settings of the component: all its `labels`, their `names`
+        where the label does not tell, their `descriptions`.
     """
     weights, biases = prior.get_weights(
         [cfg["names"].get(label) or readable_name(label) for label in labels],
         [cfg["descriptions"].get(label) for label in labels],
     )
     set_rows(model, [cfg["labels"].index(label) for label in labels], weights, biases)
-    cfg["named"] = list(dict.fromkeys([*cfg["named"], *labels]))

@@ -10,17 +10,29 @@ import numpy as np
 
 from ..corpus.clean import clean_concept
 from ..files import replacing
-from ..pretrain.backbone import CONCEPT_ENCODER, INFO_FILE, read_info
+from ..pretrain.backbone import (
+    BACKGROUND_FILE,
+    CONCEPT_ENCODER,
+    INFO_FILE,
+    load_background,
+    read_info,
+)
 from ..weights import fetch, find_folder
 
-PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
+PRIOR_FILES = (INFO_FILE, BACKGROUND_FILE, f"{CONCEPT_ENCODER}/*")
+# How far over its mean on ordinary text, in standard deviations, the logit of a concept
+# has to be for a probability of one half: 3 was better than 2, and than other measures
+# of what is usual, on eight development sets (docs/results.md, "With no example").
+DEVIATIONS = 3.0
 
 
 class ConceptPrior:
     """Weights of a linear head for concepts that were only named.
 
     For a token vector h and the vector w of a concept the pre-training has
-    logit = scale * (h . w) / sqrt(width) + bias, which is a row of a linear layer.
+    logit = scale * (h . w) / sqrt(width) + bias, which is a row of a linear layer. How
+    large that is on ordinary text differs from concept to concept, since frequent ones
+    were right more often; so the bias is what takes the usual logit to 0.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -37,8 +49,11 @@ class ConceptPrior:
         self.encoder = ConceptEncoder.from_folder(folder)
         # from_folder refuses a folder without nuner.json.
         self.scale = info.scale if info else 1.0
-        self.bias = info.bias if info else 0.0
-        self._info = (Path(folder) / INFO_FILE).read_bytes()
+        self.background = load_background(Path(folder))
+        self._kept = {
+            name: (Path(folder) / name).read_bytes()
+            for name in (INFO_FILE, BACKGROUND_FILE)
+        }
 
     def get_weights(
         self, names: Sequence[str], descriptions: Sequence[str | None]
@@ -52,7 +67,9 @@ class ConceptPrior:
         """
         vectors = self.encoder.encode(names, descriptions)
         weights = self.scale * vectors / np.sqrt(vectors.shape[1])
-        return weights.astype("f"), np.full(len(names), self.bias, dtype="f")
+        usual = self.background @ weights.T
+        biases = -(usual.mean(axis=0) + DEVIATIONS * usual.std(axis=0))
+        return weights.astype("f"), biases.astype("f")
 
     def to_disk(self, folder: str | Path) -> None:
         """Save it as a backbone folder that has nothing but the concept encoder.
@@ -63,7 +80,8 @@ class ConceptPrior:
         with replacing(Path(folder), marker=INFO_FILE) as beside:
             self.encoder.encoder.save_pretrained(beside / CONCEPT_ENCODER)
             self.encoder.tokenizer.save_pretrained(beside / CONCEPT_ENCODER)
-            (beside / INFO_FILE).write_bytes(self._info)
+            for name, content in self._kept.items():
+                (beside / name).write_bytes(content)
 
     def to_bytes(self) -> dict[str, bytes]:
         """RETURNS (dict[str, bytes]): The files of `to_disk`."""
@@ -97,8 +115,8 @@ def find_prior(name: str) -> Path | None:
     RAISES (NunerError): N001 if there is no such backbone.
     """
     folder = find_folder(name) or fetch(name, PRIOR_FILES)
-    has_both = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
-    return folder if has_both else None
+    has_all = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
+    return folder if has_all and (folder / BACKGROUND_FILE).is_file() else None
 
 
 def readable_name(label: str) -> str:

@@ -2,6 +2,7 @@
 
     config.json, model.safetensors, tokenizer files   the text encoder
     concept_encoder/                                   the same form
+    background.safetensors                             vectors of ordinary text
     nuner.json                                         `BackboneInfo`
     README.md                                          the model card
 
@@ -20,6 +21,7 @@ from .card import model_card
 FORMAT = 1
 INFO_FILE = "nuner.json"
 CONCEPT_ENCODER = "concept_encoder"
+BACKGROUND_FILE = "background.safetensors"
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def save_backbone(
     text_encoder: Any,
     concept_encoder: Any,
     tokenizer: Any,
+    background: Any,
 ) -> None:
     """Write a backbone folder.
 
@@ -125,6 +128,7 @@ def save_backbone(
     text_encoder (PreTrainedModel): What becomes the backbone.
     concept_encoder (PreTrainedModel): The encoder of concepts.
     tokenizer (PreTrainedTokenizerFast): The tokenizer of both.
+    background (Tensor): As `sample_background` takes it. *Shape:* (pieces, width)
     RAISES (OSError): If the place is full or can't be written to.
     """
     for place, encoder in (
@@ -133,9 +137,32 @@ def save_backbone(
     ):
         _save_encoder(place, encoder)
         tokenizer.save_pretrained(place)
+    save_background(folder, background)
     text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
     (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
     (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
+
+
+def save_background(folder: Path, vectors: Any) -> None:
+    """Write vectors of ordinary text into a backbone folder.
+
+    folder (Path): The folder.
+    vectors (Tensor): *Shape:* (pieces, width)
+    """
+    from safetensors.torch import save_file
+
+    save_file({"vectors": vectors.contiguous()}, folder / BACKGROUND_FILE)
+
+
+def load_background(folder: Path) -> Any:
+    """Read the vectors of ordinary text of a backbone folder.
+
+    folder (Path): The folder.
+    RETURNS (ndarray): fp32. *Shape:* (pieces, width)
+    """
+    from safetensors.torch import load_file
+
+    return load_file(folder / BACKGROUND_FILE)["vectors"].float().numpy()
 
 
 def _save_encoder(place: Path, encoder: Any) -> None:

@@ -10,7 +10,6 @@ from torch.utils.checkpoint import checkpoint
 
 from ..encoder import freeze, set_training
 from .devices import gather_vectors
-from .dropout import use_fast_dropout
 from .encoders import ConceptEncoder, pad_pieces, pad_states
 from .frozen import can_split, run_top
 from .objective import Objective, dense_targets
@@ -71,7 +70,6 @@ class ContrastiveModel(nn.Module):
             # Its output is not used; gradients that never come confuse DDP.
             if getattr(encoder, "pooler", None) is not None:
                 encoder.pooler.requires_grad_(False)
-            use_fast_dropout(encoder)
 
     def train(self, mode: bool = True) -> ContrastiveModel:
         """Switch dropout on or off; frozen parts stay without.

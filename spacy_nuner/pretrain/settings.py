@@ -58,6 +58,7 @@ class ModelSettings(Section):
     pooling: Literal["mean", "cls"]
     template: str
     description_dropout: float = Field(ge=0, le=1)
+    dropout: float | None = Field(ge=0, lt=1)
     initial_scale: float = Field(gt=0)
     initial_bias: float
 

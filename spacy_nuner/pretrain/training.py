@@ -1,6 +1,7 @@
 """Pre-training from a config to a backbone folder."""
 
 import contextlib
+import copy
 import errno
 import shutil
 import time
@@ -18,9 +19,10 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
 
 from ..about import __version__
-from ..encoder import encoder_layers, load_encoder, max_pieces
+from ..encoder import encoder_layers, load_encoder, max_pieces, set_dropout
 from ..errors import NunerError
 from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
+from .background import sample_background
 from .contrast import ContrastiveModel, Similarity
 from .encoders import ConceptEncoder
 from .features import Features, find_shards
@@ -118,6 +120,7 @@ def pretrain(
             text_encoder=trained.text_encoder,
             concept_encoder=trained.concept_encoder.encoder,
             tokenizer=trained.concept_encoder.tokenizer,
+            background=sample_background(trained, corpus, seed=settings.training.seed),
         )
         write_history(target, history, kept)
     return info
@@ -136,7 +139,9 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
     # backward pass is slower there than plain products, at 8 to 128 word pieces.
     attention = "eager" if on_cpu else None
     tokenizer, text_encoder = load_encoder(settings.paths.base, attention=attention)
-    _, second = load_encoder(settings.paths.base, attention=attention)
+    if settings.model.dropout is not None:
+        set_dropout(text_encoder, settings.model.dropout)
+    second = copy.deepcopy(text_encoder)
     limit = max_pieces(tokenizer, text_encoder)
     for key in ("max_length", "max_concept_length"):
         found = getattr(settings.features, key)

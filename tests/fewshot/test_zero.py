@@ -18,7 +18,7 @@ from spacy_nuner.fewshot.zero import (
     read_names,
     run_zero,
 )
-from spacy_nuner.pipeline.decode import NAMED
+from spacy_nuner.pipeline.decode import THRESHOLD
 
 from ..conftest import ROOT
 from ..util import make_tiny_bert
@@ -88,7 +88,7 @@ def test_the_threshold_is_a_setting(docs, backbone, tmp_path):
     # A cell of another threshold is made again, one of the same is not.
     (cell,) = run(docs, backbone, tmp_path)
     assert cell["ents_f"] == 1.0
-    assert cell["settings"]["threshold"] == NAMED
+    assert cell["settings"]["threshold"] == THRESHOLD
     assert run(docs, backbone, tmp_path) == [json.loads(json.dumps(cell))]
 
 

@@ -5,8 +5,8 @@ import pytest
 import spacy
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pipeline.decode import LEARNED, NAMED
-from spacy_nuner.pipeline.prior import find_prior, readable_name
+from spacy_nuner.pipeline.decode import THRESHOLD
+from spacy_nuner.pipeline.prior import DEVIATIONS, find_prior, readable_name
 
 from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
 
@@ -34,8 +34,8 @@ def test_labels_with_readable_names(backbone):
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
 
 
-def test_logits_are_those_of_the_pre_training(backbone):
-    from spacy_nuner.pretrain.backbone import read_info
+def test_logits_are_those_of_the_pre_training_over_what_is_usual(backbone):
+    from spacy_nuner.pretrain.backbone import load_background, read_info
     from spacy_nuner.pretrain.encoders import ConceptEncoder
 
     nlp = make_zero_shot(backbone, concepts=["area", "price"])
@@ -44,7 +44,9 @@ def test_logits_are_those_of_the_pre_training(backbone):
     info = read_info(backbone)
     h = pipe.model.get_ref("tok2vec").predict([doc])[0]
     w = ConceptEncoder.from_folder(backbone).encode(["area", "price"])
-    expected = info.scale * h @ w.T / np.sqrt(h.shape[1]) + info.bias
+    usual = info.scale * load_background(backbone) @ w.T / np.sqrt(h.shape[1])
+    expected = info.scale * h @ w.T / np.sqrt(h.shape[1])
+    expected -= usual.mean(axis=0) + DEVIATIONS * usual.std(axis=0)
     np.testing.assert_allclose(pipe.predict([doc])[0], expected, atol=1e-4)
 
 
@@ -87,15 +89,9 @@ def test_readable_names(label, name):
     assert readable_name(label) == name
 
 
-def test_the_default_threshold_is_that_of_what_a_concept_has_seen(backbone):
+def test_the_default_threshold_is_one_half(backbone):
     nlp = make_zero_shot(backbone, concepts=["area", "price"])
     pipe = nlp.get_pipe("nuner_concepts")
-    nlp("Leyton costs 900")
-    assert pipe.thresholds.tolist() == [NAMED, NAMED]
+    assert pipe.thresholds.tolist() == [THRESHOLD, THRESHOLD]
     pipe.set_calibration(temperature=1.0, threshold={"price": 0.3})
-    assert pipe.thresholds.tolist() == [NAMED, 0.3]
-    pipe.update(make_examples(nlp, spans_key="concepts"))
-    assert pipe.thresholds.tolist() == [LEARNED, 0.3]
-    # One that is added by name to a trained component has seen nothing yet.
-    pipe.add_label("room")
-    assert pipe.thresholds.tolist() == [LEARNED, 0.3, NAMED]
+    assert pipe.thresholds.tolist() == [THRESHOLD, 0.3]
