@@ -19,7 +19,7 @@ from ..pretrain.backbone import (
 )
 from ..weights import fetch, find_folder
 
-PRIOR_FILES = (INFO_FILE, BACKGROUND_FILE, f"{CONCEPT_ENCODER}/*")
+PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
 # has to be for a probability of one half: 3 was better than 2, and than other measures
 # of what is usual, on eight development sets (docs/results.md, "With no example").
@@ -32,7 +32,7 @@ class ConceptPrior:
     For a token vector h and the vector w of a concept the pre-training has
     logit = scale * (h . w) / sqrt(width) + bias, which is a row of a linear layer. How
     large that is on ordinary text differs from concept to concept, since frequent ones
-    were right more often; so the bias is what takes the usual logit to 0.
+    were right more often; so what is usual for a concept is taken off its bias.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -49,6 +49,7 @@ class ConceptPrior:
         self.encoder = ConceptEncoder.from_folder(folder)
         # from_folder refuses a folder without nuner.json.
         self.scale = info.scale if info else 1.0
+        self.bias = info.bias if info else 0.0
         self.background = load_background(Path(folder))
         self._kept = {
             name: (Path(folder) / name).read_bytes()
@@ -67,8 +68,11 @@ class ConceptPrior:
         """
         vectors = self.encoder.encode(names, descriptions)
         weights = self.scale * vectors / np.sqrt(vectors.shape[1])
-        usual = self.background @ weights.T
-        biases = -(usual.mean(axis=0) + DEVIATIONS * usual.std(axis=0))
+        logits = self.background @ weights.T + self.bias
+        usual = logits.mean(axis=0) + DEVIATIONS * logits.std(axis=0)
+        # Where a concept is common, as in a corpus of one subject, no logit may be as
+        # far from the mean; 0 is where pre-training is as sure of it as not.
+        biases = self.bias - np.minimum(usual, 0)
         return weights.astype("f"), biases.astype("f")
 
     def to_disk(self, folder: str | Path) -> None:

@@ -2,7 +2,7 @@
 
     config.json, model.safetensors, tokenizer files   the text encoder
     concept_encoder/                                   the same form
-    background.safetensors                             vectors of ordinary text
+    concept_encoder/background.safetensors             vectors of ordinary text
     nuner.json                                         `BackboneInfo`
     README.md                                          the model card
 
@@ -21,7 +21,7 @@ from .card import model_card
 FORMAT = 1
 INFO_FILE = "nuner.json"
 CONCEPT_ENCODER = "concept_encoder"
-BACKGROUND_FILE = "background.safetensors"
+BACKGROUND_FILE = f"{CONCEPT_ENCODER}/background.safetensors"
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,6 @@ def test_only_what_is_needed_is_downloaded(hub):
     assert find_prior(NAME) == cache
     assert {name.split("/")[0] for name in downloaded(cache)} == {
         "nuner.json",
-        "background.safetensors",
         "concept_encoder",
     }
     assert resolve_weights(NAME) == str(cache)
