@@ -17,7 +17,10 @@ NAMES = {
     "scorers": ["spacy_nuner.concepts_scorer.v1"],
     "callbacks": ["spacy_nuner.whole_config.v1"],
     "tokenizers": ["spacy_nuner.MultilingualTokenizer.v1"],
-    "misc": ["spacy_nuner.SigmoidCrossEntropy.v1"],
+    "misc": [
+        "spacy_nuner.SigmoidCrossEntropy.v1",
+        "spacy_nuner.SigmoidSoftmaxCrossEntropy.v1",
+    ],
     "factories": ["nuner_concepts"],
 }
 

@@ -44,15 +44,14 @@ def run_experiment(
     gold = Gold(test, find_labels(train, test))
     finished: list[Cell] = []
     for backbone in backbones:
-        missing: list[tuple[Cell, Draw]] = []
-        for cell, draw in _plan_cells(backbone, draws, dataset, data):
-            standing = find_cell(output, cell)
-            if standing is None:
-                missing.append((cell, draw))
-            else:
-                finished.append(standing)
+        plan = _plan_cells(backbone, draws, dataset, data)
+        standing = [find_cell(output, cell) for cell, _ in plan]
+        finished += [cell for cell in standing if cell is not None]
+        missing = [i for i, cell in enumerate(standing) if cell is None]
         if missing:
-            finished += _compute_cells(backbone, missing, train, test, gold, output)
+            finished += _compute_cells(
+                backbone, plan, missing, train, test, gold, output
+            )
     return finished
 
 
@@ -95,17 +94,19 @@ def _plan_cells(
 
 def _compute_cells(
     backbone: Backbone,
-    missing: Sequence[tuple[Cell, Draw]],
+    plan: Sequence[tuple[Cell, Draw]],
+    missing: Sequence[int],
     train: Sequence[Doc],
     test: Sequence[Doc],
     gold: Gold,
     output: Path,
 ) -> list[Cell]:
     tokenizer, model = load_encoder(backbone.source)
-    # Every layer that some cell reads, once.
-    read = {i for cell, _ in missing for i in cell["settings"]["hidden_layers"]}
+    # Everything that is planned: vectors in bf16 depend on what else is in a batch, and
+    # are to be the same whatever stands already.
+    read = {i for cell, _ in plan for i in cell["settings"]["hidden_layers"]}
     union = sorted(read, reverse=True)
-    pool, tokens_of_draws = gather_tokens(train, [draw for _, draw in missing])
+    pool, tokens_of_draws = gather_tokens(train, [draw for _, draw in plan])
     test_vectors, pool_vectors = (
         embed_tokens(
             docs,
@@ -118,9 +119,8 @@ def _compute_cells(
     )
     pool_gold = encode_labels(pool, gold.labels)
     finished = []
-    cells = [cell for cell, _ in missing]
-    bar = tqdm(cells, desc=f"{backbone.label}: probes", leave=False)
-    for cell, tokens in zip(bar, tokens_of_draws, strict=True):
+    for i in tqdm(missing, desc=f"{backbone.label}: probes", leave=False):
+        cell, tokens = plan[i][0], tokens_of_draws[i]
         start = time.perf_counter()
         columns = [union.index(i) for i in cell["settings"]["hidden_layers"]]
         probe = fit_probe(

@@ -50,7 +50,7 @@ class ConceptPrior:
         # from_folder refuses a folder without nuner.json.
         self.scale = info.scale if info else 1.0
         self.bias = info.bias if info else 0.0
-        self.background = load_background(Path(folder))
+        self.background = load_background(folder)
         self._kept = {
             name: (Path(folder) / name).read_bytes()
             for name in (INFO_FILE, BACKGROUND_FILE)

@@ -154,15 +154,15 @@ def save_background(folder: Path, vectors: Any) -> None:
     save_file({"vectors": vectors.contiguous()}, folder / BACKGROUND_FILE)
 
 
-def load_background(folder: Path) -> Any:
+def load_background(folder: str | Path) -> Any:
     """Read the vectors of ordinary text of a backbone folder.
 
-    folder (Path): The folder.
+    folder (str | Path): The folder.
     RETURNS (ndarray): fp32. *Shape:* (pieces, width)
     """
     from safetensors.torch import load_file
 
-    return load_file(folder / BACKGROUND_FILE)["vectors"].float().numpy()
+    return load_file(Path(folder) / BACKGROUND_FILE)["vectors"].float().numpy()
 
 
 def _save_encoder(place: Path, encoder: Any) -> None:

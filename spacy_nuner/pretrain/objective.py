@@ -37,7 +37,7 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 @registry.misc("spacy_nuner.SigmoidSoftmaxCrossEntropy.v1")
-def make_sigmoid_softmax_cross_entropy(softmax: float) -> Objective:
+def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
     """Add to NuNER's loss that the concepts of a batch compete for each word piece.
 
     Each concept by itself is not told how it differs from its neighbours, such as a

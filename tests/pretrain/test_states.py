@@ -170,7 +170,8 @@ def test_a_run_with_kept_states_ends_as_one_without(
     base = plain.state_dict()
     with_states, without = weights
     assert any(not torch.equal(with_states[key], base[key]) for key in base)
-    for key in base:
+    # The bias of the keys has no gradient but rounding, which AdamW makes steps of.
+    for key in (key for key in base if "key.bias" not in key):
         torch.testing.assert_close(with_states[key], without[key], atol=1e-4, rtol=1e-2)
 
 

@@ -1,0 +1,184 @@
+"""What a lever is judged by, on parts of the sets that no test file belongs to."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from packed import Layers, pack, run_frozen
+from spacy.tokens import Doc
+
+from spacy_nuner.encoder import special_pieces
+from spacy_nuner.fewshot.datasets import read_docs
+from spacy_nuner.fewshot.probe import Gold, encode_labels, find_labels, fit_probe
+from spacy_nuner.fewshot.sampling import draw_docs, gather_tokens
+from spacy_nuner.models.windows import get_pieces
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = ROOT / "benchmarks" / "labels"
+# The MIT sets have no development file: a part of train is held out.
+PROBED = {
+    "mit-movie": None,
+    "mit-restaurant": None,
+    "bionlp2004": "dev.conll",
+    "wnut17": "dev.conll",
+    "crossner-ai": "dev.conll",
+    "crossner-science": "dev.conll",
+}
+NAMED = {
+    "wnut17": "dev.conll",
+    "bc5cdr": "dev.conll",
+    "tweebank-ner": "dev.conll",
+    "uner-ewt": "dev.conll",
+    "wikigold": "all.conll",
+    "bionlp2004": "dev.conll",
+    "fewnerd-inter": "train-part1.conll",
+}
+KS = (1, 4, 16)
+DRAWS = 3
+POOL, HELD, ZERO = 3000, 250, 120
+LONGEST = 254
+ROWS_AT_ONCE = 64
+
+
+@dataclass
+class Embedded:
+    """Docs, what the frozen half makes of them, and each token's first piece."""
+
+    docs: list[Doc]
+    frozen: list[torch.Tensor]
+    starts: list[np.ndarray]
+
+    @torch.inference_mode()
+    def run(self, layers: Layers) -> np.ndarray:
+        """Top frozen layer and last layer. *Shape:* (tokens, 2, width)"""
+        found: dict[int, np.ndarray] = {}
+        order = np.argsort([len(states) for states in self.frozen])
+        for part in np.array_split(order, -(-len(order) // ROWS_AT_ONCE)):
+            packed = pack([self.frozen[i] for i in part], 4)
+            last = layers(packed)
+            both = torch.stack([packed.states, last], dim=1).float().numpy()
+            for place, end in zip(packed.order, packed.ends, strict=True):
+                doc = part[place]
+                start = end - len(self.frozen[doc])
+                found[doc] = both[start + self.starts[doc]]
+        return np.concatenate([found[i] for i in range(len(self.docs))])
+
+
+def embed(docs: Sequence[Doc], tokenizer: Any, encoder: Any, layer: int) -> Embedded:
+    """Run the frozen half once for all levers."""
+    before, after = special_pieces(tokenizer)
+    pieces = get_pieces(tokenizer, docs)
+    rows = [[*before, *one.ids[:LONGEST].tolist(), *after] for one in pieces]
+    frozen = run_frozen(encoder, rows, layer, tokenizer.pad_token_id)
+    starts = [np.minimum(one.starts, LONGEST - 1) + len(before) for one in pieces]
+    return Embedded(list(docs), frozen, starts)
+
+
+class Probed:
+    """A set for the frozen probe."""
+
+    def __init__(
+        self, name: str, data: Path, embed_docs: Callable[[list[Doc]], Embedded]
+    ) -> None:
+        docs = read_docs(data / name / "train.conll")
+        file = PROBED[name]
+        if file is None:
+            pool, held = split(docs, POOL, HELD)
+        else:
+            pool = sample(docs, POOL, 0)
+            held = sample(read_docs(data / name / file), HELD, 1)
+        self.gold = Gold(held, find_labels(pool, held))
+        self.held = embed_docs(held)
+        draws = {
+            k: [draw_docs(pool, k, seed=i, allow_fewer=True) for i in range(DRAWS)]
+            for k in KS
+        }
+        flat = [draw for of_k in draws.values() for draw in of_k]
+        drawn, places = gather_tokens(pool, flat)
+        self.pool = embed_docs(drawn)
+        self.pool_gold = encode_labels(drawn, self.gold.labels)
+        self.draws = [
+            (k, places[i * DRAWS : (i + 1) * DRAWS]) for i, k in enumerate(KS)
+        ]
+
+    def score(self, layers: Layers) -> dict[str, float]:
+        """Macro token F1 in points by k, last layer ("last") and both ("both")."""
+        pool, held = self.pool.run(layers), self.held.run(layers)
+        found = {}
+        for form, columns in (("last", [1]), ("both", [1, 0])):
+            here = held[:, columns].reshape(len(held), -1)
+            for k, draws in self.draws:
+                scores = []
+                for tokens in draws:
+                    there = pool[tokens][:, columns].reshape(len(tokens), -1)
+                    probe = fit_probe(
+                        there, self.pool_gold[tokens], n_labels=len(self.gold.labels)
+                    )
+                    scores.append(self.gold.score(probe.predict(here)))
+                macro = np.mean([score["macro_token_f"] for score in scores])
+                found[f"{form} k={k}"] = 100 * float(macro)
+        return found
+
+
+class Named:
+    """A set that is tagged by the names of its labels."""
+
+    def __init__(
+        self, name: str, path: Path, embed_docs: Callable[[list[Doc]], Embedded]
+    ) -> None:
+        self.docs = embed_docs(sample(read_docs(path), ZERO, 0))
+        said = json.loads((LABELS / f"{name}.json").read_text(encoding="utf8"))
+        self.labels = list(said)
+        self.names = [x if isinstance(x, str) else x["name"] for x in said.values()]
+
+    def score(self, logits: np.ndarray, thresholds: Iterable[float]) -> list[float]:
+        """Entity F1 in points at each threshold. *Shape of logits:* (tokens, labels)"""
+        cuts = np.cumsum([len(doc) for doc in self.docs.docs])[:-1]
+        parts = np.split(logits, cuts)
+        gold = [
+            {(e.start, e.end, self.labels.index(e.label_)) for e in doc.ents}
+            for doc in self.docs.docs
+        ]
+        scores = []
+        for threshold in thresholds:
+            found = [best_spans(part, threshold) for part in parts]
+            right = sum(len(a & b) for a, b in zip(gold, found, strict=True))
+            total = sum(map(len, gold)) + sum(map(len, found))
+            scores.append(200 * right / max(total, 1))
+        return scores
+
+
+def best_spans(logits: np.ndarray, threshold: float) -> set[tuple[int, int, int]]:
+    """Of spans that overlap the one with the best mean probability, as `set_ents`."""
+    probabilities = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+    edges = np.diff(np.pad(logits > threshold, ((1, 1), (0, 0))).astype(int), axis=0)
+    spans = []
+    for label in range(logits.shape[1]):
+        starts, ends = (np.flatnonzero(edges[:, label] == way) for way in (1, -1))
+        for start, end in zip(starts, ends, strict=True):
+            spans.append((-probabilities[start:end, label].mean(), start, end, label))
+    used = np.zeros(len(logits), dtype=bool)
+    found = set()
+    for _, start, end, label in sorted(spans):
+        if not used[start:end].any():
+            used[start:end] = True
+            found.add((int(start), int(end), label))
+    return found
+
+
+def sample(docs: Sequence[Doc], count: int, seed: int) -> list[Doc]:
+    """Some Docs by chance, in their order."""
+    docs = [doc for doc in docs if 0 < len(doc) < 200]
+    order = np.random.default_rng(seed).permutation(len(docs))[:count]
+    return [docs[i] for i in sorted(order)]
+
+
+def split(docs: Sequence[Doc], pool: int, held: int) -> tuple[list[Doc], list[Doc]]:
+    """Two parts that share no Doc."""
+    docs = sample(docs, pool + held, 0)
+    order = np.random.default_rng(1).permutation(len(docs))
+    return [docs[i] for i in order[:pool]], [docs[i] for i in order[pool:]]
