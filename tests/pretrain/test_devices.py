@@ -42,7 +42,7 @@ def test_two_devices_learn_what_one_does(
     """
     corpus = write_corpus(tmp_path / "corpus", SENTENCES * 3)
     config = make_config(
-        corpus, steady, training__batch_pieces=60, training__learn_rate=1e-3
+        corpus, steady, training__batch_pieces=60, training__learn_rate=2e-4
     )
     config.to_disk(tmp_path / "config.cfg")
     command = [
