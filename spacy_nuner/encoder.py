@@ -141,6 +141,10 @@ def set_dropout(model: nn.Module, probability: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = probability
+        # Fused attention takes a number instead of a module.
+        for name, value in vars(module).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, probability)
 
 
 def max_pieces(tokenizer: Any, model: nn.Module) -> int:

@@ -6,7 +6,12 @@ import spacy
 
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pipeline.decode import THRESHOLD
-from spacy_nuner.pipeline.prior import DEVIATIONS, find_prior, readable_name
+from spacy_nuner.pipeline.prior import (
+    DEVIATIONS,
+    ConceptPrior,
+    find_prior,
+    readable_name,
+)
 
 from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
 
@@ -98,3 +103,20 @@ def test_the_default_threshold_is_one_half(backbone):
     assert pipe.thresholds.tolist() == [THRESHOLD, THRESHOLD]
     pipe.set_calibration(temperature=1.0, threshold={"price": 0.3})
     assert pipe.thresholds.tolist() == [THRESHOLD, 0.3]
+
+
+def test_no_concept_has_to_be_surer_than_pre_training_was(backbone):
+    """In a corpus of one subject a concept may be common, and no logit far from it."""
+    prior = ConceptPrior(backbone)
+    names = ["area", "price"]
+    weights, biases = prior.get_weights(names, [None, None])
+    # Half of ordinary text is what the concept is sure of.
+    direction = weights[0] / np.linalg.norm(weights[0])
+    prior.background = np.concatenate([[50 * direction], [-50 * direction]])
+    _, common = prior.get_weights(names, [None, None])
+    assert common[0] == pytest.approx(prior.bias)
+    assert biases[0] >= prior.bias
+    # Where nothing is like it, far less is enough.
+    prior.background = np.zeros_like(prior.background)
+    _, rare = prior.get_weights(names, [None, None])
+    assert rare == pytest.approx(0.0)
