@@ -1,7 +1,7 @@
 """What a lever is judged by, on parts of the sets that no test file belongs to."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,13 @@ from spacy_nuner.fewshot.datasets import read_docs
 from spacy_nuner.fewshot.probe import Gold, encode_labels, find_labels, fit_probe
 from spacy_nuner.fewshot.sampling import draw_docs, gather_tokens
 from spacy_nuner.models.windows import get_pieces
+from spacy_nuner.pipeline.decode import (
+    FoundSpans,
+    drop_weak,
+    find_spans,
+    get_active,
+    get_probabilities,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ROOT / "benchmarks" / "labels"
@@ -54,13 +61,12 @@ class Embedded:
 
     @torch.inference_mode()
     def run(self, layers: Layers) -> np.ndarray:
-        """Top frozen layer and last layer. *Shape:* (tokens, 2, width)"""
+        """Middle layer and last layer. *Shape:* (tokens, 2, width)"""
         found: dict[int, np.ndarray] = {}
         order = np.argsort([len(states) for states in self.frozen])
         for part in np.array_split(order, -(-len(order) // ROWS_AT_ONCE)):
             packed = pack([self.frozen[i] for i in part], 4)
-            last = layers(packed)
-            both = torch.stack([packed.states, last], dim=1).float().numpy()
+            both = torch.stack(layers.both(packed), dim=1).float().numpy()
             for place, end in zip(packed.order, packed.ends, strict=True):
                 doc = part[place]
                 start = end - len(self.frozen[doc])
@@ -137,37 +143,32 @@ class Named:
 
     def score(self, logits: np.ndarray, thresholds: Iterable[float]) -> list[float]:
         """Entity F1 in points at each threshold. *Shape of logits:* (tokens, labels)"""
-        cuts = np.cumsum([len(doc) for doc in self.docs.docs])[:-1]
-        parts = np.split(logits, cuts)
-        gold = [
-            {(e.start, e.end, self.labels.index(e.label_)) for e in doc.ents}
-            for doc in self.docs.docs
-        ]
+        lengths = [len(doc) for doc in self.docs.docs]
+        gold = {
+            (i, ent.start, ent.end, self.labels.index(ent.label_))
+            for i, doc in enumerate(self.docs.docs)
+            for ent in doc.ents
+        }
+        probabilities = get_probabilities(logits, exclusive=False)
         scores = []
         for threshold in thresholds:
-            found = [best_spans(part, threshold) for part in parts]
-            right = sum(len(a & b) for a, b in zip(gold, found, strict=True))
-            total = sum(map(len, gold)) + sum(map(len, found))
-            scores.append(200 * right / max(total, 1))
+            limits = np.full(len(self.labels), threshold)
+            active = get_active(logits, limits, exclusive=False)
+            spans = drop_weak(find_spans(active, probabilities, lengths), limits)
+            found = set(best_first(spans))
+            scores.append(200 * len(gold & found) / max(len(gold) + len(found), 1))
         return scores
 
 
-def best_spans(logits: np.ndarray, threshold: float) -> set[tuple[int, int, int]]:
-    """Of spans that overlap the one with the best mean probability, as `set_ents`."""
-    probabilities = 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
-    edges = np.diff(np.pad(logits > threshold, ((1, 1), (0, 0))).astype(int), axis=0)
-    spans = []
-    for label in range(logits.shape[1]):
-        starts, ends = (np.flatnonzero(edges[:, label] == way) for way in (1, -1))
-        for start, end in zip(starts, ends, strict=True):
-            spans.append((-probabilities[start:end, label].mean(), start, end, label))
-    used = np.zeros(len(logits), dtype=bool)
-    found = set()
-    for _, start, end, label in sorted(spans):
-        if not used[start:end].any():
-            used[start:end] = True
-            found.add((int(start), int(end), label))
-    return found
+def best_first(spans: FoundSpans) -> Iterator[tuple[int, int, int, int]]:
+    """Of spans that overlap the one with the best score, as `set_ents`."""
+    taken = set()
+    for i in np.argsort(-spans.scores, kind="stable"):
+        doc, start, end, concept = (int(column[i]) for column in spans[:4])
+        tokens = {(doc, token) for token in range(start, end)}
+        if taken.isdisjoint(tokens):
+            taken |= tokens
+            yield doc, start, end, concept
 
 
 def sample(docs: Sequence[Doc], count: int, seed: int) -> list[Doc]:

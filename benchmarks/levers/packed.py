@@ -107,20 +107,50 @@ class Layer(nn.Module):
 
 
 class Layers(nn.Module):
-    """Some layers of an encoder."""
+    """The top layers of an encoder."""
 
     def __init__(self, encoder: Any, first: int, dropout: float) -> None:
         super().__init__()
         heads = encoder.config.num_attention_heads
+        self.first, self.middle = first, encoder.config.num_hidden_layers // 2
         chosen = encoder.encoder.layer[first:]
         self.layers = nn.ModuleList(Layer(one, heads, dropout) for one in chosen)
 
     def forward(self, packed: Packed) -> Tensor:
         """RETURNS (Tensor): *Shape:* (pieces, width)"""
-        states = packed.states
-        for layer in self.layers:
+        return self.both(packed)[1]
+
+    def both(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """Run them.
+
+        RETURNS (tuple[Tensor, Tensor]): What the middle layer gives, or the top frozen
+            one where that is over it; and the last. *Shape:* (pieces, width) each
+        """
+        middle = states = packed.states
+        for i, layer in enumerate(self.layers, start=self.first + 1):
             states = layer(states, packed.groups)
-        return states
+            if i == self.middle:
+                middle = states
+        return middle, states
+
+    def write_to(self, encoder: Any) -> None:
+        """Put the weights into an encoder of the same kind."""
+        for ours, layer in zip(
+            self.layers, encoder.encoder.layer[self.first :], strict=True
+        ):
+            own, out = layer.attention.self, layer.attention.output
+            parts = {
+                "query": own.query,
+                "key": own.key,
+                "value": own.value,
+                "dense": out.dense,
+                "norm": out.LayerNorm,
+                "up": layer.intermediate.dense,
+                "down": layer.output.dense,
+                "out_norm": layer.output.LayerNorm,
+            }
+            for name, part in parts.items():
+                part.load_state_dict(getattr(ours, name).state_dict())
 
 
 @torch.inference_mode()

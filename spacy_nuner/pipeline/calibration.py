@@ -15,7 +15,14 @@ from spacy.training import Example
 
 from ..errors import NunerError
 from .concepts import NunerConcepts
-from .decode import FoundSpans, find_spans, get_active, get_probabilities
+from .decode import (
+    JOIN,
+    FoundSpans,
+    drop_weak,
+    find_spans,
+    get_active,
+    get_probabilities,
+)
 from .gold import get_gold_spans, get_targets
 
 CANDIDATES = 100
@@ -115,7 +122,9 @@ def find_thresholds(
     candidates = _candidates(probabilities)
     right, found = np.zeros((2, len(candidates), n_concepts))
     for i, threshold in enumerate(candidates):
-        spans = find_spans(probabilities > threshold, probabilities, data.lengths)
+        active = probabilities > JOIN * threshold
+        spans = find_spans(active, probabilities, data.lengths)
+        spans = drop_weak(spans, np.full(n_concepts, threshold))
         right[i], found[i] = count_right(spans, data.spans, n_concepts)
     overall = 2 * right.sum(axis=1) / np.maximum(found.sum(axis=1) + gold.sum(), 1)
     single = 2 * right / np.maximum(found + gold, 1)
@@ -161,9 +170,10 @@ def span_f1(
     logits = data.logits / temperature
     active = get_active(logits, thresholds, exclusive=exclusive)
     p = get_probabilities(logits, exclusive=exclusive)
-    right, found = count_right(
-        find_spans(active, p, data.lengths), data.spans, p.shape[1]
-    )
+    spans = find_spans(active, p, data.lengths)
+    if not exclusive:
+        spans = drop_weak(spans, np.broadcast_to(thresholds, p.shape[1]))
+    right, found = count_right(spans, data.spans, p.shape[1])
     return float(2 * right.sum() / max(found.sum() + len(data.spans), 1))
 
 

@@ -21,6 +21,7 @@ from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
     THRESHOLD,
     drop_edge_spaces,
+    drop_weak,
     get_active,
     get_cell_probabilities,
     join_cells,
@@ -247,12 +248,15 @@ class NunerConcepts(SavedPipe):
         settings: Any = {key: self.cfg[key] for key in ("exclusive", "temperature")}
         lengths = [len(doc) for doc in docs]
         flat = self._flatten(logits)
-        active = get_active(flat, self.thresholds, **settings)
+        thresholds = self.thresholds
+        active = get_active(flat, thresholds, **settings)
         active = drop_edge_spaces(active, get_spaces(docs), lengths)
         # Ten times as fast as nonzero of a table.
         cells = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
         probabilities = get_cell_probabilities(flat, *cells, **settings)
         found = join_cells(*cells, probabilities, lengths)
+        if not self.cfg["exclusive"]:
+            found = drop_weak(found, thresholds)
         written = set_spans(docs, found, self.labels, key=self.key)
         if self.cfg["set_ents"]:
             overwrite = self.cfg["overwrite_ents"]
@@ -287,7 +291,7 @@ class NunerConcepts(SavedPipe):
         """Set what `spacy nuner calibrate` found.
 
         temperature (float): What logits are divided by.
-        threshold (float | dict[str, float]): The probability over which a token
+        threshold (float | dict[str, float]): The probability over which a span
             belongs to a concept, for all or for each.
         """
         self.cfg["temperature"] = temperature

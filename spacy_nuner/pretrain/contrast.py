@@ -101,19 +101,29 @@ class ContrastiveModel(nn.Module):
         }
         return can_split(self.text_encoder, self.frozen_layers, inputs)
 
-    def forward(
+    def forward(self, positives: Tensor, **batch: Any) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        positives (Tensor): Pairs that belong together: index among the pieces where
+            `is_text`, index of the concept. *Shape:* (2, pairs)
+        **batch: For `encode`.
+        RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
+        """
+        pieces, concepts = self.encode(**batch)
+        return {"loss": self.loss(pieces, concepts, positives)}
+
+    def encode(
         self,
         input_ids: Tensor,
         attention_mask: Tensor,
         is_text: Tensor,
         concept_ids: Tensor,
         concept_mask: Tensor,
-        positives: Tensor,
         concept_count: int | None = None,
         text_states: Tensor | None = None,
         concept_states: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """Compute the loss of a batch.
+    ) -> tuple[Tensor, Tensor]:
+        """Turn the texts and the concepts of a batch into vectors.
 
         input_ids (Tensor): Word pieces of the texts. *Shape:* (batch, seq)
         attention_mask (Tensor): 0 at padding. *Shape:* (batch, seq)
@@ -122,15 +132,14 @@ class ContrastiveModel(nn.Module):
         concept_ids (Tensor): Word pieces of the batch's distinct concepts.
             *Shape:* (concepts, concept_seq)
         concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
-        positives (Tensor): Pairs that belong together: index among the pieces where
-            `is_text`, index of the concept. *Shape:* (2, pairs)
         concept_count (int | None): How many concepts the batch has over all devices,
             of which this one got its share; None if it got all.
         text_states (Tensor | None): What the top frozen layer made of the texts, one
             behind another; without it the frozen layers are run.
             *Shape:* (pieces, width)
         concept_states (Tensor | None): The same of the concepts. *Shape:* as above
-        RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
+        RETURNS (tuple[Tensor, Tensor]): One vector a word piece where `is_text`, one a
+            concept. *Shape:* (pieces, width), (concepts, width)
         """
         # Frozen layers need no `no_grad` of their own: nothing below the first trained
         # layer asks for a gradient, so autograd keeps no graph of it.
@@ -148,7 +157,7 @@ class ContrastiveModel(nn.Module):
         )
         if concept_count is not None:
             concepts = gather_vectors(concepts, concept_count)
-        return {"loss": self.loss(hidden[is_text], concepts, positives)}
+        return hidden[is_text], concepts
 
     def loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
         """Compare every word piece with every concept, with bounded memory.

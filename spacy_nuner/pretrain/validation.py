@@ -42,14 +42,7 @@ def hold_out(features: Features, share: float) -> tuple[Features, Features]:
 
 
 def score_pairs(
-    model: ContrastiveModel,
-    *,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    is_text: Tensor,
-    concept_ids: Tensor,
-    concept_mask: Tensor,
-    positives: Tensor,
+    model: ContrastiveModel, *, positives: Tensor, **batch: Any
 ) -> tuple[Tensor, Tensor]:
     """Compare all word pieces of a batch with its concepts.
 
@@ -58,11 +51,7 @@ def score_pairs(
     RETURNS (tuple[Tensor, Tensor]): Logits, and 1 where they should be high, else 0.
         *Shape:* (pieces, concepts)
     """
-    hidden = model.text_encoder(
-        input_ids=input_ids, attention_mask=attention_mask
-    ).last_hidden_state
-    concepts = model.concept_encoder(concept_ids, concept_mask)
-    logits = model.similarity(hidden[is_text], concepts)
+    logits = model.similarity(*model.encode(**batch))
     return logits, dense_targets(positives, *logits.shape)
 
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,6 +13,8 @@ from spacy_nuner.annotate.pacing import Pace
 from spacy_nuner.annotate.prompts import Settings, load_prompt
 from spacy_nuner.annotate.report import Report, RunLog
 from spacy_nuner.annotate.store import Store
+
+from ..forker import Forker
 
 
 @pytest.fixture(autouse=True)
@@ -113,40 +112,11 @@ def stored(store_path, settings=None):
         store.close()
 
 
-class Forker:
-    """Runs the command line in children of a process that has imported it already."""
-
-    def __init__(self):
-        script = Path(__file__).parent / "forking.py"
-        self._process = subprocess.Popen(
-            [sys.executable, script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._read()
-
-    def _read(self):
-        return json.loads(self._process.stdout.readline())
-
-    def start(self, *args):
-        """Start a command; give its process id."""
-        self._process.stdin.write(json.dumps([str(arg) for arg in args]) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def wait(self, pid):
-        """Wait for a command; give its exit code, negative for a signal."""
-        self._process.stdin.write(json.dumps(pid) + "\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self):
-        self._process.communicate()
-
-
 @pytest.fixture(scope="session")
 def forker():
-    forker = Forker()
+    forker = Forker(
+        *("httpx2", "openai", "spacy_nuner.cli.app"),
+        *("spacy_nuner.annotate.asking", "spacy_nuner.annotate.batch"),
+    )
     yield forker
     forker.close()

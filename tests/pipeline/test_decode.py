@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from spacy_nuner.pipeline.decode import (
+    JOIN,
     drop_edge_spaces,
+    drop_weak,
     find_spans,
     get_active,
     get_cell_probabilities,
@@ -69,20 +71,38 @@ def test_exclusive_takes_the_likeliest_unless_none_is():
 
 def test_thresholds_by_concept():
     active = get_active(
-        np.asarray([[0.0, 0.0]]), np.asarray([0.4, 0.6]), exclusive=False
+        np.asarray([[0.0, 0.0]]), np.asarray([0.7, 0.8]), exclusive=False
     )
     assert active.tolist() == [[True, False]]
 
 
-def test_active_is_where_the_probability_is_over_the_threshold():
+def test_a_token_joins_a_span_that_is_over_the_threshold_as_a_whole():
+    probabilities = np.asarray([[0.4, 0.9, 0.1, 0.4, 0.55, 0.3]]).T
+    logits = np.log(probabilities / (1 - probabilities))
+    thresholds = np.asarray([0.5])
+    active = get_active(logits, thresholds, exclusive=False)
+    found = drop_weak(find_spans(active, probabilities, [6]), thresholds)
+    # The second run of tokens has a mean of 0.475.
+    assert (found.starts.tolist(), found.ends.tolist()) == ([0], [2])
+    np.testing.assert_allclose(found.scores, [0.65])
+
+
+def test_weak_spans_go_by_the_threshold_of_their_own_concept():
+    probabilities = np.asarray([[0.6, 0.6], [0.0, 0.0], [0.7, 0.8]])
+    found = find_spans(probabilities > 0.5, probabilities, [3])
+    kept = drop_weak(found, np.asarray([0.65, 0.55]))
+    rows = list(zip(kept.starts.tolist(), kept.concepts.tolist(), strict=True))
+    assert rows == [(0, 1), (2, 0), (2, 1)]
+
+
+def test_active_is_where_the_probability_is_over_its_share_of_the_threshold():
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=5, size=(50, 7)).astype("f")
     thresholds = np.asarray([0.0, 0.001, 0.3, 0.5, 0.9, 0.999, 1.0])
     active = get_active(logits, thresholds, exclusive=False)
-    expected = get_probabilities(logits, exclusive=False) > thresholds
+    expected = get_probabilities(logits, exclusive=False) > JOIN * thresholds
     np.testing.assert_array_equal(active, expected)
     assert active[:, 0].all()
-    assert not active[:, -1].any()
 
 
 @pytest.mark.parametrize("exclusive", [False, True])

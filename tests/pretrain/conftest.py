@@ -9,6 +9,7 @@ from spacy.tokens import DocBin, SpanGroup
 
 from spacy_nuner.encoder import load_encoder
 from spacy_nuner.pretrain.encoders import ConceptEncoder
+from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.settings import read_config
 
 from ..conftest import ROOT
@@ -117,6 +118,15 @@ def concept_encoder(base) -> ConceptEncoder:
         template="{name}: {description}",
         max_length=24,
     )
+
+
+@pytest.fixture
+def features(tmp_path, corpus, concept_encoder) -> Features:
+    folder = tmp_path / "features"
+    build_features(
+        corpus, folder, concept_encoder=concept_encoder, max_length=48, quiet=True
+    )
+    return Features.from_folder(folder)
 
 
 @pytest.fixture

@@ -3,16 +3,6 @@ import pytest
 import torch
 
 from spacy_nuner.pretrain.batches import Collator, PieceBatches
-from spacy_nuner.pretrain.features import Features, build_features
-
-
-@pytest.fixture
-def features(tmp_path, corpus, concept_encoder):
-    folder = tmp_path / "features"
-    build_features(
-        corpus, folder, concept_encoder=concept_encoder, max_length=48, quiet=True
-    )
-    return Features.from_folder(folder)
 
 
 def random_lengths(rows, longest=100):

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from spacy_nuner.pretrain import training
@@ -90,4 +89,6 @@ def test_torchrun_takes_the_command_itself(tmp_path, bert, make_config):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr
-    assert len(read_losses(done.stderr)) == read_info(tmp_path / "two").training["steps"]
+    assert (
+        len(read_losses(done.stderr)) == read_info(tmp_path / "two").training["steps"]
+    )

@@ -1,16 +1,14 @@
 """No run is lost: killed, asked to end, out of room."""
 
-import json
 import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
+from ..forker import Forker
 from .conftest import SENTENCES, write_corpus
 
 EPOCHS = 6
@@ -19,28 +17,15 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
 
 @pytest.fixture(scope="module")
-def commands():
-    """Runs commands in a process each."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.pretrain.forking"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-
-        def ask(what):
-            process.stdin.write(json.dumps(what) + "\n")
-            process.stdin.flush()
-            return json.loads(process.stdout.readline())
-
-        process.stdout.readline()
-        yield ask
-        process.stdin.close()
+def forker():
+    modules = ("spacy_nuner.cli.app", "spacy_nuner.pretrain.training")
+    forker = Forker(*modules, env={"OMP_NUM_THREADS": "1"})
+    yield forker
+    forker.close()
 
 
 @pytest.fixture
-def start(tmp_path, bert, make_config, commands):
+def start(tmp_path, bert, make_config, forker):
     """Start `pretrain` and wait for it to end, or until a checkpoint stands."""
     corpus = write_corpus(tmp_path / "corpus", SENTENCES * 2)
     config = make_config(corpus, bert, training__epochs=EPOCHS, training__save_steps=2)
@@ -49,7 +34,7 @@ def start(tmp_path, bert, make_config, commands):
     def start(name, *options, until=None, ended_by=None):
         out, log = tmp_path / name, tmp_path / "log.txt"
         arguments = [str(tmp_path / "config.cfg"), str(out), *options]
-        child = commands([str(log), "pretrain", *arguments])
+        child = forker.start("pretrain", *arguments, output=log)
         if until is not None:
             place = out.with_name(f"{name}.work") / "checkpoints"
             deadline = time.monotonic() + 60
@@ -59,7 +44,7 @@ def start(tmp_path, bert, make_config, commands):
             # Into the middle of a step or of saving.
             time.sleep(random.uniform(0, 0.05))
             os.kill(child, ended_by)
-        return commands(child), log.read_text()
+        return forker.wait(child), log.read_text()
 
     return start
 

@@ -12,7 +12,6 @@ from spacy_nuner.pretrain import states as states_module
 from spacy_nuner.pretrain import work as work_module
 from spacy_nuner.pretrain.batches import Collator
 from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
-from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.frozen import run_bottom
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
 from spacy_nuner.pretrain.states import (
@@ -24,15 +23,6 @@ from spacy_nuner.pretrain.states import (
     text_lengths,
 )
 from spacy_nuner.pretrain.training import pretrain
-
-
-@pytest.fixture
-def features(tmp_path, corpus, concept_encoder):
-    folder = tmp_path / "features"
-    build_features(
-        corpus, folder, concept_encoder=concept_encoder, max_length=48, quiet=True
-    )
-    return Features.from_folder(folder)
 
 
 @pytest.fixture
