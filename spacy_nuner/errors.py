@@ -202,7 +202,7 @@ ERRORS = {
     ),
     "N622": (
         "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
-        "layer set is 'last', 'both' (last and top frozen), or negative indices such "
+        "layer set is 'last', 'both' (last and middle), or negative indices such "
         "as '-1,-4'; -1 is the last layer."
     ),
     "N623": (

@@ -31,7 +31,7 @@ def fewshot(
     ),
     layers: list[str] = typer.Option(
         ["last", "both"],
-        help="Layer sets: last, both (last and top frozen), or indices such as -1,-4",
+        help="Layer sets: last, both (last and middle), or indices such as -1,-4",
     ),
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TEST]"

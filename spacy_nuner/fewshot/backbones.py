@@ -35,7 +35,7 @@ def describe_backbones(
 ) -> list[Backbone]:
     """Look at the encoders to compare without loading their weights.
 
-    The layer set "last" is the last layer; "both" is the last and the top frozen one:
+    The layer set "last" is the last layer; "both" is the last and the middle one:
     what `nuner.json` recommends, else half the depth, as NuMind's model cards have it
     (-1 and -7 of 12 layers). Encoders of one depth are read at the same layers, the
     first recommendation for all, so that none gains by the choice of layers.

@@ -6,7 +6,7 @@ from .cells import Curves, Point
 from .heads import SCORES, split_name
 
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
-LAYER_TITLES = {"last": "last layer", "both": "last + top frozen layer"}
+LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
 ABSENT = "–"
 
 

@@ -53,7 +53,7 @@ def create_backbone(
         more.
     hidden_layers (list[int] | None): Which hidden layers to hand on, concatenated, as
         indices from the end, the last one first: [-1], or [-1, -7] for the last and
-        the top frozen layer of a 12-layer NuNER. None: what the backbone recommends,
+        the middle layer of a 12-layer NuNER. None: what the backbone recommends,
         else the last and the one at half the depth. They stand in
         `last_hidden_state`, so that every listener gets them.
     freeze_layers (int): How many layers are kept as they are, from the bottom up. -1

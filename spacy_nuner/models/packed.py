@@ -7,6 +7,10 @@ from torch import nn
 
 from ..encoder import has_fast_bf16
 
+# oneDNN compiles a product for each number of rows, and keeps a thousand of them, some
+# half a megabyte each: so rows are filled up to a multiple.
+ROWS = 128
+
 
 class PackedLinear(nn.Module):
     """Computes what a linear layer in bf16 computes, bit for bit, but faster.
@@ -27,11 +31,13 @@ class PackedLinear(nn.Module):
         X (Tensor): *Shape:* (..., nI)
         RETURNS (Tensor): *Shape:* (..., nO)
         """
+        rows = X.reshape(-1, X.shape[-1])
+        filled = nn.functional.pad(rows, (0, 0, 0, -len(rows) % ROWS))
         # No activation, so the last three arguments say nothing.
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            X, self.weight, self.bias, "none", [], ""
+            filled, self.weight, self.bias, "none", [], ""
         )
-        return result
+        return result[: len(rows)].view(*X.shape[:-1], -1)
 
 
 def pack_linears(module: nn.Module) -> None:

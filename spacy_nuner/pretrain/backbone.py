@@ -43,7 +43,7 @@ class BackboneInfo:
     frozen_layers: int
     """Bottom layers that are as they were in the base encoder."""
     hidden_layers: list[int]
-    """Layers to read from: the last one and the top frozen one."""
+    """Layers to read from: the last one and one below, see `layers_to_read`."""
     base: str
     """Name of the encoder that training started from."""
     data: dict[str, Any]
@@ -105,11 +105,12 @@ def layers_to_read(depth: int, frozen: int) -> list[int]:
 
     depth (int): The number of its layers.
     frozen (int): How many of them, from the bottom, are as in the base encoder.
-    RETURNS (list[int]): The last layer and the top frozen one, -1 being the last.
+    RETURNS (list[int]): The last layer and the one at half the depth, or the top frozen
+        one where that is over it; -1 is the last.
     """
-    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n. With
-    # nothing frozen there is only the last layer to recommend.
-    return [-1, frozen - depth - 1] if 0 < frozen < depth else [-1]
+    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n.
+    middle = max(frozen, depth // 2)
+    return [-1, middle - depth - 1] if 0 < middle < depth else [-1]
 
 
 def save_backbone(

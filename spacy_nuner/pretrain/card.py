@@ -32,7 +32,7 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 model = AutoModel.from_pretrained("path/to/this/folder", output_hidden_states=True)
 ```
 
-Read the layers {hidden_layers} together (the last one and the top frozen one,
+Read the layers {hidden_layers} together (the last one and the middle one,
 concatenated): `torch.cat([out.hidden_states[i] for i in {hidden_layers}], dim=-1)`.
 In spaCy, give the folder as `name` to `spacy_nuner.Backbone.v1`.
 `concept_encoder/` encodes the names of concepts into the space of the last layer.

@@ -142,6 +142,7 @@ def make_config():
                 "paths.base": str(base),
                 "features.max_length": 48,
                 "features.max_concept_length": 24,
+                "model.frozen_layers": None,
                 "training.epochs": 2,
                 # As small as can be: each is as long as the longest text.
                 "training.batch_pieces": 1,
