@@ -237,7 +237,7 @@ class Run:
             )
         ]
         if levers.classes:
-            targets = spread(mentions, self.column, len(pieces))
+            targets = spread(mentions, self.column, len(pieces), levers.classes)
             return softmax_cross_entropy(model.classes(pieces.float()), targets)
         distinct = self.choose_concepts(rows)
         by_name = self.random.random(len(distinct)) < levers.name_only
@@ -247,7 +247,7 @@ class Run:
         ]
         logits = model.compare(pieces, model.encode_concepts(states))
         column = {concept: i for i, concept in enumerate(distinct)}
-        targets = spread(mentions, column, len(pieces))
+        targets = spread(mentions, column, len(pieces), len(column))
         if self.teacher is not None:
             targets = self.teach(self.teacher, packed, inside, states, targets)
         loss = self.binary(logits, targets, distinct)
@@ -320,7 +320,9 @@ class Run:
         )
 
 
-def spread(mentions: list[Any], column: dict[int, int], pieces: int) -> Tensor:
+def spread(
+    mentions: list[Any], column: dict[int, int], pieces: int, width: int
+) -> Tensor:
     """1 where a piece lies in a mention of a concept. *Shape:* (pieces, concepts)"""
     pairs = [
         (piece, column[concept])
@@ -329,7 +331,7 @@ def spread(mentions: list[Any], column: dict[int, int], pieces: int) -> Tensor:
         for piece in range(start, end)
     ]
     places = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
-    return dense_targets(places, pieces, len(column))
+    return dense_targets(places, pieces, width)
 
 
 def contrast_tokens(pieces: Tensor, targets: Tensor, offsets: np.ndarray) -> Tensor:
