@@ -19,6 +19,8 @@ from .cells import Cell, find_cell, write_cell
 from .datasets import copy_words
 from .probe import OUTSIDE, Gold, encode_labels
 
+# docs/decisions.md, "A span is judged as a whole".
+RANK = "coverage"
 BATCH_SIZE = 128
 
 
@@ -85,8 +87,8 @@ def make_tagger(
 
     backbone (str | Path): A backbone with a concept encoder.
     labels (Mapping[str, LabelName]): What to look for. Labels compete: of spans that
-        share tokens the one with the best score is an entity.
-    threshold (float | None): The probability over which a token belongs to a label;
+        share tokens the one with the best coverage is an entity.
+    threshold (float | None): The probability over which a span belongs to a label;
         None for the default of the component.
     RETURNS (Language): The pipeline; it fills `doc.ents`.
     RAISES (NunerError): N625 if the backbone has no concept encoder.
@@ -98,6 +100,7 @@ def make_tagger(
         "concepts": {label: known.description for label, known in labels.items()},
         "names": {label: known.name for label, known in labels.items()},
         "set_ents": True,
+        "rank_ents": RANK,
         **({} if threshold is None else {"threshold": threshold}),
     }
     nlp = spacy.blank("xx")
@@ -147,6 +150,7 @@ def run_zero(
                 "names": {label: asdict(known) for label, known in labels.items()},
                 # One for all labels.
                 "threshold": THRESHOLD if threshold is None else threshold,
+                "rank_ents": RANK,
             },
         }
         standing = find_cell(output, cell)

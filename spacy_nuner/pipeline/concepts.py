@@ -60,6 +60,7 @@ class NunerConcepts(SavedPipe):
         exclusive: bool = False,
         set_ents: bool = False,
         overwrite_ents: bool = False,
+        rank_ents: Literal["score", "coverage"] = "score",
         keep_concept_encoder: bool = False,
         scorer: Callable[..., dict[str, Any]] | None = score_concepts,
     ) -> None:
@@ -77,6 +78,7 @@ class NunerConcepts(SavedPipe):
             "exclusive": exclusive,
             "set_ents": set_ents,
             "overwrite_ents": overwrite_ents,
+            "rank_ents": rank_ents,
             "keep_concept_encoder": keep_concept_encoder,
         }
         self.cfg: dict[str, Any] = {
@@ -261,6 +263,8 @@ class NunerConcepts(SavedPipe):
         if self.cfg["set_ents"]:
             overwrite = self.cfg["overwrite_ents"]
             for doc, (spans, scores) in zip(docs, written, strict=True):
+                if self.cfg["rank_ents"] == "coverage":
+                    scores = scores * [len(span) for span in spans]
                 set_ents(doc, spans, scores, overwrite=overwrite)
 
     def _flatten(self, logits: Sequence[Floats2d]) -> Any:

@@ -23,6 +23,7 @@ temperature = 1.0
 exclusive = false
 set_ents = false
 overwrite_ents = false
+rank_ents = "score"
 keep_concept_encoder = false
 scorer = {"@scorers":"spacy_nuner.concepts_scorer.v1"}
 
@@ -63,6 +64,7 @@ def make_nuner_concepts(
     exclusive: bool,
     set_ents: bool,
     overwrite_ents: bool,
+    rank_ents: Literal["score", "coverage"],
     keep_concept_encoder: bool,
     scorer: Callable[..., dict[str, Any]] | None,
 ) -> NunerConcepts:
@@ -81,7 +83,7 @@ def make_nuner_concepts(
         nothing.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
-    threshold (float | dict[str, float] | None): The probability over which a token
+    threshold (float | dict[str, float] | None): The probability over which a span
         belongs to a concept, for all or for each; not used with `exclusive`. None, and
         a concept that is not in the dict: 0.5.
     temperature (float): What logits are divided by before they become probabilities.
@@ -89,6 +91,9 @@ def make_nuner_concepts(
         and "none" instead of one sigmoid for each.
     set_ents (bool): Fill `doc.ents` too, and learn from `doc.ents`.
     overwrite_ents (bool): Whether entities that stand already are replaced.
+    rank_ents (str): Which of spans that overlap becomes the entity: the one with the
+        best "score", or with the best "coverage", which is the score times the number
+        of tokens. By names alone coverage is better (docs/decisions.md).
     keep_concept_encoder (bool): Whether a saved pipeline holds the concept encoder, so
         that concepts can be added by name where the backbone is not; it makes the
         pipeline larger by the size of the encoder.
@@ -109,6 +114,7 @@ def make_nuner_concepts(
         exclusive=exclusive,
         set_ents=set_ents,
         overwrite_ents=overwrite_ents,
+        rank_ents=rank_ents,
         keep_concept_encoder=keep_concept_encoder,
         scorer=scorer,
     )

@@ -187,6 +187,20 @@ def test_entities_best_score_first(overwrite, expected):
     assert [(ent.start, ent.end, ent.label_) for ent in doc.ents] == expected
 
 
+@pytest.mark.parametrize(
+    "rank,expected", [("score", [(0, 1, "B")]), ("coverage", [(0, 2, "A")])]
+)
+def test_entities_by_score_or_coverage(backbone, rank, expected):
+    config = {"threshold": 0.5, "set_ents": True, "rank_ents": rank}
+    nlp = make_zero_shot(backbone, concepts=["A", "B"], **config)
+    doc = nlp.make_doc("one two three")
+    probabilities = np.asarray([[0.7, 0.9], [0.7, 0.1], [0.1, 0.1]])
+    logits = np.log(probabilities / (1 - probabilities)).astype("f")
+    nlp.get_pipe("nuner_concepts").set_annotations([doc], [logits])
+    assert [(ent.start, ent.end, ent.label_) for ent in doc.ents] == expected
+    assert len(doc.spans["concepts"]) == 2
+
+
 def test_other_groups_of_spans_stay(trained):
     doc = trained.make_doc(SENTENCES[0][0])
     doc.spans["mine"] = [doc[0:1]]
