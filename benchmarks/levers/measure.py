@@ -18,9 +18,7 @@ from spacy_nuner.fewshot.sampling import draw_docs, gather_tokens
 from spacy_nuner.models.windows import get_pieces
 from spacy_nuner.pipeline.decode import (
     FoundSpans,
-    drop_weak,
-    find_spans,
-    get_active,
+    find_strong_spans,
     get_probabilities,
 )
 
@@ -153,15 +151,14 @@ class Named:
         scores = []
         for threshold in thresholds:
             limits = np.full(len(self.labels), threshold)
-            active = get_active(logits, limits, exclusive=False)
-            spans = drop_weak(find_spans(active, probabilities, lengths), limits)
+            spans = find_strong_spans(probabilities, limits, lengths)
             found = set(best_first(spans))
             scores.append(200 * len(gold & found) / max(len(gold) + len(found), 1))
         return scores
 
 
 def best_first(spans: FoundSpans) -> Iterator[tuple[int, int, int, int]]:
-    """Of spans that overlap the one with the best score, as `set_ents`."""
+    """Of spans that overlap the one with the best score: the default of `set_ents`."""
     taken = set()
     for i in np.argsort(-spans.scores, kind="stable"):
         doc, start, end, concept = (int(column[i]) for column in spans[:4])

@@ -1,4 +1,4 @@
-"""The trained half of BERT on rows without padding, and what is kept of the frozen one.
+"""The trained layers of BERT without padding, and what is kept of the frozen ones.
 
 Only for the benchmark of levers: a step takes half the time of the library's, and
 hundreds of them make a row.

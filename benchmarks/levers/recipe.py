@@ -1,4 +1,4 @@
-"""The levers, and the recipes that are compared: each is NuNER's with one changed."""
+"""The levers, and the recipes that are compared: NuNER's with one changed, and ours."""
 
 from dataclasses import dataclass
 
@@ -78,5 +78,8 @@ LEVERS = {
     "dense-last": Levers(dense_last=True),
     "self-labels": Levers(self_labels=True),
     "ours": Levers(name_only=0.5, softmax=0.1, dropout=0.0),
+    "ours-softmax-0.3": Levers(name_only=0.5, softmax=0.3, dropout=0.0),
+    "ours-softmax-1": Levers(name_only=0.5, softmax=1.0, dropout=0.0),
+    "ours-8-rows": Levers(name_only=0.5, softmax=0.1, dropout=0.0, batch=8),
     "softmax-classes": Levers(classes=1000),
 }

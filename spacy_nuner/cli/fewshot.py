@@ -48,7 +48,7 @@ def fewshot(
         None,
         min=0,
         max=1,
-        help="For --k 0: probability over which a token belongs to a label "
+        help="For --k 0: probability over which a span belongs to a label "
         "[default: that of nuner_concepts]",
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),

@@ -21,7 +21,7 @@ def show(
         "name -> description; with a pipeline: to be added to those that it knows",
     ),
     threshold: float | None = typer.Option(
-        None, help="Probability over which a token belongs to a concept"
+        None, help="Probability over which a span belongs to a concept"
     ),
     pipe_name: str = typer.Option("nuner_concepts", help="Name of the component"),
     lang: str = typer.Option("en", help="Language of the text, with a backbone"),

@@ -124,8 +124,8 @@ def _describe_names(cells: Sequence[Cell]) -> list[str]:
     header = ["data set", "label", "name", "description"]
     return [
         "k = 0 is no probe: `nuner_concepts` was told what the labels are called and "
-        f"no more. Threshold: {', '.join(thresholds)}; of spans that overlap the best "
-        "counts.",
+        f"no more. Threshold: {', '.join(thresholds)}; of spans that overlap the one "
+        "with the best coverage counts (score times tokens).",
         _markdown(header, [rows[key] for key in sorted(rows)], words=4),
     ]
 

@@ -19,8 +19,8 @@ from .cells import Cell, find_cell, write_cell
 from .datasets import copy_words
 from .probe import OUTSIDE, Gold, encode_labels
 
-# docs/decisions.md, "A span is judged as a whole".
-RANK = "coverage"
+# Better than the score (docs/decisions.md, "A span is judged as a whole").
+RANK_ENTS = "coverage"
 BATCH_SIZE = 128
 
 
@@ -100,7 +100,7 @@ def make_tagger(
         "concepts": {label: known.description for label, known in labels.items()},
         "names": {label: known.name for label, known in labels.items()},
         "set_ents": True,
-        "rank_ents": RANK,
+        "rank_ents": RANK_ENTS,
         **({} if threshold is None else {"threshold": threshold}),
     }
     nlp = spacy.blank("xx")
@@ -150,7 +150,7 @@ def run_zero(
                 "names": {label: asdict(known) for label, known in labels.items()},
                 # One for all labels.
                 "threshold": THRESHOLD if threshold is None else threshold,
-                "rank_ents": RANK,
+                "rank_ents": RANK_ENTS,
             },
         }
         standing = find_cell(output, cell)

@@ -8,8 +8,9 @@ from torch import nn
 from ..encoder import has_fast_bf16
 
 # oneDNN compiles a product for each number of rows, and keeps a thousand of them, some
-# half a megabyte each: so rows are filled up to a multiple.
+# half a megabyte each: so rows are filled up to a multiple, of few rows to a small one.
 ROWS = 128
+FEW_ROWS = 16
 
 
 class PackedLinear(nn.Module):
@@ -32,12 +33,23 @@ class PackedLinear(nn.Module):
         RETURNS (Tensor): *Shape:* (..., nO)
         """
         rows = X.reshape(-1, X.shape[-1])
-        filled = nn.functional.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+        filled = fill_rows(rows)
         # No activation, so the last three arguments say nothing.
         result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             filled, self.weight, self.bias, "none", [], ""
         )
-        return result[: len(rows)].view(*X.shape[:-1], -1)
+        return result[: len(rows)].view(*X.shape[:-1], result.shape[-1])
+
+
+def fill_rows(X: torch.Tensor) -> torch.Tensor:
+    """Append rows of zeros, so that few numbers of rows occur.
+
+    X (Tensor): *Shape:* (rows, width)
+    RETURNS (Tensor): Up to 128 rows a multiple of 16, above one of 128.
+        *Shape:* (as many rows or more, width)
+    """
+    multiple = ROWS if len(X) > ROWS else FEW_ROWS
+    return nn.functional.pad(X, (0, 0, 0, -len(X) % multiple))
 
 
 def pack_linears(module: nn.Module) -> None:

@@ -57,11 +57,11 @@ def set_spans(
 
 
 def set_ents(doc: Doc, spans: Sequence[Span], scores: Any, *, overwrite: bool) -> None:
-    """Fill `doc.ents`: best score first, none over another.
+    """Fill `doc.ents`: the best first, none over another.
 
     doc (Doc): The doc to change.
     spans (Sequence[Span]): What may become an entity.
-    scores (ndarray): *Shape:* (n_spans,)
+    scores (ndarray): What is best: score or coverage. *Shape:* (n_spans,)
     overwrite (bool): Whether entities that stand already go; else they keep their
         place, whatever the scores.
     """

@@ -16,10 +16,9 @@ from spacy.training import Example
 from ..errors import NunerError
 from .concepts import NunerConcepts
 from .decode import (
-    JOIN,
     FoundSpans,
-    drop_weak,
     find_spans,
+    find_strong_spans,
     get_active,
     get_probabilities,
 )
@@ -122,9 +121,8 @@ def find_thresholds(
     candidates = _candidates(probabilities)
     right, found = np.zeros((2, len(candidates), n_concepts))
     for i, threshold in enumerate(candidates):
-        active = probabilities > JOIN * threshold
-        spans = find_spans(active, probabilities, data.lengths)
-        spans = drop_weak(spans, np.full(n_concepts, threshold))
+        limits = np.full(n_concepts, threshold)
+        spans = find_strong_spans(probabilities, limits, data.lengths)
         right[i], found[i] = count_right(spans, data.spans, n_concepts)
     overall = 2 * right.sum(axis=1) / np.maximum(found.sum(axis=1) + gold.sum(), 1)
     single = 2 * right / np.maximum(found + gold, 1)
@@ -133,7 +131,7 @@ def find_thresholds(
 
 
 def _candidates(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """Thresholds to try, dense where tokens change sides."""
+    """Thresholds to try, dense where there are many probabilities."""
     # Most tokens belong to nothing; what matters lies among the best concept of each.
     best = np.sort(probabilities.max(axis=1))
     upper = best[len(best) // 2 :]
@@ -168,11 +166,13 @@ def span_f1(
     RETURNS (float): F1, from 0 to 1.
     """
     logits = data.logits / temperature
-    active = get_active(logits, thresholds, exclusive=exclusive)
     p = get_probabilities(logits, exclusive=exclusive)
-    spans = find_spans(active, p, data.lengths)
-    if not exclusive:
-        spans = drop_weak(spans, np.broadcast_to(thresholds, p.shape[1]))
+    limits = np.broadcast_to(thresholds, p.shape[1])
+    if exclusive:
+        active = get_active(logits, limits, exclusive=True)
+        spans = find_spans(active, p, data.lengths)
+    else:
+        spans = find_strong_spans(p, limits, data.lengths)
     right, found = count_right(spans, data.spans, p.shape[1])
     return float(2 * right.sum() / max(found.sum() + len(data.spans), 1))
 

@@ -39,9 +39,10 @@ from .upstream import find_listener, find_shared_name
 class NunerConcepts(SavedPipe):
     """Mark the spans of concepts, each with a score.
 
-    For each token and concept the model has a logit; neighbouring tokens over the
-    threshold are a span. Concepts are independent of each other and may overlap,
-    unless `exclusive` is set, which makes the component a named entity recogniser.
+    For each token and concept the model has a logit; neighbouring tokens are a span
+    if their mean probability is over the threshold. Concepts are independent of each
+    other and may overlap, unless `exclusive` is set, which makes the component a named
+    entity recogniser.
     """
 
     def __init__(

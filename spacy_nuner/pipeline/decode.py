@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 # The threshold of a concept where none is set.
 THRESHOLD = 0.5
 # A token joins a span from this share of the threshold on, but the span as a whole has
-# to be over it: 1.3 points of entity F1 more than with the threshold for both, on eight
-# development sets by names alone (docs/results.md, "With no example").
-JOIN = 2 / 3
+# to be over it (docs/decisions.md, "A span is judged as a whole").
+JOIN_SHARE = 2 / 3
 
 
 class FoundSpans(NamedTuple):
@@ -72,7 +71,7 @@ def get_active(
 
     logits (ndarray): *Shape:* (n_tokens, n_concepts)
     thresholds (ndarray): A probability for each concept, of which a token needs the
-        share `JOIN`; not used if exclusive. *Shape:* (n_concepts,)
+        share `JOIN_SHARE`; not used if exclusive. *Shape:* (n_concepts,)
     exclusive (bool): The likeliest of the concepts and "none" wins.
     temperature (float): What logits are divided by before they become probabilities.
     RETURNS (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
@@ -80,7 +79,7 @@ def get_active(
     if not exclusive or not logits.size:
         # p > t where the logit is greater than that of t: no need for all p, nor for
         # all logits to be divided.
-        needed = JOIN * np.asarray(thresholds)
+        needed = JOIN_SHARE * np.asarray(thresholds)
         with np.errstate(divide="ignore"):
             limits = np.log(needed) - np.log1p(-needed)
         return logits > (limits * temperature).astype(logits.dtype)
@@ -136,6 +135,20 @@ def join_cells(
     return FoundSpans(
         docs[order], starts[order], ends[order], concepts[order], scores[order]
     )
+
+
+def find_strong_spans(
+    probabilities: NDArray[Any], thresholds: NDArray[Any], lengths: Sequence[int]
+) -> FoundSpans:
+    """Find the spans of concepts that are independent of each other.
+
+    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
+    thresholds (ndarray): A probability for each concept. *Shape:* (n_concepts,)
+    lengths (Sequence[int]): The number of tokens of each doc.
+    RETURNS (FoundSpans): Those that are over the threshold as a whole.
+    """
+    active = probabilities > JOIN_SHARE * thresholds
+    return drop_weak(find_spans(active, probabilities, lengths), thresholds)
 
 
 def drop_weak(found: FoundSpans, thresholds: Any) -> FoundSpans:

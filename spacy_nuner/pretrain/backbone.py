@@ -97,7 +97,7 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
     RAISES (NunerError): What `read_info` raises.
     """
     info = read_info(source)
-    return info.hidden_layers if info else [-1, -1 - depth // 2]
+    return info.hidden_layers if info else layers_to_read(depth, 0)
 
 
 def layers_to_read(depth: int, frozen: int) -> list[int]:
@@ -109,7 +109,7 @@ def layers_to_read(depth: int, frozen: int) -> list[int]:
         one where that is over it; -1 is the last.
     """
     # hidden_states[0] is what the embeddings give, hidden_states[n] layer n.
-    middle = max(frozen, depth // 2)
+    middle = max(frozen, depth - depth // 2)
     return [-1, middle - depth - 1] if 0 < middle < depth else [-1]
 
 

@@ -32,8 +32,8 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 model = AutoModel.from_pretrained("path/to/this/folder", output_hidden_states=True)
 ```
 
-Read the layers {hidden_layers} together (the last one and the middle one,
-concatenated): `torch.cat([out.hidden_states[i] for i in {hidden_layers}], dim=-1)`.
+Read the layers {hidden_layers} together (the last one and, where there are
+more, one below): `torch.cat([out.hidden_states[i] for i in {hidden_layers}], dim=-1)`.
 In spaCy, give the folder as `name` to `spacy_nuner.Backbone.v1`.
 `concept_encoder/` encodes the names of concepts into the space of the last layer.
 

@@ -42,6 +42,10 @@ class Similarity(nn.Module):
 class ContrastiveModel(nn.Module):
     """Text encoder and concept encoder, trained to agree on what belongs together."""
 
+    # Or Trainer takes the further arguments of `forward` for a sign that the loss is
+    # divided by `accumulate_gradient` already.
+    accepts_loss_kwargs = False
+
     def __init__(
         self,
         text_encoder: Any,

@@ -1,5 +1,6 @@
 """What the devices of a run tell one another during a step."""
 
+import gc
 from typing import Any
 
 import torch
@@ -47,3 +48,16 @@ def agreed(value: bool, device: torch.device) -> bool:
     told = torch.tensor(value, device=device)
     distributed.broadcast(told, src=0)
     return bool(told)
+
+
+def part_ways() -> None:
+    """Take leave of the other devices at the end of a run.
+
+    Else threads of the process group are alive when Python ends, which now and then
+    aborts a process that has done all its work. What holds on to the group, as the
+    wrapped model does, has to be gone: the last to let go of it waits for its threads,
+    and unless that is torch's own list, it keeps Python locked while they need it.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        gc.collect()
+        distributed.destroy_process_group()

@@ -24,6 +24,7 @@ from ..errors import NunerError
 from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
 from .background import sample_background
 from .contrast import ContrastiveModel, Similarity
+from .devices import part_ways
 from .encoders import ConceptEncoder
 from .features import Features, find_shards
 from .history import describe_looks, read_history, write_history
@@ -65,6 +66,32 @@ def pretrain(
     RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
         N309 if the loss is no longer a number.
     """
+    info = _run(
+        config,
+        output,
+        gpu_id=gpu_id,
+        resume=resume,
+        n_process=n_process,
+        command=command,
+        callbacks=callbacks,
+        probe=probe,
+    )
+    # Only now that the trainer is gone.
+    part_ways()
+    return info
+
+
+def _run(
+    config: Config,
+    output: Path,
+    *,
+    gpu_id: int,
+    resume: bool,
+    n_process: int,
+    command: str,
+    callbacks: Sequence[TrainerCallback],
+    probe: Probe | None,
+) -> BackboneInfo | None:
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
     work = WorkFolder(output)

@@ -4,7 +4,7 @@ from torch import nn
 
 from spacy_nuner.encoder import has_fast_bf16
 from spacy_nuner.models.encoding import HalfCopy
-from spacy_nuner.models.packed import PackedLinear, pack_linears
+from spacy_nuner.models.packed import PackedLinear, fill_rows, pack_linears
 
 fast = pytest.mark.skipif(
     not has_fast_bf16(on_cpu=True), reason="needs a processor with fast bf16"
@@ -57,3 +57,10 @@ def test_nothing_is_packed_without_fast_bf16(module, monkeypatch):
     )
     pack_linears(module)
     assert not any(isinstance(m, PackedLinear) for m in module.modules())
+
+
+def test_few_numbers_of_rows_reach_the_product():
+    filled = {len(fill_rows(torch.ones(n, 4))) for n in range(1, 1025)}
+    assert filled == {*range(16, 129, 16), *range(256, 1025, 128)}
+    rows = fill_rows(torch.ones(3, 4))
+    assert rows[:3].eq(1).all() and rows[3:].eq(0).all()

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from spacy_nuner.pipeline.decode import (
-    JOIN,
+    JOIN_SHARE,
     drop_edge_spaces,
     drop_weak,
     find_spans,
+    find_strong_spans,
     get_active,
     get_cell_probabilities,
     get_probabilities,
@@ -81,10 +82,16 @@ def test_a_token_joins_a_span_that_is_over_the_threshold_as_a_whole():
     logits = np.log(probabilities / (1 - probabilities))
     thresholds = np.asarray([0.5])
     active = get_active(logits, thresholds, exclusive=False)
-    found = drop_weak(find_spans(active, probabilities, [6]), thresholds)
+    assert active[:, 0].tolist() == [True, True, False, True, True, False]
+    found = find_strong_spans(probabilities, thresholds, [6])
     # The second run of tokens has a mean of 0.475.
     assert (found.starts.tolist(), found.ends.tolist()) == ([0], [2])
     np.testing.assert_allclose(found.scores, [0.65])
+
+
+def test_nothing_is_over_a_threshold_of_one():
+    found = find_strong_spans(np.ones((3, 2)), np.ones(2), [3])
+    assert len(found.docs) == 0
 
 
 def test_weak_spans_go_by_the_threshold_of_their_own_concept():
@@ -100,7 +107,7 @@ def test_active_is_where_the_probability_is_over_its_share_of_the_threshold():
     logits = rng.normal(scale=5, size=(50, 7)).astype("f")
     thresholds = np.asarray([0.0, 0.001, 0.3, 0.5, 0.9, 0.999, 1.0])
     active = get_active(logits, thresholds, exclusive=False)
-    expected = get_probabilities(logits, exclusive=False) > JOIN * thresholds
+    expected = get_probabilities(logits, exclusive=False) > JOIN_SHARE * thresholds
     np.testing.assert_array_equal(active, expected)
     assert active[:, 0].all()
 

@@ -6,7 +6,13 @@ import sys
 import pytest
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain.backbone import FORMAT, BackboneInfo, read_info
+from spacy_nuner.pretrain.backbone import (
+    FORMAT,
+    BackboneInfo,
+    layers_to_read,
+    read_info,
+    recommended_layers,
+)
 from spacy_nuner.pretrain.card import model_card
 
 INFO = BackboneInfo(
@@ -41,6 +47,21 @@ def write(folder, facts):
 def test_info_round_trip(folder):
     assert read_info(folder) == INFO
     assert read_info(str(folder)) == INFO
+
+
+@pytest.mark.parametrize(
+    "depth,frozen,layers",
+    [
+        *((6, 0, [-1, -4]), (6, 2, [-1, -4]), (6, 3, [-1, -4]), (6, 4, [-1, -3])),
+        *((6, 6, [-1]), (3, 0, [-1, -2]), (12, 6, [-1, -7]), (1, 0, [-1])),
+    ],
+)
+def test_the_last_and_the_middle_layer_are_read(depth, frozen, layers):
+    assert layers_to_read(depth, frozen) == layers
+
+
+def test_of_a_plain_encoder_too(bert):
+    assert recommended_layers(bert, 4) == [-1, -3]
 
 
 def test_plain_encoder_has_no_info(bert):

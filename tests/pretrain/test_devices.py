@@ -67,12 +67,12 @@ def test_two_devices_learn_what_one_does(
         ours, theirs = (load_file(tmp_path / name / part) for name in ("one", "two"))
         for name, weights in ours.items():
             way = weights - base[name]
-            moved += bool(way.any())
             # The bias of the keys has no gradient but rounding.
             if "key.bias" not in name:
+                moved += bool(way.any())
                 assert (weights - theirs[name]).norm() <= 0.001 * way.norm(), name
     # All weights of the two trained layers of both encoders.
-    assert moved == 2 * 2 * 16
+    assert moved == 2 * 2 * 15
     # Nothing stays behind beside the two.
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"one", "two", "corpus", "steady", "config.cfg"}

@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -407,3 +408,19 @@ def test_the_config_of_the_paper_runs(tmp_path, corpus, roberta):
     info = pretrain(config, tmp_path / "out")
     assert math.isfinite(info.training["final_loss"])
     assert info.pooling == "cls"
+
+
+def test_gradients_that_are_added_up_are_divided(
+    tmp_path, corpus, bert, make_config, capfd
+):
+    found = []
+    for count in (1, 2):
+        config = make_config(
+            corpus, bert, model__dropout=0.0, training__accumulate_gradient=count
+        )
+        pretrain(config, tmp_path / str(count))
+        lines = capfd.readouterr().err
+        found.append([float(x) for x in re.findall(r"step .*: loss ([0-9.]+)", lines)])
+    alone, together = found
+    # The rate of the first step is 0.
+    assert together[0] == pytest.approx(sum(alone[:2]) / 2, abs=2e-4)

@@ -124,7 +124,14 @@ def test_the_pairs_are_those_of_the_loss(make_features, bert):
     )
     with torch.no_grad():
         expected = model(**batch)["loss"]
-        loss = sigmoid_cross_entropy(*validation.score_pairs(model, **batch))
+        logits, targets = validation.score_pairs(model, **batch)
+        hidden = text_encoder(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).last_hidden_state[batch["is_text"]]
+        vectors = concepts(batch["concept_ids"], batch["concept_mask"])
+    by_hand = 1.5 * hidden @ vectors.T / hidden.shape[1] ** 0.5 - 2
+    torch.testing.assert_close(logits, by_hand)
+    loss = sigmoid_cross_entropy(logits, targets)
     assert 0.1 < loss < 10
     torch.testing.assert_close(loss, expected)
 

@@ -149,16 +149,16 @@ class Run:
             return min((step + 1) / rising, falling)
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        mean = torch.optim.swa_utils.AveragedModel(model)
+        mean = torch.optim.swa_utils.AveragedModel(model) if levers.average else None
         for step, batch in enumerate(plan):
             optimizer.zero_grad()
             self.loss(batch).backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
-            if levers.average and step >= 2 * len(plan) // 3:
+            if mean is not None and step >= 2 * len(plan) // 3:
                 mean.update_parameters(model)
-        if levers.average:
+        if mean is not None:
             model.load_state_dict(mean.module.state_dict())
         return model.eval()
 
@@ -302,7 +302,7 @@ class Run:
         each = nn.functional.binary_cross_entropy_with_logits(
             logits, targets, reduction="none"
         )
-        return (wrong**levers.focal * each).mean()
+        return (wrong**levers.focal * each)[counted].mean()
 
     def continuing(
         self, pieces: Tensor, mentions: list[Any], offsets: np.ndarray
