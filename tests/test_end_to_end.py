@@ -65,6 +65,7 @@ def backbone(folder, corpus, base):
     run(
         *("pretrain", config, out, "--paths.corpus", corpus, "--paths.base", base),
         *("--training.epochs", "2", "--features.max_length", "32"),
+        *("--model.frozen_layers", "1"),
     )
     return out
 

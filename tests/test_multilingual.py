@@ -150,10 +150,10 @@ def test_spans_have_the_offsets_of_their_text(backbone, lang):
     config = {"backbone": str(backbone), "concepts": ["thing 2"]}
     pipe = nlp.add_pipe("nuner_concepts", config=config)
     for text, _ in TEXTS[lang]:
-        logits = pipe.predict([nlp.make_doc(text)])[0][:, 0]
-        # Some tokens are over the middle, the others under it.
-        pipe.cfg["threshold"] = float(1 / (1 + np.exp(-np.median(logits))))
-        doc = nlp(text)
+        doc = nlp.make_doc(text)
+        logits = pipe.predict([doc])[0]
+        # Some tokens are surely over the middle, the others surely under it.
+        pipe.set_annotations([doc], [1000 * (logits - np.median(logits))])
         spans = doc.spans["concepts"]
         assert len(spans)
         assert all(text[s.start_char : s.end_char] == s.text for s in spans)
