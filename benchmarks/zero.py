@@ -25,15 +25,8 @@ from spacy_nuner.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ROOT / "benchmarks" / "labels"
-SETS = {
-    "wnut17": "dev.conll",
-    "bc5cdr": "dev.conll",
-    "tweebank-ner": "dev.conll",
-    "uner-ewt": "dev.conll",
-    "wikigold": "all.conll",
-    "bionlp2004": "dev.conll",
-    "fewnerd-inter": "train-part1.conll",
-}
+# Which file of which set; shared with benchmarks/levers.
+SETS = json.loads((LABELS / "development-sets.json").read_text(encoding="utf8"))
 LISTINGS = ROOT / "assets" / "listings" / "dev.jsonl"
 # Steps of half a logit, from 0.01 to 0.73.
 THRESHOLDS = [round(float(1 / (1 + np.exp(-x))), 3) for x in np.arange(-4.5, 1.1, 0.5)]
