@@ -26,7 +26,9 @@ from spacy_nuner.files import replacing
 ROOT = Path(__file__).resolve().parents[1]
 LABELS = ROOT / "benchmarks" / "labels"
 # Which file of which set; shared with benchmarks/levers.
-SETS = json.loads((LABELS / "development-sets.json").read_text(encoding="utf8"))
+SETS = json.loads(
+    (ROOT / "benchmarks" / "development-sets.json").read_text(encoding="utf8")
+)
 LISTINGS = ROOT / "assets" / "listings" / "dev.jsonl"
 # Steps of half a logit, from 0.01 to 0.73.
 THRESHOLDS = [round(float(1 / (1 + np.exp(-x))), 3) for x in np.arange(-4.5, 1.1, 0.5)]

@@ -34,7 +34,9 @@ PROBED = {
     "crossner-science": "dev.conll",
 }
 # Those of benchmarks/zero.py.
-NAMED = json.loads((LABELS / "development-sets.json").read_text(encoding="utf8"))
+NAMED = json.loads(
+    (ROOT / "benchmarks" / "development-sets.json").read_text(encoding="utf8")
+)
 KS = (1, 4, 16)
 DRAWS = 3
 POOL, HELD, ZERO = 3000, 250, 120
