@@ -19,7 +19,8 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         # Each device has compared its texts with all vectors.
-        whole = gradient.contiguous()
+        # A copy: autograd may still need what is summed up in place.
+        whole = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(whole)
         return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
 
