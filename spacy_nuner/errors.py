@@ -296,6 +296,10 @@ ERRORS = {
         "than embeddings and layers, so its frozen layers can't be run apart. Set it "
         'to "auto" or false.'
     ),
+    "N317": (
+        "model.frozen_layers is {found}, and the encoder has no more layers, so nothing "
+        "of it would be trained. Set {limit} or less, or null for a third of them."
+    ),
     # Models
     "N401": (
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "

@@ -45,6 +45,9 @@ def training_arguments(
     bf16 = training.precision == "bf16" or (
         training.precision == "auto" and has_fast_bf16(on_cpu=on_cpu)
     )
+    # Accelerate goes by this variable, in which a run in bf16 leaves its precision to
+    # the next one of the process.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if bf16 else "no"
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,

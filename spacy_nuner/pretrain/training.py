@@ -160,7 +160,8 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
     on_cpu (bool): Whether it is trained on the processor.
     RETURNS (ContrastiveModel): Ready to be trained.
     RAISES (NunerError): N001, N002, N007 for the base encoder; N009 if it has fewer
-        layers than are to be frozen; N307 if it takes fewer word pieces at once.
+        layers than are to be frozen, N317 if as many; N307 if it takes fewer word
+        pieces at once.
     """
     # torch's fused attention has no dropout on the processor, and without dropout its
     # backward pass is slower there than plain products, at 8 to 128 word pieces.
@@ -175,8 +176,11 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
         if found > limit:
             raise NunerError("N307", key=f"features.{key}", found=found, limit=limit)
     frozen = settings.model.frozen_layers
+    count = len(encoder_layers(text_encoder))
     if frozen is None:
-        frozen = len(encoder_layers(text_encoder)) // 2
+        frozen = count // 3
+    if frozen == count:
+        raise NunerError("N317", found=frozen, limit=count - 1)
     return ContrastiveModel(
         text_encoder,
         ConceptEncoder(

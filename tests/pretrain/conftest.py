@@ -162,3 +162,8 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def no_traces(folder: Path, *expected: str) -> bool:
+    """Tell whether a folder holds just what is expected."""
+    return sorted(path.name for path in folder.iterdir()) == sorted(expected)

@@ -164,7 +164,8 @@ def test_mentions_in_word_pieces(encoder):
 def test_the_whole_way(name, folder, tmp_path, corpus, make_config):
     """A step of pre-training, the folder as others read it, concepts in a text."""
     out = tmp_path / "out"
-    pretrain(make_config(corpus, folder, training__epochs=1), out)
+    config = make_config(corpus, folder, training__epochs=1, model__frozen_layers=2)
+    pretrain(config, out)
     info = read_info(out)
     assert info.hidden_layers == [-1, -3]
     before, after = (AutoModel.from_pretrained(place) for place in (folder, out))

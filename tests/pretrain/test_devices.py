@@ -43,7 +43,11 @@ def test_two_devices_learn_what_one_does(
     """
     corpus = write_corpus(tmp_path / "corpus", SENTENCES * 3)
     config = make_config(
-        corpus, steady, training__batch_pieces=60, training__learn_rate=0.03
+        corpus,
+        steady,
+        model__frozen_layers=2,
+        training__batch_pieces=60,
+        training__learn_rate=0.03,
     )
     config.to_disk(tmp_path / "config.cfg")
     command = [

@@ -1,0 +1,189 @@
+"""What broke off goes on, and nothing broken stands."""
+
+import errno
+import math
+
+import pytest
+import torch
+from spacy.util import registry
+from transformers import TrainerCallback
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.pretrain import checkpoints
+from spacy_nuner.pretrain.backbone import read_info
+from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
+from spacy_nuner.pretrain.training import pretrain
+
+from .conftest import no_traces
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def break_off():
+    """Register an objective that breaks the run after some steps."""
+    plan = {"steps": math.inf, "error": None}
+
+    @registry.misc("test.BreakingObjective.v1")
+    def make_objective():
+        def objective(logits, targets):
+            plan["steps"] -= 1
+            if plan["steps"] < 0:
+                if plan["error"] is None:
+                    return sigmoid_cross_entropy(logits, targets) * math.nan
+                raise plan["error"]
+            return sigmoid_cross_entropy(logits, targets)
+
+        return objective
+
+    return plan
+
+
+def test_resumed_run_ends_with_the_same_weights(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    config = make_config(
+        corpus,
+        bert,
+        **{"objective.@misc": "test.BreakingObjective.v1"},
+        training__epochs=4,
+        training__save_steps=2,
+    )
+    break_off.update(steps=math.inf)
+    pretrain(config, tmp_path / "whole")
+    # The 8th of 12 steps is in the third epoch; the last checkpoint is of step 6.
+    break_off.update(steps=7, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "broken")
+    assert no_traces(tmp_path, "whole", "broken.work")
+    break_off.update(steps=math.inf)
+    with pytest.raises(NunerError, match="N311.*--resume"):
+        pretrain(config, tmp_path / "broken")
+    other = make_config(corpus, bert, training__epochs=9, training__save_steps=2)
+    with pytest.raises(NunerError, match=r"N312.*objective\.@misc, training\.epochs"):
+        pretrain(other, tmp_path / "broken", resume=True)
+    info = pretrain(config, tmp_path / "broken", resume=True)
+    assert info.training["steps"] == 12
+    assert no_traces(tmp_path, "whole", "broken")
+    for part in ("model.safetensors", "concept_encoder/model.safetensors"):
+        whole = (tmp_path / "whole" / part).read_bytes()
+        assert (tmp_path / "broken" / part).read_bytes() == whole
+    assert read_info(tmp_path / "whole").scale == info.scale
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(
+    tmp_path, corpus, bert, make_config, monkeypatch, error, caplog
+):
+    config = make_config(corpus, bert, training__epochs=2, training__save_steps=2)
+    pretrain(config, tmp_path / "whole")
+    save, place = torch.save, tmp_path / "out.work" / "checkpoints"
+
+    def fill_up(content, path, *args, **kwargs):
+        save(content, path, *args, **kwargs)
+        # Part of the second checkpoint stands by then.
+        if "checkpoint-4/optimizer" in str(path):
+            raise error
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    expected, told = NunerError, "N314.* step 4"
+    if isinstance(error, KeyboardInterrupt):
+        expected, told = KeyboardInterrupt, None
+    with pytest.raises(expected, match=told):
+        pretrain(config, tmp_path / "out", command="spacy nuner pretrain a b")
+    assert "W302" in caplog.text
+    assert "Go on with: spacy nuner pretrain a b --resume" in caplog.text
+    assert [path.name for path in place.glob("checkpoint-*")] == ["checkpoint-2"]
+    monkeypatch.setattr(torch, "save", save)
+    pretrain(config, tmp_path / "out", resume=True)
+    weights = [
+        (tmp_path / o / "model.safetensors").read_bytes() for o in ("whole", "out")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_checkpoint_of_broken_weights_is_not_written(
+    tmp_path, corpus, bert, make_config, caplog
+):
+    """A gradient can be broken where the loss is not."""
+
+    class BreakWeights(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            if state.global_step == 3:
+                model.similarity.scale.data.fill_(math.nan)
+
+    config = make_config(corpus, bert, training__save_steps=3)
+    with pytest.raises(NunerError, match="N309.* step 3"):
+        pretrain(config, tmp_path / "out", callbacks=[BreakWeights()])
+    assert not list((tmp_path / "out.work").glob("checkpoints/checkpoint-*"))
+    assert "W302" not in caplog.text
+
+
+def test_checkpoints_by_minutes(tmp_path, corpus, bert, make_config, monkeypatch):
+    class KeepSaved(TrainerCallback):
+        def __init__(self):
+            self.steps = []
+
+        def on_save(self, args, state, control, **kwargs):
+            self.steps.append(state.global_step)
+
+    class Clock:
+        """Half a minute from one look at it to the next."""
+
+        now = 0
+
+        def monotonic(self):
+            self.now += 30
+            return self.now
+
+    monkeypatch.setattr(checkpoints, "time", Clock())
+    kept = KeepSaved()
+    config = make_config(corpus, bert, training__save_minutes=1)
+    pretrain(config, tmp_path / "out", callbacks=[kept])
+    assert kept.steps[:2] == [2, 4]
+    config = make_config(corpus, bert, training__save_minutes=0)
+    none = KeepSaved()
+    pretrain(config, tmp_path / "out", callbacks=[none])
+    assert none.steps == []
+
+
+def test_what_changes_no_weights_may_change_at_resume(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    settings = {
+        "objective.@misc": "test.BreakingObjective.v1",
+        "training.save_steps": 2,
+    }
+    break_off.update(steps=3, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(make_config(corpus, bert, **settings), tmp_path / "out")
+    break_off.update(steps=math.inf)
+    settings |= {"training.save_steps": 3, "training.save_minutes": 0}
+    other = make_config(corpus, bert, **settings, training__precision="bf16")
+    pretrain(other, tmp_path / "out", resume=True)
+
+
+def test_nothing_to_resume(tmp_path, corpus, bert, make_config):
+    with pytest.raises(NunerError, match="N308"):
+        pretrain(make_config(corpus, bert), tmp_path / "out", resume=True)
+    assert no_traces(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    config = make_config(
+        corpus, bert, **{"objective.@misc": "test.BreakingObjective.v1"}
+    )
+    break_off.update(steps=2, error=None)
+    with pytest.raises(NunerError, match="N309.*step 3.*learn_rate"):
+        pretrain(config, tmp_path / "out")
+    # The features, which the next start has no need to make again.
+    assert no_traces(tmp_path, "out.work")
