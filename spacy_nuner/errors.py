@@ -297,7 +297,7 @@ ERRORS = {
         'to "auto" or false.'
     ),
     "N317": (
-        "model.frozen_layers is {found}, and the encoder has no more layers, so nothing "
+        "model.frozen_layers is {found}, and the encoder has no more layers: nothing "
         "of it would be trained. Set {limit} or less, or null for a third of them."
     ),
     # Models

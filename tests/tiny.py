@@ -75,13 +75,7 @@ def _config(cls: type, tokenizer: Any, **settings: Any) -> Any:
 
 def _wordpiece(texts: list[str], *, lowercase: bool, specials: dict[str, str]) -> Any:
     trained = BertWordPieceTokenizer(lowercase=lowercase, strip_accents=lowercase)
-    trained.train_from_iterator(
-        texts,
-        vocab_size=600,
-        min_frequency=1,
-        special_tokens=list(dict.fromkeys(specials.values())),
-    )
-    return trained._tokenizer
+    return _train(trained, texts, specials)
 
 
 def _unigram(texts: list[str], specials: dict[str, str], *, end: str) -> Tokenizer:
@@ -106,14 +100,17 @@ def _unigram(texts: list[str], specials: dict[str, str], *, end: str) -> Tokeniz
 
 
 def _byte_level(texts: list[str], specials: dict[str, str]) -> Tokenizer:
-    trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(
+    return _train(ByteLevelBPETokenizer(), texts, specials)
+
+
+def _train(tokenizer: Any, texts: list[str], specials: dict[str, str]) -> Tokenizer:
+    tokenizer.train_from_iterator(
         texts,
         vocab_size=600,
         min_frequency=1,
         special_tokens=list(dict.fromkeys(specials.values())),
     )
-    return trained._tokenizer
+    return tokenizer._tokenizer
 
 
 def _wrap(tokenizer: Tokenizer, start: str, end: str) -> None:

@@ -25,6 +25,8 @@ class Levers:
     tokens: Weight of a contrast between word pieces of the same concept.
     masked: Share of the rows in which half of the mentions are hidden.
     average: Whether the weights are averaged over the last third of the steps.
+    alike: Share of the rows that go into a step with those whose texts are most like
+        them, instead of with any of their length.
     dense_last: Whether rows with many mentions come after those with few.
     self_labels: Whether a first run adds what it finds with a probability over 0.5
         to the labels of the second.
@@ -50,6 +52,7 @@ class Levers:
     tokens: float = 0.0
     masked: float = 0.0
     average: bool = False
+    alike: float = 0.0
     dense_last: bool = False
     self_labels: bool = False
     classes: int = 0
@@ -81,5 +84,7 @@ LEVERS = {
     "ours-softmax-0.3": Levers(name_only=0.5, softmax=0.3, dropout=0.0),
     "ours-softmax-1": Levers(name_only=0.5, softmax=1.0, dropout=0.0),
     "ours-8-rows": Levers(name_only=0.5, softmax=0.1, dropout=0.0, batch=8),
+    "ours-alike": Levers(name_only=0.5, softmax=0.1, dropout=0.0, alike=1.0),
+    "ours-alike-half": Levers(name_only=0.5, softmax=0.1, dropout=0.0, alike=0.5),
     "softmax-classes": Levers(classes=1000),
 }

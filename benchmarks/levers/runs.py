@@ -43,11 +43,9 @@ class Corpus:
             self.freeze(table[key]) for key in ("name_ids", "described_ids")
         )
         # How like each other concepts are by the base encoder.
-        layers = encoder.config.num_hidden_layers
-        whole = run_frozen(encoder, table["name_ids"], layers, self.pad)
-        means = torch.stack([states.float().mean(0) for states in whole])
-        self.meanings = nn.functional.normalize(means, dim=1)
+        self.meanings = self.means(table["name_ids"])
         self._masked: list[Tensor] = []
+        self._topics: Tensor | None = None
 
     def freeze(self, rows: list[list[int]]) -> list[Tensor]:
         """Run the frozen layers. *Shape:* (pieces, width) each"""
@@ -66,6 +64,19 @@ class Corpus:
                 hidden.append(ids)
             self._masked = self.freeze(hidden)
         return self._masked
+
+    def topics(self) -> Tensor:
+        """What each text is about, by the base encoder. *Shape:* (texts, width)"""
+        if self._topics is None:
+            self._topics = self.means([row["input_ids"] for row in self.rows])
+        return self._topics
+
+    def means(self, rows: list[list[int]]) -> Tensor:
+        """Directions of mean vectors by the base encoder. *Shape:* (rows, width)"""
+        layers = self.encoder.config.num_hidden_layers
+        whole = run_frozen(self.encoder, rows, layers, self.pad)
+        means = torch.stack([states.float().mean(0) for states in whole])
+        return nn.functional.normalize(means, dim=1)
 
     @torch.inference_mode()
     def background(self, layers: Layers) -> Tensor:
@@ -197,12 +208,27 @@ class Run:
         size = self.levers.batch
         order = self.random.permutation(rows)
         lengths = np.array([row["length"] for row in self.corpus.rows])
-        found = []
+        count = int(len(order) * self.levers.alike)
+        found = self.alike(order[:count]) if count else []
+        order = order[count:]
         for start in range(0, len(order), 8 * size):
             pool = order[start : start + 8 * size]
             pool = pool[np.argsort(lengths[pool], kind="stable")]
             found += [pool[i : i + size] for i in range(0, len(pool), size)]
         self.random.shuffle(found)
+        return found
+
+    def alike(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Rows with those that are most like them, one batch after another."""
+        topics = self.corpus.topics().numpy()
+        # What all have in common says nothing.
+        topics = topics - topics.mean(axis=0)
+        found = []
+        while len(rows):
+            likeness = topics[rows] @ topics[rows[0]]
+            near = np.argsort(-likeness, kind="stable")[: self.levers.batch]
+            found.append(rows[near])
+            rows = np.delete(rows, near)
         return found
 
     def texts(self, batch: np.ndarray) -> list[Tensor]:

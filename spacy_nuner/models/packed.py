@@ -48,8 +48,9 @@ def fill_rows(X: torch.Tensor) -> torch.Tensor:
     RETURNS (Tensor): Up to 128 rows a multiple of 16, above one of 128.
         *Shape:* (as many rows or more, width)
     """
-    multiple = ROWS if len(X) > ROWS else FEW_ROWS
-    return nn.functional.pad(X, (0, 0, 0, -len(X) % multiple))
+    missing = -len(X) % (ROWS if len(X) > ROWS else FEW_ROWS)
+    # Even with nothing to append, `pad` makes a copy.
+    return nn.functional.pad(X, (0, 0, 0, missing)) if missing else X
 
 
 def pack_linears(module: nn.Module) -> None:

@@ -9,6 +9,8 @@ from thinc.api import Model
 from thinc.types import Floats2d, Ragged
 from transformers.modeling_outputs import BaseModelOutput
 
+from .rows import SplitRows
+
 
 def pool_pieces(
     pooling: Model[Ragged, Floats2d], grad_factor: float
@@ -34,12 +36,13 @@ def forward(
     if not full:
         return [model.ops.alloc2f(0, 0) for _ in datas], lambda d_vectors: []
     pieces, flat, lengths = _join(model, full)
-    pooled, get_d_ragged = pooling(Ragged(pieces[flat], lengths), is_train)
     counts = [len(data.align.lengths) for data in datas]
-    ends = np.cumsum(counts)
-    vectors = [
-        pooled[end - count : end] for end, count in zip(ends, counts, strict=True)
-    ]
+    if pooling.name == "reduce_first" and not is_train:
+        # Without a copy of the pieces that don't count.
+        first = pieces[flat[lengths.cumsum() - lengths]]
+        return SplitRows(first, counts), lambda d_vectors: []
+    pooled, get_d_ragged = pooling(Ragged(pieces[flat], lengths), is_train)
+    vectors = SplitRows(pooled, counts)
 
     def backprop(d_vectors: list[Floats2d]) -> list[TransformerData]:
         d_pooled = model.ops.xp.concatenate([d for d in d_vectors if len(d)])

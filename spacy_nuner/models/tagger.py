@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from spacy.tokens import Doc
-from thinc.api import Gelu, Model, chain, resizable, with_array
+from thinc.api import Gelu, Model, chain, resizable
 from thinc.layers.resizable import resize_linear_weighted, resize_model
 from thinc.types import Floats2d
 
 from ..errors import NunerError
 from .encoding import Precision
 from .product import create_product, renew_product
+from .rows import with_rows
 
 
 def create_concept_tagger(
@@ -38,7 +39,7 @@ def create_concept_tagger(
         head: Model[Any, Any] = chain(Gelu(nO=hidden_width), output)
     else:
         head = output
-    model: Model = chain(tok2vec, with_array(head))
+    model: Model = chain(tok2vec, with_rows(head))
     model.set_ref("tok2vec", tok2vec)
     # A container: resizing changes the linear layer in it.
     model.set_ref("output_layer", output)

@@ -16,6 +16,7 @@ from thinc.types import Floats2d
 
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
+from ..models.rows import join_rows
 from ..models.tagger import has_linear_head, remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
@@ -269,10 +270,8 @@ class NunerConcepts(SavedPipe):
                 set_ents(doc, spans, scores, overwrite=overwrite)
 
     def _flatten(self, logits: Sequence[Floats2d]) -> Any:
-        arrays = [self.model.ops.to_numpy(array) for array in logits if len(array)]
-        if not arrays:
-            return np.zeros((0, len(self.labels)), dtype="f")
-        return np.concatenate(arrays)
+        ops = self.model.ops
+        return ops.to_numpy(join_rows(ops, logits, len(self.labels)))
 
     @property
     def thresholds(self) -> Any:

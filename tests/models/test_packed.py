@@ -64,3 +64,6 @@ def test_few_numbers_of_rows_reach_the_product():
     assert filled == {*range(16, 129, 16), *range(256, 1025, 128)}
     rows = fill_rows(torch.ones(3, 4))
     assert rows[:3].eq(1).all() and rows[3:].eq(0).all()
+    # Nothing is copied where nothing is missing.
+    rows = torch.ones(256, 4)
+    assert fill_rows(rows).data_ptr() == rows.data_ptr()
