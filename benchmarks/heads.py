@@ -7,8 +7,9 @@ draws and judged on the test file. A cell that stands is not computed again.
     python benchmarks/heads.py assets/listings --backbone training/backbone
 
 The heads: `base` and `nuner` are `configs/ner.cfg` on the base encoder and on the
-backbone, `zero` is `nuner` without the names of the labels, `parser` is
-`configs/ner_parser.cfg` on the base encoder.
+backbone, `zero` is `nuner` without the names of the labels, `described` is `nuner` with
+what benchmarks/described says of them, `parser` is `configs/ner_parser.cfg` on the base
+encoder.
 """
 
 import itertools
@@ -26,6 +27,7 @@ import typer
 from tqdm import tqdm
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DESCRIBED = Path(__file__).resolve().parent / "described"
 
 # Rate of the encoder and of the head.
 RATES = {
@@ -37,6 +39,7 @@ HEADS = {
     "base": (False, "ner", "zero"),
     "nuner": (True, "ner", "names"),
     "zero": (True, "ner", "zero"),
+    "described": (True, "ner", "names"),
     "parser": (False, "ner_parser", None),
 }
 
@@ -98,6 +101,7 @@ def run(cell: Cell) -> None:
     from spacy.util import load_config
 
     from spacy_nuner.fewshot.sampling import draw_docs
+    from spacy_nuner.fewshot.zero import read_names
     from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
@@ -124,6 +128,12 @@ def run(cell: Cell) -> None:
         if cell.start:
             overrides["components.nuner_concepts.start"] = cell.start
         config = load_config(CONFIGS / f"{cell.config}.cfg", overrides=overrides)
+        if cell.head == "described":
+            said = read_names(DESCRIBED / f"{Path(cell.folder).name}.json")
+            config["components"]["nuner_concepts"] |= {
+                "names": {label: one.name for label, one in said.items()},
+                "concepts": {label: one.description for label, one in said.items()},
+            }
         nlp = init_nlp(config)
         with open("/dev/null", "w") as silent:
             nlp, _ = train_loop(nlp, None, stdout=silent, stderr=silent)
@@ -218,7 +228,8 @@ def main(
     draws: int = typer.Option(5, help="Draws for the reported mean."),
     rate_draws: int = typer.Option(2, help="Draws that choose the rates."),
     heads: list[str] = typer.Option(
-        ["base", "nuner", "parser"], help="Any of: base, nuner, zero, parser."
+        ["base", "nuner", "parser"],
+        help="Any of: base, nuner, zero, described, parser.",
     ),
     rates: tuple[float, float] = typer.Option(
         (0.0, 0.0), help="Rates of encoder and head, for all; none: chosen on dev."

@@ -2,7 +2,7 @@
 
     python benchmarks/zero.py $DATA --backbone training/backbone --output metrics/zero
 
-Each set is tagged by `nuner_concepts` with the names of its labels (benchmarks/labels)
+Each set is tagged by `nuner_concepts` with the names of its labels (`--labels`)
 at every threshold. The default of the component is the threshold with the best mean
 over the sets below; they are development and training files, and none is of the six
 sets whose test files `fewshot --k 0` reports. `$DATA/<set>/<file>` has two columns.
@@ -24,7 +24,6 @@ from spacy_nuner.fewshot.zero import make_tagger, name_labels, read_names
 from spacy_nuner.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
-LABELS = ROOT / "benchmarks" / "labels"
 # Which file of which set; shared with benchmarks/levers.
 SETS = json.loads(
     (ROOT / "benchmarks" / "development-sets.json").read_text(encoding="utf8")
@@ -39,6 +38,10 @@ def main(
     data: Path = typer.Argument(..., help="Folder of labelled sets"),
     backbone: list[Path] = typer.Option(..., help="Backbones with a concept encoder"),
     output: Path = typer.Option(..., help="Folder of results, one JSON a backbone"),
+    labels: Path = typer.Option(
+        ROOT / "benchmarks" / "labels",
+        help="Folder of what labels are called; benchmarks/described says more of them",
+    ),
     sentences: int = typer.Option(200, help="Sentences drawn of each set"),
     seed: int = typer.Option(0, help="Seed of the draw"),
 ) -> None:
@@ -50,7 +53,7 @@ def main(
     }
     for source in backbone:
         scores = {
-            name: score_thresholds(source, name, docs[name])
+            name: score_thresholds(source, labels / f"{name}.json", docs[name])
             for name in tqdm(docs, desc=source.name)
         }
         mean = np.mean(list(scores.values()), axis=0)
@@ -76,9 +79,9 @@ def draw(docs: list[Doc], count: int, seed: int) -> list[Doc]:
     return [docs[i] for i in sorted(order)]
 
 
-def score_thresholds(backbone: Path, name: str, docs: list[Doc]) -> list[float]:
+def score_thresholds(backbone: Path, names: Path, docs: list[Doc]) -> list[float]:
     """Entity F1 at each threshold; the encoder runs once."""
-    labels = name_labels(docs, read_names(LABELS / f"{name}.json"))
+    labels = name_labels(docs, read_names(names))
     nlp = make_tagger(backbone, labels, threshold=None)
     pipe: Any = nlp.get_pipe("nuner_concepts")
     copies = [copy_words(doc, nlp.vocab) for doc in docs]

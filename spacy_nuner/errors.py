@@ -272,8 +272,9 @@ ERRORS = {
         "training.learn_rate than {rate}."
     ),
     "N310": (
-        "There is no GPU {found} that torch can use. Leave --gpu-id away to train on "
-        "the processor, or install a torch build for your GPU."
+        "There is no GPU {found} that torch can use (they are counted among those that "
+        "CUDA_VISIBLE_DEVICES shows). Leave --gpu-id away to train on the processor, "
+        "or install a torch build for your GPU."
     ),
     "N311": (
         "'{path}' holds the checkpoints of a run that broke off. Add --resume to go on "

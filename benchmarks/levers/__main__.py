@@ -46,6 +46,8 @@ def main(
     save: Path | None = typer.Option(None, help="Folder for the text encoders"),
 ) -> None:
     """Train and measure each lever; print mean scores over the sets."""
+    if unknown := set(lever) - set(LEVERS):
+        raise typer.BadParameter(f"no lever: {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
     tokenizer, encoder = load_encoder(BASE)
     reader = ConceptEncoder(

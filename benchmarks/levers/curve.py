@@ -29,7 +29,8 @@ def read_gains(folder: Path) -> Gains:
     gains: Gains = defaultdict(lambda: defaultdict(list))
     for path in sorted(folder.glob("*.json")):
         facts = json.loads(path.read_text(encoding="utf8"))
-        recipe = path.stem.partition("-passages")[0]
+        name = path.stem.partition("-passages")[0]
+        recipe = f"{name}, {facts['frozen']} frozen, {facts['epochs']} epochs"
         for k in KS:
             gain = facts[f"{LAYERS[k]} k={k}"] - facts["base"][f"both k={k}"]
             gains[recipe, k][facts["passages"]].append(gain)
@@ -45,6 +46,8 @@ def main(
     """Print the table and draw the figure."""
     gains = read_gains(results)
     recipes = sorted({recipe for recipe, _ in gains}, reverse=True)
+    if len(recipes) > len(COLOURS):
+        raise SystemExit(f"There are colours for {len(COLOURS)} recipes: {recipes}")
     passages = sorted({n for of in gains.values() for n in of})
     print("| passages |", " | ".join(recipes), "|")
     print("| ---: |", " --- |" * len(recipes))
@@ -58,7 +61,7 @@ def main(
         for axis, k in zip(axes, panels, strict=True):
             for recipe, colour in zip(recipes, COLOURS, strict=False):
                 of = gains[recipe, k]
-                ns = sorted(of)
+                ns = [n for n in passages if of[n]]
                 means = [np.mean(of[n]) for n in ns]
                 axis.plot(ns, means, "o-", color=colour, markersize=4, label=recipe)
             axis.set_xscale("log")
@@ -73,11 +76,12 @@ def main(
 
 
 def tell(gains: Gains, recipe: str, passages: int) -> str:
-    """Gains at each k, then what comes out with no example."""
-    found = {k: gains[recipe, k].get(passages) for k in (*KS, 0)}
-    told = [f"{np.mean(found[k]):+.1f}" if found[k] else "" for k in KS]
-    zero = f"; {np.mean(found[0]):.1f}" if found[0] else ""
-    return " / ".join(told) + zero
+    """Gains at each k, then what comes out with no example; means over seeds."""
+    if not gains[recipe, KS[0]][passages]:
+        return ""
+    told = " / ".join(f"{np.mean(gains[recipe, k][passages]):+.1f}" for k in KS)
+    zero = gains[recipe, 0][passages]
+    return f"{told}; {np.mean(zero):.1f}" if zero else told
 
 
 if __name__ == "__main__":

@@ -31,10 +31,16 @@ class Corpus:
             made = Path(place) / "features"
             build_features(folder, made, concept_encoder=reader, max_length=MAX_LENGTH)
             features = Features.from_folder(made)
+            if passages > len(features.texts):
+                raise SystemExit(f"The corpus has {len(features.texts)} passages.")
             order = np.random.default_rng(7).permutation(len(features.texts))
             self.rows = features.texts.select(order[:passages]).to_list()
             table = features.concepts.to_dict()
-        self.counts = np.array(table["count"], dtype=float)
+        # How many of the passages have each.
+        concepts = [list(set(row["concepts"])) for row in self.rows]
+        self.counts = np.bincount(
+            np.concatenate(concepts), minlength=len(table["name"])
+        )
         self.encoder, self.frozen = encoder, frozen
         self.pad = reader.tokenizer.pad_token_id
         self.mask = reader.tokenizer.mask_token_id
@@ -220,9 +226,9 @@ class Run:
 
     def alike(self, rows: np.ndarray) -> list[np.ndarray]:
         """Rows with those that are most like them, one batch after another."""
-        topics = self.corpus.topics().numpy()
+        topics = self.corpus.topics()
         # What all have in common says nothing.
-        topics = topics - topics.mean(axis=0)
+        topics = nn.functional.normalize(topics - topics.mean(dim=0), dim=1).numpy()
         found = []
         while len(rows):
             likeness = topics[rows] @ topics[rows[0]]

@@ -1,16 +1,17 @@
-"""Rows of docs that lie in one array: cut apart and joined without copying them."""
+"""Arrays of docs that lie in one array, so that none is copied to join them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import is_
 from typing import Any
 
 import numpy as np
-from thinc.api import Model, Ops, with_array
+from thinc.api import Model, with_array
 from thinc.types import Floats2d
 
 
 class SplitRows(list[Floats2d]):
-    """Arrays of docs, and the one array that they are parts of."""
+    """Arrays of docs that remember the one array that they are parts of."""
 
     def __init__(self, whole: Floats2d, counts: Sequence[int]) -> None:
         """whole (Floats2d): The rows of all docs. *Shape:* (rows, width)
@@ -20,22 +21,21 @@ class SplitRows(list[Floats2d]):
         ends = np.cumsum(counts).tolist()
         parts = zip(ends, counts, strict=True)
         super().__init__(whole[end - count : end] for end, count in parts)
-        self.whole = whole
+        self._whole = whole
+        self._parts = tuple(self)
 
+    @property
+    def whole(self) -> Floats2d | None:
+        """All rows, not to be written to; None if other arrays were put into the list.
 
-def join_rows(ops: Ops, arrays: Sequence[Floats2d], width: int) -> Floats2d:
-    """Join what may have been split before.
+        *Shape:* (rows, width)
+        """
+        same = len(self) == len(self._parts) and all(map(is_, self, self._parts))
+        return self._whole if same else None
 
-    ops (Ops): Of the device.
-    arrays (Sequence[Floats2d]): Arrays of docs. *Shape:* (rows, width) each
-    width (int): Their width, also where there are none.
-    RETURNS (Floats2d): Not to be written to. *Shape:* (all rows, width)
-    """
-    if isinstance(arrays, SplitRows):
-        return arrays.whole
-    # Those of docs without tokens may be of any width.
-    filled = [array for array in arrays if len(array)]
-    return ops.xp.concatenate(filled) if filled else ops.alloc2f(0, width)
+    def __reduce__(self) -> Any:
+        # A copy would remember an array that its parts are no longer parts of.
+        return list, (list(self),)
 
 
 def with_rows(
@@ -66,9 +66,10 @@ def forward(
     learn: Callable[..., Any],
 ) -> tuple[list[Floats2d], Callable[[list[Floats2d]], list[Floats2d]]]:
     """Apply the layer to the array that the docs share, if they share one."""
-    if is_train or not isinstance(arrays, SplitRows):
+    whole = arrays.whole if isinstance(arrays, SplitRows) else None
+    if is_train or whole is None:
         result: tuple[list[Floats2d], Callable[[list[Floats2d]], list[Floats2d]]]
         result = learn(model, arrays, is_train)
         return result
-    rows = model.layers[0].predict(arrays.whole)
+    rows = model.layers[0].predict(whole)
     return SplitRows(rows, [len(array) for array in arrays]), lambda d_rows: d_rows

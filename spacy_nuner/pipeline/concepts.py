@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
-from ..models.rows import join_rows
+from ..models.rows import SplitRows
 from ..models.tagger import has_linear_head, remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
@@ -195,7 +195,9 @@ class NunerConcepts(SavedPipe):
         return self._get_prior() if has_linear_head(self.model) else None
 
     def _initialize_from_names(self) -> None:
-        """Set up a component that was never trained, at its first text."""
+        """Set up a component that was never trained, at its first text or example."""
+        if not self.labels or self._is_initialized:
+            return
         listener = find_listener(self.model)
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError("N504", name=self.name)
@@ -236,8 +238,7 @@ class NunerConcepts(SavedPipe):
         RETURNS (list[Floats2d]): Logits. *Shape:* (n_tokens, n_concepts) for each doc
         """
         docs = list(docs)
-        if self.labels and not self._is_initialized:
-            self._initialize_from_names()
+        self._initialize_from_names()
         if not self.labels or not any(len(doc) for doc in docs):
             return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
         return self.model.predict(docs)
@@ -270,8 +271,12 @@ class NunerConcepts(SavedPipe):
                 set_ents(doc, spans, scores, overwrite=overwrite)
 
     def _flatten(self, logits: Sequence[Floats2d]) -> Any:
-        ops = self.model.ops
-        return ops.to_numpy(join_rows(ops, logits, len(self.labels)))
+        to_numpy = self.model.ops.to_numpy
+        whole = logits.whole if isinstance(logits, SplitRows) else None
+        if whole is not None:
+            return to_numpy(whole)
+        arrays = [to_numpy(array) for array in logits if len(array)]
+        return np.concatenate([np.zeros((0, len(self.labels)), dtype="f"), *arrays])
 
     @property
     def thresholds(self) -> Any:
@@ -321,6 +326,7 @@ class NunerConcepts(SavedPipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "NunerConcepts.update")
+        self._initialize_from_names()
         if not self.labels or not any(len(eg.predicted) for eg in examples):
             return losses
         set_dropout_rate(self.model, drop)

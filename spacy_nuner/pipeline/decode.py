@@ -174,9 +174,15 @@ def drop_edge_spaces(active: Any, spaces: Any, lengths: Sequence[int]) -> Any:
     if not len(where):
         return active
     bounds = np.cumsum([0, *lengths])
+    # White space tokens of a doc that follow each other stay or go together.
+    begins = (np.diff(where, prepend=-2) > 1) | np.isin(where, bounds)
+    runs = np.flatnonzero(begins)
+    sizes = np.diff(runs, append=len(where))
+    first, last = where[runs], where[runs + sizes - 1]
+    inside = ~(np.isin(first, bounds) | np.isin(last + 1, bounds))
+    kept = np.logical_and.reduceat(active[where], runs, axis=0)
+    kept &= active[np.maximum(first - 1, 0)] & inside[:, np.newaxis]
+    kept &= active[np.minimum(last + 1, len(active) - 1)]
     out = active.copy()
-    outside = np.isin(where, bounds) | np.isin(where + 1, bounds)
-    left = active[np.maximum(where - 1, 0)]
-    right = active[np.minimum(where + 1, len(active) - 1)]
-    out[where] &= left & right & ~outside[:, np.newaxis]
+    out[where] = np.repeat(kept, sizes, axis=0)
     return out

@@ -44,11 +44,19 @@ def agreed(value: bool, device: torch.device) -> bool:
     device (torch.device): Where this process computes.
     RETURNS (bool): What the first one does.
     """
-    if not distributed.is_initialized():
+    if not is_together():
         return value
     told = torch.tensor(value, device=device)
     distributed.broadcast(told, src=0)
     return bool(told)
+
+
+def is_together() -> bool:
+    """Tell whether this process belongs to a group of several.
+
+    RETURNS (bool): Whether there is a process group.
+    """
+    return distributed.is_available() and distributed.is_initialized()
 
 
 def part_ways() -> None:
@@ -59,6 +67,6 @@ def part_ways() -> None:
     wrapped model does, has to be gone: the last to let go of it waits for its threads,
     and unless that is torch's own list, it keeps Python locked while they need it.
     """
-    if distributed.is_available() and distributed.is_initialized():
+    if is_together():
         gc.collect()
         distributed.destroy_process_group()

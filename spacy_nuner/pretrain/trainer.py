@@ -35,11 +35,7 @@ def training_arguments(
     on_cpu = gpu_id < 0
     if not on_cpu:
         if "LOCAL_RANK" not in os.environ:
-            # Trainer would spread one process over all GPUs that it sees. Those that
-            # are hidden already stay so: gpu_id counts among the visible ones.
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-            chosen = visible[gpu_id] if gpu_id < len(visible) and visible[0] else gpu_id
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(chosen)
+            _hide_other_gpus(gpu_id)
         if not torch.accelerator.is_available():
             raise NunerError("N310", found=gpu_id)
     bf16 = training.precision == "bf16" or (
@@ -72,6 +68,20 @@ def training_arguments(
         report_to=training.report_to or "none",
         dataloader_pin_memory=not on_cpu,
     )
+
+
+def _hide_other_gpus(gpu_id: int) -> None:
+    """Show torch one GPU: Trainer would spread one process over all that it sees.
+
+    Those that are hidden already stay so: gpu_id counts among the visible ones.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = [str(gpu_id)]
+    if visible is not None:
+        chosen = [one for one in visible.split(",") if one][gpu_id : gpu_id + 1]
+    if not chosen:
+        raise NunerError("N310", found=gpu_id)
+    os.environ["CUDA_VISIBLE_DEVICES"] = chosen[0]
 
 
 class PretrainTrainer(Trainer):

@@ -24,7 +24,7 @@ from ..errors import NunerError
 from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
 from .background import sample_background
 from .contrast import ContrastiveModel, Similarity
-from .devices import part_ways
+from .devices import is_together, part_ways
 from .encoders import ConceptEncoder
 from .features import Features, find_shards
 from .history import describe_looks, read_history, write_history
@@ -66,6 +66,8 @@ def pretrain(
     RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
         N309 if the loss is no longer a number.
     """
+    # A group that the caller made is the caller's to leave.
+    together = is_together()
     info = _run(
         config,
         output,
@@ -76,8 +78,9 @@ def pretrain(
         callbacks=callbacks,
         probe=probe,
     )
-    # Only now that the trainer is gone.
-    part_ways()
+    # Only now that the trainer is gone, and not after an error, which holds on to it.
+    if not together:
+        part_ways()
     return info
 
 

@@ -1,8 +1,11 @@
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from thinc.api import Linear, NumpyOps, with_array
 
-from spacy_nuner.models.rows import SplitRows, join_rows, with_rows
+from spacy_nuner.models.rows import SplitRows, with_rows
 
 OPS = NumpyOps()
 COUNTS = [2, 0, 5, 1]
@@ -23,19 +26,32 @@ def layers(whole):
     return ours, theirs
 
 
-def test_rows_are_split_and_joined_without_copying(whole):
+def test_rows_are_split_without_copying(whole):
     rows = SplitRows(whole, COUNTS)
     assert [len(array) for array in rows] == COUNTS
     assert np.array_equal(np.concatenate(rows), whole)
-    assert join_rows(OPS, rows, 4) is whole
+    assert rows.whole is whole
 
 
-def test_what_was_chosen_from_them_is_joined_as_chosen(whole):
+def test_other_arrays_are_not_forgotten(layers, whole):
     rows = SplitRows(whole, COUNTS)
-    assert np.array_equal(join_rows(OPS, rows[2:], 4), whole[2:])
-    assert np.array_equal(join_rows(OPS, [rows[3], rows[0]], 4), whole[[7, 0, 1]])
-    assert join_rows(OPS, [OPS.alloc2f(0, 0)], 4).shape == (0, 4)
-    assert join_rows(OPS, [], 4).shape == (0, 4)
+    rows[0] = rows[0] + 1
+    assert rows.whole is None
+    found = layers[0].predict(rows)
+    assert np.array_equal(found[0], layers[1].predict(rows)[0])
+    rows = SplitRows(whole, COUNTS)
+    rows.pop()
+    assert rows.whole is None
+    assert type(rows[1:]) is list
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))]
+)
+def test_a_copy_is_a_list(whole, copied):
+    again = copied(SplitRows(whole, COUNTS))
+    assert type(again) is list
+    assert all(map(np.array_equal, again, SplitRows(whole, COUNTS)))
 
 
 @pytest.mark.parametrize("form", [SplitRows, lambda whole, counts: [whole]])
@@ -51,7 +67,7 @@ def test_prediction_is_that_of_with_array(layers, whole, form):
 def test_prediction_hands_on_one_array(layers, whole):
     found = layers[0].predict(SplitRows(whole, COUNTS))
     assert isinstance(found, SplitRows)
-    assert np.shares_memory(found[0], found[2].base)
+    assert all(np.shares_memory(found.whole, array) for array in found if len(array))
 
 
 def test_gradient_is_that_of_with_array(layers, whole):

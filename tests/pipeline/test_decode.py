@@ -142,3 +142,25 @@ def test_white_space_only_inside_a_span():
     spaces = np.asarray([False, True, False, True, True, False])
     kept = drop_edge_spaces(active, spaces, [4, 2])
     assert kept[:, 0].tolist() == [True, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_span_begins_or_ends_with_white_space(seed):
+    rng = np.random.default_rng(seed)
+    lengths = list(rng.integers(0, 9, size=8))
+    active = rng.random((sum(lengths), 2)) < 0.7
+    spaces = rng.random(sum(lengths)) < 0.4
+    kept = drop_edge_spaces(active, spaces, lengths)
+    assert np.array_equal(kept[~spaces], active[~spaces])
+    first = np.cumsum([0, *lengths])
+    found = find_spans(kept, kept.astype("f"), lengths)
+    for doc, start, end in zip(found.docs, found.starts, found.ends, strict=True):
+        assert not spaces[first[doc] + start]
+        assert not spaces[first[doc] + end - 1]
+    # What stands between two words of a concept stays, however much it is.
+    before = find_spans(active, active.astype("f"), lengths)
+    for doc, start, end, concept in zip(*before[:4], strict=True):
+        rows = first[doc] + np.arange(start, end)
+        words = rows[~spaces[rows]]
+        if len(words):
+            assert kept[words[0] : words[-1] + 1, concept].all()

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import spacy
+from spacy.tokens import Span
+from spacy.training import Example
 
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pipeline.decode import THRESHOLD
@@ -32,6 +34,28 @@ def test_concepts_on_the_live_pipeline(backbone):
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
     assert pipe.add_label("price", description=None) == 1
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
+
+
+def test_named_concepts_can_be_trained_at_once(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    sgd = nlp.resume_training()
+    doc = nlp.make_doc("Leyton costs 900")
+    reference = doc.copy()
+    reference.spans["concepts"] = [Span(reference, 0, 1, label="price")]
+    for _ in range(30):
+        nlp.update([Example(doc.copy(), reference)], sgd=sgd)
+    assert ("Leyton", "price") in spans_of(nlp("Leyton costs 900"))
+
+
+def test_logits_may_be_changed_before_they_are_used(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    docs = [nlp.make_doc("Leyton costs 900") for _ in range(2)]
+    logits = pipe.predict(docs)
+    logits[0] = logits[0] - 50
+    pipe.set_annotations(docs, logits)
+    assert spans_of(docs[0]) == []
+    assert spans_of(docs[1]) == [("Leyton", "area"), ("900", "price")]
 
 
 def test_labels_with_readable_names(backbone):

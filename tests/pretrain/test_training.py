@@ -1,6 +1,7 @@
 import errno
 import json
 import math
+import os
 import re
 
 import pytest
@@ -159,11 +160,29 @@ def test_what_can_not_work_is_told_at_once(
     assert no_traces(tmp_path)
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
-def test_no_gpu(tmp_path, corpus, bert, make_config, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.mark.parametrize(("visible", "gpu_id"), [("", 0), ("2", 1), ("2,5", 2)])
+def test_gpus_that_are_hidden_stay_so(
+    tmp_path, corpus, bert, make_config, monkeypatch, visible, gpu_id
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     with pytest.raises(NunerError, match="N310"):
-        pretrain(make_config(corpus, bert), tmp_path / "out", gpu_id=0)
+        pretrain(make_config(corpus, bert), tmp_path / "out", gpu_id=gpu_id)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(
+    ("visible", "gpu_id", "chosen"), [(None, 1, "1"), ("2,5", 1, "5")]
+)
+def test_a_gpu_is_counted_among_those_that_are_visible(
+    tmp_path, corpus, bert, make_config, monkeypatch, visible, gpu_id, chosen
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(NunerError, match="N310"):
+        pretrain(make_config(corpus, bert), tmp_path / "out", gpu_id=gpu_id)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
 
 
 def test_a_disk_too_small_is_told_before_the_work(
