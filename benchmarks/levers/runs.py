@@ -36,11 +36,8 @@ class Corpus:
             order = np.random.default_rng(7).permutation(len(features.texts))
             self.rows = features.texts.select(order[:passages]).to_list()
             table = features.concepts.to_dict()
-        # How many of the passages have each.
-        concepts = [list(set(row["concepts"])) for row in self.rows]
-        self.counts = np.bincount(
-            np.concatenate(concepts), minlength=len(table["name"])
-        )
+        mentioned = np.concatenate([row["concepts"] for row in self.rows])
+        self.counts = np.bincount(mentioned.astype(int), minlength=len(table["name"]))
         self.encoder, self.frozen = encoder, frozen
         self.pad = reader.tokenizer.pad_token_id
         self.mask = reader.tokenizer.mask_token_id
