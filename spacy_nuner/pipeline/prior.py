@@ -22,7 +22,8 @@ from ..weights import fetch, find_folder
 PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
 # has to be for a probability of one half: 3 was better than 2, and than other measures
-# of what is usual, on eight development sets (docs/results.md, "With no example").
+# of what is usual, on eight development sets (docs/decisions.md, "What is usual for a
+# concept is taken off it").
 DEVIATIONS = 3.0
 
 

@@ -1,5 +1,8 @@
 """Label names as prior knowledge, on a backbone that the test pre-trains."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import spacy
@@ -45,6 +48,27 @@ def test_named_concepts_can_be_trained_at_once(backbone):
     for _ in range(30):
         nlp.update([Example(doc.copy(), reference)], sgd=sgd)
     assert ("Leyton", "price") in spans_of(nlp("Leyton costs 900"))
+
+
+def test_named_concepts_in_several_processes(backbone, tmp_path):
+    """Each sets itself up at its first text."""
+    script = tmp_path / "run.py"
+    config = {"backbone": backbone, "concepts": ["area", "price"]}
+    script.write_text(
+        "import spacy, torch\n"
+        "torch.set_num_threads(1)\n"
+        "if __name__ == '__main__':\n"
+        "    nlp = spacy.blank('en')\n"
+        f"    nlp.add_pipe('nuner_concepts', config={config!r})\n"
+        "    texts = ['Leyton costs 900'] * 12\n"
+        "    docs = nlp.pipe(texts, n_process=2, batch_size=3)\n"
+        "    print(*[len(doc.spans['concepts']) for doc in docs], sep='')\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.split()[-1] == "2" * 12
 
 
 def test_logits_may_be_changed_before_they_are_used(backbone):
