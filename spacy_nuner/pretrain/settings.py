@@ -59,7 +59,7 @@ class ModelSettings(Section):
     template: str
     description_dropout: float = Field(ge=0, le=1)
     dropout: float | None = Field(ge=0, lt=1)
-    initial_scale: float = Field(gt=0)
+    initial_scale: float | None = Field(gt=0)
     initial_bias: float
 
     @field_validator("template")

@@ -28,6 +28,7 @@ from .devices import is_together, part_ways
 from .encoders import ConceptEncoder
 from .features import Features, find_shards
 from .history import describe_looks, read_history, write_history
+from .scale import fit_scale
 from .settings import Settings, resolve_settings
 from .states import KeptStates
 from .trainer import PretrainTrainer, training_arguments
@@ -117,6 +118,8 @@ def _run(
                 work.keep_states(settings, model, bf16=arguments.bf16)
         corpus = Features.from_folder(work.features)
         features, held_out = hold_out(corpus, settings.watch.validation_share)
+        if settings.model.initial_scale is None:
+            model.similarity.scale.data.fill_(fit_scale(model, features))
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
@@ -194,7 +197,8 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
             max_length=settings.features.max_concept_length,
         ),
         Similarity(
-            scale=settings.model.initial_scale, bias=settings.model.initial_bias
+            scale=settings.model.initial_scale or 1.0,
+            bias=settings.model.initial_bias,
         ),
         settings.objective,
         frozen_layers=frozen,
