@@ -46,7 +46,7 @@ ROWS_AT_ONCE = 64
 
 @dataclass
 class Embedded:
-    """Docs, what the frozen half makes of them, and each token's first piece."""
+    """Docs, what the frozen layers make of them, and each token's first piece."""
 
     docs: list[Doc]
     frozen: list[torch.Tensor]
@@ -68,7 +68,7 @@ class Embedded:
 
 
 def embed(docs: Sequence[Doc], tokenizer: Any, encoder: Any, layer: int) -> Embedded:
-    """Run the frozen half once for all levers."""
+    """Run the frozen layers once for all levers."""
     before, after = special_pieces(tokenizer)
     pieces = get_pieces(tokenizer, docs)
     rows = [[*before, *one.ids[:LONGEST].tolist(), *after] for one in pieces]
