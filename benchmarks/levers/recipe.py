@@ -15,6 +15,7 @@ class Levers:
     pooling: "mean" of a concept's word pieces, or "cls", the first.
     softmax: Weight of a softmax over the concepts of the batch.
     cosine: Whether vectors are compared by their angles.
+    scale: Factor of the similarity to start from, if not cosine.
     dedupe: Concepts as alike as this to a right one are not counted as wrong; 0: all.
     negatives: Sampled concepts for each of the batch's own.
     focal: Exponent by which pairs that are easy count less.
@@ -43,6 +44,7 @@ class Levers:
     pooling: str = "mean"
     softmax: float = 0.0
     cosine: bool = False
+    scale: float = 1.0
     dedupe: float = 0.0
     negatives: float = 0.0
     focal: float = 0.0
@@ -83,6 +85,7 @@ LEVERS = {
     "ours": Levers(name_only=0.5, softmax=0.1, dropout=0.0),
     "ours-softmax-0.3": Levers(name_only=0.5, softmax=0.3, dropout=0.0),
     "ours-softmax-1": Levers(name_only=0.5, softmax=1.0, dropout=0.0),
+    "ours-scale-3": Levers(name_only=0.5, softmax=0.1, dropout=0.0, scale=3.0),
     "ours-8-rows": Levers(name_only=0.5, softmax=0.1, dropout=0.0, batch=8),
     "ours-alike": Levers(name_only=0.5, softmax=0.1, dropout=0.0, alike=1.0),
     "ours-alike-half": Levers(name_only=0.5, softmax=0.1, dropout=0.0, alike=0.5),

@@ -96,7 +96,7 @@ class Model(nn.Module):
         super().__init__()
         self.text = Layers(encoder, frozen, levers.dropout)
         self.concept = Layers(encoder, frozen, levers.dropout)
-        scale, bias = (15.0, -8.0) if levers.cosine else (1.0, -3.0)
+        scale, bias = (15.0, -8.0) if levers.cosine else (levers.scale, -3.0)
         self.scale = nn.Parameter(torch.tensor(scale))
         self.bias = nn.Parameter(torch.tensor(bias))
         width = encoder.config.hidden_size
