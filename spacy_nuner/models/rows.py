@@ -6,7 +6,7 @@ from operator import is_
 from typing import Any
 
 import numpy as np
-from thinc.api import Model, with_array
+from thinc.api import Model, Ops, with_array
 from thinc.types import Floats2d
 
 
@@ -36,6 +36,21 @@ class SplitRows(list[Floats2d]):
     def __reduce__(self) -> Any:
         # A copy would remember an array that its parts are no longer parts of.
         return list, (list(self),)
+
+
+def join_rows(ops: Ops, arrays: Sequence[Floats2d], width: int) -> Any:
+    """Bring arrays of docs together on the processor.
+
+    ops (Ops): Of the device; where the arrays lie is of no matter.
+    arrays (Sequence[Floats2d]): *Shape:* (rows, width) each, any width without rows
+    width (int): Also where there are no rows.
+    RETURNS (ndarray): Not to be written to. *Shape:* (all rows, width)
+    """
+    whole = arrays.whole if isinstance(arrays, SplitRows) else None
+    if whole is not None:
+        return ops.to_numpy(whole)
+    filled = [ops.to_numpy(array) for array in arrays if len(array)]
+    return np.concatenate([np.zeros((0, width), dtype="f"), *filled])
 
 
 def with_rows(

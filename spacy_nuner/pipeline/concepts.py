@@ -16,7 +16,7 @@ from thinc.types import Floats2d
 
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
-from ..models.rows import SplitRows
+from ..models.rows import join_rows
 from ..models.tagger import has_linear_head, remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
@@ -252,7 +252,7 @@ class NunerConcepts(SavedPipe):
         docs = list(docs)
         settings: Any = {key: self.cfg[key] for key in ("exclusive", "temperature")}
         lengths = [len(doc) for doc in docs]
-        flat = self._flatten(logits)
+        flat = join_rows(self.model.ops, logits, len(self.labels))
         thresholds = self.thresholds
         active = get_active(flat, thresholds, **settings)
         active = drop_edge_spaces(active, get_spaces(docs), lengths)
@@ -269,14 +269,6 @@ class NunerConcepts(SavedPipe):
                 if self.cfg["rank_ents"] == "coverage":
                     scores = scores * [len(span) for span in spans]
                 set_ents(doc, spans, scores, overwrite=overwrite)
-
-    def _flatten(self, logits: Sequence[Floats2d]) -> Any:
-        to_numpy = self.model.ops.to_numpy
-        whole = logits.whole if isinstance(logits, SplitRows) else None
-        if whole is not None:
-            return to_numpy(whole)
-        arrays = [to_numpy(array) for array in logits if len(array)]
-        return np.concatenate([np.zeros((0, len(self.labels)), dtype="f"), *arrays])
 
     @property
     def thresholds(self) -> Any:
@@ -350,10 +342,11 @@ class NunerConcepts(SavedPipe):
             tokens that are annotated, and its gradient.
         """
         targets, known = get_targets(examples, self.labels, spans_key=self.gold_key)
-        loss, gradient = cross_entropy(
-            self._flatten(scores), targets, known, exclusive=self.cfg["exclusive"]
-        )
         ops = self.model.ops
+        flat = join_rows(ops, scores, len(self.labels))
+        loss, gradient = cross_entropy(
+            flat, targets, known, exclusive=self.cfg["exclusive"]
+        )
         ends = np.cumsum([len(array) for array in scores])[:-1]
         parts: list[Any] = np.split(gradient.astype("f"), ends)
         return loss, [ops.asarray2f(part) for part in parts]
