@@ -301,6 +301,14 @@ ERRORS = {
         "model.frozen_layers is {found}, and the encoder has no more layers: nothing "
         "of it would be trained. Set {limit} or less, or null for a third of them."
     ),
+    "N318": (
+        "The weights of '{path}' and '{first}' can't be averaged: {key} is {found} and "
+        "{expected}. Average runs of 'spacy nuner pretrain' that differ in "
+        "training.seed and have all else in common."
+    ),
+    "N319": (
+        "Found to average: {found}. Name two backbone folders or more, each once."
+    ),
     # Models
     "N401": (
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "
@@ -354,6 +362,10 @@ ERRORS = {
     "N508": (
         "A picture is taken by Chromium or Chrome, and none was found (looked for: "
         "{names}). Install one, or leave --png away: the page is written without."
+    ),
+    "N510": (
+        "The component '{name}' can't be set to {key} = {found}. Expected is "
+        "{expected}."
     ),
     "N509": "The picture of '{path}' could not be taken by {browser}: {reason}",
     "N502": (

@@ -22,10 +22,15 @@ class Levers:
     unsure: Pairs held for right with more than this probability, though no one said
         so, are not counted; 1: all are.
     outside: Share of the word pieces without a concept that is counted.
+    frequent: Word pieces without a concept are not counted against concepts that are
+        annotated so often, since these are what an annotator leaves out; 0: all are.
+    dropped: Share of the mentions whose word pieces are not counted.
+    edges: How much more the word pieces at both sides of a mention's edges count.
     continues: Weight of a second output: does the mention go on in the next piece.
     tokens: Weight of a contrast between word pieces of the same concept.
     masked: Share of the rows in which half of the mentions are hidden.
     average: Whether the weights are averaged over the last third of the steps.
+    seeds: Runs with other seeds whose weights are averaged.
     alike: Share of the rows that go into a step with those whose texts are most like
         them, instead of with any of their length.
     dense_last: Whether rows with many mentions come after those with few.
@@ -50,10 +55,14 @@ class Levers:
     focal: float = 0.0
     unsure: float = 1.0
     outside: float = 1.0
+    frequent: int = 0
+    dropped: float = 0.0
+    edges: float = 1.0
     continues: float = 0.0
     tokens: float = 0.0
     masked: float = 0.0
     average: bool = False
+    seeds: int = 1
     alike: float = 0.0
     dense_last: bool = False
     self_labels: bool = False
@@ -73,6 +82,9 @@ LEVERS = {
     "focal": Levers(focal=2.0),
     "unsure": Levers(unsure=0.5),
     "outside": Levers(outside=0.5),
+    "frequent": Levers(frequent=20),
+    "dropped": Levers(dropped=0.3),
+    "edges": Levers(edges=2.0),
     "span-continues": Levers(continues=0.05),
     "token-contrast": Levers(tokens=0.02),
     "masked": Levers(masked=0.3),
@@ -80,9 +92,11 @@ LEVERS = {
     "rate-1e-3": Levers(rate=1e-3),
     "batch-32": Levers(batch=32),
     "average": Levers(average=True),
+    "two-seeds": Levers(seeds=2),
     "dense-last": Levers(dense_last=True),
     "self-labels": Levers(self_labels=True),
     "ours": Levers(name_only=0.5, softmax=0.1, dropout=0.0),
+    "ours-two-seeds": Levers(name_only=0.5, softmax=0.1, dropout=0.0, seeds=2),
     "ours-softmax-0.3": Levers(name_only=0.5, softmax=0.3, dropout=0.0),
     "ours-softmax-1": Levers(name_only=0.5, softmax=1.0, dropout=0.0),
     "ours-scale-3": Levers(name_only=0.5, softmax=0.1, dropout=0.0, scale=3.0),

@@ -1,11 +1,13 @@
 """Pre-training under a recipe, on packed rows from kept states."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from counted import weigh_pairs
 from packed import Layers, pack, run_frozen
 from recipe import Levers
 from torch import Tensor, nn
@@ -13,7 +15,6 @@ from torch import Tensor, nn
 from spacy_nuner.pretrain.features import Features, build_features
 from spacy_nuner.pretrain.objective import (
     dense_targets,
-    sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
 
@@ -145,11 +146,23 @@ class Run:
 
     def __call__(self) -> Model:
         """Train."""
+        if self.levers.seeds > 1:
+            return self.train_several()
         if self.levers.self_labels and self.teacher is None:
             second = Run(self.corpus, *self.settings)
             second.teacher = self.train()
             return second.train()
         return self.train()
+
+    def train_several(self) -> Model:
+        """Train with other seeds and average the weights."""
+        encoder, levers, epochs, seed = self.settings
+        mean = torch.optim.swa_utils.AveragedModel(self.model)
+        for other in range(seed, seed + levers.seeds):
+            once = replace(levers, seeds=1)
+            mean.update_parameters(Run(self.corpus, encoder, once, epochs, other)())
+        self.model.load_state_dict(mean.module.state_dict())
+        return self.model.eval()
 
     def train(self) -> Model:
         """Train once."""
@@ -279,7 +292,7 @@ class Run:
         targets = spread(mentions, column, len(pieces), len(column))
         if self.teacher is not None:
             targets = self.teach(self.teacher, packed, inside, states, targets)
-        loss = self.binary(logits, targets, distinct)
+        loss = self.binary(logits, targets, distinct, mentions)
         if levers.softmax:
             loss = loss + levers.softmax * softmax_cross_entropy(logits, targets)
         if levers.continues:
@@ -312,26 +325,26 @@ class Run:
         logits = teacher.compare(pieces, teacher.encode_concepts(states))
         return targets.maximum((logits > 0).float())
 
-    def binary(self, logits: Tensor, targets: Tensor, distinct: list[int]) -> Tensor:
+    def binary(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        distinct: list[int],
+        mentions: list[Any],
+    ) -> Tensor:
         """NuNER's own loss, of the pairs that are counted."""
-        levers = self.levers
-        counted = torch.ones_like(targets, dtype=torch.bool)
-        if levers.dedupe:
-            meanings = self.corpus.meanings[distinct]
-            near = (meanings @ meanings.T > levers.dedupe).float().fill_diagonal_(0)
-            counted &= ~((targets @ near > 0) & (targets == 0))
-        if levers.unsure < 1:
-            counted &= (logits.sigmoid() <= levers.unsure) | (targets > 0)
-        if levers.outside < 1:
-            drawn = torch.rand(len(targets)) < levers.outside
-            counted &= (drawn | (targets.sum(dim=1) > 0)).unsqueeze(1)
-        if not levers.focal:
-            return sigmoid_cross_entropy(logits[counted], targets[counted])
-        wrong = (logits.sigmoid() - targets).abs()
+        levers, corpus = self.levers, self.corpus
+        counts = torch.from_numpy(corpus.counts[distinct])
+        weights = weigh_pairs(
+            levers, logits, targets, corpus.meanings[distinct], counts, mentions
+        )
         each = nn.functional.binary_cross_entropy_with_logits(
             logits, targets, reduction="none"
         )
-        return (wrong**levers.focal * each)[counted].mean()
+        if levers.focal:
+            wrong = (logits.sigmoid() - targets).abs()
+            each = wrong**levers.focal * each
+        return (weights * each).sum() / weights.sum()
 
     def continuing(
         self, pieces: Tensor, mentions: list[Any], offsets: np.ndarray

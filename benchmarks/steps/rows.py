@@ -14,7 +14,7 @@ from transformers import RobertaConfig, RobertaModel
 
 from spacy_nuner.encoder import encoder_layers, load_encoder, set_dropout
 from spacy_nuner.pretrain import encoders
-from spacy_nuner.pretrain.batches import Collator, PieceBatches
+from spacy_nuner.pretrain.batches import Collator, LengthBatches
 from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
 from spacy_nuner.pretrain.encoders import ConceptEncoder
 from spacy_nuner.pretrain.features import Features
@@ -115,8 +115,7 @@ class Bench:
         random = np.random.default_rng(0).permutation(len(lengths)).tolist()
         at_random = [random[i : i + rows] for i in range(0, len(random), rows)]
         self.random_batches = typical(at_random[:-1], 1, lengths)
-        pieces = round(rows * float(lengths.mean()))
-        by_length = list(PieceBatches(lengths, pieces, 0))
+        by_length = list(LengthBatches(lengths, rows, 0))
         self.length_batches = typical(by_length, batches, lengths)
         self.folder = folder
         model = self.model(Levers(frozen=True)).eval()

@@ -4,6 +4,7 @@ import typer
 
 from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
+from .average import average
 from .calibrate import calibrate
 from .convert import convert
 from .draw import draw
@@ -37,6 +38,7 @@ app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
 app.command("stats")(tell_errors(stats))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
+app.command("average")(tell_errors(average))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
 app.command("calibrate")(tell_errors(calibrate))
 app.command("show", cls=ManyValues)(tell_errors(show))

@@ -28,6 +28,7 @@ from .decode import (
     join_cells,
 )
 from .gold import get_labels, get_targets
+from .limits import check_limits
 from .loss import cross_entropy
 from .naming import start_from_names
 from .prior import ConceptPrior
@@ -67,6 +68,7 @@ class NunerConcepts(SavedPipe):
         scorer: Callable[..., dict[str, Any]] | None = score_concepts,
     ) -> None:
         """See the factory for the settings."""
+        check_limits(name, threshold, temperature)
         self.vocab = vocab
         self.model = model
         self.name = name
@@ -294,7 +296,9 @@ class NunerConcepts(SavedPipe):
         temperature (float): What logits are divided by.
         threshold (float | dict[str, float]): The probability over which a span
             belongs to a concept, for all or for each.
+        RAISES (NunerError): N510 for what is no probability or not above 0.
         """
+        check_limits(self.name, threshold, temperature)
         self.cfg["temperature"] = temperature
         self.cfg["threshold"] = threshold
 

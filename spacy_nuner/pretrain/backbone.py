@@ -87,6 +87,21 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     return BackboneInfo(**{name: facts[name] for name in names})
 
 
+def read_whole_info(folder: str | Path) -> BackboneInfo:
+    """Read what a backbone folder says of itself, where its concept encoder is needed.
+
+    folder (str | Path): The backbone folder.
+    RETURNS (BackboneInfo): Its facts.
+    RAISES (NunerError): N304 if it is no backbone of ours or has no concept encoder;
+        what `read_info` raises.
+    """
+    info = read_info(folder)
+    if info is None or not (Path(folder) / CONCEPT_ENCODER).is_dir():
+        missing = INFO_FILE if info is None else CONCEPT_ENCODER
+        raise NunerError("N304", path=folder, missing=missing)
+    return info
+
+
 def recommended_layers(source: str | Path, depth: int) -> list[int]:
     """Tell which hidden layers of an encoder to read.
 

@@ -18,30 +18,29 @@ from .states import PackedStates
 
 # Batches whose rows are sorted by length together. More means less padding, fewer
 # means more chance in what meets in a batch.
-POOL = 16
+POOL = 8
 
 
-class PieceBatches(Sampler[list[int]]):
-    """Batches of about as many word pieces each, of rows of about the same length.
+class LengthBatches(Sampler[list[int]]):
+    """Batches of as many rows each, of about the same length.
 
     What they hold is a function of seed and epoch alone, so a run that is resumed, and
     each process of a run on several devices, sees the same ones. There are as many in
     each epoch.
     """
 
-    def __init__(self, lengths: ArrayLike, batch_pieces: int, seed: int) -> None:
+    def __init__(self, lengths: ArrayLike, batch_size: int, seed: int) -> None:
         """lengths (ArrayLike): Word pieces of each row. *Shape:* (rows,)
 
-        batch_pieces (int): Word pieces of a batch, over all devices; no batch has
-            fewer on average, and none has less than one row.
+        batch_size (int): The most rows of a batch, over all devices; none has fewer by
+            more than one, as long as there is more than one batch.
         seed (int): Of the order.
         """
         self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
-        # With room for the longest row in each, no batch can stay empty.
-        pieces = max(batch_pieces, int(self.lengths.max()))
-        self.count = max(1, int(self.lengths.sum()) // pieces)
+        self.count = math.ceil(len(self.lengths) / batch_size)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order.
@@ -56,7 +55,7 @@ class PieceBatches(Sampler[list[int]]):
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths))
-        size = math.ceil(POOL * len(order) / self.count)
+        size = POOL * self.batch_size
         pools = [order[i : i + size] for i in range(0, len(order), size)]
         # Up and down in turn, so that a batch on the border of two pools has rows of
         # about one length too.
@@ -66,13 +65,9 @@ class PieceBatches(Sampler[list[int]]):
                 for number, pool in enumerate(pools)
             ]
         )
-        # A row is in the batch that its middle lies in.
-        ends = np.cumsum(self.lengths[order], dtype=np.int64)
-        middles = 2 * ends - self.lengths[order]
-        batch_of = middles * self.count // (2 * ends[-1])
-        borders = np.searchsorted(batch_of, np.arange(self.count + 1))
+        batches = np.array_split(order, self.count)
         for batch in random.permutation(self.count):
-            yield order[borders[batch] : borders[batch + 1]].tolist()
+            yield batches[batch].tolist()
 
 
 class BatchLoader(DataLoader):

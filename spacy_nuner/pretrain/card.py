@@ -79,9 +79,9 @@ def model_card(info: dict[str, Any]) -> str:
         "frozen layers": info["frozen_layers"],
         "pooling of concepts": info["pooling"],
         "text of a concept": f"`{info['template']}`",
-        **{key: settings["training"][key] for key in ("epochs", "batch_pieces")},
+        **{key: settings["training"][key] for key in ("epochs", "batch_size")},
         "learn_rate": f"{settings['training']['learn_rate']:g}",
-        **info["training"],
+        **{key: value for key, value in info["training"].items() if key != "runs"},
     }
     return CARD.format(
         base=f"`{info['base']}`",

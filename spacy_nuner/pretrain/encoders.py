@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..encoder import load_encoder
-from ..errors import NunerError
-from .backbone import CONCEPT_ENCODER, INFO_FILE, read_info
+from .backbone import CONCEPT_ENCODER, read_whole_info
 from .frozen import run_top
 
 Pooling = Literal["mean", "cls"]
@@ -117,13 +116,9 @@ class ConceptEncoder(nn.Module):
 
         folder (str | Path): The backbone folder.
         RETURNS (ConceptEncoder): In evaluation mode.
-        RAISES (NunerError): N304 if the folder has no concept encoder; what
-            `read_info` and `load_encoder` raise.
+        RAISES (NunerError): What `read_whole_info` and `load_encoder` raise.
         """
-        info = read_info(folder)
-        if info is None or not (Path(folder) / CONCEPT_ENCODER).is_dir():
-            missing = INFO_FILE if info is None else CONCEPT_ENCODER
-            raise NunerError("N304", path=folder, missing=missing)
+        info = read_whole_info(folder)
         tokenizer, encoder = load_encoder(Path(folder) / CONCEPT_ENCODER)
         made = cls(
             encoder,

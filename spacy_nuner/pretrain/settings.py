@@ -78,7 +78,7 @@ class TrainingSettings(Section):
     """The run: length, rates, precision, checkpoints."""
 
     epochs: int = Field(ge=1)
-    batch_pieces: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
     accumulate_gradient: int = Field(ge=1)
     learn_rate: float = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)

@@ -12,7 +12,7 @@ from transformers.training_args import TrainingArguments
 
 from ..encoder import has_fast_bf16
 from ..errors import NunerError
-from .batches import BatchLoader, Collator, PieceBatches
+from .batches import BatchLoader, Collator, LengthBatches
 from .checkpoints import CheckpointClock, whole_checkpoint
 from .contrast import ContrastiveModel
 from .features import Features
@@ -85,7 +85,7 @@ def _hide_other_gpus(gpu_id: int) -> None:
 
 
 class PretrainTrainer(Trainer):
-    """transformers.Trainer with batches by word pieces and a stop at a broken loss."""
+    """transformers.Trainer with batches by length and a stop at a broken loss."""
 
     model: ContrastiveModel
 
@@ -112,7 +112,7 @@ class PretrainTrainer(Trainer):
             self.texts = TextsWithStates(features, kept.texts)
         # The whole column at once: row by row a million of them take minutes.
         lengths = features.texts.with_format("numpy")["length"][:]
-        self.batches = PieceBatches(lengths, settings.training.batch_pieces, args.seed)
+        self.batches = LengthBatches(lengths, settings.training.batch_size, args.seed)
         self.collate = Collator(
             features.concepts,
             model.concept_encoder.tokenizer,
@@ -128,7 +128,7 @@ class PretrainTrainer(Trainer):
         self.add_callback(CheckpointClock(training.save_steps, training.save_minutes))
 
     def get_train_dataloader(self) -> BatchLoader:
-        """Load batches of word pieces.
+        """Load batches of rows of like length.
 
         RETURNS (BatchLoader): The same batches in each process.
         """

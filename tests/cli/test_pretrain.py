@@ -24,7 +24,7 @@ def arguments(tmp_path_factory):
     return [
         *("--paths.corpus", str(corpus), "--paths.base", str(base)),
         *("--features.max_length", "48", "--features.max_concept_length", "24"),
-        *("--training.epochs", "2", "--training.batch_pieces=1"),
+        *("--training.epochs", "2", "--training.batch_size=2"),
     ]
 
 
@@ -39,7 +39,7 @@ def test_command(tmp_path, arguments):
     info = read_info(tmp_path / "out")
     assert info.settings["training"]["epochs"] == 2
     assert info.command.startswith(f"spacy nuner pretrain {CONFIG}")
-    assert "--training.batch_pieces=1" in info.command
+    assert "--training.batch_size=2" in info.command
 
 
 def test_watched_with_a_set(tmp_path, arguments):

@@ -85,7 +85,7 @@ def backbone(tmp_path_factory) -> str:
         [
             *("pretrain", config, str(folder / "backbone")),
             *("--paths.corpus", str(folder / "corpus"), "--paths.base", str(base)),
-            *("--features.max_length", "64", "--training.batch_pieces", "48"),
+            *("--features.max_length", "64", "--training.batch_size", "4"),
             *("--training.epochs", "40", "--training.learn_rate", "0.01"),
             *("--model.frozen_layers", "0", "--features.max_concept_length", "16"),
         ],

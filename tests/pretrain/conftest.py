@@ -144,8 +144,7 @@ def make_config():
                 "features.max_concept_length": 24,
                 "model.frozen_layers": None,
                 "training.epochs": 2,
-                # As small as can be: each is as long as the longest text.
-                "training.batch_pieces": 1,
+                "training.batch_size": 2,
                 "training.precision": "fp32",
                 "training.logging_steps": 1,
                 **overrides,

@@ -28,7 +28,7 @@ INFO = BackboneInfo(
     data={"sentences": 12345, "top_concepts": [["city", 1234]], "sha256": {}},
     training={"steps": 10, "seconds": 5, "final_loss": 0.5},
     versions={"spacy_nuner": "0.1.0"},
-    settings={"training": {"epochs": 2, "batch_pieces": 16, "learn_rate": 0.0003}},
+    settings={"training": {"epochs": 2, "batch_size": 16, "learn_rate": 0.0003}},
     command="spacy nuner pretrain configs/pretrain.cfg out",
     created="2026-11-21T00:00:00+00:00",
 )

@@ -46,7 +46,7 @@ def test_two_devices_learn_what_one_does(
         corpus,
         steady,
         model__frozen_layers=2,
-        training__batch_pieces=60,
+        training__batch_size=3,
         training__learn_rate=0.3,
     )
     config.to_disk(tmp_path / "config.cfg")

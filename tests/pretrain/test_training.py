@@ -82,7 +82,7 @@ def test_five_docs_are_learned(tmp_path, corpus, base, make_config):
         model__frozen_layers=0,
         model__description_dropout=1,
         training__epochs=60,
-        training__batch_pieces=500,
+        training__batch_size=16,
         training__learn_rate=1e-2,
     )
     pretrain(config, out)
