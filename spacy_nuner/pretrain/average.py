@@ -1,8 +1,8 @@
 """Several runs of one recipe -> one backbone with the mean of their weights.
 
 Runs from the same base encoder end near to each other, and the mean of their weights
-is better than each (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482): a vote of
-all of them at the cost of one.
+is as good as the best of them or better (Wortsman et al. 2022,
+https://arxiv.org/abs/2203.05482): a vote of all of them at the cost of one.
 """
 
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ def _mix(backgrounds: Sequence[np.ndarray]) -> Tensor:
     """Take as many vectors of ordinary text from each.
 
     The vectors of the averaged encoder for the same text differ little: on 600 texts
-    the cosine to the mean of three runs is 0.998, and with no example F1 is the same.
+    the cosine to the mean of three runs is 0.998, and F1 with no example is the same.
     """
     share = -(-COUNT // len(backgrounds))
     mixed = np.concatenate([vectors[:share] for vectors in backgrounds])
