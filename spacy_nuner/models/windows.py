@@ -61,10 +61,14 @@ def get_pieces(tokenizer: Any, docs: Sequence[Doc]) -> list[DocPieces]:
     # Not through the tokenizer's own call, which makes lists of all fields for each
     # text: that takes as long as the cutting itself.
     backend = tokenizer.backend_tokenizer
-    backend.no_truncation()
-    backend.no_padding()
+    # Only what differs: it can't be set while another thread cuts texts.
+    if backend.truncation is not None:
+        backend.no_truncation()
+    if backend.padding is not None:
+        backend.no_padding()
     # "<s>" in a text is text, not the start of a sequence.
-    backend.encode_special_tokens = True
+    if not backend.encode_special_tokens:
+        backend.encode_special_tokens = True
     encodings = backend.encode_batch(
         [doc.text for doc in docs], add_special_tokens=False
     )

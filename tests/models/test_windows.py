@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import pytest
@@ -54,6 +55,14 @@ def test_tokens_without_pieces_share_the_one_before(nlp, tokenizer):
 def test_doc_of_white_space_has_one_unknown_piece(nlp, tokenizer):
     pieces = get_pieces(tokenizer, [nlp(" \n ")])[0]
     assert pieces.strings == ["[UNK]"]
+
+
+def test_several_threads_share_a_tokenizer(nlp, tokenizer):
+    """As in a server that hands its requests to a pool of threads."""
+    docs = [nlp("a bed in Leyton " * 50)] * 8
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: get_pieces(tokenizer, docs), range(60)))
+    assert all(one[0].strings == found[0][0].strings for one in found)
 
 
 def test_special_tokens_in_a_text_are_text(nlp, tokenizer):
