@@ -1,14 +1,16 @@
 """What all rooms know of a Hugging Face encoder: its layers, limits and freezing."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from .errors import NunerError
-from .weights import resolve_weights
+from .weights import COPY_AGAIN, resolve_weights
 
 # Stands for "all layers" where a number of layers is asked for.
 ALL = -1
@@ -23,9 +25,9 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
     attention (str | None): How transformers shall compute attention ("eager", "sdpa");
         None leaves it to the library.
     RETURNS (tuple): The fast tokenizer and the model, in fp32 and evaluation mode.
-    RAISES (NunerError): N001 or N002 if it can't be found, N007 if it has no fast
-        tokenizer, whose character offsets everything here rests on, N011 if a package
-        is missing to make one.
+    RAISES (NunerError): N001 or N002 if it can't be found, N005 if its weights can't be
+        read, N007 if it has no fast tokenizer, whose character offsets everything here
+        rests on, N011 if a package is missing to make one.
     """
     source = resolve_weights(name)
     try:
@@ -33,6 +35,8 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
         model = AutoModel.from_pretrained(
             source, torch_dtype=torch.float32, attn_implementation=attention
         )
+    except SafetensorError as error:
+        raise NunerError("N005", path=source, reason=error, todo=COPY_AGAIN) from error
     except (OSError, ValueError, ImportError) as error:
         # What can't be found or downloaded is an OSError, an unknown architecture a
         # ValueError, a folder without tokenizer an ImportError of what could convert
@@ -47,6 +51,19 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
     if not tokenizer.is_fast:
         raise NunerError("N007", name=name, found=type(tokenizer).__name__)
     return tokenizer, model.eval()
+
+
+def hash_weights(model: nn.Module) -> str:
+    """Tell weights from others of the same name.
+
+    model (nn.Module): An encoder.
+    RETURNS (str): The SHA-256 of its weights, in hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        values = parameter.detach().cpu().contiguous().view(torch.uint8)
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def has_fast_bf16(*, on_cpu: bool) -> bool:

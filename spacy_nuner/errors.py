@@ -75,8 +75,8 @@ ERRORS = {
         "hub:numind/NuNER."
     ),
     "N105": (
-        "There is no corpus in '{path}': no file *.spacy. Make one with: spacy nuner "
-        "convert"
+        "There is no corpus in '{path}': no file *.spacy. Make one with 'spacy nuner "
+        "convert', and name the folder that it wrote."
     ),
     "N106": (
         "One of {count} processes died; the system may have ended it for want of "
@@ -195,6 +195,11 @@ ERRORS = {
         "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
         "the output so."
     ),
+    "N614": (
+        "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
+        "and spans (doc.spans) are not counted. Label entities, or leave k away, which "
+        "takes all sentences."
+    ),
     "N621": (
         "Found these names for {count} backbones: {found}. Expected is a different one "
         "for each, of letters, digits and . _ + - only. Set them with --names, such as "
@@ -249,10 +254,6 @@ ERRORS = {
         "The folder '{path}' has no {missing}, and names of concepts are encoded with "
         "it. Use a backbone folder that 'spacy nuner pretrain' made, as a whole."
     ),
-    "N305": (
-        "There is no corpus in '{path}': no file *.spacy. Set paths.corpus to the "
-        "folder that 'spacy nuner convert' wrote."
-    ),
     "N306": (
         "Nothing to learn from in '{path}': none of its {count} docs has a span in "
         "doc.spans[\"{key}\"]. Make the corpus with 'spacy nuner convert'."
@@ -304,7 +305,7 @@ ERRORS = {
     "N318": (
         "The weights of '{path}' and '{first}' can't be averaged: {key} is {found} and "
         "{expected}. Average runs of 'spacy nuner pretrain' that differ in "
-        "training.seed and have all else in common."
+        "training.seed (or in rates and lengths) and have all else in common."
     ),
     "N319": (
         "Found to average: {found}. Name two backbone folders or more, each once."
@@ -396,6 +397,16 @@ WARNINGS: dict[str, str] = {
         "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
         "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
         'start = "names".'
+    ),
+    "W505": (
+        "No temperature is best for '{path}': the more certain the component is, the "
+        "better it suits these {count} spans. It stays at {temperature:.2f}. More "
+        "labelled data would tell."
+    ),
+    "W506": (
+        "Nothing was written into '{path}': with the threshold and the temperature "
+        "that were found, F1 of these {count} spans falls from {before:.1f} to "
+        "{after:.1f}."
     ),
     "W302": (
         "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"

@@ -1,7 +1,8 @@
-"""Outputs that stand whole under their final name or not at all."""
+"""Outputs that stand whole under their final name or not at all; hashes of files."""
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import tempfile
@@ -12,6 +13,16 @@ from .errors import NunerError
 
 # In a work folder: which run it belongs to.
 RUN_FILE = "run.json"
+
+
+def hash_file(path: Path) -> str:
+    """Take the SHA-256 of a file.
+
+    path (Path): The file.
+    RETURNS (str): In hexadecimal.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -48,6 +59,9 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
         raise
     finally:
         if beside is not None:
+            if (beside / "old").exists() and not path.exists():
+                # Interrupted just before the new folder took its place.
+                (beside / "old").rename(path)
             shutil.rmtree(beside, ignore_errors=True)
 
 

@@ -11,6 +11,8 @@ PACKAGE_PREFIX = "package:"
 
 # What an encoder needs: config, tokenizer, `nuner.json`, weights.
 ENCODER_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+# What to do about weights that can't be read: most often a Git LFS pointer.
+COPY_AGAIN = "Copy or download it again; in a clone of a repository: git lfs pull"
 # Repositories that have no safetensors.
 OLD_WEIGHTS = ("pytorch_model*.bin", "*.json")
 

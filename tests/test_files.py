@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.files import resuming
+from spacy_nuner.files import replacing, resuming
 
 
 def write(path, run="a", content="new", *, stop_at=None):
@@ -121,3 +121,20 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(path, number):
     process.communicate(timeout=60)
     assert process.returncode not in (0, -signal.SIGTERM)
     assert listing(path) == []
+
+
+def test_interrupted_between_two_renames(path, monkeypatch):
+    """Ctrl-C when the old folder is out of the way and the new one not yet there."""
+    write(path, content="old")
+    rename = type(path).rename
+
+    def interrupted(one, target):
+        rename(one, target)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(path), "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(path, marker="done") as beside:
+        (beside / "part").write_text("new")
+    assert (path / "part").read_text() == "old"
+    assert listing(path) == ["corpus"]

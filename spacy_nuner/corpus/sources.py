@@ -1,7 +1,7 @@
 """What there is to read: files, by their form, and data sets on the hub."""
 
+import codecs
 import csv
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import NunerError
+from ..files import hash_file
 from .lines import read_lines
 from .records import Source
 
@@ -35,7 +36,8 @@ def find_sources(inputs: Iterable[Path]) -> list[Source]:
     """Find the files to read and the form of each.
 
     inputs (Iterable[Path]): Files, or folders whose files with a known extension are
-        taken in the order of their names. Files may be compressed (.gz, .bz2, .xz,
+        taken in the order of their names, of .json those that hold a list: others
+        tell of files, as a report does. Files may be compressed (.gz, .bz2, .xz,
         .zst).
     RETURNS (list[Source]): The files.
     RAISES (NunerError): N005 if there is no such file, N006 if the package that
@@ -45,7 +47,7 @@ def find_sources(inputs: Iterable[Path]) -> list[Source]:
     sources: list[Source] = []
     for path in inputs:
         if path.is_dir():
-            files = [file for file in sorted(path.iterdir()) if _by_suffix(file)]
+            files = [file for file in sorted(path.iterdir()) if _is_source(file)]
             if not files:
                 raise NunerError("N101", path=path, found="a folder without such files")
             sources.extend(Source(str(file), _format(file)) for file in files)
@@ -98,10 +100,8 @@ def describe_source(source: Source) -> dict[str, Any]:
     if source.format == "hub":
         return {**described, "split": source.split, "revision": source.revision}
     try:
-        with Path(source.name).open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            digest = _sha256(file)
+        path = Path(source.name)
+        size, digest = path.stat().st_size, hash_file(path)
     except OSError as error:
         raise unreadable(source.name, error) from error
     return {**described, "bytes": size, "sha256": digest}
@@ -127,11 +127,15 @@ def unreadable(name: str, error: Exception) -> NunerError:
     return NunerError("N005", path=name, reason=reason, todo=todo)
 
 
-def _sha256(file: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+def _is_source(path: Path) -> bool:
+    if _by_suffix(path):
+        return True
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    if plain.suffix.lower() != ".json":
+        return False
+    with open_source(str(path)) as file:
+        start = file.read(1024).removeprefix(codecs.BOM_UTF8)
+    return start.lstrip().startswith(b"[")
 
 
 def _by_suffix(path: Path) -> str | None:

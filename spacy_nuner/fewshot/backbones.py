@@ -1,6 +1,5 @@
 """Which backbones are compared, and which of their layers are read."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from transformers import AutoConfig
 
 from ..errors import NunerError
+from ..files import hash_file
 from ..pretrain.backbone import read_info, recommended_layers
 from ..weights import resolve_weights
 
@@ -74,19 +74,6 @@ def describe_backbones(
         identity = {"name": name, **_identify(source, config)}
         backbones.append(Backbone(label, source, identity, layers))
     return backbones
-
-
-def hash_file(path: Path) -> str:
-    """Take the SHA-256 of a file.
-
-    path (Path): The file.
-    RETURNS (str): In hexadecimal.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _make_label(name: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import NunerError
+from ..weights import COPY_AGAIN
 from .card import model_card
 
 FORMAT = 1
@@ -175,10 +176,16 @@ def load_background(folder: str | Path) -> Any:
 
     folder (str | Path): The folder.
     RETURNS (ndarray): fp32. *Shape:* (pieces, width)
+    RAISES (NunerError): N005 if its file is missing or damaged.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return load_file(Path(folder) / BACKGROUND_FILE)["vectors"].float().numpy()
+    path = Path(folder) / BACKGROUND_FILE
+    try:
+        return load_file(path)["vectors"].float().numpy()
+    except (OSError, SafetensorError) as error:
+        raise NunerError("N005", path=path, reason=error, todo=COPY_AGAIN) from error
 
 
 def _save_encoder(place: Path, encoder: Any) -> None:

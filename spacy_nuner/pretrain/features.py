@@ -13,10 +13,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ..corpus.docbin import SPANS_KEY, find_shards
 from ..errors import NunerError
 from .concepts import ConceptTable
 from .encoders import ConceptEncoder
-from .parts import SPANS_KEY, TEXT_SCHEMA, Part, write_parts
+from .parts import TEXT_SCHEMA, Part, write_parts
 from .pieces import Windower
 
 TEXTS_FILE = "texts.arrow"
@@ -70,7 +71,7 @@ def build_features(
     quiet (bool): Whether to show no progress bar.
     RETURNS (dict[str, Any]): Counts, most frequent concepts and hashes of the corpus,
         for `nuner.json`.
-    RAISES (NunerError): N305 if there is no shard, N306 if no doc has a concept, N005
+    RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
         if a shard can't be read, N106 if a process died.
     """
     shards = find_shards(corpus)
@@ -102,19 +103,6 @@ def count_parts(folder: Path) -> int:
     return sum(1 for _ in folder.glob(f"{PARTS_FOLDER}/*.json")) + sum(
         1 for _ in folder.glob(CONCEPTS_FILE)
     )
-
-
-def find_shards(corpus: Path) -> list[Path]:
-    """List the DocBin files of a corpus.
-
-    corpus (Path): The folder.
-    RETURNS (list[Path]): Its `*.spacy` files by name.
-    RAISES (NunerError): N305 if there are none.
-    """
-    shards = sorted(corpus.glob("*.spacy"))
-    if not shards:
-        raise NunerError("N305", path=corpus)
-    return shards
 
 
 def _join(parts: Sequence[Part], path: Path) -> tuple[ConceptTable, Counter[str]]:

@@ -1,7 +1,6 @@
 """DocBin shards -> rows of word pieces, each shard by itself, in several processes."""
 
 import gc
-import hashlib
 import json
 import multiprocessing
 import pickle
@@ -17,13 +16,13 @@ import pyarrow as pa
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from ..corpus.docbin import read_docbin
+from ..corpus.docbin import SPANS_KEY, read_docbin
 from ..corpus.worker import start_worker
 from ..errors import NunerError
+from ..files import hash_file
 from .concepts import ConceptTable
 from .pieces import AnnotatedText, Span, Windower
 
-SPANS_KEY = "concepts"
 ROWS_AT_ONCE = 512
 
 IDS = pa.list_(pa.int32())
@@ -74,7 +73,7 @@ class Part:
 
     def is_done(self) -> bool:
         """RETURNS (bool): Whether the part stands and its shard is as it was."""
-        return self.facts.exists() and self.read()["sha256"] == _sha256(self.shard)
+        return self.facts.exists() and self.read()["sha256"] == hash_file(self.shard)
 
     def read(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): "sha256", "counts" and "concepts"."""
@@ -99,7 +98,7 @@ class Part:
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, TEXT_SCHEMA))
         beside.replace(self.rows)
         facts = {
-            "sha256": _sha256(self.shard),
+            "sha256": hash_file(self.shard),
             "counts": {**asdict(counts), **asdict(windower.counts)},
             "concepts": table.rows(),
         }
@@ -164,8 +163,3 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
             for span in group
         ],
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
 
 from ..about import __version__
+from ..corpus.docbin import find_shards
 from ..encoder import encoder_layers, load_encoder, max_pieces, set_dropout
 from ..errors import NunerError
 from .backbone import FORMAT, BackboneInfo, layers_to_read, save_backbone
@@ -26,7 +27,7 @@ from .background import sample_background
 from .contrast import ContrastiveModel, Similarity
 from .devices import is_together, part_ways
 from .encoders import ConceptEncoder
-from .features import Features, find_shards
+from .features import Features
 from .history import describe_looks, read_history, write_history
 from .scale import fit_scale
 from .settings import Settings, resolve_settings
@@ -106,7 +107,7 @@ def _run(
         model = build_model(settings, on_cpu=arguments.device.type == "cpu")
         if first:
             target = stack.enter_context(
-                work.opened(config, settings, resume=resume, command=command)
+                work.opened(config, settings, model, resume=resume, command=command)
             )
             check_space(work.path, model, checkpoints=_checkpoints(settings, resume))
         with arguments.main_process_first(local=False):

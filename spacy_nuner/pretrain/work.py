@@ -12,8 +12,10 @@ from thinc.api import Config
 from transformers.trainer_utils import get_last_checkpoint
 
 from ..about import __version__
+from ..corpus.docbin import find_shards
+from ..encoder import hash_weights
 from ..errors import NunerError, message
-from ..files import RUN_FILE, resuming
+from ..files import RUN_FILE, hash_file, resuming
 from .backbone import INFO_FILE
 from .checkpoints import UNFINISHED
 from .contrast import ContrastiveModel
@@ -48,12 +50,19 @@ class WorkFolder:
 
     @contextlib.contextmanager
     def opened(
-        self, config: Config, settings: Settings, *, resume: bool, command: str
+        self,
+        config: Config,
+        settings: Settings,
+        model: ContrastiveModel,
+        *,
+        resume: bool,
+        command: str,
     ) -> Iterator[Path]:
         """Make the folder, or check that it is the one to go on with.
 
         config (Config): The config of the run.
         settings (Settings): The same, resolved.
+        model (ContrastiveModel): What is to be trained, as it starts.
         resume (bool): Whether to go on from a checkpoint.
         command (str): What started the run, told if it breaks off.
         YIELDS (Path): Where to write the backbone, which is put in its place when the
@@ -67,7 +76,8 @@ class WorkFolder:
         elif self.last_checkpoint():
             raise NunerError("N311", path=self.path)
         # A run that goes on is the one that it was, under a later release too.
-        run = (self.path / RUN_FILE).read_text("utf8") if resume else _run(settings)
+        run_file = self.path / RUN_FILE
+        run = run_file.read_text("utf8") if resume else _run(settings, model)
         with resuming(self.output, marker=INFO_FILE, run=run) as work:
             config.to_disk(work / CONFIG_FILE)
             shutil.rmtree(self.checkpoints / UNFINISHED, ignore_errors=True)
@@ -111,6 +121,9 @@ class WorkFolder:
         """
         wanted = settings.training.keep_frozen_states
         if not wanted or not model.frozen_layers:
+            # Those of an earlier start that wanted them.
+            self.states_dtype.unlink(missing_ok=True)
+            shutil.rmtree(self.states, ignore_errors=True)
             return
         dtype = "bfloat16" if bf16 else "float32"
         # The disk may have other room when the run is resumed; it goes on as it was.
@@ -168,12 +181,17 @@ class WorkFolder:
             raise NunerError("N312", path=self.path, changed=", ".join(changed))
 
 
-def _run(settings: Settings) -> str:
-    """Say what the features are made from; those of something else are made anew."""
+def _run(settings: Settings, model: ContrastiveModel) -> str:
+    """Say what features and states are made from.
+
+    Not by names alone: a corpus or an encoder may be another one in the same place.
+    """
+    shards = find_shards(settings.paths.corpus)
     parts = {
         "version": __version__,
-        "corpus": str(settings.paths.corpus.absolute()),
-        "base": settings.paths.base,
+        "corpus": {shard.name: hash_file(shard) for shard in shards},
+        "base": hash_weights(model.text_encoder),
+        "frozen_layers": model.frozen_layers,
         "template": settings.model.template,
         **settings.features.model_dump(),
     }

@@ -64,7 +64,7 @@ def test_watched_with_a_set(tmp_path, arguments):
     [
         (["--training.epoch", "3"], "[N301] training.epoch:"),
         (["--training.epochs", "x"], "[N301] training.epochs:"),
-        (["--paths.corpus", "gone"], "[N305]"),
+        (["--paths.corpus", "gone"], "[N105]"),
         (["--resume"], "[N308]"),
         (["--paths.probe_dev", "gone.conll"], "[N301] go together"),
         (

@@ -1,6 +1,7 @@
 """Objects of one long JSON list, whole and broken."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,13 @@ def test_conversations_about_one_text_are_one_row(path):
     found = rows(path, json.dumps(values))
     assert [len(row.cells) for row in found] == [2, 1, 1, 1, 1]
     assert [row.line for row in found] == [1, 3, 4, 5, 6]
+
+
+def test_lists_in_a_folder_are_taken_and_reports_are_not(tmp_path):
+    (tmp_path / "a.json").write_text('\ufeff\n [{"text": "a", "entities": []}]')
+    (tmp_path / "b.jsonl").write_text('{"text": "b", "entities": []}\n')
+    (tmp_path / "report.json").write_text('{"read": 2}')
+    found = {
+        Path(source.name).name: source.format for source in find_sources([tmp_path])
+    }
+    assert found == {"a.json": "json", "b.jsonl": "jsonl"}

@@ -1,4 +1,5 @@
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -256,7 +257,6 @@ def test_layers_that_a_backbone_recommends(tiny):
 
 def test_backbone_of_a_newer_format_is_refused(tiny, tmp_path):
     import json
-    import shutil
 
     shutil.copytree(tiny, tmp_path / "newer")
     (tmp_path / "newer" / "nuner.json").write_text(json.dumps({"format": 99}))
@@ -301,7 +301,6 @@ def test_frozen_half_of_deberta_needs_no_gradient():
 
 def test_unknown_architecture_and_missing_tokenizer(tiny, tmp_path):
     import json
-    import shutil
 
     for name in ("odd", "bare"):
         shutil.copytree(tiny, tmp_path / name)
@@ -312,6 +311,15 @@ def test_unknown_architecture_and_missing_tokenizer(tiny, tmp_path):
     for name in ("odd", "bare"):
         with pytest.raises(NunerError, match="N001"):
             make_backbone(str(tmp_path / name))
+
+
+def test_weights_that_are_a_pointer_to_git_lfs(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "pointer")
+    (folder / "model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90\n"
+    )
+    with pytest.raises(NunerError, match="N005.*git lfs pull"):
+        make_backbone(str(folder))
 
 
 def test_small_numbers_of_the_config_are_kept(tiny):

@@ -97,7 +97,7 @@ def test_no_shards(tmp_path, build, make):
     if make:
         folder.mkdir()
         (folder / "notes.txt").write_text("no shard")
-    with pytest.raises(NunerError, match="N305"):
+    with pytest.raises(NunerError, match="N105"):
         build(folder)
 
 

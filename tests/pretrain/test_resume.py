@@ -2,6 +2,7 @@
 
 import errno
 import math
+import shutil
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from spacy_nuner.pretrain.backbone import read_info
 from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
 from spacy_nuner.pretrain.training import pretrain
 
-from .conftest import no_traces
+from ..util import make_tiny_bert
+from .conftest import SENTENCES, TEXTS, no_traces, write_corpus
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +71,42 @@ def test_resumed_run_ends_with_the_same_weights(
         whole = (tmp_path / "whole" / part).read_bytes()
         assert (tmp_path / "broken" / part).read_bytes() == whole
     assert read_info(tmp_path / "whole").scale == info.scale
+
+
+@pytest.mark.parametrize("changed", ["corpus", "base", "frozen", "states"])
+def test_what_an_early_end_left_is_used_for_the_same_run_alone(
+    tmp_path, corpus, bert, make_config, break_off, changed
+):
+    """Broken off before the first checkpoint, features and states stay behind."""
+    breaking = {"objective.@misc": "test.BreakingObjective.v1"}
+    base, texts = tmp_path / "base", tmp_path / "texts"
+    shutil.copytree(bert, base)
+    shutil.copytree(corpus, texts)
+    first = {"model__frozen_layers": 1, "training__keep_frozen_states": True}
+    break_off.update(steps=1, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        config = make_config(texts, base, **breaking, **first)
+        pretrain(config, tmp_path / "out")
+    assert (tmp_path / "out.work" / "states").is_dir()
+    break_off.update(steps=math.inf)
+    then = dict(first)
+    if changed == "corpus":
+        write_corpus(texts, SENTENCES[:3], next(texts.glob("*.spacy")).stem)
+    elif changed == "base":
+        make_tiny_bert(base, TEXTS, seed=3)
+    elif changed == "frozen":
+        then["model__frozen_layers"] = 0
+    else:
+        then["training__keep_frozen_states"] = False
+    config = make_config(texts, base, **breaking, **then)
+    info = pretrain(config, tmp_path / "out")
+    fresh = pretrain(config, tmp_path / "fresh")
+    assert info.data == fresh.data
+    weights = [
+        (tmp_path / name / "model.safetensors").read_bytes()
+        for name in ("out", "fresh")
+    ]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_a_backbone_is_replaced_and_nothing_else(tmp_path, corpus, bert, make_co
     [
         ({"paths.base": "./gone"}, "N001"),
         ({"paths.base": "package:gone/model"}, "N001"),
-        ({"paths.corpus": "./gone"}, "N305"),
+        ({"paths.corpus": "./gone"}, "N105"),
         ({"model.frozen_layers": 5}, "N009"),
         ({"model.frozen_layers": 4}, "N317.*3 or less"),
         ({"features.max_length": 65}, "N307"),
