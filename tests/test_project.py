@@ -1,6 +1,9 @@
 """The project file and the configs are whole; `.ci/run` runs them."""
 
 import hashlib
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,6 +34,27 @@ def test_each_step_reads_what_an_earlier_one_wrote(workflow):
         for dep in COMMANDS[name].get("deps", []):
             assert dep.split("/")[0] not in made or dep in written, (name, dep)
         written.update(COMMANDS[name].get("outputs", []))
+
+
+def test_clean_removes_what_all_made_and_nothing_else(tmp_path):
+    made = [
+        out for name in PROJECT["workflows"]["all"] for out in COMMANDS[name]["outputs"]
+    ]
+    mine = [
+        "corpus/mine/00000.spacy",
+        "training/concepts/model-best/cfg",
+        "metrics/mine/a",
+    ]
+    for name in [*(f"{out}/file" for out in made), *mine]:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for line in COMMANDS["clean"]["script"]:
+        program, *arguments = shlex.split(line)
+        assert program == "python"
+        subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True)
+    left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
+    assert left == set(mine)
 
 
 def test_the_readme_has_the_project_as_it_is(capsys):

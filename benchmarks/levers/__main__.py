@@ -42,6 +42,7 @@ def main(
     epochs: int = typer.Option(2, help="Passes over them"),
     frozen: int = typer.Option(3, help="Layers that are not trained"),
     seed: int = typer.Option(0, help="Of weights and batches"),
+    k: list[int] = typer.Option([1, 4, 16], help="Mentions of each label"),
     save: Path | None = typer.Option(None, help="Folder for the text encoders"),
 ) -> None:
     """Train and measure each lever; print mean scores over the sets."""
@@ -54,7 +55,7 @@ def main(
     def embed_docs(docs: list[Any]) -> Embedded:
         return embed(docs, tokenizer, encoder, frozen)
 
-    probed = [Probed(name, data, embed_docs) for name in PROBED]
+    probed = [Probed(name, data, embed_docs, k) for name in PROBED]
     listings = {"listings": ROOT / "assets" / "listings" / "dev.jsonl"}
     files = {name: data / name / file for name, file in NAMED.items()} | listings
     named = [Named(name, path, embed_docs) for name, path in files.items()]

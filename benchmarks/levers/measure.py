@@ -37,7 +37,6 @@ PROBED = {
 NAMED = json.loads(
     (ROOT / "benchmarks" / "development-sets.json").read_text(encoding="utf8")
 )
-KS = (1, 4, 16)
 DRAWS = 3
 POOL, HELD, ZERO = 3000, 250, 120
 LONGEST = 254
@@ -81,7 +80,11 @@ class Probed:
     """A set for the frozen probe."""
 
     def __init__(
-        self, name: str, data: Path, embed_docs: Callable[[list[Doc]], Embedded]
+        self,
+        name: str,
+        data: Path,
+        embed_docs: Callable[[list[Doc]], Embedded],
+        ks: Sequence[int],
     ) -> None:
         docs = read_docs(data / name / "train.conll")
         file = PROBED[name]
@@ -94,14 +97,14 @@ class Probed:
         self.held = embed_docs(held)
         draws = {
             k: [draw_docs(pool, k, seed=i, allow_fewer=True) for i in range(DRAWS)]
-            for k in KS
+            for k in ks
         }
         flat = [draw for of_k in draws.values() for draw in of_k]
         drawn, places = gather_tokens(pool, flat)
         self.pool = embed_docs(drawn)
         self.pool_gold = encode_labels(drawn, self.gold.labels)
         self.draws = [
-            (k, places[i * DRAWS : (i + 1) * DRAWS]) for i, k in enumerate(KS)
+            (k, places[i * DRAWS : (i + 1) * DRAWS]) for i, k in enumerate(ks)
         ]
 
     def score(self, layers: Layers) -> dict[str, float]:

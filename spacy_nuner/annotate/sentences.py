@@ -97,19 +97,23 @@ def make_plan(
     """
     plan = Plan()
     open_request: list[str] = []
+    # The first half of each key: a sentence that is repeated is asked about once.
+    seen: set[bytes] = set()
 
     def send() -> None:
         message = settings.prompt.render(open_request)
         plan.requests += 1
         plan.bytes += len(message.encode())
-        # The 1st, 2nd, 4th, 8th ... request, then every so many: spread over the file.
+        # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
             plan.samples.append(message)
         open_request.clear()
 
     for sentence in read_sentences(path, plan.skips):
         plan.sentences += 1
-        if store.needs(sentence, settings, wanted):
+        key = settings.key(sentence.text)[:16]
+        if key not in seen and store.needs(sentence, settings, wanted):
+            seen.add(key)
             plan.to_ask += 1
             open_request.append(sentence.text)
             if len(open_request) == settings.prompt.sentences:

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+NO_THRESHOLD = "With exclusive = true the likeliest label wins; no threshold is used."
+
 
 def calibrate(
     pipeline: Path = typer.Argument(
@@ -32,10 +34,11 @@ def calibrate(
     import json
 
     import spacy
+    import srsly
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
-    from ..errors import NunerError
+    from ..errors import NunerError, message
     from ..fewshot.datasets import copy_words, read_docs
     from ..fewshot.figures import draw_reliability
     from ..files import replacing
@@ -63,6 +66,10 @@ def calibrate(
     exclusive = pipe.cfg["exclusive"]
     old = {"temperature": pipe.cfg["temperature"], "thresholds": pipe.thresholds}
     temperature = fit_temperature(labelled, exclusive=exclusive)
+    if temperature is None:
+        temperature = old["temperature"]
+        told = {"path": data, "count": len(labelled.spans), "temperature": temperature}
+        msg.warn(message("W505", **told))
     after = get_probabilities(labelled.logits / temperature, exclusive=exclusive)
     single, each = find_thresholds(labelled, after)
     new = {"temperature": temperature, "thresholds": each if per_concept else single}
@@ -75,11 +82,18 @@ def calibrate(
         if per_concept
         else single
     )
-    pipe.set_calibration(temperature=temperature, threshold=threshold)
-    settings = {"temperature": temperature, "threshold": threshold}
-    nlp.get_pipe_config(pipe_name).update(settings)
-    with replacing(pipeline, marker="meta.json") as beside:
-        nlp.to_disk(beside)
+    worse = scores["after"] < scores["before"]
+    if not worse:
+        pipe.set_calibration(temperature=temperature, threshold=threshold)
+        settings = {"temperature": temperature, "threshold": threshold}
+        nlp.get_pipe_config(pipe_name).update(settings)
+        # These two files alone: what else lies in the folder is not ours. Settings of
+        # the config that are as they were saved give way to those of the component, so
+        # the first file alone is enough.
+        with replacing(pipeline / pipe_name / "cfg") as beside:
+            srsly.write_json(beside, pipe.cfg)
+        with replacing(pipeline / "config.cfg") as beside:
+            nlp.config.to_disk(beside)
     folder = report or pipeline.with_name(f"{pipeline.name}-calibration")
     before = get_probabilities(
         labelled.logits / old["temperature"], exclusive=exclusive
@@ -99,14 +113,16 @@ def calibrate(
     with replacing(folder / "calibration.json") as beside:
         beside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
     draw_reliability(facts["reliability"], folder / "reliability")
-    msg.good(
-        f"{pipeline}: F1 of {len(labelled.spans)} spans {100 * scores['before']:.1f} "
-        f"before, {100 * scores['after']:.1f} after; temperature {temperature:.2f}, "
-        + ("thresholds" if per_concept else "threshold")
-        + f" {threshold if per_concept else round(single, 3)}"
-    )
-    if exclusive:
-        msg.info(
-            "With exclusive = true the likeliest label wins; no threshold is used."
+    percent = {name: 100 * score for name, score in scores.items()}
+    if worse:
+        msg.warn(message("W506", path=pipeline, count=len(labelled.spans), **percent))
+    else:
+        msg.good(
+            f"{pipeline}: F1 of {len(labelled.spans)} spans {percent['before']:.1f} "
+            f"before, {percent['after']:.1f} after; temperature {temperature:.2f}, "
+            + ("thresholds" if per_concept else "threshold")
+            + f" {threshold if per_concept else round(single, 3)}"
         )
+    if exclusive:
+        msg.info(NO_THRESHOLD)
     msg.info(f"How far the probabilities can be trusted: {folder / 'reliability.png'}")

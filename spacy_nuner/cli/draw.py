@@ -10,7 +10,9 @@ def draw(
         ..., metavar="INPUT", help="Labelled set: .conll, .jsonl or .spacy"
     ),
     output_path: Path = typer.Argument(
-        ..., metavar="OUTPUT", help="DocBin to write (.spacy); a .json goes beside it"
+        ...,
+        metavar="OUTPUT",
+        help="DocBin to write (.spacy); a .draw.json goes beside it",
     ),
     k: int | None = typer.Option(
         None, help="Mentions of each label to draw; without it everything is written"
@@ -52,7 +54,7 @@ def draw(
     }
     with replacing(output_path) as beside:
         DocBin(docs=[docs[place] for place in places]).to_disk(beside)
-    with replacing(output_path.with_suffix(".json")) as beside:
+    with replacing(output_path.with_suffix(".draw.json")) as beside:
         beside.write_text(json.dumps(record) + "\n", encoding="utf8")
     told = ", ".join(f"{label} {count}" for label, count in mentions.items())
     msg.good(f"{output_path}: {len(places)} of {len(docs)} sentences; {told}")

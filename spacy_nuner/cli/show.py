@@ -21,7 +21,7 @@ def show(
         "name -> description; with a pipeline: to be added to those that it knows",
     ),
     threshold: float | None = typer.Option(
-        None, help="Probability over which a span belongs to a concept"
+        None, min=0, max=1, help="Probability over which a span belongs to a concept"
     ),
     pipe_name: str = typer.Option("nuner_concepts", help="Name of the component"),
     lang: str = typer.Option("en", help="Language of the text, with a backbone"),
@@ -38,11 +38,14 @@ def show(
     from ..files import replacing
     from ..pipeline.display import render_page
     from ._browser import take_picture
+    from .calibrate import NO_THRESHOLD
 
     nlp = _load(source, _read_concepts(concepts), pipe_name, lang)
     pipe: Any = nlp.get_pipe(pipe_name)
     if threshold is not None:
         pipe.cfg["threshold"] = threshold
+        if pipe.cfg["exclusive"]:
+            msg.info(NO_THRESHOLD)
     docs = list(nlp.pipe(_read_texts(text)))
     output_dir.mkdir(parents=True, exist_ok=True)
     with replacing(output_dir / PAGE) as beside:

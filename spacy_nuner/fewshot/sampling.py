@@ -48,12 +48,14 @@ def draw_docs(
         warning, instead of an error.
     RETURNS (Draw): The drawn Docs and what they have.
     RAISES (NunerError): N611 if a label has fewer than k mentions in the pool, N612
-        if k is not positive.
+        if k is not positive, N614 if no Doc has an entity.
     """
     if k < 1:
         raise NunerError("N612", k=k)
     counts = [Counter(ent.label_ for ent in doc.ents) for doc in docs]
     total = sum(counts, Counter[str]())
+    if not total:
+        raise NunerError("N614", count=len(docs))
     _check_reach(total, k, allow_fewer)
     order = list(range(len(docs)))
     random.Random(seed).shuffle(order)

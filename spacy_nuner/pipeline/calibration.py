@@ -16,6 +16,7 @@ from spacy.training import Example
 from ..errors import NunerError
 from .concepts import NunerConcepts
 from .decode import (
+    THRESHOLD,
     FoundSpans,
     find_spans,
     find_strong_spans,
@@ -25,6 +26,8 @@ from .decode import (
 from .gold import get_gold_spans, get_targets
 
 CANDIDATES = 100
+# Between which temperatures one is looked for.
+COLDEST, HOTTEST = 0.05, 20.0
 BINS = 10
 # A concept with fewer annotated spans keeps the threshold of all.
 MIN_SPANS = 5
@@ -78,13 +81,14 @@ def get_labelled_logits(
     return LabelledLogits(logits, targets, known, [len(doc) for doc in docs], spans)
 
 
-def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float:
+def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float | None:
     """Find the temperature under which the labels are likeliest.
 
     data (LabelledLogits): Logits and truth.
     exclusive (bool): As for the component.
-    RETURNS (float): What logits are divided by, between 0.05 and 20 (Guo et al. 2017,
-        arXiv 1706.04599).
+    RETURNS (float | None): What logits are divided by (Guo et al. 2017, arXiv
+        1706.04599); None if none from 0.05 to 20 is better than a colder or a hotter
+        one, which is so for data without a mistake: any certainty suits them.
     RAISES (NunerError): N006 if scipy is not installed.
     """
     try:
@@ -102,8 +106,12 @@ def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float:
             return float(-found - ((1 - targets.sum(axis=1)) * np.log(none)).sum())
         return float(-found - ((1 - targets) * np.log(1 - p)).sum())
 
-    bounds = (np.log(0.05), np.log(20.0))
-    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    bounds = (np.log(COLDEST), np.log(HOTTEST))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded")
+    # Without a mistake the loss gets as near to 0 as it can be told apart from it.
+    if min(map(loss, bounds)) <= found.fun * 1.001 + 1e-6:
+        return None
+    return float(np.exp(found.x))
 
 
 def find_thresholds(
@@ -132,10 +140,12 @@ def find_thresholds(
 
 def _candidates(probabilities: NDArray[Any]) -> NDArray[Any]:
     """Thresholds to try, dense where there are many probabilities."""
-    # Most tokens belong to nothing; what matters lies among the best concept of each.
+    # Where most tokens belong to nothing, what matters lies in the upper half of the
+    # best probabilities; of short texts with many concepts it may be all of them.
     best = np.sort(probabilities.max(axis=1))
-    upper = best[len(best) // 2 :]
-    return np.unique(np.quantile(upper, np.linspace(0, 1, CANDIDATES + 1)[:-1]))
+    places = np.linspace(0, 1, CANDIDATES + 1)[:-1]
+    parts = [np.quantile(part, places) for part in (best, best[len(best) // 2 :])]
+    return np.unique(np.concatenate([*parts, [THRESHOLD]]))
 
 
 def count_right(

@@ -74,6 +74,7 @@ class NunerConcepts(SavedPipe):
         self.name = name
         self.scorer = scorer
         settings = {
+            "backbone": backbone,
             "names": dict(names or {}),
             "start": start,
             "spans_key": spans_key,
@@ -90,7 +91,6 @@ class NunerConcepts(SavedPipe):
             "descriptions": {},
             # Concepts that no step of training has changed since they started.
             "untrained": [],
-            "backbone": backbone,
             **settings,
             # What the config said, so that a setting changed by
             # `spacy.load(..., config=...)` can be told from one that was saved.

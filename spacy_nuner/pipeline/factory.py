@@ -74,8 +74,8 @@ def make_nuner_concepts(
     backbone (str | None): The backbone of a component that has one of its own, and
         where its concept encoder is looked for. None: what the model's config names,
         or the backbone of the `transformer` that it listens to.
-    concepts (list[str] | dict[str, str | None]): Concepts to mark from the start, by
-        name, or label and description.
+    concepts (list[str] | dict[str, str | None]): Concepts that a new component marks
+        from the start, by name, or label and description; a saved one has its own.
     names (dict[str, str]): What labels are called, where the label itself does not
         tell: {"PROD_X": "product"}.
     start (str): Where the weights of a concept start: "names" is what the backbone's

@@ -136,6 +136,10 @@ def test_settings_that_make_no_sense(run, source, tmp_path, more, number):
 def test_a_price_before_there_is_a_key(run, source, tmp_path):
     store = tmp_path / "store.sqlite"
     assert "60 to ask" in run("annotate", source, store, "--model", "m", "--dry-run")
+    # What is repeated is asked about once, so it costs nothing.
+    source.write_text(2 * source.read_text(encoding="utf8"), encoding="utf8")
+    said = run("annotate", source, store, "--model", "m", "--dry-run")
+    assert "120 sentences, 60 need no asking, 60 to ask in 60 requests" in said
 
 
 def test_files_that_hold_no_sentence(run, tmp_path):

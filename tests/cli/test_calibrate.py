@@ -1,10 +1,12 @@
 import json
 
+import numpy as np
 import spacy
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.pipeline import calibration
 
 from ..pipeline.conftest import make_examples, make_nlp, tiny  # noqa: F401
 
@@ -17,7 +19,7 @@ def make_pipeline(tiny, folder):  # noqa: F811
     nlp = make_nlp(tiny)
     examples = make_examples(nlp, spans_key="concepts")
     nlp.initialize(lambda: examples)
-    for _ in range(15):
+    for _ in range(60):
         nlp.update(examples, sgd=False)
         for _, pipe in nlp.pipeline:
             pipe.finish_update(nlp._optimizer)
@@ -34,6 +36,7 @@ def test_settings_are_written_into_the_pipeline(tiny, tmp_path):  # noqa: F811
             (tmp_path / "model-calibration" / "calibration.json").read_text("utf8")
         )
         assert facts["f1"]["after"] >= facts["f1"]["before"]
+        assert facts["f1"]["after"] > 0.5
         nlp = spacy.load(tmp_path / "model")
         cfg = nlp.get_pipe("nuner_concepts").cfg
         assert abs(cfg["temperature"] - facts["temperature"]) < 1e-6
@@ -63,3 +66,27 @@ def test_what_cannot_be_calibrated(tiny, tmp_path):  # noqa: F811
         result = run(*arguments)
         assert result.exit_code == 1
         assert code in result.output
+
+
+def test_what_else_lies_in_the_folder_stays(tiny, tmp_path):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    model = tmp_path / "model"
+    (model / ".git").mkdir()
+    (model / ".git" / "HEAD").write_text("ref")
+    (model / "README.md").write_text("mine")
+    weights = (model / "nuner_concepts" / "model").stat().st_mtime_ns
+    assert run(model, tmp_path / "dev.spacy").exit_code == 0
+    assert (model / ".git" / "HEAD").read_text() == "ref"
+    assert (model / "README.md").read_text() == "mine"
+    assert (model / "nuner_concepts" / "model").stat().st_mtime_ns == weights
+
+
+def test_settings_that_find_less_are_not_written(tiny, tmp_path, monkeypatch):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    assert run(tmp_path / "model", tmp_path / "dev.spacy").exit_code == 0
+    before = spacy.load(tmp_path / "model").get_pipe("nuner_concepts").cfg
+    worst = (1.0, np.ones(2))
+    monkeypatch.setattr(calibration, "find_thresholds", lambda *_: worst)
+    result = run(tmp_path / "model", tmp_path / "dev.spacy")
+    assert result.exit_code == 0 and "W506" in result.output
+    assert spacy.load(tmp_path / "model").get_pipe("nuner_concepts").cfg == before

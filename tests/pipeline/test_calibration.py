@@ -75,3 +75,26 @@ def test_temperature_of_exclusive_concepts():
     targets[(draw >= p[:, 0]) & (draw < p.sum(axis=1)), 1] = 1
     data = LabelledLogits(logits * 2, targets, np.ones(4000, bool), [4000], {(0,) * 4})
     assert fit_temperature(data, exclusive=True) == pytest.approx(2.0, rel=0.1)
+
+
+def test_no_temperature_for_data_without_a_mistake():
+    rng = np.random.default_rng(0)
+    targets = (rng.random((200, 3)) < 0.3).astype("f")
+    spans = {(0, 0, 1, 0)}
+    data = LabelledLogits(4 * targets - 2, targets, np.ones(200, bool), [200], spans)
+    assert fit_temperature(data, exclusive=False) is None
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.9])
+def test_threshold_where_most_tokens_belong_to_something(share):
+    rng = np.random.default_rng(0)
+    targets = np.zeros((2000, 4), dtype="f")
+    inside = rng.random(2000) < share
+    targets[inside, rng.integers(4, size=inside.sum())] = 1
+    lengths = [10] * 200
+    found = find_spans(targets > 0.5, targets, lengths)
+    spans = {tuple(map(int, row)) for row in zip(*found[:4], strict=True)}
+    logits = 6 * targets - 3 + rng.normal(0, 0.5, targets.shape)
+    data = LabelledLogits(logits, targets, np.ones(2000, bool), lengths, spans)
+    best, _ = find_thresholds(data, get_probabilities(logits, exclusive=False))
+    assert span_f1(data, temperature=1.0, thresholds=best, exclusive=False) > 0.99

@@ -99,3 +99,19 @@ def test_what_it_gives_is_the_same_after_the_round_trip(own, tmp_path):
     ]
     np.testing.assert_array_equal(vectors[0][0], vectors[1][0])
     np.testing.assert_array_equal(vectors[0][1], vectors[1][1])
+
+
+def test_a_backbone_that_was_moved_is_told_at_loading(own, tmp_path):
+    named(own).to_disk(tmp_path / "model")
+    moved = own.rename(tmp_path / "moved")
+    for _ in range(2):
+        nlp = spacy.load(
+            tmp_path / "model",
+            config={"components": {"nuner_concepts": {"backbone": str(moved)}}},
+        )
+        assert nlp.get_pipe("nuner_concepts").cfg["backbone"] == str(moved)
+        assert nlp.get_pipe("nuner_concepts").add_label("price") == 1
+        assert spans_of(nlp(TEXT)) == [("Leyton", "area"), ("900", "price")]
+    nlp.to_disk(tmp_path / "again")
+    pipe = spacy.load(tmp_path / "again").get_pipe("nuner_concepts")
+    assert pipe.cfg["backbone"] == str(moved)
