@@ -1,5 +1,6 @@
 """The `nuner_concepts` component: which tokens belong to which concepts."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -36,6 +37,9 @@ from .saving import SavedPipe
 from .scorer import score_concepts
 from .stream import split_by_length
 from .upstream import find_listener, find_shared_name
+
+# Not of the component, which has to go through pickle.
+_STARTING = threading.Lock()
 
 
 class NunerConcepts(SavedPipe):
@@ -198,8 +202,12 @@ class NunerConcepts(SavedPipe):
 
     def _initialize_from_names(self) -> None:
         """Set up a component that was never trained, at its first text or example."""
-        if not self.labels or self._is_initialized:
-            return
+        # A thread that comes while another one is at it waits for the weights.
+        with _STARTING:
+            if self.labels and not self._is_initialized:
+                self._start()
+
+    def _start(self) -> None:
         listener = find_listener(self.model)
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError("N504", name=self.name)
