@@ -159,8 +159,8 @@ ERRORS = {
     ),
     # Few-shot: labelled sets, draws, the probe, the report
     "N601": (
-        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. Known "
-        "are {known}. Rename the file to what it is."
+        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. "
+        "Expected is a file that ends in {known}; JSON has one object a line."
     ),
     "N603": (
         "'{path}' has {count} sentences and not one entity in them. Expected is a "
@@ -408,6 +408,10 @@ WARNINGS: dict[str, str] = {
         "that were found, F1 of these {count} spans falls from {before:.1f} to "
         "{after:.1f}."
     ),
+    "W507": (
+        "The data has spans of labels that the component '{name}' does not know, which "
+        "are not counted: {labels}."
+    ),
     "W302": (
         "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
     ),
@@ -446,7 +450,8 @@ WARNINGS: dict[str, str] = {
     ),
     "W602": (
         "{count} spans of '{path}' (the first on line {line}) overlap a longer or "
-        "earlier one and were left out: entities of one Doc can't overlap."
+        "earlier one and are no entities, which can't overlap; all spans stand in "
+        'doc.spans["concepts"], which configs/concepts.cfg learns from.'
     ),
     "W603": (
         "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "

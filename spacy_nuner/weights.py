@@ -76,6 +76,8 @@ def fetch(name: str, patterns: Sequence[str], *, nested: bool = True) -> Path:
         # What can't be reached or is not there is an OSError, a name that the hub
         # does not take a ValueError. The first line says what.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
+        if (parent := Path(name).parent) != Path() and parent.is_dir():
+            reason = f"The folder '{parent}' has no '{Path(name).name}'. {reason}"
         raise NunerError("N001", name=name, reason=reason) from error
     return Path(folder)
 

@@ -44,8 +44,10 @@ def test_clean_removes_what_all_made_and_nothing_else(tmp_path):
         "corpus/mine/00000.spacy",
         "training/concepts/model-best/cfg",
         "metrics/mine/a",
+        "metrics/heads/mine.json",
     ]
-    for name in [*(f"{out}/file" for out in made), *mine]:
+    files = [out if "." in out else f"{out}/file" for out in made]
+    for name in [*files, *mine]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

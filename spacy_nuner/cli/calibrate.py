@@ -77,11 +77,12 @@ def calibrate(
         name: span_f1(labelled, exclusive=exclusive, **settings)
         for name, settings in (("before", old), ("after", new))
     }
-    threshold = (
-        {label: float(t) for label, t in zip(pipe.labels, each, strict=True)}
-        if per_concept
-        else single
-    )
+    threshold: Any = single
+    if exclusive:
+        # None is used.
+        threshold = pipe.cfg["threshold"]
+    elif per_concept:
+        threshold = {x: float(t) for x, t in zip(pipe.labels, each, strict=True)}
     worse = scores["after"] < scores["before"]
     if not worse:
         pipe.set_calibration(temperature=temperature, threshold=threshold)
@@ -117,11 +118,12 @@ def calibrate(
     if worse:
         msg.warn(message("W506", path=pipeline, count=len(labelled.spans), **percent))
     else:
+        found = f"temperature {temperature:.2f}"
+        if not exclusive:
+            found += f", threshold {threshold}"
         msg.good(
             f"{pipeline}: F1 of {len(labelled.spans)} spans {percent['before']:.1f} "
-            f"before, {percent['after']:.1f} after; temperature {temperature:.2f}, "
-            + ("thresholds" if per_concept else "threshold")
-            + f" {threshold if per_concept else round(single, 3)}"
+            f"before, {percent['after']:.1f} after; {found}"
         )
     if exclusive:
         msg.info(NO_THRESHOLD)

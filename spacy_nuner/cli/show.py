@@ -62,6 +62,7 @@ def show(
     if png:
         with replacing(output_dir / PICTURE) as beside:
             take_picture(output_dir / PAGE, beside)
+        msg.good(f"Picture: {output_dir / PICTURE}")
     msg.good(f"Page: {output_dir / PAGE}")
 
 

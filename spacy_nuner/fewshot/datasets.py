@@ -13,6 +13,7 @@ from spacy.training import biluo_tags_to_spans, iob_to_biluo
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
+from ..corpus.docbin import SPANS_KEY
 from ..errors import NunerError, message
 from ..languages import blank
 
@@ -27,7 +28,7 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     By suffix: `.conll`, `.bio`, `.iob`, `.tsv` and `.txt` are columns of words and
     IOB, BILUO, BIOES or bare tags with blank lines between sentences; `.jsonl` has
     objects with `text` and `spans` (`start`, `end`, `label`; character offsets, end
-    exclusive); `.spacy` is a DocBin.
+    exclusive; all of them go to `doc.spans["concepts"]` as well); `.spacy` is a DocBin.
 
     path (str | Path): The file.
     lang (str): The language whose blank pipeline makes the Docs.
@@ -143,6 +144,7 @@ def _read_jsonl(path: Path, nlp: Language) -> list[Doc]:
             if (span.start_char, span.end_char) != (start, end):
                 expanded.append(number)
             spans.append(span)
+        doc.spans[SPANS_KEY] = spans
         kept = filter_spans(spans)
         overlapping.extend([number] * (len(spans) - len(kept)))
         doc.ents = kept
@@ -160,6 +162,9 @@ def _parse_object(
     """Take text and (start, end, label) out of a JSON line, white space trimmed."""
     try:
         record: Any = json.loads(line)
+        if not isinstance(record, dict):
+            reason = "it holds no object; a list of them has to be a line for each"
+            raise NunerError("N606", path=path, line=number, reason=reason)
         text = record["text"]
         offsets = [(s["start"], s["end"], s["label"]) for s in record["spans"]]
     except json.JSONDecodeError as error:

@@ -4,6 +4,8 @@ The pre-training sees only the concepts of a batch, so its probabilities are far
 calibrated (NuMind's blog says as much); which one to act on has to be measured.
 """
 
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..errors import NunerError
+from ..errors import NunerError, message
 from .concepts import NunerConcepts
 from .decode import (
     THRESHOLD,
@@ -58,12 +60,20 @@ def get_labelled_logits(
     pipe (NunerConcepts): The component.
     docs (Sequence[Doc]): The same texts, as the pipes before it left them.
     references (Sequence[Doc]): The annotation, in `doc.spans` under the key of the
-        component where it is there, else in `doc.ents`.
+        component where it learns from there and it is there, else in `doc.ents`.
     RETURNS (LabelledLogits): Logits and truth.
     RAISES (NunerError): N505 if no span of a concept of the component is annotated.
     """
-    in_spans = any(pipe.key in doc.spans for doc in references)
-    key = pipe.key if in_spans else None
+    in_spans = any(pipe.gold_key in doc.spans for doc in references)
+    key = pipe.gold_key if in_spans else None
+    annotated = Counter(
+        span.label_
+        for doc in references
+        for span in (doc.ents if key is None else doc.spans.get(key, ()))
+    )
+    for label in annotated:
+        # spaCy aligns no span with a label that the other vocabulary has not seen.
+        pipe.vocab.strings.add(label)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
     targets, known = get_targets(examples, pipe.labels, spans_key=key)
     index = {label: i for i, label in enumerate(pipe.labels)}
@@ -77,6 +87,9 @@ def get_labelled_logits(
         where = f'doc.spans["{pipe.key}"]' if in_spans else "doc.ents"
         labels = ", ".join(pipe.labels)
         raise NunerError("N505", name=pipe.name, where=where, labels=labels)
+    if unknown := sorted(set(annotated) - set(pipe.labels)):
+        told = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
+        warnings.warn(message("W507", name=pipe.name, labels=told), stacklevel=2)
     logits = np.concatenate([pipe.model.ops.to_numpy(a) for a in pipe.predict(docs)])
     return LabelledLogits(logits, targets, known, [len(doc) for doc in docs], spans)
 

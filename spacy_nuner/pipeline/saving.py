@@ -3,14 +3,14 @@
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import srsly
 from spacy.pipeline.trainable_pipe import TrainablePipe
 
-from ..errors import message
+from ..errors import NunerError, message
 from ..models.tagger import reset_output
 from .naming import load_prior
 from .prior import ConceptPrior
@@ -28,6 +28,16 @@ class SavedPipe(TrainablePipe):
 
     cfg: dict[str, Any]
     _prior: ConceptPrior | None = None
+
+    def _initialize_from_names(self) -> None:
+        raise NotImplementedError
+
+    def _finish_start(self) -> None:
+        """Set up concepts that were named and not yet looked for, so that what is saved
+        does not need the backbone; one that waits for `initialize` is saved as it is.
+        """
+        with suppress(NunerError):
+            self._initialize_from_names()
 
     def _get_prior(self) -> ConceptPrior | None:
         if self._prior is None:
@@ -60,6 +70,7 @@ class SavedPipe(TrainablePipe):
             "concept_encoder".
         RETURNS (bytes): For `from_bytes`.
         """
+        self._finish_start()
         data: bytes = super().to_bytes(exclude=exclude)
         prior = self._get_prior_to_save(exclude)
         if prior is None:
@@ -89,6 +100,7 @@ class SavedPipe(TrainablePipe):
         exclude (Iterable[str]): Names of parts to leave out: "cfg", "vocab", "model",
             "concept_encoder".
         """
+        self._finish_start()
         super().to_disk(path, exclude=exclude)
         prior, folder = self._get_prior_to_save(exclude), Path(path) / CONCEPT_ENCODER
         if prior is not None:

@@ -1,8 +1,10 @@
 import json
 
 import numpy as np
+import pytest
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
+from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
@@ -90,3 +92,28 @@ def test_settings_that_find_less_are_not_written(tiny, tmp_path, monkeypatch):  
     result = run(tmp_path / "model", tmp_path / "dev.spacy")
     assert result.exit_code == 0 and "W506" in result.output
     assert spacy.load(tmp_path / "model").get_pipe("nuner_concepts").cfg == before
+
+
+def test_labels_that_the_component_does_not_know_are_told(tiny, tmp_path):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    docs = list(DocBin().from_disk(tmp_path / "dev.spacy").get_docs(Vocab()))
+    group = docs[0].spans["concepts"]
+    group[0] = Span(docs[0], group[0].start, group[0].end, label="AERA")
+    docs[0].spans["concepts"] = group
+    DocBin(docs=docs).to_disk(tmp_path / "typo.spacy")
+    with pytest.warns(UserWarning, match=r"W507.*AERA \(1\)"):
+        result = run(tmp_path / "model", tmp_path / "typo.spacy")
+    assert result.exit_code == 0 and "F1 of 5 spans" in result.output
+
+
+def test_exclusive_labels_have_no_threshold(tiny, tmp_path):  # noqa: F811
+    make_pipeline(tiny, tmp_path)
+    nlp = spacy.load(
+        tmp_path / "model",
+        config={"components": {"nuner_concepts": {"exclusive": True}}},
+    )
+    nlp.to_disk(tmp_path / "model")
+    result = run(tmp_path / "model", tmp_path / "dev.spacy")
+    assert "no threshold is used" in " ".join(result.output.split())
+    config = spacy.load(tmp_path / "model").config["components"]["nuner_concepts"]
+    assert config["threshold"] is None and config["temperature"] != 1.0

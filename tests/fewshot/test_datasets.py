@@ -187,3 +187,23 @@ def test_counts_of_real_sets(data, name, sentences, tokens, mentions):
     assert len(docs) == sentences
     assert sum(len(doc) for doc in docs) == tokens
     assert sum(len(doc.ents) for doc in docs) == mentions
+
+
+def test_overlapping_spans_of_json_lines_stay_spans(tmp_path):
+    spans = [
+        {"start": 0, "end": 10, "label": "SCHOOL"},
+        {"start": 5, "end": 10, "label": "PLACE"},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"text": "Univ Porto is old", "spans": spans}) + "\n")
+    with pytest.warns(UserWarning, match="W602.*configs/concepts.cfg"):
+        (doc,) = read_docs(path)
+    assert [ent.label_ for ent in doc.ents] == ["SCHOOL"]
+    assert [span.label_ for span in doc.spans["concepts"]] == ["SCHOOL", "PLACE"]
+
+
+def test_a_list_of_objects_is_no_json_lines(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('[{"text": "a", "spans": []}]\n')
+    with pytest.raises(NunerError, match="N606.*a line for each"):
+        read_docs(path)

@@ -115,3 +115,13 @@ def test_a_backbone_that_was_moved_is_told_at_loading(own, tmp_path):
     nlp.to_disk(tmp_path / "again")
     pipe = spacy.load(tmp_path / "again").get_pipe("nuner_concepts")
     assert pipe.cfg["backbone"] == str(moved)
+
+
+def test_saved_before_the_first_text(own, tmp_path):
+    nlp = make_zero_shot(str(own), concepts=["area"])
+    nlp.to_disk(tmp_path / "model")
+    data = make_zero_shot(str(own), concepts=["area"]).to_bytes()
+    other = make_zero_shot(str(own))
+    shutil.rmtree(own)
+    for some in (spacy.load(tmp_path / "model"), other.from_bytes(data)):
+        assert spans_of(some(TEXT)) == [("Leyton", "area")]
