@@ -379,8 +379,8 @@ ERRORS = {
 WARNINGS: dict[str, str] = {
     "W501": (
         "The component '{name}' can't read the names of new concepts, which start from "
-        "zero: it was saved without its concept encoder (keep_concept_encoder = false) "
-        "and the backbone is not there. Set `backbone` to where it is, or save the "
+        "zero: it has no concept encoder of its own (keep_concept_encoder = false) and "
+        "the backbone is not there. Set `backbone` to where it is, or save the "
         "pipeline with keep_concept_encoder = true where it is. {reason}"
     ),
     "W502": (

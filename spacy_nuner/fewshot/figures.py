@@ -16,6 +16,8 @@ from .tables import title_layers
 COLOURS = ("#666666", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PANELS_A_ROW = 4
+# A share of fewer token-concept pairs says nothing.
+FEWEST_PAIRS = 10
 STYLE: Any = {
     "font.size": 10,
     "axes.titlesize": 10,
@@ -128,15 +130,16 @@ def draw_reliability(
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", label="ideal")
         for number, (name, points) in enumerate(rows.items()):
+            told = [(p, share) for p, share, count in points if count >= FEWEST_PAIRS]
             axis.plot(
-                [p for p, _, _ in points],
-                [share for _, share, _ in points],
+                [p for p, _ in told],
+                [share for _, share in told],
                 color=_pick(COLOURS, number),
                 marker=_pick(MARKERS, number),
                 markersize=5,
                 label=name,
             )
-        axis.set_xlabel("probability of token and concept")
+        axis.set_xlabel(f"probability (bins of {FEWEST_PAIRS} pairs or more)")
         axis.set_ylabel("share that is true")
         axis.legend(frameon=False)
     return targets
@@ -149,7 +152,7 @@ def _draw_line(axis: Any, points: Mapping[int, Point], number: int, name: str) -
     spreads = [100 * (point.std or 0.0) for point in points.values()]
     axis.fill_between(
         ks,
-        [m - s for m, s in zip(means, spreads, strict=True)],
+        [max(m - s, 0.0) for m, s in zip(means, spreads, strict=True)],
         [m + s for m, s in zip(means, spreads, strict=True)],
         color=colour,
         alpha=0.2,

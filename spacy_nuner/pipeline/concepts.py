@@ -147,10 +147,12 @@ class NunerConcepts(SavedPipe):
             that is there already and was never trained is encoded again; one that was
             trained keeps its weights, with warning W503.
         RETURNS (int): 1, or 0 if it was there already.
-        RAISES (NunerError): N501 if the label is no text.
+        RAISES (NunerError): N501 if the label is no text, or an empty one.
         """
         if not isinstance(label, str):
             raise NunerError("N501", found=type(label).__name__)
+        if not label.strip():
+            raise NunerError("N501", found=repr(label))
         if label in self.cfg["labels"]:
             if description not in (None, self.cfg["descriptions"].get(label)):
                 self._describe(label, description)

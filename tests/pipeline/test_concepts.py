@@ -180,8 +180,9 @@ def test_no_labels_is_an_error(tiny):
     nlp = make_nlp(tiny, **NER)
     with pytest.raises(NunerError, match="N502.*doc.ents"):
         nlp.initialize(lambda: make_examples(nlp, spans_key="concepts"))
-    with pytest.raises(NunerError, match="N501"):
-        nlp.get_pipe("nuner_concepts").add_label(3)
+    for label in (3, " "):
+        with pytest.raises(NunerError, match="N501"):
+            nlp.get_pipe("nuner_concepts").add_label(label)
 
 
 @pytest.mark.parametrize(
