@@ -17,7 +17,7 @@ def average(
 ) -> None:
     """Average the weights of several runs of one pre-training.
 
-    The mean is a little better than each of them, and as fast.
+    The mean is a little better than one of them on average, and as fast.
     """
     import shlex
 

@@ -79,7 +79,7 @@ def calibrate(
     }
     threshold: Any = single
     if exclusive:
-        # None is used.
+        # Nothing uses it, so it stays.
         threshold = pipe.cfg["threshold"]
     elif per_concept:
         threshold = {x: float(t) for x, t in zip(pipe.labels, each, strict=True)}
@@ -120,7 +120,7 @@ def calibrate(
     else:
         found = f"temperature {temperature:.2f}"
         if not exclusive:
-            found += f", threshold {threshold}"
+            found += f", threshold {threshold if per_concept else round(single, 3)}"
         msg.good(
             f"{pipeline}: F1 of {len(labelled.spans)} spans {percent['before']:.1f} "
             f"before, {percent['after']:.1f} after; {found}"

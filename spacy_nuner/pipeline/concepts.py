@@ -1,6 +1,5 @@
 """The `nuner_concepts` component: which tokens belong to which concepts."""
 
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -18,7 +17,7 @@ from thinc.types import Floats2d
 from ..errors import NunerError, message
 from ..models.backbone import find_backbone
 from ..models.rows import join_rows
-from ..models.tagger import has_linear_head, remove_row, resize_output
+from ..models.tagger import remove_row, resize_output
 from .annotations import get_spaces, set_ents, set_spans
 from .decode import (
     THRESHOLD,
@@ -32,14 +31,10 @@ from .gold import get_labels, get_targets
 from .limits import check_limits
 from .loss import cross_entropy
 from .naming import start_from_names
-from .prior import ConceptPrior
 from .saving import SavedPipe
 from .scorer import score_concepts
 from .stream import split_by_length
-from .upstream import find_listener, find_shared_name
-
-# Not of the component, which has to go through pickle.
-_STARTING = threading.Lock()
+from .upstream import find_shared_name
 
 
 class NunerConcepts(SavedPipe):
@@ -194,34 +189,6 @@ class NunerConcepts(SavedPipe):
                 # A new one: the config may hold the old one too.
                 self.cfg[key] = {k: v for k, v in self.cfg[key].items() if k != label}
 
-    @property
-    def _is_initialized(self) -> bool:
-        return bool(self.model.get_ref("output_layer").layers[0].has_param("W"))
-
-    def _get_start(self) -> ConceptPrior | None:
-        # What names give are rows of a layer on the vectors themselves.
-        return self._get_prior() if has_linear_head(self.model) else None
-
-    def _initialize_from_names(self) -> None:
-        """Set up a component that was never trained, at its first text or example."""
-        # A thread that comes while another one is at it waits for the weights.
-        with _STARTING:
-            if self.labels and not self._is_initialized:
-                self._start()
-
-    def _start(self) -> None:
-        listener = find_listener(self.model)
-        if listener is not None and not listener.has_dim("nO"):
-            raise NunerError("N504", name=self.name)
-        prior = self._get_start()
-        if prior is None:
-            backbone = self.cfg["backbone"] or "the backbone"
-            raise NunerError("N503", name=self.name, backbone=backbone)
-        sample = Doc(self.vocab, words=["text"])
-        empty = self.model.ops.alloc2f(1, len(self.labels))
-        self.model.initialize(X=[sample], Y=[empty])
-        start_from_names(self.model, self.labels, prior, self.cfg)
-
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of docs.
 
@@ -299,13 +266,13 @@ class NunerConcepts(SavedPipe):
         return np.asarray([each[label] for label in self.labels], dtype="f8")
 
     def set_calibration(
-        self, *, temperature: float, threshold: float | dict[str, float]
+        self, *, temperature: float, threshold: float | dict[str, float] | None
     ) -> None:
         """Set what `spacy nuner calibrate` found.
 
         temperature (float): What logits are divided by.
-        threshold (float | dict[str, float]): The probability over which a span
-            belongs to a concept, for all or for each.
+        threshold (float | dict[str, float] | None): The probability over which a span
+            belongs to a concept, for all or for each; None for the usual one.
         RAISES (NunerError): N510 for what is no probability or not above 0.
         """
         check_limits(self.name, threshold, temperature)

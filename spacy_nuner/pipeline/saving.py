@@ -3,46 +3,40 @@
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import srsly
-from spacy.pipeline.trainable_pipe import TrainablePipe
 
 from ..errors import NunerError, message
 from ..models.tagger import reset_output
-from .naming import load_prior
 from .prior import ConceptPrior
+from .starting import StartingPipe
 
 # Name of the part, for `exclude` as well.
 CONCEPT_ENCODER = "concept_encoder"
+# A component that can't read names, or listens to what is not set up: it is yet to be
+# trained.
+WAITING = ("N503", "N504")
 
 
-class SavedPipe(TrainablePipe):
+class SavedPipe(StartingPipe):
     """A component that may bring its concept encoder along when it is saved.
 
-    In `cfg` it has `labels`, `backbone`, `start`, `keep_concept_encoder` and
-    `configured`, the settings as the config gave them.
+    In `cfg` it also has `keep_concept_encoder` and `configured`, the settings as the
+    config gave them.
     """
-
-    cfg: dict[str, Any]
-    _prior: ConceptPrior | None = None
-
-    def _initialize_from_names(self) -> None:
-        raise NotImplementedError
 
     def _finish_start(self) -> None:
         """Set up concepts that were named and not yet looked for, so that what is saved
         does not need the backbone; one that waits for `initialize` is saved as it is.
         """
-        with suppress(NunerError):
+        try:
             self._initialize_from_names()
-
-    def _get_prior(self) -> ConceptPrior | None:
-        if self._prior is None:
-            self._prior = load_prior(self.cfg, name=self.name)
-        return self._prior if self.cfg["start"] == "names" else None
+        except NunerError as error:
+            if error.code not in WAITING:
+                raise
 
     def _get_prior_to_save(self, exclude: Iterable[str]) -> ConceptPrior | None:
         if not self.cfg["keep_concept_encoder"] or CONCEPT_ENCODER in exclude:

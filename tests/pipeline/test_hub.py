@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import spacy
 from huggingface_hub.utils import filter_repo_objects
@@ -149,3 +150,16 @@ def test_an_unknown_repository_is_told(hub):
     nlp.get_pipe("nuner_concepts").add_label("AREA")
     with pytest.raises(NunerError, match="N001.*folder.*hub.*package:"):
         nlp.initialize()
+
+
+def test_a_folder_that_is_misspelt_is_told_from_a_name_of_the_hub(
+    tmp_path, monkeypatch
+):
+    def unreachable(*args, **kwargs):
+        raise OSError("offline")
+
+    (tmp_path / "training" / "backbone").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
+    with pytest.raises(NunerError, match="N001.*'training' has no 'backbon'"):
+        resolve_weights("training/backbon")

@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from spacy_nuner.pipeline import concepts
+from spacy_nuner.pipeline import starting
 
 from .conftest import make_zero_shot, spans_of
 
@@ -22,13 +22,13 @@ def test_the_second_waits_until_the_first_has_set_up_the_concepts(
     backbone, monkeypatch
 ):
     nlp = make_zero_shot(backbone, concepts=["area", "price"])
-    start = concepts.start_from_names
+    start = starting.start_from_names
 
     def slowly(*args):
         time.sleep(0.3)
         start(*args)
 
-    monkeypatch.setattr(concepts, "start_from_names", slowly)
+    monkeypatch.setattr(starting, "start_from_names", slowly)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: spans_of(nlp(TEXT)), range(4)))
     assert found == [FOUND] * 4
