@@ -66,12 +66,12 @@ def sample(
     n: int = typer.Option(20_000, help="Sentences to draw"),
 ) -> None:
     """Draw sentences from a file that is repeated."""
-    from spacy_nuner.annotate.sampling import (
+    from spacy_nuner.annotate.sample import (
         SampleReport,
         draw_sample,
         load_splitter,
+        read_documents,
     )
-    from spacy_nuner.annotate.sources import read_documents
 
     report = SampleReport()
     nlp = load_splitter("rule", "en")
@@ -127,12 +127,10 @@ def _texts(count: int):
 
 
 def _ask(path: Path, url: str, rpm: float, concurrency: int, timeout: float) -> dict:
-    from spacy_nuner.annotate.asking import Run
-    from spacy_nuner.annotate.client import Endpoint
-    from spacy_nuner.annotate.limits import Limits
-    from spacy_nuner.annotate.pacing import Pace
+    from spacy_nuner.annotate.accounting import Limits, Report, RunLog
+    from spacy_nuner.annotate.client import Endpoint, Pace
+    from spacy_nuner.annotate.collect import Run
     from spacy_nuner.annotate.prompts import Settings, load_prompt
-    from spacy_nuner.annotate.report import Report, RunLog
     from spacy_nuner.annotate.store import Store
 
     report, pace = Report(), Pace(concurrency, rpm=rpm or None)

@@ -153,7 +153,7 @@ def hash_folder(folder: Path) -> str:
 
 def read_back(corpus: Path) -> int:
     """How many docs of the corpus are read in a second, annotations and all."""
-    from spacy_nuner.corpus.docbin import read_corpus
+    from spacy_nuner.readers.docbin import read_corpus
 
     started = time.perf_counter()
     spans = docs = 0

@@ -78,7 +78,7 @@ class Cell:
 
 def find_parts(folder: Path, held_out: int) -> tuple[Path, list, list, list]:
     """Train, dev and test docs; without a dev file a part of train is held out."""
-    from spacy_nuner.fewshot.datasets import read_docs
+    from spacy_nuner.readers.labelled.sets import read_docs
 
     files = {path.stem: path for path in folder.iterdir() if path.suffix != ".md"}
     train, test = read_docs(files["train"]), read_docs(files["test"])
@@ -100,8 +100,8 @@ def run(cell: Cell) -> None:
     from spacy.training.loop import train as train_loop
     from spacy.util import load_config
 
-    from spacy_nuner.fewshot.sampling import draw_docs
-    from spacy_nuner.fewshot.zero import read_names
+    from spacy_nuner.fewshot.draws import draw_docs
+    from spacy_nuner.fewshot.zero_shot import read_names
     from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
@@ -159,8 +159,8 @@ def is_done(cell: Cell) -> bool:
 
 def identify(encoder: str, config: str) -> str:
     """Hash what a cell depends on besides its name."""
-    from spacy_nuner.fewshot.backbones import hash_file
-    from spacy_nuner.weights import resolve_weights
+    from spacy_nuner.encoders.names import resolve_weights
+    from spacy_nuner.fewshot.compare import hash_file
 
     weights = Path(resolve_weights(encoder)) / "model.safetensors"
     return f"{hash_file(weights)[:16]}-{hash_file(CONFIGS / f'{config}.cfg')[:16]}"

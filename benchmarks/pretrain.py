@@ -40,9 +40,9 @@ import typer
 from steps.machine import DTYPES
 from steps.rows import LEVERS, MINILM, SIZES, Bench, Levers, Rate
 
-from spacy_nuner.encoder import load_encoder
-from spacy_nuner.pretrain.encoders import ConceptEncoder
-from spacy_nuner.pretrain.features import Features, build_features
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.layers import load_encoder
+from spacy_nuner.pretrain.data.features import Features, build_features
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -72,7 +72,7 @@ def run(
     memory_docs: int = typer.Option(20_000, help="Docs of the memory row, 0 for none"),
 ) -> None:
     """Time all rows and print the table."""
-    from spacy_nuner.weights import resolve_weights
+    from spacy_nuner.encoders.names import resolve_weights
 
     task = {
         "backbone": str(Path(resolve_weights(backbone)).resolve()),
@@ -224,7 +224,7 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
 
     from spacy_nuner.models import backbone
     from spacy_nuner.models.windows import get_pieces
-    from spacy_nuner.pipeline.stream import split_by_length
+    from spacy_nuner.pipeline.decoding import split_by_length
 
     dtype = torch.bfloat16 if bits == 16 else torch.float32
     encoder = AutoModel.from_pretrained(task["backbone"], torch_dtype=dtype).eval()

@@ -19,9 +19,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
-from spacy_nuner.fewshot.datasets import copy_words, read_docs
-from spacy_nuner.fewshot.zero import make_tagger, name_labels, read_names
+from spacy_nuner.fewshot.zero_shot import make_tagger, name_labels, read_names
 from spacy_nuner.files import replacing
+from spacy_nuner.readers.labelled.sets import copy_words, read_docs
 
 ROOT = Path(__file__).resolve().parents[1]
 # Which file of which set; shared with benchmarks/levers.

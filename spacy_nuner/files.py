@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import NunerError
+from .errors import Errors, NunerError
 
 # In a work folder: which run it belongs to.
 RUN_FILE = "run.json"
@@ -37,7 +37,7 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
         in the way that this command did not make.
     """
     if marker is not None and _is_foreign(path, marker):
-        raise NunerError("N004", path=path, expected=marker)
+        raise NunerError(Errors.N004, path=path, expected=marker)
     beside: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
         # something else keeps its own words.
         if beside is None or _lies_in(error, beside, path):
             reason = error.strerror or str(error)
-            raise NunerError("N003", path=path, reason=reason) from error
+            raise NunerError(Errors.N003, path=path, reason=reason) from error
         raise
     finally:
         if beside is not None:
@@ -84,7 +84,7 @@ def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
     work = path.with_name(f"{path.name}.work")
     for folder, expected in ((path, marker), (work, RUN_FILE)):
         if _is_foreign(folder, expected):
-            raise NunerError("N004", path=folder, expected=expected)
+            raise NunerError(Errors.N004, path=folder, expected=expected)
     try:
         _open_work(work, path, run)
         yield work
@@ -95,7 +95,7 @@ def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
     except OSError as error:
         if _lies_in(error, work, path):
             reason = error.strerror or str(error)
-            raise NunerError("N003", path=path, reason=reason) from error
+            raise NunerError(Errors.N003, path=path, reason=reason) from error
         raise
 
 

@@ -9,9 +9,9 @@ import spacy
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.corpus.docbin import read_corpus
-from spacy_nuner.languages import blank
-from spacy_nuner.pretrain.backbone import read_info
+from spacy_nuner.encoders.folder import read_info
+from spacy_nuner.readers.docbin import read_corpus
+from spacy_nuner.tokenizers import blank
 
 from .conftest import ROOT
 from .tiny import make_tiny

@@ -27,8 +27,8 @@ from passages import open_corpus
 from recipe import LEVERS
 from runs import Model, Run
 
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.files import replacing
-from spacy_nuner.pretrain.encoders import ConceptEncoder
 
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 

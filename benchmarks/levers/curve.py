@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import typer
 
-from spacy_nuner.corpus.drawing import BLUE, GREEN, GREY, ORANGE, draw
+from spacy_nuner.plotting import BLUE, GREEN, GREY, ORANGE, draw
 
 KS = (1, 4, 16)
 # The layers that are better, for the backbones and for the base encoder.

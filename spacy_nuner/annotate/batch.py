@@ -1,27 +1,238 @@
 """The Batch API: send request files, wait, collect; all of it can be resumed."""
 
 import asyncio
+import itertools
+import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import NunerError
-from . import ledger
-from .answers import Answer, Sentence, judge, share
-from .batchfile import EXPIRED, read_answers, request_line, write_requests
-from .client import Endpoint, Failure
-from .ledger import OpenBatch
-from .limits import Limits
-from .pricing import Budget
+from ..errors import Errors, NunerError
+from ..readers.answers import (
+    Answer,
+    MalformedAnswer,
+    Sentence,
+    judge,
+    read_completion,
+    share,
+)
+from . import batch as ledger
+from .accounting import Budget, Limits, Report, RunLog
+from .client import CHAT_PATH, Endpoint, Failure
 from .prompts import Settings
-from .reading import Skips
-from .report import Report, RunLog
-from .sentences import chunks, read_sentences
-from .store import Store, Wanted
-from .writer import Row, Writer
+from .sample import Skips
+from .store import Row, Store, Wanted, Writer, chunks, read_sentences
+
+
+@dataclass
+class OpenBatch:
+    """A batch whose answers are not collected yet.
+
+    id (str): Our name for it, which stands in the server's metadata too.
+    settings (Settings): How it asks.
+    number (int): The settings' number in the store.
+    file_id (str | None): The server's id of the request file, once it is there.
+    batch_id (str | None): The server's id of the batch, once it is made.
+    created (float): When it was written down, in seconds since 1970.
+    """
+
+    id: str
+    settings: Settings
+    number: int
+    file_id: str | None
+    batch_id: str | None
+    created: float
+
+
+def register(
+    store: Store,
+    settings: Settings,
+    base_url: str,
+    requests: Iterable[Sequence[Sentence]],
+) -> None:
+    """Write a batch down before anything is sent; its claims become its items.
+
+    store (Store): The store.
+    settings (Settings): How it asks.
+    base_url (str): The server.
+    requests (Iterable[Sequence[Sentence]]): The sentences of each request.
+    """
+    number = store.settings_id(settings)
+    name = uuid.uuid4().hex
+    with store.writing() as db:
+        db.execute(
+            "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, NULL, ?)",
+            [name, store.owner, base_url, number, time.time()],
+        )
+        for place, request in enumerate(requests):
+            for part, sentence in enumerate(request):
+                key = settings.key(sentence.text)
+                db.execute(
+                    "INSERT INTO batch_items VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [name, place, part, key, *sentence],
+                )
+                db.execute("DELETE FROM claims WHERE key = ?", [key])
+
+
+def open_batches(store: Store, base_url: str) -> list[OpenBatch]:
+    """Find the batches of this process, and take over those of processes that ended.
+
+    store (Store): The store.
+    base_url (str): The server; other servers' batches are left alone.
+    RETURNS (list[OpenBatch]): The batches, oldest first.
+    """
+    with store.writing() as db:
+        db.execute(
+            "UPDATE batches SET owner = ? "
+            "WHERE owner NOT IN (SELECT owner FROM owners)",
+            [store.owner],
+        )
+        rows = db.execute(
+            "SELECT id, settings, file_id, batch_id, created FROM batches "
+            "WHERE owner = ? AND base_url = ? ORDER BY created",
+            [store.owner, base_url],
+        ).fetchall()
+    return [
+        OpenBatch(name, store.settings(number), number, file_id, batch_id, created)
+        for name, number, file_id, batch_id, created in rows
+    ]
+
+
+def note(store: Store, batch: OpenBatch) -> None:
+    """Write the server's ids down as soon as they are known.
+
+    store (Store): The store.
+    batch (OpenBatch): The batch.
+    """
+    with store.writing() as db:
+        db.execute(
+            "UPDATE batches SET file_id = ?, batch_id = ? WHERE id = ?",
+            [batch.file_id, batch.batch_id, batch.id],
+        )
+
+
+def read_requests(store: Store, batch: OpenBatch) -> list[tuple[int, list[Sentence]]]:
+    """Read the requests that are not answered yet.
+
+    store (Store): The store.
+    batch (OpenBatch): The batch.
+    RETURNS (list[tuple[int, list[Sentence]]]): Numbers of requests, their sentences.
+    """
+    with store.writing() as db:
+        rows = db.execute(
+            "SELECT number, position, id, text FROM batch_items WHERE batch = ? "
+            "ORDER BY number, part",
+            [batch.id],
+        ).fetchall()
+    grouped = itertools.groupby(rows, key=lambda row: int(row[0]))
+    return [
+        (number, [Sentence(*row[1:]) for row in group]) for number, group in grouped
+    ]
+
+
+def settle(
+    store: Store, batch: OpenBatch, rows: Sequence[tuple[Sentence, Answer]]
+) -> None:
+    """Add answers and take their sentences off the batch, in one transaction.
+
+    store (Store): The store.
+    batch (OpenBatch): The batch.
+    rows (Sequence[tuple[Sentence, Answer]]): The sentences with their answers.
+    """
+    with store.writing() as db:
+        store.insert(db, rows, batch.settings, batch.number)
+        keys = [(batch.id, batch.settings.key(one.text)) for one, _ in rows]
+        db.executemany("DELETE FROM batch_items WHERE batch = ? AND key = ?", keys)
+
+
+def close_batch(store: Store, batch: OpenBatch) -> int:
+    """Forget a batch; what it did not answer is back in line.
+
+    store (Store): The store.
+    batch (OpenBatch): The batch.
+    RETURNS (int): How many sentences that are.
+    """
+    with store.writing() as db:
+        sql = "DELETE FROM batch_items WHERE batch = ?"
+        left = db.execute(sql, [batch.id]).rowcount
+        db.execute("DELETE FROM batches WHERE id = ?", [batch.id])
+    return left
+
+
+URL = f"/v1{CHAT_PATH}"
+# The server had no time for the request within the window.
+EXPIRED = "batch_expired"
+
+
+def request_line(
+    name: str, number: int, settings: Settings, request: Sequence[Sentence]
+) -> bytes:
+    """Make a line of a request file.
+
+    name (str): The batch.
+    number (int): The request's number in it.
+    settings (Settings): How it is asked.
+    request (Sequence[Sentence]): The sentences.
+    RETURNS (bytes): The line.
+    """
+    line = {
+        "custom_id": f"{name}-{number}",
+        "method": "POST",
+        "url": URL,
+        "body": settings.body([sentence.text for sentence in request]),
+    }
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def write_requests(store: Store, batch: OpenBatch, path: Path) -> None:
+    """Write the request file of a batch.
+
+    store (Store): The store, which has the sentences.
+    batch (OpenBatch): The batch.
+    path (Path): The file.
+    """
+    with path.open("wb") as file:
+        for number, request in read_requests(store, batch):
+            file.write(request_line(batch.id, number, batch.settings, request))
+
+
+def read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
+    """Read an output or error file.
+
+    path (Path): The file.
+    YIELDS (tuple[int, Answer | Failure]): The request's number and what came of it. A
+        line that is damaged is passed over: its request counts as not answered.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+                number = int(row["custom_id"].rpartition("-")[2])
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            yield number, _outcome(row)
+
+
+def _outcome(row: dict[str, Any]) -> Answer | Failure:
+    response = row.get("response") or {}
+    error = row.get("error") or {}
+    status = response.get("status_code")
+    if error.get("code") == EXPIRED:
+        return Failure(EXPIRED, str(error.get("message", "")))
+    if status != 200:
+        kind = f"http {status}" if status else str(error.get("code", "malformed"))
+        return Failure(kind, json.dumps(response.get("body") or error))
+    try:
+        return read_completion(response.get("body"))
+    except MalformedAnswer as failure:
+        return Failure("malformed", str(failure))
+
 
 if TYPE_CHECKING:
     from openai.types import Batch
@@ -96,7 +307,7 @@ class BatchRun:
                 before = self.report.answers
                 back = await self._collect_all()
                 if back and self.report.answers == before:
-                    raise NunerError("N214", reason=self._trouble)
+                    raise NunerError(Errors.N214, reason=self._trouble)
         if self._over_budget:
             raise self.limits.too_expensive(self.report.cost)
 
@@ -313,4 +524,6 @@ class BatchRun:
             todo = failure.todo or "Run the same command again to go on."
             reason = failure.reason.rstrip(".")
             url = self.endpoint.base_url
-            raise NunerError("N206", base_url=url, reason=reason, todo=todo) from error
+            raise NunerError(
+                Errors.N206, base_url=url, reason=reason, todo=todo
+            ) from error

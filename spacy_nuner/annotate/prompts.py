@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import NunerError
+from ..errors import Errors, NunerError
 
 SLOT = "{text}"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -95,14 +95,14 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
         name = path.name
     if not path.is_file():
         known = ", ".join(PUBLISHED)
-        raise NunerError("N203", name=path, known=known)
+        raise NunerError(Errors.N203, name=path, known=known)
     try:
         template = path.read_text(encoding="utf8").strip()
     except (OSError, UnicodeDecodeError) as error:
         todo = "Save the prompt as UTF-8 text."
-        raise NunerError("N005", path=path, reason=error, todo=todo) from error
+        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
     if template.count(SLOT) != 1:
-        raise NunerError("N204", name=path, count=template.count(SLOT))
+        raise NunerError(Errors.N204, name=path, count=template.count(SLOT))
     return Prompt(name, template, structured=structured, sentences=sentences)
 
 

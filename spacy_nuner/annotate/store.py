@@ -1,19 +1,29 @@
 """Answers in SQLite: each committed as it comes, none asked for twice."""
 
+import asyncio
+import itertools
 import json
 import os
+import re
 import socket
 import sqlite3
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
 
-from ..errors import NunerError
-from .answers import Answer, Sentence
+from ..errors import Errors, NunerError
+from ..files import replacing
+from ..readers.answers import GOOD, Answer, Sentence, judge, to_record
 from .prompts import Prompt, Settings
+from .sample import BROKEN_CHARS, Skips, read_rows
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
@@ -92,7 +102,7 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise NunerError("N216", path=path, reason=error.strerror) from error
+            raise NunerError(Errors.N216, path=path, reason=error.strerror) from error
         try:
             self._db = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False
@@ -338,7 +348,7 @@ class Store:
         elif version != VERSION:
             reason = f"its format is {version}, this version knows {VERSION}"
         if reason:
-            raise NunerError("N210", path=self.path, reason=reason)
+            raise NunerError(Errors.N210, path=self.path, reason=reason)
         return False
 
     @contextmanager
@@ -359,8 +369,8 @@ class Store:
     def _explain(self, error: sqlite3.DatabaseError) -> NunerError:
         if isinstance(error, sqlite3.OperationalError):
             # A full disk, a folder that can't be written to, a lock that never ends.
-            return NunerError("N216", path=self.path, reason=error)
-        return NunerError("N210", path=self.path, reason=error)
+            return NunerError(Errors.N216, path=self.path, reason=error)
+        return NunerError(Errors.N210, path=self.path, reason=error)
 
 
 def _is_running(pid: int) -> bool:
@@ -374,3 +384,256 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+# Sentences that are looked up and claimed at a time, at most.
+CHUNK = 256
+# Requests that the plan keeps to measure how long a token is.
+MEASURED = 20
+_BROKEN = re.compile(BROKEN_CHARS)
+
+
+def read_sentences(path: Path, skips: Skips) -> Iterator[Sentence]:
+    """Read sentences in a stream.
+
+    path (Path): JSON Lines with `text` and, if there is one, `id`; may be compressed.
+    skips (Skips): Counts the lines that can't be used.
+    YIELDS (Sentence): The sentences; without an id the number of the line is one.
+    """
+    for number, row in read_rows(str(path), skips):
+        text = row.get("text")
+        if not isinstance(text, str) or not text.strip():
+            skips.add("without a text", f"{path.name}:{number}")
+        elif _BROKEN.search(text):
+            skips.add("with broken characters", f"{path.name}:{number}")
+        else:
+            yield Sentence(number, str(row.get("id", number)), text)
+
+
+def chunks(
+    sentences: Iterator[Sentence], size: int = CHUNK
+) -> Iterator[list[Sentence]]:
+    """Take sentences some at a time.
+
+    sentences (Iterator[Sentence]): The sentences.
+    size (int): How many at a time.
+    YIELDS (list[Sentence]): The next ones.
+    """
+    while chunk := list(itertools.islice(sentences, size)):
+        yield chunk
+
+
+def is_bad(settings: Settings) -> Wanted:
+    """Choose what is asked about again.
+
+    settings (Settings): How it is asked about.
+    RETURNS (Wanted): For `Store.claim`: the sentences whose answer is of no use.
+    """
+
+    def wanted(sentence: Sentence, answer: Answer) -> bool:
+        structured = settings.prompt.structured
+        return judge(answer, text=sentence.text, structured=structured) != GOOD
+
+    return wanted
+
+
+@dataclass
+class Plan:
+    """What a run has before it.
+
+    sentences (int): Sentences in the file.
+    to_ask (int): Those that are to be asked about.
+    requests (int): Requests for them.
+    bytes (int): Length of the requests' messages together, in bytes of UTF-8.
+    samples (list[str]): Some of the messages.
+    skips (Skips): Lines that can't be used.
+    """
+
+    sentences: int = 0
+    to_ask: int = 0
+    requests: int = 0
+    bytes: int = 0
+    samples: list[str] = field(default_factory=list)
+    skips: Skips = field(default_factory=Skips)
+
+
+def make_plan(
+    path: Path, store: Store, settings: Settings, wanted: Wanted | None
+) -> Plan:
+    """Go through the sentences without claiming any.
+
+    path (Path): The sentences.
+    store (Store): The answers so far.
+    settings (Settings): How it is asked.
+    wanted (Wanted | None): As in `Store.claim`.
+    RETURNS (Plan): What is to be asked.
+    RAISES (NunerError): N201 if the file holds no sentence.
+    """
+    plan = Plan()
+    open_request: list[str] = []
+    # The first half of each key: a sentence that is repeated is asked about once.
+    seen: set[bytes] = set()
+
+    def send() -> None:
+        message = settings.prompt.render(open_request)
+        plan.requests += 1
+        plan.bytes += len(message.encode())
+        # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
+        if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
+            plan.samples.append(message)
+        open_request.clear()
+
+    for sentence in read_sentences(path, plan.skips):
+        plan.sentences += 1
+        key = settings.key(sentence.text)[:16]
+        if key not in seen and store.needs(sentence, settings, wanted):
+            seen.add(key)
+            plan.to_ask += 1
+            open_request.append(sentence.text)
+            if len(open_request) == settings.prompt.sentences:
+                send()
+    if open_request:
+        send()
+    if not plan.sentences:
+        reason = plan.skips.describe() or "the file is empty"
+        raise NunerError(Errors.N201, source=path, reason=reason)
+    return plan
+
+
+T = TypeVar("T")
+Row = tuple[Sentence, Answer]
+
+
+class Writer:
+    """Runs the store in a thread of its own and commits answers in groups.
+
+    Used as a context (`async with`), it also renews the claims of this process.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        """store (Store): The store. settings (Settings): How it is asked."""
+        self._store = store
+        self._settings = settings
+        self._number = store.settings_id(settings)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._arrived: list[tuple[Sequence[Row], asyncio.Future[None]]] = []
+        self._committing: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Run something in the thread of the store.
+
+        function (Callable[[], T]): What to run.
+        RETURNS (T): Its result.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def commit(self, rows: Sequence[Row]) -> None:
+        """Wait until answers are on the disk; those that come meanwhile go together.
+
+        rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
+        RAISES (NunerError): N216 if they can't be written.
+        """
+        if not rows:
+            return
+        done = asyncio.get_running_loop().create_future()
+        self._arrived.append((rows, done))
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_arrived())
+        await done
+
+    async def _commit_arrived(self) -> None:
+        while self._arrived:
+            arrived, self._arrived = self._arrived, []
+            rows = [row for some, _ in arrived for row in some]
+            error = await self._add(rows)
+            for _, done in arrived:
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(error)
+        self._committing = None
+
+    async def _add(self, rows: Sequence[Row]) -> NunerError | None:
+        add = partial(self._store.add, rows, self._settings, self._number)
+        try:
+            await self.run(add)
+        except NunerError as error:
+            return error
+        return None
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE / 3)
+            await self.run(self._store.heartbeat)
+
+    async def __aenter__(self) -> "Writer":
+        self._renewing = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        tasks = [task for task in (self._renewing, self._committing) if task]
+        if self._renewing is not None:
+            self._renewing.cancel()
+        # What has arrived is committed even when the run ends with an error.
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        self._thread.shutdown()
+        broken = [one for one in ended if isinstance(one, NunerError)]
+        if broken and error is None:
+            raise broken[0]
+
+
+def export_records(
+    store: Store, path: Path, *, prompt: str | None = None, model: str | None = None
+) -> Counter[str]:
+    """Write the newest answer to each sentence, in the order of the sentences.
+
+    store (Store): The answers.
+    path (Path): JSON Lines with `id`, `text` and `answer` (or `entities`).
+    prompt (str | None): Only answers to this prompt, by its name or hash.
+    model (str | None): Only answers of this model.
+    RETURNS (Counter[str]): The records by what their answers are worth.
+    RAISES (NunerError): N211 if prompt and model are not clear, N212 without answers.
+    """
+    prompt_hash, model = _choose(store, prompt, model)
+    verdicts: Counter[str] = Counter()
+    with replacing(path) as beside, beside.open("w", encoding="utf8") as file:
+        for record, verdict in _records(store, prompt_hash, model):
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            verdicts[verdict] += 1
+    return verdicts
+
+
+def _records(
+    store: Store, prompt_hash: str, model: str
+) -> Iterator[tuple[dict[str, Any], str]]:
+    for sentence, answer, structured in store.newest(prompt_hash, model):
+        verdict = judge(answer, text=sentence.text, structured=structured)
+        yield to_record(sentence, answer, structured=structured), verdict
+
+
+def _choose(store: Store, prompt: str | None, model: str | None) -> tuple[str, str]:
+    found = [
+        (name, prompt_hash, served, count)
+        for name, prompt_hash, served, count in store.kinds()
+        if prompt is None or name == prompt or prompt_hash.startswith(prompt)
+        if model is None or served == model
+    ]
+    if not found:
+        which = f" to the prompt '{prompt}'" if prompt else ""
+        which += f" of the model '{model}'" if model else ""
+        raise NunerError(Errors.N212, path=store.path, which=which)
+    if len(found) > 1:
+        kinds = ", ".join(
+            f"--prompt {name} ({prompt_hash[:8]}) --model {served}: {count:,} answers"
+            for name, prompt_hash, served, count in found
+        )
+        raise NunerError(Errors.N211, path=store.path, found=kinds)
+    return found[0][1], found[0][2]

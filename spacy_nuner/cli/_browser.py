@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from ..errors import NunerError
+from ..errors import Errors, NunerError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH = 908
@@ -22,7 +22,7 @@ def take_picture(page: Path, picture: Path) -> None:
     """
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if found is None:
-        raise NunerError("N508", names=", ".join(BROWSERS))
+        raise NunerError(Errors.N508, names=", ".join(BROWSERS))
     with tempfile.TemporaryDirectory() as folder:
         measured = Path(folder) / "page.html"
         text = page.read_text(encoding="utf8").replace("</body>", MEASURE)
@@ -31,7 +31,7 @@ def take_picture(page: Path, picture: Path) -> None:
         shown = _run(found, measured, folder, "--dump-dom", f"{size}1000")
         height = re.search(r"<title>(\d+)</title>", shown)
         if height is None:
-            raise NunerError("N509", path=page, browser=found, reason="no height")
+            raise NunerError(Errors.N509, path=page, browser=found, reason="no height")
         _run(
             found,
             page,
@@ -41,7 +41,7 @@ def take_picture(page: Path, picture: Path) -> None:
             "--force-device-scale-factor=2",
         )
     if not picture.is_file():
-        raise NunerError("N509", path=page, browser=found, reason="no file")
+        raise NunerError(Errors.N509, path=page, browser=found, reason="no file")
 
 
 def _run(browser: str, page: Path, profile: str, *options: str) -> str:
@@ -57,5 +57,7 @@ def _run(browser: str, page: Path, profile: str, *options: str) -> str:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise NunerError("N509", path=page, browser=browser, reason=error) from error
+        raise NunerError(
+            Errors.N509, path=page, browser=browser, reason=error
+        ) from error
     return out.stdout

@@ -5,15 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..errors import Errors, NunerError, Warnings
+
 if TYPE_CHECKING:
-    from ..annotate.client import Endpoint
-    from ..annotate.estimate import Estimate
-    from ..annotate.limits import Limits
-    from ..annotate.pacing import Pace
+    from ..annotate.accounting import Limits, Report, RunLog
+    from ..annotate.client import Endpoint, Pace
+    from ..annotate.collect import Estimate
     from ..annotate.prompts import Settings
-    from ..annotate.report import Report, RunLog
-    from ..annotate.sentences import Plan
-    from ..annotate.store import Store, Wanted
+    from ..annotate.store import Plan, Store, Wanted
 
 
 def annotate(
@@ -76,20 +75,15 @@ def annotate(
     import asyncio
     import tempfile
 
-    from ..annotate.client import OPENAI_URL, Endpoint
-    from ..annotate.limits import Limits
-    from ..annotate.pacing import Pace
-    from ..annotate.pricing import load_price
+    from ..annotate.accounting import Limits, Report, RunLog, load_price
+    from ..annotate.client import OPENAI_URL, Endpoint, Pace
     from ..annotate.prompts import Settings, load_prompt
-    from ..annotate.report import Report, RunLog
-    from ..annotate.sentences import is_bad, make_plan
-    from ..annotate.store import Store
-    from ..errors import NunerError
+    from ..annotate.store import Store, is_bad, make_plan
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
     if max_cost is not None and prices is None:
-        raise NunerError("N215")
+        raise NunerError(Errors.N215)
     base_url = base_url or OPENAI_URL
     settings = Settings(
         load_prompt(prompt, structured=structured, sentences=per_request),
@@ -134,7 +128,7 @@ def annotate(
         try:
             asyncio.run(run(opened))
         except KeyboardInterrupt:
-            raise NunerError("N217") from None
+            raise NunerError(Errors.N217) from None
         finally:
             opened.close()
 
@@ -149,7 +143,6 @@ def _params(
     import json
 
     from ..annotate.client import is_openai
-    from ..errors import NunerError
 
     # OpenAI's newer models refuse the older name, other servers know only that one.
     longest = "max_completion_tokens" if is_openai(base_url) else "max_tokens"
@@ -161,7 +154,7 @@ def _params(
         try:
             params |= json.loads(extra)
         except (ValueError, TypeError) as error:
-            raise NunerError("N213", reason=error) from error
+            raise NunerError(Errors.N213, reason=error) from error
     return params
 
 
@@ -176,12 +169,11 @@ async def _show_plan(
 ) -> None:
     from wasabi import msg
 
-    from ..annotate.estimate import estimate
-    from ..errors import message
+    from ..annotate.collect import estimate
 
     if plan.skips.total():
         found = plan.skips.describe()
-        msg.warn(message("W201", source="the sentences", found=found))
+        msg.warn(Warnings.W201.format(source="the sentences", found=found))
     msg.info(
         f"{plan.sentences:,} sentences, {plan.sentences - plan.to_ask:,} need no "
         f"asking, {plan.to_ask:,} to ask in {plan.requests:,} requests"
@@ -218,8 +210,8 @@ async def _ask(
 ) -> None:
     from tqdm import tqdm
 
-    from ..annotate.asking import Run
     from ..annotate.batch import BatchRun
+    from ..annotate.collect import Run
 
     bar = tqdm(total=plan.to_ask, unit=" sentences", disable=None, smoothing=0.05)
 
@@ -267,8 +259,7 @@ async def _ask(
 def _show_report(report: "Report", limits: "Limits") -> None:
     from wasabi import msg
 
-    from ..annotate.report import name_counts
-    from ..errors import message
+    from ..annotate.accounting import name_counts
 
     cost = f", {limits.price.show(report.cost)}" if limits.price else ""
     msg.info(
@@ -287,11 +278,11 @@ def _show_report(report: "Report", limits: "Limits") -> None:
     if report.repeated:
         msg.text(f"{report.repeated:,} sentences stand in the file more than once")
     if report.elsewhere:
-        msg.warn(message("W205", count=report.elsewhere))
+        msg.warn(Warnings.W205.format(count=report.elsewhere))
     bad = report.bad()
     if bad:
-        msg.warn(message("W204", count=bad.total(), kinds=name_counts(bad)))
+        msg.warn(Warnings.W204.format(count=bad.total(), kinds=name_counts(bad)))
     failures = report.failures
     if failures:
         kinds = name_counts(failures)
-        msg.warn(message("W203", count=failures.total(), kinds=kinds))
+        msg.warn(Warnings.W203.format(count=failures.total(), kinds=kinds))

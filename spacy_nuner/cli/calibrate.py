@@ -38,8 +38,7 @@ def calibrate(
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
-    from ..errors import NunerError, message
-    from ..fewshot.datasets import copy_words, read_docs
+    from ..errors import Errors, NunerError, Warnings
     from ..fewshot.figures import draw_reliability
     from ..files import replacing
     from ..pipeline.calibration import (
@@ -49,7 +48,8 @@ def calibrate(
         get_reliability,
         span_f1,
     )
-    from ..pipeline.decode import get_probabilities
+    from ..pipeline.decoding import get_probabilities
+    from ..readers.labelled.sets import copy_words, read_docs
 
     setup_gpu(gpu_id)
     try:
@@ -57,7 +57,7 @@ def calibrate(
         pipe: Any = nlp.get_pipe(pipe_name)
     except (OSError, KeyError) as error:
         todo = "Name a folder that nlp.to_disk made, and a component of it."
-        raise NunerError("N005", path=pipeline, reason=error, todo=todo) from error
+        raise NunerError(Errors.N005, path=pipeline, reason=error, todo=todo) from error
     references = read_docs(data, lang=nlp.lang or "en")
     with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe_name)]):
         # The tokens of the annotation, so that each of its spans can be found.
@@ -69,7 +69,7 @@ def calibrate(
     if temperature is None:
         temperature = old["temperature"]
         told = {"path": data, "count": len(labelled.spans), "temperature": temperature}
-        msg.warn(message("W505", **told))
+        msg.warn(Warnings.W505.format(**told))
     after = get_probabilities(labelled.logits / temperature, exclusive=exclusive)
     single, each = find_thresholds(labelled, after)
     new = {"temperature": temperature, "thresholds": each if per_concept else single}
@@ -116,7 +116,9 @@ def calibrate(
     draw_reliability(facts["reliability"], folder / "reliability")
     percent = {name: 100 * score for name, score in scores.items()}
     if worse:
-        msg.warn(message("W506", path=pipeline, count=len(labelled.spans), **percent))
+        msg.warn(
+            Warnings.W506.format(path=pipeline, count=len(labelled.spans), **percent)
+        )
     else:
         found = f"temperature {temperature:.2f}"
         if not exclusive:

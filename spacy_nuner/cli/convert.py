@@ -53,9 +53,9 @@ def convert(
 
     Run again after an interruption, it goes on where it was.
     """
-    from ..corpus.clean import EMPTY_TYPES, REFUSED
+    from ..concept_names import EMPTY_TYPES, REFUSED
     from ..corpus.convert import convert as write_corpus
-    from ..corpus.process import Settings
+    from ..corpus.row_to_doc import Settings
 
     settings = Settings(
         lang=lang,

@@ -30,13 +30,13 @@ def draw(
     from spacy.tokens import DocBin
     from wasabi import msg
 
-    from ..errors import NunerError
-    from ..fewshot.datasets import read_docs
-    from ..fewshot.sampling import draw_docs
+    from ..errors import Errors, NunerError
+    from ..fewshot.draws import draw_docs
     from ..files import replacing
+    from ..readers.labelled.sets import read_docs
 
     if output_path.suffix != ".spacy":
-        raise NunerError("N613", path=output_path)
+        raise NunerError(Errors.N613, path=output_path)
     docs = read_docs(input_path, lang=lang)
     places = list(range(len(docs)))
     if k is not None:

@@ -16,14 +16,13 @@ def export(
     """Write the newest answer to each sentence, in the order of the sentences."""
     from wasabi import msg
 
-    from ..annotate.answers import GOOD
-    from ..annotate.export import export_records
-    from ..annotate.report import name_counts
-    from ..annotate.store import Store
-    from ..errors import NunerError, message
+    from ..annotate.accounting import name_counts
+    from ..annotate.store import Store, export_records
+    from ..errors import Errors, NunerError, Warnings
+    from ..readers.answers import GOOD
 
     if not store.is_file():
-        raise NunerError("N212", path=store, which="")
+        raise NunerError(Errors.N212, path=store, which="")
     opened = Store(store)
     try:
         verdicts = export_records(opened, output, prompt=prompt, model=model)
@@ -34,4 +33,4 @@ def export(
     del verdicts[GOOD]
     if verdicts:
         kinds = name_counts(verdicts)
-        msg.warn(message("W204", count=verdicts.total(), kinds=kinds))
+        msg.warn(Warnings.W204.format(count=verdicts.total(), kinds=kinds))

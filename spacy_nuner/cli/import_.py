@@ -31,15 +31,19 @@ def import_(
     """
     from wasabi import msg
 
-    from ..corpus.convert import convert_sources
-    from ..corpus.hub import find_on_hub
-    from ..corpus.importing import QUARANTINE_SUFFIX, SUFFIX, import_records
-    from ..corpus.process import Settings
-    from ..corpus.sources import FILE_SUFFIXES, HUB_PREFIX, find_sources
-    from ..errors import NunerError
+    from ..corpus.convert import (
+        QUARANTINE_SUFFIX,
+        SUFFIX,
+        convert_sources,
+        import_records,
+    )
+    from ..corpus.row_to_doc import Settings
+    from ..errors import Errors, NunerError
+    from ..readers.hub import find_on_hub
+    from ..readers.sources import FILE_SUFFIXES, HUB_PREFIX, find_sources
 
     if output.suffix != SUFFIX and output.suffix in FILE_SUFFIXES:
-        raise NunerError("N107", path=output, suffix=output.suffix)
+        raise NunerError(Errors.N107, path=output, suffix=output.suffix)
     if source.startswith(HUB_PREFIX):
         sources = [find_on_hub(source, split=split)]
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from ..fewshot.watch import SetProbe
+    from ..fewshot.probe import SetProbe
     from ..pretrain.settings import Settings
 
 
@@ -48,14 +48,14 @@ def pretrain(
     from spacy.cli._util import import_code, parse_config_overrides
     from wasabi import msg
 
-    from ..errors import NunerError
+    from ..errors import Errors, NunerError
 
     for package in ("datasets", "accelerate"):
         if find_spec(package) is None:
-            raise NunerError("N006", package=package, extra="pretrain")
+            raise NunerError(Errors.N006, package=package, extra="pretrain")
 
+    from ..pretrain.run import pretrain as run
     from ..pretrain.settings import read_config, resolve_settings
-    from ..pretrain.training import pretrain as run
 
     # Written down before the parser takes the arguments out of the list.
     arguments = [str(config_path), str(output_dir), *ctx.args]
@@ -110,7 +110,7 @@ def _launcher() -> list[str]:
 
 def _make_probe(settings: "Settings") -> "SetProbe | None":
     """The probe on the set that the config names; it may import what pretrain can't."""
-    from ..fewshot.watch import SetProbe
+    from ..fewshot.probe import SetProbe
 
     paths, watch = settings.paths, settings.watch
     if paths.probe_train is None or paths.probe_dev is None or not watch.every_steps:

@@ -31,15 +31,15 @@ def sample(
     from tqdm import tqdm
     from wasabi import msg
 
-    from ..annotate.sampling import (
+    from ..annotate.sample import (
         LINE,
         SampleReport,
         draw_sample,
         load_splitter,
+        read_documents,
         write_sample,
     )
-    from ..annotate.sources import read_documents
-    from ..errors import NunerError, message
+    from ..errors import Errors, NunerError, Warnings
 
     nlp = load_splitter(splitter, lang)
     report = SampleReport()
@@ -66,13 +66,13 @@ def sample(
     if not drawn:
         found = report.skips.describe() or f"{report.outside} outside the word limits"
         reason = f"{report.documents} documents, no usable sentence: {found}"
-        raise NunerError("N201", source=source, reason=reason)
+        raise NunerError(Errors.N201, source=source, reason=reason)
     write_sample(drawn, output)
     if report.skips.total():
         found = report.skips.describe()
-        msg.warn(message("W201", source=source, found=found))
+        msg.warn(Warnings.W201.format(source=source, found=found))
     if report.kept < n:
-        msg.warn(message("W202", n=n, found=report.kept))
+        msg.warn(Warnings.W202.format(n=n, found=report.kept))
     msg.good(
         f"{report.kept:,} sentences in {output}, out of {report.sentences:,} of "
         f"{report.documents:,} documents ({report.outside:,} outside "

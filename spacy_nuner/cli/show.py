@@ -67,7 +67,7 @@ def show(
 
 
 def _read_texts(text: str) -> list[str]:
-    from ..errors import NunerError
+    from ..errors import Errors, NunerError
 
     if not text.endswith(".txt"):
         return [text]
@@ -75,14 +75,14 @@ def _read_texts(text: str) -> list[str]:
         lines = Path(text).read_text(encoding="utf8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         todo = "Name a text file in UTF-8."
-        raise NunerError("N005", path=text, reason=error, todo=todo) from error
+        raise NunerError(Errors.N005, path=text, reason=error, todo=todo) from error
     return [line for line in lines if line.strip()]
 
 
 def _read_concepts(concepts: list[str]) -> dict[str, str | None]:
     import srsly
 
-    from ..errors import NunerError
+    from ..errors import Errors, NunerError
 
     if len(concepts) != 1 or not concepts[0].endswith(".json"):
         return dict.fromkeys(concepts)
@@ -91,18 +91,20 @@ def _read_concepts(concepts: list[str]) -> dict[str, str | None]:
         return {str(name): described for name, described in told.items()}
     except (OSError, ValueError, AttributeError) as error:
         todo = "Expected is a JSON object of name -> description (or null)."
-        raise NunerError("N005", path=concepts[0], reason=error, todo=todo) from error
+        raise NunerError(
+            Errors.N005, path=concepts[0], reason=error, todo=todo
+        ) from error
 
 
 def _load(source: str, concepts: dict[str, str | None], name: str, lang: str) -> Any:
     import spacy
     from spacy.util import is_package
 
-    from ..errors import NunerError
+    from ..errors import Errors, NunerError
 
     if not (Path(source) / "meta.json").is_file() and not is_package(source):
         if not concepts:
-            raise NunerError("N507", name=source)
+            raise NunerError(Errors.N507, name=source)
         nlp = spacy.blank(lang)
         settings = {"backbone": source, "concepts": concepts}
         nlp.add_pipe("nuner_concepts", name, config=settings)
@@ -112,7 +114,7 @@ def _load(source: str, concepts: dict[str, str | None], name: str, lang: str) ->
         pipe: Any = nlp.get_pipe(name)
     except (OSError, KeyError) as error:
         todo = "Name a pipeline that has the component (--pipe-name)."
-        raise NunerError("N005", path=source, reason=error, todo=todo) from error
+        raise NunerError(Errors.N005, path=source, reason=error, todo=todo) from error
     for label, description in concepts.items():
         pipe.add_label(label, description)
     return nlp

@@ -20,14 +20,13 @@ def stats(
     """Count annotations and concepts, and draw them."""
     from wasabi import msg
 
-    from ..corpus.overview import PAGE, mapped_names, write_stats
-    from ..corpus.page import FIGURES
-    from ..corpus.stats import PUBLISHED, count_corpus
+    from ..stats.counts import PUBLISHED, count_corpus
+    from ..stats.page import FIGURES, PAGE, mapped_names, write_stats
 
     counted = count_corpus(corpus_dir)
     vectors = None
     if backbone is not None:
-        from ..pretrain.encoders import ConceptEncoder
+        from ..encoders.concept_encoder import ConceptEncoder
 
         encoder = ConceptEncoder.from_folder(backbone)
         vectors = encoder.encode(mapped_names(counted))

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
-from .records import Entity
+from ..readers.records import Entity
 
 Occurrences = Literal["all", "first", "in_order"]
 

@@ -4,7 +4,7 @@ Nine of ten answers are so. `parse_answer` weighs every line for lists, quotes, 
 other separators and entities that hold one, which takes a quarter of a conversion.
 """
 
-from .records import Entity
+from ..readers.records import Entity
 
 SEPARATOR = " <> "
 # What a list, quotes or a heading of the answer would begin with; a line with one of

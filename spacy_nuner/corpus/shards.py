@@ -4,19 +4,28 @@ A chunk depends on nothing but its rows and the settings, so any process can tur
 into files, in any order.
 """
 
+import gc
 import hashlib
 import json
+import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..languages import make_tokenizer
-from .docbin import ShardBin
-from .process import Settings, process
-from .records import Row
-from .report import Tally, describe_losses
+from tqdm import tqdm
+
+from ..errors import Errors, NunerError
+from ..parallel import start_worker
+from ..readers.docbin import ShardBin
+from ..readers.records import Row
+from ..tokenizers import make_tokenizer
+from .losses import Tally, describe_losses
+from .row_to_doc import Settings, process
 
 # Bounds the memory of a shard of long passages: 32 MiB of rows are 3 times the
 # 20,000 sentences of a usual one.
@@ -169,3 +178,60 @@ def write_chunk(
         if tick is not None:
             tick(row.size)
     files.write(chunk.number, shard, losses, tally)
+
+
+def write_chunks(
+    chunks: Iterable[Chunk],
+    files: PartFiles,
+    settings: Settings,
+    *,
+    n_process: int,
+    bar: tqdm,
+) -> None:
+    """Convert chunks, each in one of several processes.
+
+    chunks (Iterable[Chunk]): The chunks; one more than there are processes is read
+        ahead.
+    files (PartFiles): Where the files go.
+    settings (Settings): What to keep.
+    n_process (int): How many processes; with 1 it is this one.
+    bar (tqdm): Told of the bytes that are done.
+    RAISES (NunerError): N106 if a process died.
+    """
+    if n_process == 1:
+        for chunk in chunks:
+            write_chunk(chunk, files, settings, bar.update)
+        return
+    # A process that is forked hangs where this one has already run torch, and is not
+    # to be had on every system; a spawned one works everywhere.
+    context = multiprocessing.get_context("spawn")
+    sizes: dict[Future[None], int] = {}
+    pool = ProcessPoolExecutor(n_process, mp_context=context, initializer=start_worker)
+    try:
+        for chunk in chunks:
+            # Packed, rows that wait take a third of the memory.
+            packed = pickle.dumps(chunk, pickle.HIGHEST_PROTOCOL)
+            future = pool.submit(_write_packed, packed, files, settings)
+            sizes[future] = chunk.size
+            if len(sizes) > n_process:
+                _collect(sizes, bar)
+        while sizes:
+            _collect(sizes, bar)
+    except BrokenProcessPool as error:
+        raise NunerError(Errors.N106, count=n_process) from error
+    finally:
+        # After an error only the chunks that are being converted are waited for.
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_packed(packed: bytes, files: PartFiles, settings: Settings) -> None:
+    write_chunk(pickle.loads(packed), files, settings)
+    # The worker collects no cycles by itself: see there.
+    gc.collect()
+
+
+def _collect(sizes: dict[Future[None], int], bar: tqdm) -> None:
+    done, _ = wait(sizes, return_when=FIRST_COMPLETED)
+    for future in done:
+        bar.update(sizes.pop(future))
+        future.result()

@@ -6,11 +6,9 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from ..errors import NunerError
+from ..errors import Errors, NunerError
 from ..files import replacing
-from .cells import AVERAGE, Curves, Point
-from .heads import split_name
-from .tables import title_layers
+from .results import AVERAGE, Curves, Point, split_name, title_layers
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; grey is the base.
 COLOURS = ("#666666", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
@@ -169,7 +167,7 @@ def _new_figure(size: tuple[float, float], targets: Sequence[Path]) -> Iterator[
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise NunerError("N006", package="matplotlib", extra="fewshot") from error
+        raise NunerError(Errors.N006, package="matplotlib", extra="fewshot") from error
     # A Figure without pyplot draws on Agg and opens no window.
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -1,7 +1,9 @@
 """The frozen probe: multinomial logistic regression on an encoder's token vectors."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,61 @@ from numpy.typing import NDArray
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from torch import nn
+from tqdm import tqdm
 
-from ..errors import NunerError
-from .datasets import copy_words
+from ..encoders.layers import ALL
+from ..errors import Errors, NunerError
+from ..models.backbone import create_backbone, get_inputs, get_shim
+from ..models.precision import Precision
+from ..models.windows import get_pieces
+from ..pipeline.decoding import split_by_length
+from ..readers.labelled.sets import copy_words, read_docs
+from .draws import draw_docs, gather_tokens
+
+
+def embed_tokens(
+    docs: Sequence[Doc],
+    tokenizer: Any,
+    model: nn.Module,
+    *,
+    hidden_layers: Sequence[int],
+    precision: Precision = "auto",
+    title: str = "Embedding",
+) -> NDArray[np.float32]:
+    """Take the vectors of each token's first word piece from a frozen encoder.
+
+    They are computed as a pipeline computes them: texts over the encoder's limit are
+    cut into overlapping windows, and every token gets its vector.
+
+    docs (Sequence[Doc]): The Docs.
+    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    model (nn.Module): The encoder; frozen by this.
+    hidden_layers (Sequence[int]): Which layers, -1 being the last.
+    precision (str): As of `spacy_nuner.Backbone.v1`.
+    title (str): What the progress bar says.
+    RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
+        *Shape:* (n_tokens, n_layers, width)
+    """
+    backbone = create_backbone(
+        "", list(hidden_layers), freeze_layers=ALL, precision=precision
+    )
+    shim = get_shim(backbone)
+    shim.set_encoder(tokenizer, model)
+    docs = [doc for doc in docs if len(doc)]
+    token_starts = np.cumsum([0, *(len(doc) for doc in docs)])
+    width: Any = shim.encoder.config.hidden_size
+    out = np.zeros((token_starts[-1], len(hidden_layers), width), dtype="f4")
+    parts = list(split_by_length([len(doc) for doc in docs]))
+    for part in tqdm(parts, desc=title, unit="batch", leave=False):
+        pieces = get_pieces(tokenizer, [docs[i] for i in part])
+        vectors = shim.predict(get_inputs(backbone, pieces)).cpu().numpy()
+        piece_starts = np.cumsum([0, *(len(one.ids) for one in pieces)])
+        for i, one, start in zip(part, pieces, piece_starts, strict=False):
+            rows = out[token_starts[i] : token_starts[i + 1]]
+            rows[:] = vectors[start + one.starts].reshape(rows.shape)
+    return out
+
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -59,7 +113,9 @@ def fit_probe(vectors: Floats, gold: Ints, n_labels: int) -> Probe:
         from sklearn.preprocessing import StandardScaler
         from threadpoolctl import threadpool_limits
     except ImportError as error:
-        raise NunerError("N006", package="scikit-learn", extra="fewshot") from error
+        raise NunerError(
+            Errors.N006, package="scikit-learn", extra="fewshot"
+        ) from error
     # Labels without a token in the draw keep -inf: they are never the best.
     weights = np.zeros((vectors.shape[1], n_labels), dtype="f4")
     bias = np.full(n_labels, -np.inf, dtype="f4")
@@ -139,7 +195,7 @@ def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:
     )
     if not learned & tested:
         facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
-        raise NunerError("N623", **facts)
+        raise NunerError(Errors.N623, **facts)
     return [OUTSIDE, *sorted(learned | tested)]
 
 
@@ -171,3 +227,72 @@ def decode_spans(doc: Doc, tokens: Ints, labels: Sequence[str]) -> list[Span]:
         for start, end in zip(bounds, bounds[1:], strict=False)
         if start < end and labels[tokens[start]] != OUTSIDE
     ]
+
+
+class SetProbe:
+    """Probes an encoder on a labelled set, always with the same draws."""
+
+    def __init__(
+        self, train: Sequence[Doc], dev: Sequence[Doc], *, k: int, draws: int
+    ) -> None:
+        """train (Sequence[Doc]): The pool to draw from, entities in `doc.ents`.
+
+        dev (Sequence[Doc]): What the probe is scored on.
+        k (int): Mentions of each label; of one that has fewer, all are taken.
+        draws (int): How many draws to take the mean of.
+        RAISES (NunerError): N623 if the sets have no label in common.
+        """
+        self.gold = Gold(dev, find_labels(train, dev))
+        drawn = [
+            draw_docs(train, k, seed=seed, allow_fewer=True) for seed in range(draws)
+        ]
+        self.dev = dev
+        self.pool, self.draws = gather_tokens(train, drawn)
+        self.pool_gold = encode_labels(self.pool, self.gold.labels)
+
+    @classmethod
+    def from_files(
+        cls, train: Path, dev: Path, *, lang: str, k: int, draws: int
+    ) -> "SetProbe":
+        """Read the sets, in any form that `read_docs` takes.
+
+        train (Path): The file to draw from.
+        dev (Path): The file to score on.
+        lang (str): Language of the tokenizer for texts.
+        k (int): Mentions of each label.
+        draws (int): How many draws.
+        RETURNS (SetProbe): The probe.
+        RAISES (NunerError): What `read_docs` raises; N623.
+        """
+        docs = (read_docs(path, lang=lang) for path in (train, dev))
+        return cls(*docs, k=k, draws=draws)
+
+    def __call__(
+        self, tokenizer: Any, encoder: nn.Module, hidden_layers: list[int]
+    ) -> dict[str, float]:
+        """Probe an encoder; see `pretrain.watch.Probe`.
+
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+        encoder (nn.Module): The encoder, in evaluation mode.
+        hidden_layers (list[int]): The layers to read side by side.
+        RETURNS (dict[str, float]): "probe_token_f" (macro over labels) and
+            "probe_ents_f" (micro), from 0 to 1, means over the draws.
+        """
+        # What embeds is frozen and moved; training goes on with the encoder as it is.
+        encoder = copy.deepcopy(encoder)
+        pool, dev = (
+            embed_tokens(
+                docs, tokenizer, encoder, hidden_layers=hidden_layers, title="probe"
+            ).reshape(sum(map(len, docs)), -1)
+            for docs in (self.pool, self.dev)
+        )
+        scores = []
+        for tokens in self.draws:
+            probe = fit_probe(
+                pool[tokens], self.pool_gold[tokens], n_labels=len(self.gold.labels)
+            )
+            scores.append(self.gold.score(probe.predict(dev)))
+        return {
+            "probe_token_f": float(np.mean([s["macro_token_f"] for s in scores])),
+            "probe_ents_f": float(np.mean([s["ents_f"] or 0 for s in scores])),
+        }

@@ -3,12 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import NunerError
+from ..errors import Errors, NunerError
 from ..files import replacing
-from .cells import AVERAGE, Cell, Curves, Point, read_cells
 from .figures import draw_heads, draw_learning_curve
-from .heads import read_heads, split_name
-from .tables import METRICS, curve_table, heads_table, order_backbones, title_layers
+from .results import (
+    AVERAGE,
+    METRICS,
+    Cell,
+    Curves,
+    Point,
+    curve_table,
+    heads_table,
+    order_backbones,
+    read_cells,
+    read_heads,
+    split_name,
+    title_layers,
+)
 
 
 def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Path]:
@@ -25,12 +36,12 @@ def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Pat
     """
     cells, heads = read_cells(metrics), read_heads(metrics)
     if not cells and not heads:
-        raise NunerError("N632", path=metrics)
+        raise NunerError(Errors.N632, path=metrics)
     probed = [cell["backbone"] for cell in cells]
     trained = [split_name(name)[0] for name in heads]
     backbones = order_backbones([*probed, *trained], base)
     if base not in (probed or trained):
-        raise NunerError("N633", base=base, found=", ".join(backbones))
+        raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
     sections = ["# What the backbones are worth"]
     written = [output / "report.md"]
     if heads:

@@ -17,18 +17,18 @@ from spacy_transformers.data_classes import (
     TransformerData,
     WordpieceBatch,
 )
-from thinc.api import ArgsKwargs, Model, get_array_module, torch2xp, xp2torch
-from thinc.types import Ragged
+from spacy_transformers.layers.split_trf import split_trf_batch
+from thinc.api import ArgsKwargs, Model, chain, get_array_module, torch2xp, xp2torch
+from thinc.types import Floats2d, Ragged
 
-from ..encoder import load_encoder
-from ..errors import NunerError
-from ..pretrain.backbone import recommended_layers
-from ..weights import resolve_weights
-from .cache import VectorCache
-from .encoding import Precision, WindowBatch
+from ..encoders.folder import recommended_layers
+from ..encoders.layers import load_encoder
+from ..encoders.names import resolve_weights
+from ..errors import Errors, NunerError
 from .listener import replace_listener, replace_listener_cfg
-from .pooling import as_output
-from .shim import BackboneShim
+from .pooling import as_output, pool_pieces
+from .precision import Precision, WindowBatch
+from .shim import BackboneShim, VectorCache
 from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
 
 NAME = "nuner-backbone"
@@ -342,7 +342,7 @@ def _window_size(model: Model) -> tuple[int, int]:
     size = (min(limit, 512) if window is None else window) - special
     step = max(size * 3 // 4, 1) if stride is None else stride
     if size < 1 or size + special > limit or not 1 <= step <= size:
-        raise NunerError("N404", window=window, limit=limit, stride=stride)
+        raise NunerError(Errors.N404, window=window, limit=limit, stride=stride)
     return size, step
 
 
@@ -350,4 +350,44 @@ def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
     inside = all(-count - 1 <= index <= -1 for index in hidden_layers)
     # Readers of the last layer, such as weights from names, find it in front.
     if not inside or list(hidden_layers[:1]) != [-1]:
-        raise NunerError("N401", found=hidden_layers, count=count, lowest=count + 1)
+        raise NunerError(
+            Errors.N401, found=hidden_layers, count=count, lowest=count + 1
+        )
+
+
+def create_tok2vec(
+    name: str,
+    pooling: Model[Ragged, Floats2d],
+    grad_factor: float = 1.0,
+    hidden_layers: list[int] | None = None,
+    freeze_layers: int = 0,
+    freeze_embeddings: bool = True,
+    learn_rate_scale: float | list[float] = 1.0,
+    window: int | None = None,
+    stride: int | None = None,
+    max_batch_pieces: int = 2048,
+    max_cached_pieces: int = 100_000,
+    precision: Precision = "auto",
+) -> Model[list[Doc], list[Floats2d]]:
+    """Use a backbone inside one component, shared with no other.
+
+    pooling (Model): How the vectors of a token's word pieces become one.
+    grad_factor (float): The gradient to the backbone is multiplied by this.
+    name and all others: As in `spacy_nuner.Backbone.v1`.
+    RETURNS (Model): From docs to one array for each. *Shape:* (n_tokens, width times
+        the number of hidden layers)
+    """
+    backbone = create_backbone(
+        name=name,
+        hidden_layers=hidden_layers,
+        freeze_layers=freeze_layers,
+        freeze_embeddings=freeze_embeddings,
+        learn_rate_scale=learn_rate_scale,
+        window=window,
+        stride=stride,
+        max_batch_pieces=max_batch_pieces,
+        max_cached_pieces=max_cached_pieces,
+        precision=precision,
+    )
+    # The same nesting as a listener has after `nlp.replace_listeners`.
+    return chain(chain(backbone, split_trf_batch()), pool_pieces(pooling, grad_factor))

@@ -22,7 +22,7 @@ from thinc.api import (
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from ..encoder import (
+from ..encoders.layers import (
     ALL,
     freeze,
     layer_of_parameters,
@@ -30,9 +30,44 @@ from ..encoder import (
     set_training,
     special_pieces,
 )
-from ..errors import NunerError
-from .cache import VectorCache
-from .encoding import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
+from ..errors import Errors, NunerError
+from .precision import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
+
+
+class VectorCache:
+    """Vectors of texts by their word pieces, up to a number of pieces.
+
+    When it is full it takes no more, and drops none: epochs go through the texts in
+    turns, so that the oldest is the next to be asked for.
+    """
+
+    def __init__(self, max_pieces: int) -> None:
+        """max_pieces (int): The most word pieces whose vectors are kept."""
+        self.max_pieces = max_pieces
+        self.n_pieces = 0
+        self._vectors: dict[bytes, torch.Tensor] = {}
+
+    def get(self, key: bytes) -> torch.Tensor | None:
+        """Look for a text.
+
+        key (bytes): What the vectors depend on, the ids of its pieces above all.
+        RETURNS (Tensor | None): *Shape:* (n_pieces, width)
+        """
+        return self._vectors.get(key)
+
+    def add(self, key: bytes, vectors: torch.Tensor) -> None:
+        """Keep the vectors of a text if there is room.
+
+        key (bytes): What they depend on.
+        vectors (Tensor): Copied. *Shape:* (n_pieces, width)
+        """
+        if key not in self._vectors and self.n_pieces + len(vectors) <= self.max_pieces:
+            self._vectors[key] = vectors.clone()
+            self.n_pieces += len(vectors)
+
+    def __reduce__(self) -> tuple[type["VectorCache"], tuple[int]]:
+        # A copy or pickle starts empty: what is in it can be computed again.
+        return VectorCache, (self.max_pieces,)
 
 
 class BackboneShim(PyTorchShim):
@@ -136,7 +171,7 @@ class BackboneShim(PyTorchShim):
             return {f"encoder.{name}": float(scale) for name in place}
         layers = self.encoder.config.num_hidden_layers
         if len(scale) != layers:
-            raise NunerError("N402", found=len(scale), expected=layers)
+            raise NunerError(Errors.N402, found=len(scale), expected=layers)
         # Embeddings take the rate of the first layer, a pooler that of the last.
         return {
             f"encoder.{name}": float(scale[min(max(index, 0), min(count, layers - 1))])
@@ -252,7 +287,7 @@ class BackboneShim(PyTorchShim):
         )
         lost = {name for name, _ in encoder.named_parameters()} & set(missing)
         if lost:
-            raise NunerError("N403", count=len(lost), example=min(lost))
+            raise NunerError(Errors.N403, count=len(lost), example=min(lost))
         self.hidden_layers = msg["hidden_layers"]
         self.set_encoder(tokenizer, encoder)
         return self

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..errors import NunerError, message
-from .concepts import NunerConcepts
-from .decode import (
+from ..errors import Errors, NunerError, Warnings
+from .decoding import (
     THRESHOLD,
     FoundSpans,
     find_spans,
@@ -25,7 +24,8 @@ from .decode import (
     get_active,
     get_probabilities,
 )
-from .gold import get_gold_spans, get_targets
+from .nuner_concepts import NunerConcepts
+from .targets import get_gold_spans, get_targets
 
 CANDIDATES = 100
 # Between which temperatures one is looked for.
@@ -86,10 +86,10 @@ def get_labelled_logits(
     if not spans:
         where = f'doc.spans["{pipe.key}"]' if in_spans else "doc.ents"
         labels = ", ".join(pipe.labels)
-        raise NunerError("N505", name=pipe.name, where=where, labels=labels)
+        raise NunerError(Errors.N505, name=pipe.name, where=where, labels=labels)
     if unknown := sorted(set(annotated) - set(pipe.labels)):
         told = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
-        warnings.warn(message("W507", name=pipe.name, labels=told), stacklevel=2)
+        warnings.warn(Warnings.W507.format(name=pipe.name, labels=told), stacklevel=2)
     logits = np.concatenate([pipe.model.ops.to_numpy(a) for a in pipe.predict(docs)])
     return LabelledLogits(logits, targets, known, [len(doc) for doc in docs], spans)
 
@@ -107,7 +107,7 @@ def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float | None:
     try:
         from scipy.optimize import minimize_scalar
     except ImportError as error:
-        raise NunerError("N006", package="scipy", extra="fewshot") from error
+        raise NunerError(Errors.N006, package="scipy", extra="fewshot") from error
     logits, targets = data.logits[data.known], data.targets[data.known]
 
     def loss(log_temperature: float) -> float:

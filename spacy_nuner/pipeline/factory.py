@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
-from .concepts import NunerConcepts
+from .nuner_concepts import NunerConcepts
 
 DEFAULT_CONFIG = Config().from_str(
     """

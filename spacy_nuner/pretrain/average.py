@@ -15,10 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..encoder import load_encoder
-from ..errors import NunerError
-from ..files import replacing
-from .backbone import (
+from ..encoders.folder import (
     CONCEPT_ENCODER,
     INFO_FILE,
     BackboneInfo,
@@ -26,7 +23,10 @@ from .backbone import (
     read_whole_info,
     save_backbone,
 )
-from .background import COUNT
+from ..encoders.layers import load_encoder
+from ..errors import Errors, NunerError
+from ..files import replacing
+from .corpus_vectors import COUNT
 
 # What all runs have in common, or a mean of their weights means nothing.
 SAME = (
@@ -53,7 +53,7 @@ def average_backbones(
         them don't belong together, N319 if there are fewer than two.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
-        raise NunerError("N319", found=", ".join(map(str, folders)))
+        raise NunerError(Errors.N319, found=", ".join(map(str, folders)))
     infos = [read_whole_info(folder) for folder in folders]
     for folder, info in zip(folders, infos, strict=True):
         _compare(folder, info, folders[0], infos[0])
@@ -83,7 +83,12 @@ def _compare(
     for key, found, wanted in pairs:
         if found != wanted:
             raise NunerError(
-                "N318", path=folder, key=key, found=found, first=first, expected=wanted
+                Errors.N318,
+                path=folder,
+                key=key,
+                found=found,
+                first=first,
+                expected=wanted,
             )
 
 
@@ -98,7 +103,7 @@ def _average_into(first: nn.Module, folders: Sequence[Path]) -> None:
         if found != shapes:
             differ = [p for p in zip_longest(found, shapes) if p[0] != p[1]][0]
             raise NunerError(
-                "N318",
+                Errors.N318,
                 path=folder,
                 key="the shape of a weight",
                 found=differ[0],

@@ -18,7 +18,7 @@ from pydantic import (
 from spacy.util import registry
 from thinc.api import Config
 
-from ..errors import NunerError
+from ..errors import Errors, NunerError
 
 SECTION_ORDER = ["paths", "features", "model", "objective", "training", "watch"]
 
@@ -136,9 +136,11 @@ def read_config(path: Path, overrides: dict[str, Any]) -> Config:
         return Config(section_order=SECTION_ORDER).from_disk(path, overrides=overrides)
     except OSError as error:
         todo = "Name a config file such as configs/pretrain.cfg."
-        raise NunerError("N005", path=path, reason=error.strerror, todo=todo) from error
+        raise NunerError(
+            Errors.N005, path=path, reason=error.strerror, todo=todo
+        ) from error
     except (ConfigValidationError, ParsingError, UnicodeDecodeError) as error:
-        raise NunerError("N301", problems=_confection_problems(error)) from error
+        raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
 
 
 def resolve_settings(config: Config) -> Settings:
@@ -149,7 +151,6 @@ def resolve_settings(config: Config) -> Settings:
     RAISES (NunerError): N301 with the place of each setting that does not fit.
     """
     # Imported to register what the shipped config names.
-    from . import objective  # noqa: F401
 
     try:
         return Settings.model_validate(registry.resolve(config))
@@ -159,9 +160,9 @@ def resolve_settings(config: Config) -> Settings:
             + (f" (found {problem['input']!r})" if problem["type"] != "missing" else "")
             for problem in error.errors()
         )
-        raise NunerError("N301", problems=problems) from error
+        raise NunerError(Errors.N301, problems=problems) from error
     except (ConfigValidationError, RegistryError) as error:
-        raise NunerError("N301", problems=_confection_problems(error)) from error
+        raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
 
 
 def _confection_problems(error: Exception) -> str:

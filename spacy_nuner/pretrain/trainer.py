@@ -1,24 +1,181 @@
 """transformers.Trainer, told what our settings say and how our batches are made."""
 
 import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
+from tqdm import tqdm
 from transformers.trainer import Trainer
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.training_args import TrainingArguments
 
-from ..encoder import has_fast_bf16
-from ..errors import NunerError
-from .batches import BatchLoader, Collator, LengthBatches
-from .checkpoints import CheckpointClock, whole_checkpoint
-from .contrast import ContrastiveModel
-from .features import Features
-from .progress import Progress
+from ..encoders.layers import has_fast_bf16
+from ..errors import Errors, NunerError
+from .data.batches import BatchLoader, Collator, LengthBatches
+from .data.features import Features
+from .data.frozen_states import KeptStates, TextsWithStates
+from .model import ContrastiveModel, agreed
 from .settings import Settings, TrainingSettings
-from .states import KeptStates, TextsWithStates
+
+# A checkpoint that is being written, beside those that stand.
+UNFINISHED = "unfinished"
+
+
+class CheckpointClock(TrainerCallback):
+    """Asks for a checkpoint every n steps and every n minutes."""
+
+    def __init__(self, steps: int, minutes: float) -> None:
+        """steps (int): Steps between two checkpoints; 0: steps don't count.
+
+        minutes (float): Minutes between two checkpoints; 0: time does not count.
+        """
+        self.steps = steps
+        self.seconds = 60 * minutes
+        self.last = time.monotonic()
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self.last = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask if it is time to; all devices save at the same step."""
+        if self.steps and state.global_step % self.steps == 0:
+            control.should_save = True
+        # Clocks differ, and to agree takes all devices a moment: not at every step.
+        elif self.seconds and state.global_step % args.logging_steps == 0:
+            due = time.monotonic() - self.last >= self.seconds
+            control.should_save = agreed(due, args.device)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Start the clock anew."""
+        self.last = time.monotonic()
+
+
+@contextmanager
+def whole_checkpoint(
+    checkpoints: Path, step: int, *, accelerator: Any
+) -> Iterator[Path]:
+    """Write a checkpoint beside those that stand; the last one goes when it is whole.
+
+    checkpoints (Path): The folder of the checkpoints.
+    step (int): The step that is saved.
+    accelerator (Accelerator): Knows the other processes, which write their parts.
+    YIELDS (Path): The folder to write `checkpoint-<step>` in.
+    RAISES (NunerError): N314 if it can't be written, as on a full disk.
+    """
+    beside = checkpoints / UNFINISHED
+    first = accelerator.is_main_process
+    try:
+        yield beside
+        accelerator.wait_for_everyone()
+        if first:
+            before = list(checkpoints.glob("checkpoint-*"))
+            (made,) = beside.iterdir()
+            _to_disk(made)
+            made.rename(checkpoints / made.name)
+            for folder in before:
+                shutil.rmtree(folder)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        # torch has a RuntimeError for a full disk, safetensors an error of its own.
+        if first:
+            shutil.rmtree(beside, ignore_errors=True)
+        reason = " ".join(str(error).split())
+        raise NunerError(
+            Errors.N314, step=step, path=checkpoints, reason=reason
+        ) from error
+
+
+def _to_disk(folder: Path) -> None:
+    # What was written is in memory for some seconds, and lost if the machine stops.
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+# Steps after which the length of the whole run is told.
+ESTIMATE_AFTER = 50
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+
+
+class Progress(TrainerCallback):
+    """A bar on a terminal, a line for each value of the loss in a log file."""
+
+    def __init__(self, rows: int) -> None:
+        """rows (int): Texts of an epoch, the parts of long ones counted each."""
+        self.rows = rows
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self.start = self.last = (time.monotonic(), state.global_step, state.epoch)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            bar_format=BAR,
+            dynamic_ncols=True,
+            # None: only where there is a terminal.
+            disable=None if state.is_world_process_zero else True,
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar; after the first steps tell how long the run will take."""
+        self.bar.update(state.global_step - self.bar.n)
+        began, first, _ = self.start
+        if state.global_step - first == ESTIMATE_AFTER:
+            left = self._left(state)
+            whole = tqdm.format_interval(time.monotonic() - began + left)
+            self._tell(
+                state,
+                f"{ESTIMATE_AFTER} steps done; all {state.max_steps - first:,} will "
+                f"take about {whole}",
+            )
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Show the loss, averaged over the steps since the last one shown."""
+        if "loss" not in (logs or {}):
+            return
+        now = time.monotonic()
+        before, _, epoch = self.last
+        speed = self.rows * (state.epoch - epoch) / max(now - before, 1e-9)
+        self.last = (now, state.global_step, state.epoch)
+        text = (
+            f"loss {logs['loss']:.4f}, rate {logs['learning_rate']:.1e}, "
+            f"{speed:,.0f} sentences/s, {tqdm.format_interval(self._left(state))} left"
+        )
+        if self.bar.disable:
+            self._tell(
+                state, f"step {state.global_step:,} of {state.max_steps:,}: {text}"
+            )
+        else:
+            self.bar.set_postfix_str(text)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
+
+    def _left(self, state: Any) -> float:
+        began, first, _ = self.start
+        passed = time.monotonic() - began
+        done = state.global_step - first
+        return passed / done * (state.max_steps - state.global_step)
+
+    def _tell(self, state: Any, text: str) -> None:
+        if state.is_world_process_zero:
+            tqdm.write(text, file=sys.stderr)
 
 
 def training_arguments(
@@ -37,7 +194,7 @@ def training_arguments(
         if "LOCAL_RANK" not in os.environ:
             _hide_other_gpus(gpu_id)
         if not torch.accelerator.is_available():
-            raise NunerError("N310", found=gpu_id)
+            raise NunerError(Errors.N310, found=gpu_id)
     bf16 = training.precision == "bf16" or (
         training.precision == "auto" and has_fast_bf16(on_cpu=on_cpu)
     )
@@ -80,7 +237,7 @@ def _hide_other_gpus(gpu_id: int) -> None:
     if visible is not None:
         chosen = [one for one in visible.split(",") if one][gpu_id : gpu_id + 1]
     if not chosen:
-        raise NunerError("N310", found=gpu_id)
+        raise NunerError(Errors.N310, found=gpu_id)
     os.environ["CUDA_VISIBLE_DEVICES"] = chosen[0]
 
 
@@ -169,7 +326,7 @@ class PretrainTrainer(Trainer):
         return loss
 
     def _broken(self, step: int) -> NunerError:
-        return NunerError("N309", step=step, rate=f"{self.args.learning_rate:g}")
+        return NunerError(Errors.N309, step=step, rate=f"{self.args.learning_rate:g}")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         step = self.state.global_step

@@ -5,13 +5,11 @@ import json
 
 import pytest
 
-from spacy_nuner.annotate.asking import Run
+from spacy_nuner.annotate.accounting import Limits, Report, RunLog
 from spacy_nuner.annotate.batch import BatchRun
-from spacy_nuner.annotate.client import Endpoint
-from spacy_nuner.annotate.limits import Limits
-from spacy_nuner.annotate.pacing import Pace
+from spacy_nuner.annotate.client import Endpoint, Pace
+from spacy_nuner.annotate.collect import Run
 from spacy_nuner.annotate.prompts import Settings, load_prompt
-from spacy_nuner.annotate.report import Report, RunLog
 from spacy_nuner.annotate.store import Store
 
 from ..forker import Forker
@@ -116,7 +114,7 @@ def stored(store_path, settings=None):
 def forker():
     forker = Forker(
         *("httpx2", "openai", "spacy_nuner.cli.app"),
-        *("spacy_nuner.annotate.asking", "spacy_nuner.annotate.batch"),
+        *("spacy_nuner.annotate.collect", "spacy_nuner.annotate.batch"),
     )
     yield forker
     forker.close()

@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from spacy_nuner.annotate import batch, ledger
-from spacy_nuner.annotate.pricing import Price
-from spacy_nuner.annotate.sentences import is_bad
+from spacy_nuner.annotate import batch
+from spacy_nuner.annotate import batch as ledger
+from spacy_nuner.annotate.accounting import Price
+from spacy_nuner.annotate.store import is_bad
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, settings_for, stored

@@ -6,10 +6,9 @@ import time
 
 import pytest
 
-from spacy_nuner.annotate import pacing
-from spacy_nuner.annotate.client import retry_after
-from spacy_nuner.annotate.pacing import Pace, Rate, Slots
-from spacy_nuner.annotate.pricing import Budget, Price, load_price
+from spacy_nuner.annotate import client as pacing
+from spacy_nuner.annotate.accounting import Budget, Price, load_price
+from spacy_nuner.annotate.client import Pace, Rate, Slots, retry_after
 from spacy_nuner.errors import NunerError
 
 

@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from spacy_nuner.annotate.reading import Skips
-from spacy_nuner.annotate.sources import Document, read_documents
+from spacy_nuner.annotate.sample import Document, Skips, read_documents
 from spacy_nuner.errors import NunerError
 
 ROWS = [

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from spacy_nuner.annotate import store as module
-from spacy_nuner.annotate.answers import Answer, Sentence
 from spacy_nuner.annotate.store import Store
 from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.answers import Answer, Sentence
 
 from .conftest import settings_for
 

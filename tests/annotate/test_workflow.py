@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from weasel.cli import run as weasel_run
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.corpus.docbin import read_corpus
+from spacy_nuner.readers.docbin import read_corpus
 
 from ..conftest import ROOT
 from .server import Server

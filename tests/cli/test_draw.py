@@ -6,7 +6,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.fewshot.datasets import read_docs
+from spacy_nuner.readers.labelled.sets import read_docs
 
 
 def run(*args):

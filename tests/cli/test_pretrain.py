@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.pretrain import _launcher
-from spacy_nuner.pretrain.backbone import read_info
+from spacy_nuner.encoders.folder import read_info
 
 from ..conftest import ROOT
 from ..pretrain.conftest import SENTENCES, TEXTS, write_corpus

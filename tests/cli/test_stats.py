@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.corpus import overview
 from spacy_nuner.corpus.convert import convert
+from spacy_nuner.stats import page as overview
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = {"ranks", "shares", "cloud", "map", "lengths", "matches"}
@@ -171,7 +171,7 @@ def test_an_error_in_a_page_would_be_seen(tmp_path):
 def test_a_map_by_the_concept_encoder(corpus, tmp_path, monkeypatch):
     import numpy as np
 
-    from spacy_nuner.pretrain.encoders import ConceptEncoder
+    from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 
     class Encoder:
         def encode(self, names):

@@ -13,7 +13,7 @@ from spacy_nuner.corpus.align import (
     WRONG_OFFSETS,
     align,
 )
-from spacy_nuner.corpus.records import Entity
+from spacy_nuner.readers.records import Entity
 
 
 @pytest.fixture(scope="module")

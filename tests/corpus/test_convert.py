@@ -9,10 +9,10 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_nuner.concept_names import MAX_NAME
 from spacy_nuner.corpus import shards
-from spacy_nuner.corpus.clean import MAX_NAME
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.process import Settings
+from spacy_nuner.corpus.row_to_doc import Settings
 from spacy_nuner.errors import NunerError
 
 

@@ -6,8 +6,8 @@ import pytest
 from spacy.cli.debug_data import debug_data
 from spacy.cli.init_config import init_config
 
-from spacy_nuner.annotate.parsing import parse_answer
 from spacy_nuner.corpus.convert import convert
+from spacy_nuner.readers.answers import parse_answer
 
 # Few, since spaCy prints tables of all of them.
 CONCEPTS = {"year", "date", "duration", "city", "percentage"}

@@ -11,9 +11,9 @@ from spacy_nuner.corpus.align import (
     NOT_IN_TEXT,
 )
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.process import Settings, process
-from spacy_nuner.corpus.rows import read_rows
-from spacy_nuner.corpus.sources import find_sources
+from spacy_nuner.corpus.row_to_doc import Settings, process
+from spacy_nuner.readers.rows import read_rows
+from spacy_nuner.readers.sources import find_sources
 
 RAW = Settings(refused=frozenset(), empty_types=frozenset())
 CSV = "nuner-sample/nuner-sample-1k.csv"

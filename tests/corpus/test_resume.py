@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from spacy_nuner.corpus import pool
+from spacy_nuner.corpus import shards as pool
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.process import Settings
+from spacy_nuner.corpus.row_to_doc import Settings
 from spacy_nuner.errors import NunerError
 
 from ..conftest import ROOT

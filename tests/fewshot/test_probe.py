@@ -7,16 +7,16 @@ from sklearn.metrics import f1_score as token_f1
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 
-from spacy_nuner.encoder import load_encoder, max_pieces
-from spacy_nuner.fewshot.datasets import read_docs
-from spacy_nuner.fewshot.features import embed_tokens
+from spacy_nuner.encoders.layers import load_encoder, max_pieces
 from spacy_nuner.fewshot.probe import (
     OUTSIDE,
     Gold,
     decode_spans,
+    embed_tokens,
     encode_labels,
     fit_probe,
 )
+from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..util import make_tiny_bert
 

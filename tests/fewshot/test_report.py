@@ -4,10 +4,17 @@ from xml.etree import ElementTree
 import pytest
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot.cells import AVERAGE, Curves, Point, write_cell
-from spacy_nuner.fewshot.heads import read_heads, split_name
 from spacy_nuner.fewshot.report import write_report
-from spacy_nuner.fewshot.tables import format_gain, format_point
+from spacy_nuner.fewshot.results import (
+    AVERAGE,
+    Curves,
+    Point,
+    format_gain,
+    format_point,
+    read_heads,
+    split_name,
+    write_cell,
+)
 
 # data set -> backbone -> k -> macro token F1 of three draws
 RECORDED = {

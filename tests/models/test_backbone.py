@@ -281,7 +281,7 @@ def test_nothing_moves_without_a_gradient(nlp, tiny):
 def test_frozen_half_of_deberta_needs_no_gradient():
     from transformers import DebertaV2Config, DebertaV2Model
 
-    from spacy_nuner.encoder import freeze
+    from spacy_nuner.encoders.layers import freeze
 
     config = DebertaV2Config(
         vocab_size=50,

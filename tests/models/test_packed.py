@@ -2,9 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from spacy_nuner.encoder import has_fast_bf16
-from spacy_nuner.models.encoding import HalfCopy
-from spacy_nuner.models.packed import PackedLinear, fill_rows, pack_linears
+from spacy_nuner.encoders.layers import has_fast_bf16
+from spacy_nuner.models.precision import HalfCopy, PackedLinear, fill_rows, pack_linears
 
 fast = pytest.mark.skipif(
     not has_fast_bf16(on_cpu=True), reason="needs a processor with fast bf16"
@@ -53,7 +52,7 @@ def test_attention_that_reads_the_weights_itself_stays_whole():
 
 def test_nothing_is_packed_without_fast_bf16(module, monkeypatch):
     monkeypatch.setattr(
-        "spacy_nuner.models.packed.has_fast_bf16", lambda *, on_cpu: False
+        "spacy_nuner.models.precision.has_fast_bf16", lambda *, on_cpu: False
     )
     pack_linears(module)
     assert not any(isinstance(m, PackedLinear) for m in module.modules())

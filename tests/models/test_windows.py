@@ -6,13 +6,13 @@ import srsly
 from spacy.tokens import Doc
 from transformers import AutoTokenizer
 
+from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.models.windows import (
     align_pieces,
     batch_windows,
     cut_windows,
     get_pieces,
 )
-from spacy_nuner.weights import resolve_weights
 from tests.conftest import MINILM
 
 from .conftest import TEXTS

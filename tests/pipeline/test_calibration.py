@@ -8,7 +8,7 @@ from spacy_nuner.pipeline.calibration import (
     get_reliability,
     span_f1,
 )
-from spacy_nuner.pipeline.decode import find_spans, get_probabilities
+from spacy_nuner.pipeline.decoding import find_spans, get_probabilities
 
 
 def make_data(*, temperature=1.0, shift=0.0, seed=0, n_tokens=4000, n_concepts=3):

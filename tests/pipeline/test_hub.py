@@ -11,10 +11,10 @@ import pytest
 import spacy
 from huggingface_hub.utils import filter_repo_objects
 
+from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
 from spacy_nuner.models.backbone import find_backbone
-from spacy_nuner.pipeline.prior import find_prior
-from spacy_nuner.weights import resolve_weights
+from spacy_nuner.pipeline.label_vectors import find_prior
 
 from .conftest import make_zero_shot, spans_of
 

@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pipeline.prior import ConceptPrior
+from spacy_nuner.pipeline.label_vectors import ConceptPrior
 
 from .conftest import (
     SENTENCES,

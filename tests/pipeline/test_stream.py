@@ -1,6 +1,6 @@
 import pytest
 
-from spacy_nuner.pipeline.stream import MAX_TOKENS, split_by_length
+from spacy_nuner.pipeline.decoding import MAX_TOKENS, split_by_length
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from spacy.cli.find_threshold import find_threshold
 from spacy.tokens import DocBin, Span
 from spacy.training import Example
 
-from spacy_nuner.pipeline.annotations import set_ents
+from spacy_nuner.pipeline.decoding import set_ents
 
 from .conftest import (
     SENTENCES,
@@ -255,7 +255,7 @@ def test_spacy_find_threshold(saved):
 
 def test_spacy_find_function(capsys):
     find_function("spacy_nuner.ConceptTagger.v1", "architectures")
-    assert "spacy_nuner/models/tagger.py" in capsys.readouterr().out
+    assert "spacy_nuner/models/concept_tagger.py" in capsys.readouterr().out
 
 
 def test_spacy_assemble(saved, tmp_path):

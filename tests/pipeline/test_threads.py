@@ -3,7 +3,7 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from spacy_nuner.pipeline import starting
+from spacy_nuner.pipeline import nuner_concepts as starting
 
 from .conftest import make_zero_shot, spans_of
 

@@ -7,9 +7,9 @@ import spacy
 import torch
 from spacy.tokens import DocBin, SpanGroup
 
-from spacy_nuner.encoder import load_encoder
-from spacy_nuner.pretrain.encoders import ConceptEncoder
-from spacy_nuner.pretrain.features import Features, build_features
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.layers import load_encoder
+from spacy_nuner.pretrain.data.features import Features, build_features
 from spacy_nuner.pretrain.settings import read_config
 
 from ..conftest import ROOT

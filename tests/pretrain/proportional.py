@@ -5,7 +5,8 @@ ways to add up the same sums differ. With a large epsilon it is momentum.
 """
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.pretrain import trainer, training
+from spacy_nuner.pretrain import run as training
+from spacy_nuner.pretrain import trainer
 
 
 def arguments(*args, **kwargs):

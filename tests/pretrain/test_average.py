@@ -10,12 +10,12 @@ from transformers import AutoModel
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.folder import load_background, read_info
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.average import average_backbones
-from spacy_nuner.pretrain.backbone import load_background, read_info
-from spacy_nuner.pretrain.encoders import ConceptEncoder
+from spacy_nuner.pretrain.run import pretrain
 from spacy_nuner.pretrain.settings import read_config
-from spacy_nuner.pretrain.training import pretrain
 
 from ..conftest import ROOT
 from .conftest import SENTENCES, no_traces, write_corpus

@@ -10,8 +10,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from spacy_nuner.pretrain import training
-from spacy_nuner.pretrain.backbone import read_info
+from spacy_nuner.encoders.folder import read_info
+from spacy_nuner.pretrain import run as training
 
 from ..conftest import ROOT
 from . import proportional

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 
 @pytest.fixture(scope="module")
 def forker():
-    modules = ("spacy_nuner.cli.app", "spacy_nuner.pretrain.training")
+    modules = ("spacy_nuner.cli.app", "spacy_nuner.pretrain.run")
     forker = Forker(*modules, env={"OMP_NUM_THREADS": "1"})
     yield forker
     forker.close()

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from spacy_nuner.encoder import load_encoder, set_dropout
-from spacy_nuner.pretrain.objective import (
+from spacy_nuner.encoders.layers import load_encoder, set_dropout
+from spacy_nuner.pretrain.model import (
     make_sigmoid_softmax_cross_entropy,
     sigmoid_cross_entropy,
     softmax_cross_entropy,

@@ -2,8 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from spacy_nuner.pretrain import progress
-from spacy_nuner.pretrain.progress import Progress
+from spacy_nuner.pretrain import trainer as progress
+from spacy_nuner.pretrain.trainer import Progress
 
 
 @pytest.fixture

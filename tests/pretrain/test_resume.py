@@ -9,11 +9,11 @@ import torch
 from spacy.util import registry
 from transformers import TrainerCallback
 
+from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import checkpoints
-from spacy_nuner.pretrain.backbone import read_info
-from spacy_nuner.pretrain.objective import sigmoid_cross_entropy
-from spacy_nuner.pretrain.training import pretrain
+from spacy_nuner.pretrain import trainer as checkpoints
+from spacy_nuner.pretrain.model import sigmoid_cross_entropy
+from spacy_nuner.pretrain.run import pretrain
 
 from ..util import make_tiny_bert
 from .conftest import SENTENCES, TEXTS, no_traces, write_corpus

@@ -8,13 +8,13 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer, TrainerCallback
 
-from spacy_nuner.encoder import encoder_layers
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+from spacy_nuner.encoders.folder import read_info
+from spacy_nuner.encoders.layers import encoder_layers
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import training
-from spacy_nuner.pretrain.backbone import read_info
-from spacy_nuner.pretrain.encoders import ConceptEncoder
+from spacy_nuner.pretrain import run as training
+from spacy_nuner.pretrain.run import build_model, pretrain
 from spacy_nuner.pretrain.settings import read_config, resolve_settings
-from spacy_nuner.pretrain.training import build_model, pretrain
 
 from ..conftest import ROOT
 from ..util import make_tiny_bert

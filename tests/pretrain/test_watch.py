@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain.backbone import read_info
-from spacy_nuner.pretrain.training import pretrain
+from spacy_nuner.pretrain.run import pretrain
 
 from .conftest import SENTENCES, write_corpus
 

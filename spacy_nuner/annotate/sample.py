@@ -1,0 +1,480 @@
+"""A uniform sample of the distinct sentences of a source, in one pass."""
+
+import hashlib
+import heapq
+import itertools
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import Errors, NunerError
+from ..files import replacing
+
+STDIN = "-"
+# Text that holds one of these is binary data or was decoded wrongly; a lone surrogate
+# can't be written as UTF-8 at all.
+BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
+
+
+class Skips:
+    """Counts what was passed over, by reason, and where that was seen first."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, reason: str, place: str) -> None:
+        """reason (str): Why it was passed over. place (str): Where it stands."""
+        self.counts[reason] += 1
+        self.first.setdefault(reason, place)
+
+    def total(self) -> int:
+        """RETURNS (int): How many were passed over for any reason."""
+        return self.counts.total()
+
+    def describe(self) -> str:
+        """RETURNS (str): The counts by reason, each with the first place."""
+        return ", ".join(
+            f"{count} {reason} (first: {self.first[reason]})"
+            for reason, count in self.counts.most_common()
+        )
+
+
+def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
+    """Read the lines of a file, unpacked by the suffix (.gz, .bz2, .xz, .zst).
+
+    path (str): The file, or "-" for standard input.
+    YIELDS (tuple[int, bytes]): The number of the line, from 1, and the line.
+    RAISES (NunerError): N005 if the file is missing or damaged, N006 if the package
+        that unpacks it is missing.
+    """
+    if path == STDIN:
+        yield from enumerate(sys.stdin.buffer, start=1)
+        return
+    from smart_open import open as open_packed
+
+    try:
+        with open_packed(path, "rb") as file:
+            yield from enumerate(file, start=1)
+    except ImportError as error:
+        package = f"the package '{error.name}'"
+        raise NunerError(Errors.N006, package=package, extra="annotate") from error
+    except Exception as error:
+        # Each kind of compression has its own exception for damaged data.
+        reason = str(getattr(error, "strerror", None) or error)
+        todo = "Check that the file exists, may be read and was copied whole."
+        raise NunerError(Errors.N005, path=path, reason=reason, todo=todo) from error
+
+
+def read_rows(path: str, skips: Skips) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the objects of a JSON Lines file; what is none is counted and left out.
+
+    path (str): The file, or "-" for standard input.
+    skips (Skips): Counts the lines that hold no object.
+    YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
+    """
+    for number, line in read_lines(path):
+        row = parse_row(line, f"{path}:{number}", skips)
+        if row is not None:
+            yield number, row
+
+
+def parse_row(line: bytes, place: str, skips: Skips) -> dict[str, Any] | None:
+    """Read one line of JSON.
+
+    line (bytes): The line.
+    place (str): Where it stands, for the report.
+    skips (Skips): Counts the line if it holds no object.
+    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
+    """
+    if not line.strip():
+        return None
+    try:
+        # Left to itself, json guesses at UTF-16 and UTF-32.
+        row = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        skips.add("not UTF-8", place)
+    except (ValueError, RecursionError):
+        skips.add("not JSON", place)
+    else:
+        if isinstance(row, dict):
+            return row
+        skips.add("not a JSON object", place)
+    return None
+
+
+def is_folder(path: str) -> bool:
+    """path (str): A path or "-". RETURNS (bool): Whether a folder stands there."""
+    return path != STDIN and Path(path).is_dir()
+
+
+HUB_PREFIX = "hub:"
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+# A file of one line a sentence has no blank lines: a paragraph ends here at the latest.
+MAX_PARAGRAPH_LINES = 200
+# Documents that a streamed data set holds back to mix them (datasets' own default).
+SHUFFLE_BUFFER = 1000
+
+
+class Document(NamedTuple):
+    """A text and where it comes from.
+
+    text (str): The text; a line break in it ends a sentence.
+    source (str): The data set or file.
+    doc (str): The document inside it: its id or address, or the number of its line.
+    """
+
+    text: str
+    source: str
+    doc: str
+
+
+def read_documents(
+    source: str,
+    *,
+    skips: Skips,
+    field: str = "text",
+    split: str = "train",
+    seed: int = 0,
+    by_line: bool = False,
+) -> Iterator[Document]:
+    """Read the documents of a source in a stream.
+
+    source (str): `hub:NAME` or `hub:NAME:CONFIG` for a data set of the Hugging Face
+        hub (`hub:allenai/c4:en`), a JSON Lines or text file, a folder of those, or "-"
+        for standard input. Files may be compressed.
+    skips (Skips): Counts what holds no text.
+    field (str): The field that holds the text, for JSON Lines and data sets.
+    split (str): The split of a data set on the hub.
+    seed (int): Orders the shards of a data set on the hub.
+    by_line (bool): Take every line of a text file for itself. False: lines are one
+        paragraph up to a blank line, as in hard-wrapped text.
+    YIELDS (Document): The documents.
+    RAISES (NunerError): N005 or N201 if the source can't be read, N006 if `datasets`
+        is missing.
+    """
+    if source.startswith(HUB_PREFIX):
+        rows = _hub_rows(source, split=split, seed=seed)
+        yield from _from_rows(rows, source, field=field, skips=skips)
+        return
+    for path in _files(source):
+        lines = read_lines(path)
+        if path == STDIN:
+            lines, is_json = _peek(lines)
+        else:
+            is_json = _plain_suffix(path) in JSON_SUFFIXES
+        name = "stdin" if path == STDIN else Path(path).name
+        if is_json:
+            numbered = (
+                (str(number), row)
+                for number, line in lines
+                if (row := parse_row(line, f"{name}:{number}", skips)) is not None
+            )
+            yield from _from_rows(numbered, name, field=field, skips=skips)
+        else:
+            yield from _from_text(lines, name, by_line=by_line, skips=skips)
+
+
+def _plain_suffix(path: str) -> str:
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    while suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+def _files(source: str) -> list[str]:
+    if not is_folder(source):
+        return [source]
+    known = JSON_SUFFIXES + TEXT_SUFFIXES
+    found = [str(path) for path in Path(source).rglob("*") if path.is_file()]
+    files = sorted(path for path in found if _plain_suffix(path) in known)
+    if not files:
+        suffixes = ", ".join(known)
+        reason = f"the folder holds no file that ends in {suffixes}"
+        raise NunerError(Errors.N201, source=source, reason=reason)
+    return files
+
+
+def _peek(
+    lines: Iterator[tuple[int, bytes]],
+) -> tuple[Iterator[tuple[int, bytes]], bool]:
+    """Standard input has no suffix: JSON Lines begin with a brace."""
+    start = []
+    for item in lines:
+        start.append(item)
+        if item[1].strip():
+            break
+    is_json = bool(start) and start[-1][1].lstrip().startswith(b"{")
+    return itertools.chain(start, lines), is_json
+
+
+def _from_rows(
+    rows: Iterable[tuple[str, dict[str, Any]]],
+    source: str,
+    *,
+    field: str,
+    skips: Skips,
+) -> Iterator[Document]:
+    for number, row in rows:
+        text = row.get(field)
+        if not isinstance(text, str):
+            skips.add(f"without a text in '{field}'", f"{source}:{number}")
+            continue
+        named = (row.get(key) for key in ("doc", "id", "url"))
+        doc = next((str(name) for name in named if name is not None), number)
+        yield Document(text, str(row.get("source", source)), doc)
+
+
+def _from_text(
+    lines: Iterable[tuple[int, bytes]], source: str, *, by_line: bool, skips: Skips
+) -> Iterator[Document]:
+    limit = 1 if by_line else MAX_PARAGRAPH_LINES
+    paragraph: list[str] = []
+    number = 0
+    for number, line in lines:
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError:
+            skips.add("not UTF-8", f"{source}:{number}")
+            continue
+        if text:
+            paragraph.append(text)
+        if paragraph and (not text or len(paragraph) >= limit):
+            yield Document(" ".join(paragraph), source, str(number))
+            paragraph = []
+    if paragraph:
+        yield Document(" ".join(paragraph), source, str(number))
+
+
+def _hub_rows(
+    source: str, *, split: str, seed: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        package = "the package 'datasets'"
+        raise NunerError(Errors.N006, package=package, extra="pretrain") from error
+    name, _, config = source[len(HUB_PREFIX) :].partition(":")
+    try:
+        rows = load_dataset(name, config or None, split=split, streaming=True)
+        # Shards are drawn at random, so a run that reads only a part of the data set
+        # does not read its beginning.
+        shuffled = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        for number, row in enumerate(shuffled, start=1):
+            yield str(number), row
+    except Exception as error:
+        # A missing name, configuration or split, a network that is not there or breaks
+        # off, a damaged shard: each its own exception.
+        reason = f"{type(error).__name__}: {error}"
+        raise NunerError(Errors.N201, source=source, reason=reason) from error
+
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+# Splitters beside the names of spaCy pipelines.
+RULE = "rule"
+LINE = "line"
+# Pieces that go through spaCy before its vocabulary forgets them: many, since the
+# tokenizer has to meet every word again afterwards.
+ZONE_PIECES = 50_000
+# The parts of a trained pipeline that do not split sentences.
+NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
+_BROKEN = re.compile(BROKEN_CHARS)
+
+
+class DistinctSample:
+    """Keeps n distinct texts of a stream, each distinct one with the same chance.
+
+    The rank of a text is a seeded hash of it, and the n lowest ranks stay. So a text
+    that comes again has the rank it had, and is neither kept twice nor more likely to
+    be kept; memory is that of n texts however long the stream is; and the sample does
+    not depend on the order of the stream.
+    """
+
+    def __init__(self, n: int, *, seed: int) -> None:
+        """n (int): How many to keep. seed (int): Another seed, another sample."""
+        self.n = n
+        self._salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+        self._highest: list[int] = []
+        self._kept: dict[int, bytes] = {}
+
+    def offer(self, text: str, record: Callable[[], bytes]) -> None:
+        """Take a text if its rank is among the n lowest so far.
+
+        text (str): The text.
+        record (Callable[[], bytes]): Makes what is kept for it.
+        """
+        digest = hashlib.blake2b(text.encode(), digest_size=16, salt=self._salt)
+        rank = int.from_bytes(digest.digest(), "big")
+        if len(self._kept) < self.n:
+            if rank not in self._kept:
+                heapq.heappush(self._highest, -rank)
+                self._kept[rank] = record()
+        elif rank < -self._highest[0] and rank not in self._kept:
+            del self._kept[-heapq.heapreplace(self._highest, -rank)]
+            self._kept[rank] = record()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def records(self) -> Iterator[bytes]:
+        """YIELDS (bytes): The records by rank, so the first k are a sample of k."""
+        for rank in sorted(self._kept):
+            yield self._kept[rank]
+
+
+@dataclass
+class SampleReport:
+    """What a sample was drawn from.
+
+    documents (int): Documents read.
+    sentences (int): Sentences within the limits of length, repeated ones counted.
+    outside (int): Sentences that were too short or too long.
+    kept (int): Distinct sentences written.
+    skips (Skips): What could not be used.
+    """
+
+    documents: int = 0
+    sentences: int = 0
+    outside: int = 0
+    kept: int = 0
+    skips: Skips = field(default_factory=Skips)
+
+
+def load_splitter(splitter: str, lang: str) -> "Language":
+    """Load what finds the sentences.
+
+    splitter (str): "rule" for spaCy's rule-based sentencizer, "line" for one sentence
+        a line, or the name or folder of a spaCy pipeline.
+    lang (str): The language of the tokenizer for "rule" and "line", such as "en".
+    RETURNS (Language): The pipeline.
+    RAISES (NunerError): N010 if there is no such language, N202 if there is no such
+        pipeline.
+    """
+    import spacy
+
+    from ..tokenizers import blank
+
+    if splitter in (RULE, LINE):
+        nlp = blank(lang)
+        if splitter == RULE:
+            nlp.add_pipe("sentencizer")
+        return nlp
+    try:
+        return spacy.load(splitter, exclude=NOT_SPLITTING)
+    except (ImportError, OSError, ValueError) as error:
+        raise NunerError(Errors.N202, name=splitter, reason=error) from error
+
+
+def split_sentences(
+    nlp: "Language", documents: Iterable[Document], skips: Skips
+) -> Iterator[tuple[str, int, Document]]:
+    """Cut documents into sentences.
+
+    nlp (Language): What `load_splitter` gave. A pipeline without sentence boundaries
+        takes every line as a sentence.
+    documents (Iterable[Document]): The documents.
+    skips (Skips): Counts pieces that are too long for spaCy or hold broken characters.
+    YIELDS (tuple[str, int, Document]): A sentence with single blanks, its number of
+        words (tokens that are neither punctuation nor blank) and its document.
+    """
+    pieces = _pieces(documents, nlp.max_length, skips)
+    for first in pieces:
+        zone = itertools.chain([first], itertools.islice(pieces, ZONE_PIECES))
+        # Without a zone the vocabulary would keep every word that ever came by.
+        with nlp.memory_zone():
+            for doc, document in nlp.pipe(zone, as_tuples=True):
+                for sent, words in _sentences(doc):
+                    yield sent, words, document
+
+
+def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
+    from spacy.attrs import IS_PUNCT, IS_SPACE
+
+    is_word = ~doc.to_array([IS_PUNCT, IS_SPACE]).any(axis=1)
+    words_before = [0, *is_word.cumsum().tolist()]
+    for sent in doc.sents if doc.has_annotation("SENT_START") else [doc[:]]:
+        words = words_before[sent.end] - words_before[sent.start]
+        yield " ".join(sent.text.split()), words
+
+
+def _pieces(
+    documents: Iterable[Document], max_length: int, skips: Skips
+) -> Iterator[tuple[str, Document]]:
+    for document in documents:
+        place = f"{document.source}:{document.doc}"
+        for piece in document.text.splitlines():
+            if not piece.strip():
+                continue
+            if len(piece) > max_length:
+                skips.add(f"longer than {max_length:,} characters", place)
+            elif _BROKEN.search(piece):
+                skips.add("with broken characters", place)
+            else:
+                yield piece, document
+
+
+def draw_sample(
+    documents: Iterable[Document],
+    nlp: "Language",
+    *,
+    n: int,
+    seed: int = 0,
+    min_words: int = 5,
+    max_words: int = 80,
+    report: SampleReport,
+) -> DistinctSample:
+    """Draw sentences from documents.
+
+    documents (Iterable[Document]): The documents, read once.
+    nlp (Language): What `load_splitter` gave.
+    n (int): How many distinct sentences to keep.
+    seed (int): Another seed, another sample.
+    min_words (int): Shorter sentences are left out.
+    max_words (int): Longer sentences are left out.
+    report (SampleReport): Counts what was seen.
+    RETURNS (DistinctSample): Records `{"id", "text", "source", "doc"}`; the id is a
+        hash of the text.
+    """
+    sample = DistinctSample(n, seed=seed)
+    counted = _count(documents, report)
+    for text, words, document in split_sentences(nlp, counted, report.skips):
+        if min_words <= words <= max_words:
+            report.sentences += 1
+            sample.offer(text, partial(_record, text, document))
+        else:
+            report.outside += 1
+    report.kept = len(sample)
+    return sample
+
+
+def write_sample(sample: DistinctSample, path: Path) -> None:
+    """Write a sample as JSON Lines.
+
+    sample (DistinctSample): The sample.
+    path (Path): The file.
+    """
+    with replacing(path) as beside, beside.open("wb") as file:
+        file.writelines(sample.records())
+
+
+def _count(documents: Iterable[Document], report: SampleReport) -> Iterator[Document]:
+    for document in documents:
+        report.documents += 1
+        yield document
+
+
+def _record(text: str, document: Document) -> bytes:
+    name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    row = {"id": name, "text": text, "source": document.source, "doc": document.doc}
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"

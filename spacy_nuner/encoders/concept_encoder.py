@@ -1,0 +1,228 @@
+"""The encoder of concepts: one vector for a name and a description."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from .folder import CONCEPT_ENCODER, read_whole_info
+from .halves import run_top
+from .layers import load_encoder
+
+Pooling = Literal["mean", "cls"]
+
+# Groups of like length that the concepts of a batch are encoded in. More have less
+# padding, but the gradients of all weights are added up once more for each.
+LENGTH_GROUPS = 3
+
+
+def concept_text(template: str, name: str, description: str | None) -> str:
+    """Write a concept as the text that its encoder reads.
+
+    template (str): With {name} and {description}.
+    name (str): The name of the concept.
+    description (str | None): What it means, if that is known.
+    RETURNS (str): The filled template, or the name alone.
+    """
+    return template.format(name=name, description=description) if description else name
+
+
+def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Bring rows of word pieces to the length of the longest.
+
+    ids (Sequence[list[int]]): Word pieces of each row.
+    padding (int): Id of the padding piece.
+    RETURNS (tuple[Tensor, Tensor]): Ids, and 1 at word pieces, 0 at padding.
+        *Shape:* (rows, longest)
+    """
+    rows = [torch.tensor(row) for row in ids]
+    padded = pad_sequence(rows, batch_first=True, padding_value=padding)
+    lengths = torch.tensor([len(row) for row in ids])
+    mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
+    return padded, mask.long()
+
+
+def pad_states(states: Tensor, mask: Tensor) -> Tensor:
+    """Bring packed states to the form of padded word pieces.
+
+    states (Tensor): Rows one behind another. *Shape:* (pieces, width)
+    mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* (rows, longest)
+    RETURNS (Tensor): 0 at padding. *Shape:* (rows, longest, width)
+    """
+    lengths = mask.sum(1).tolist()
+    return pad_sequence(list(states.split(lengths)), batch_first=True)
+
+
+def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
+    """Cut sorted lengths into groups with as little padding as can be.
+
+    lengths (np.ndarray): From the shortest to the longest. *Shape:* (rows,)
+    groups (int): How many groups at most.
+    RETURNS (list[int]): Rows of each group.
+    """
+    values, counts = np.unique(lengths, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    # Word pieces with padding of a group from behind one end to another.
+    cost = (ends - ends[:, None]) * np.concatenate([[0], values]).astype(float)
+    cost[ends[:, None] > ends] = np.inf
+    best, starts = cost[0], []
+    for _ in range(groups - 1):
+        with_one_more = best[:, None] + cost
+        starts.append(with_one_more.argmin(0))
+        best = with_one_more.min(0)
+    place, borders = len(values), [len(lengths)]
+    for start in reversed(starts):
+        place = start[place]
+        borders.append(ends[place])
+    sizes = np.diff([0, *reversed(borders)])
+    return [int(size) for size in sizes if size]
+
+
+class ConceptEncoder(nn.Module):
+    """One vector for a concept, from its name and description."""
+
+    def __init__(
+        self,
+        encoder: Any,
+        tokenizer: Any,
+        *,
+        pooling: Pooling,
+        template: str,
+        max_length: int,
+    ) -> None:
+        """encoder (PreTrainedModel): An encoder of the transformers library.
+
+        tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+        pooling (str): "mean" of all word pieces, or "cls": the first one.
+        template (str): How name and description become a text.
+        max_length (int): Word pieces of a concept that are read; the rest is cut.
+        """
+        super().__init__()
+        self.encoder: Any = encoder
+        self.tokenizer = tokenizer
+        self.pooling = pooling
+        self.template = template
+        self.max_length = max_length
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> ConceptEncoder:
+        """Load the concept encoder of a backbone folder.
+
+        folder (str | Path): The backbone folder.
+        RETURNS (ConceptEncoder): In evaluation mode.
+        RAISES (NunerError): What `read_whole_info` and `load_encoder` raise.
+        """
+        info = read_whole_info(folder)
+        tokenizer, encoder = load_encoder(Path(folder) / CONCEPT_ENCODER)
+        made = cls(
+            encoder,
+            tokenizer,
+            pooling=info.pooling,
+            template=info.template,
+            max_length=info.max_concept_length,
+        )
+        return made.eval()
+
+    def pieces(
+        self, names: Sequence[str], descriptions: Sequence[str | None] | None = None
+    ) -> list[list[int]]:
+        """Cut concepts into word pieces.
+
+        names (Sequence[str]): The names.
+        descriptions (Sequence[str | None] | None): As many descriptions, empty or None
+            where there is none; None if there are none at all.
+        RETURNS (list[list[int]]): Ids of each concept, special pieces included.
+        """
+        if not names:
+            return []
+        descriptions = descriptions or [None] * len(names)
+        texts = [
+            concept_text(self.template, name, description)
+            for name, description in zip(names, descriptions, strict=True)
+        ]
+        return self.tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.max_length,
+            split_special_tokens=True,
+        )["input_ids"]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        states: Tensor | None = None,
+        *,
+        frozen_layers: int = 0,
+    ) -> Tensor:
+        """Encode concepts.
+
+        input_ids (Tensor): Word pieces. *Shape:* (concepts, longest)
+        attention_mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* as above
+        states (Tensor | None): What the top frozen layer made of them, one concept
+            behind another. *Shape:* (pieces, width)
+        frozen_layers (int): Which layer that is; of no matter without `states`.
+        RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
+        """
+        # Names are short and descriptions long: in one piece most would be padding.
+        lengths = attention_mask.sum(1)
+        order = lengths.argsort()
+        sizes = group_sizes(lengths[order].cpu().numpy(), LENGTH_GROUPS)
+        rows_of = states.split(lengths.tolist()) if states is not None else None
+        pooled = []
+        for rows in order.split(sizes):
+            longest = int(lengths[rows[-1]])
+            mask = attention_mask[rows, :longest]
+            inputs = {"input_ids": input_ids[rows, :longest], "attention_mask": mask}
+            if rows_of is None:
+                hidden = self.encoder(**inputs).last_hidden_state
+            else:
+                group = [rows_of[row] for row in rows.tolist()]
+                padded = pad_sequence(group, batch_first=True)
+                hidden = run_top(self.encoder, frozen_layers, inputs, padded)
+            pooled.append(self._pool(hidden, mask))
+        return torch.cat(pooled)[order.argsort()]
+
+    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "cls":
+            return hidden[:, 0]
+        weights = mask.unsqueeze(-1).to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str | None] | None = None,
+        *,
+        batch_size: int = 64,
+    ) -> np.ndarray:
+        """Encode concepts by name, with or without a description.
+
+        names (Sequence[str]): Names, cleaned as those of the training corpus were.
+        descriptions (Sequence[str | None] | None): As for `pieces`.
+        batch_size (int): Concepts encoded at once.
+        RETURNS (np.ndarray): One vector a concept, fp32. *Shape:* (n, width)
+        """
+        ids = self.pieces(names, descriptions)
+        # By length, so that short names are not padded to the longest description.
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        vectors = np.zeros((len(ids), self.encoder.config.hidden_size), dtype="float32")
+        device = next(self.parameters()).device
+        was_training = self.training
+        self.eval()
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            padded, mask = pad_pieces(
+                [ids[i] for i in rows], self.tokenizer.pad_token_id
+            )
+            pooled = self(padded.to(device), mask.to(device))
+            vectors[rows] = pooled.float().cpu().numpy()
+        self.train(was_training)
+        return vectors

@@ -1,0 +1,200 @@
+"""The backbone folder: an encoder as Hugging Face keeps it, and what we know of it.
+
+    config.json, model.safetensors, tokenizer files   the text encoder
+    concept_encoder/                                   the same form
+    concept_encoder/background.safetensors             vectors of ordinary text
+    nuner.json                                         `BackboneInfo`
+    README.md                                          the model card
+
+This module imports no torch, so a pipeline can look at a backbone before it loads it.
+"""
+
+import errno
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import Errors, NunerError
+from .card import model_card
+from .names import COPY_AGAIN
+
+FORMAT = 1
+INFO_FILE = "nuner.json"
+CONCEPT_ENCODER = "concept_encoder"
+BACKGROUND_FILE = f"{CONCEPT_ENCODER}/background.safetensors"
+
+
+@dataclass(frozen=True)
+class BackboneInfo:
+    """What `nuner.json` says of a backbone."""
+
+    format: int
+    """Version of the file; readers refuse what is newer than they are."""
+    pooling: Literal["mean", "cls"]
+    """How the concept encoder makes one vector of its word pieces."""
+    template: str
+    """How name and description become the text of a concept."""
+    max_concept_length: int
+    """Word pieces of a concept that were read."""
+    scale: float
+    """Learned factor: logit = scale * (h . w) / sqrt(width) + bias."""
+    bias: float
+    """Learned offset of the logit."""
+    frozen_layers: int
+    """Bottom layers that are as they were in the base encoder."""
+    hidden_layers: list[int]
+    """Layers to read from: the last one and one below, see `layers_to_read`."""
+    base: str
+    """Name of the encoder that training started from."""
+    data: dict[str, Any]
+    """Counts and hashes of the corpus."""
+    training: dict[str, Any]
+    """Steps, seconds and the loss at the end."""
+    versions: dict[str, str]
+    """Versions of the packages that had a hand in it."""
+    settings: dict[str, Any]
+    """The config."""
+    command: str
+    """The command line."""
+    created: str
+    """When, as ISO 8601 in UTC."""
+
+
+def read_info(folder: str | Path) -> BackboneInfo | None:
+    """Read what a backbone folder says of itself.
+
+    folder (str | Path): The backbone folder, or any other encoder.
+    RETURNS (BackboneInfo | None): None for an encoder that is no NuNER backbone of
+        ours, such as the base encoder.
+    RAISES (NunerError): N302 if the folder is of a newer format, N303 if its
+        `nuner.json` can't be used.
+    """
+    path = Path(folder) / INFO_FILE
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf8"))
+        version = int(facts["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NunerError(Errors.N303, path=path, reason=repr(error)) from error
+    if version > FORMAT:
+        raise NunerError(Errors.N302, path=path, found=version, known=FORMAT)
+    names = [field.name for field in fields(BackboneInfo)]
+    missing = [name for name in names if name not in facts]
+    if missing:
+        raise NunerError(Errors.N303, path=path, reason=f"no {', '.join(missing)}")
+    # Keys that a later release adds within the format are no concern of ours.
+    return BackboneInfo(**{name: facts[name] for name in names})
+
+
+def read_whole_info(folder: str | Path) -> BackboneInfo:
+    """Read what a backbone folder says of itself, where its concept encoder is needed.
+
+    folder (str | Path): The backbone folder.
+    RETURNS (BackboneInfo): Its facts.
+    RAISES (NunerError): N304 if it is no backbone of ours or has no concept encoder;
+        what `read_info` raises.
+    """
+    info = read_info(folder)
+    if info is None or not (Path(folder) / CONCEPT_ENCODER).is_dir():
+        missing = INFO_FILE if info is None else CONCEPT_ENCODER
+        raise NunerError(Errors.N304, path=folder, missing=missing)
+    return info
+
+
+def recommended_layers(source: str | Path, depth: int) -> list[int]:
+    """Tell which hidden layers of an encoder to read.
+
+    source (str | Path): The encoder, as `resolve_weights` gives it.
+    depth (int): The number of its layers.
+    RETURNS (list[int]): What `nuner.json` recommends, else the last layer and the one
+        at half the depth, as NuMind's model cards have it (-1 and -7 of 12 layers).
+    RAISES (NunerError): What `read_info` raises.
+    """
+    info = read_info(source)
+    return info.hidden_layers if info else layers_to_read(depth, 0)
+
+
+def layers_to_read(depth: int, frozen: int) -> list[int]:
+    """Tell which hidden layers of a backbone to recommend.
+
+    depth (int): The number of its layers.
+    frozen (int): How many of them, from the bottom, are as in the base encoder.
+    RETURNS (list[int]): The last layer and the one at half the depth, or the top frozen
+        one where that is over it; -1 is the last.
+    """
+    # hidden_states[0] is what the embeddings give, hidden_states[n] layer n.
+    middle = max(frozen, depth - depth // 2)
+    return [-1, middle - depth - 1] if 0 < middle < depth else [-1]
+
+
+def save_backbone(
+    folder: Path,
+    info: BackboneInfo,
+    *,
+    text_encoder: Any,
+    concept_encoder: Any,
+    tokenizer: Any,
+    background: Any,
+) -> None:
+    """Write a backbone folder.
+
+    folder (Path): An empty folder, as `files.replacing` gives it.
+    info (BackboneInfo): What goes into `nuner.json` and the model card.
+    text_encoder (PreTrainedModel): What becomes the backbone.
+    concept_encoder (PreTrainedModel): The encoder of concepts.
+    tokenizer (PreTrainedTokenizerFast): The tokenizer of both.
+    background (Tensor): As `sample_background` takes it. *Shape:* (pieces, width)
+    RAISES (OSError): If the place is full or can't be written to.
+    """
+    for place, encoder in (
+        (folder, text_encoder),
+        (folder / CONCEPT_ENCODER, concept_encoder),
+    ):
+        _save_encoder(place, encoder)
+        tokenizer.save_pretrained(place)
+    save_background(folder, background)
+    text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
+    (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
+    (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
+
+
+def save_background(folder: Path, vectors: Any) -> None:
+    """Write vectors of ordinary text into a backbone folder.
+
+    folder (Path): The folder.
+    vectors (Tensor): *Shape:* (pieces, width)
+    """
+    from safetensors.torch import save_file
+
+    save_file({"vectors": vectors.contiguous()}, folder / BACKGROUND_FILE)
+
+
+def load_background(folder: str | Path) -> Any:
+    """Read the vectors of ordinary text of a backbone folder.
+
+    folder (str | Path): The folder.
+    RETURNS (ndarray): fp32. *Shape:* (pieces, width)
+    RAISES (NunerError): N005 if its file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / BACKGROUND_FILE
+    try:
+        return load_file(path)["vectors"].float().numpy()
+    except (OSError, SafetensorError) as error:
+        raise NunerError(
+            Errors.N005, path=path, reason=error, todo=COPY_AGAIN
+        ) from error
+
+
+def _save_encoder(place: Path, encoder: Any) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        encoder.save_pretrained(place, safe_serialization=True)
+    except SafetensorError as error:
+        # The library has its own words for a full disk; to a caller it is one.
+        raise OSError(errno.ENOSPC, str(error)) from error

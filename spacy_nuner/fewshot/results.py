@@ -1,0 +1,273 @@
+"""Rows of the tables that the terminal and the report show."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from ..errors import Errors, NunerError
+from ..files import replacing
+
+Cell = dict[str, Any]
+AVERAGE = "average"
+
+
+class Point(NamedTuple):
+    """Mean and sample standard deviation (None for a single draw) over n draws."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+def cell_path(root: Path, cell: Cell) -> Path:
+    """Tell where a cell stands.
+
+    root (Path): The folder of all results.
+    cell (Cell): A cell or its coordinates: dataset, backbone, layers, k, draw.
+    RETURNS (Path): `root/dataset/backbone/layers/k<k>/draw<d>.json`.
+    """
+    folder = root / cell["dataset"] / cell["backbone"] / cell["layers"]
+    return folder / f"k{cell['k']}" / f"draw{cell['draw']}.json"
+
+
+def write_cell(root: Path, cell: Cell) -> None:
+    """Write a finished cell to its place.
+
+    root (Path): The folder of all results.
+    cell (Cell): The cell with its coordinates, settings and scores.
+    """
+    with replacing(cell_path(root, cell)) as beside:
+        beside.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf8")
+
+
+def find_cell(root: Path, planned: Cell) -> Cell | None:
+    """Look whether a cell was finished before.
+
+    root (Path): The folder of all results.
+    planned (Cell): Its coordinates and settings.
+    RETURNS (Cell | None): The cell with its scores; None if it is not there, or was
+        made with other settings.
+    """
+    path = cell_path(root, planned)
+    if not path.is_file():
+        return None
+    cell = read_json(path, "settings")
+    return cell if cell["settings"] == planned["settings"] else None
+
+
+def read_cells(root: Path) -> list[Cell]:
+    """Read every cell below a folder, wherever its data sets stand.
+
+    root (Path): The folder, such as `--output` of `fewshot`.
+    RETURNS (List[Cell]): The cells, ordered by path.
+    RAISES (NunerError): N631 if a file is no cell.
+    """
+    paths = sorted(root.glob("**/k[0-9]*/draw*.json"))
+    return [read_json(path, "settings") for path in paths]
+
+
+def read_json(path: Path, key: str) -> dict[str, Any]:
+    """Read a JSON object that must have a key.
+
+    path (Path): The file.
+    key (str): The key that tells what the file is.
+    RETURNS (Dict[str, Any]): The object.
+    RAISES (NunerError): N631 if it is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise NunerError(Errors.N631, path=path, key=key, reason=error) from error
+    if not isinstance(content, dict) or key not in content:
+        raise NunerError(Errors.N631, path=path, key=key, reason=f"it has no '{key}'")
+    return content
+
+
+def summarise(values: Iterable[float]) -> Point:
+    """Take mean and standard deviation over draws.
+
+    values (Iterable[float]): One value a draw.
+    RETURNS (Point): Both, and their number.
+    """
+    values = list(values)
+    return Point(mean(values), stdev(values) if len(values) > 1 else None, len(values))
+
+
+class Curves:
+    """Learning curves: points by data set, layers and backbone, over k."""
+
+    def __init__(self, cells: Iterable[Cell], metric: str) -> None:
+        """cells (Iterable[Cell]): The cells.
+        metric (str): A score of theirs, such as "macro_token_f".
+        """
+        # (layers, backbone, k) -> data set -> draw -> value
+        self._values: dict[tuple[str, str, int], dict[str, dict[int, float]]] = (
+            defaultdict(lambda: defaultdict(dict))
+        )
+        for cell in cells:
+            key = (cell["layers"], cell["backbone"], cell["k"])
+            self._values[key][cell["dataset"]][cell["draw"]] = cell[metric]
+        self.datasets = sorted(
+            {name for sets in self._values.values() for name in sets}
+        )
+        self.layers = sorted({layers for layers, _, _ in self._values})
+        self.backbones = sorted({backbone for _, backbone, _ in self._values})
+        self.ks = sorted({k for _, _, k in self._values})
+
+    def point(self, dataset: str, layers: str, backbone: str, k: int) -> Point | None:
+        """Look up a point.
+
+        dataset (str): A data set, or `AVERAGE` for the mean over all of them.
+        layers (str): A layer set.
+        backbone (str): A backbone.
+        k (int): Mentions a label.
+        RETURNS (Point | None): None if it was not measured; for the average, if it was
+            not measured with the same draws on every data set.
+        """
+        sets = self._values.get((layers, backbone, k), {})
+        if dataset != AVERAGE:
+            values = sets.get(dataset)
+            return summarise(values.values()) if values else None
+        draws = {frozenset(values) for values in sets.values()}
+        if len(sets) < len(self.datasets) or len(draws) != 1:
+            return None
+        # The mean over data sets first: the spread is that of the average over draws.
+        return summarise(
+            mean(values[draw] for values in sets.values()) for draw in draws.pop()
+        )
+
+
+HEADS = "heads"
+SCORES = ("ents_p", "ents_r", "ents_f")
+
+
+def read_heads(root: Path) -> dict[str, dict[str, Point]]:
+    """Read the scores of every head.
+
+    root (Path): The folder of metrics. `heads/<name>.json` is a head that was trained
+        once, `heads/<name>/draw<d>.json` one that was trained on several draws. A name
+        is `<backbone>-<head>`, such as `nuner-ner`; the head has no hyphen.
+    RETURNS (Dict[str, Dict[str, Point]]): Name -> score -> its mean and spread.
+    RAISES (NunerError): N631 if a file has no entity scores.
+    """
+    files: dict[str, list[Path]] = {}
+    for path in sorted((root / HEADS).glob("*.json")):
+        files.setdefault(path.stem, []).append(path)
+    for path in sorted((root / HEADS).glob("*/draw*.json")):
+        files.setdefault(path.parent.name, []).append(path)
+    heads = {}
+    for name, paths in sorted(files.items()):
+        scores = [read_json(path, "ents_f") for path in paths]
+        # spaCy writes null where there was nothing to score.
+        heads[name] = {
+            key: summarise(score.get(key) or 0.0 for score in scores) for key in SCORES
+        }
+    return heads
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split the name of a head.
+
+    name (str): Such as "nuner-ner".
+    RETURNS (Tuple[str, str]): Backbone and head: "nuner" and "ner".
+    """
+    backbone, _, head = name.rpartition("-")
+    return backbone, head
+
+
+METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
+LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
+ABSENT = "–"
+
+
+def order_backbones(names: Sequence[str], base: str) -> list[str]:
+    """Put the backbone that gains are over first.
+
+    names (Sequence[str]): The names of backbones.
+    base (str): The one to put first, if it is there.
+    RETURNS (List[str]): All names, the others by name.
+    """
+    return sorted(set(names), key=lambda name: (name != base, name))
+
+
+def title_layers(layers: str) -> str:
+    """Say what a layer set is.
+
+    layers (str): Its name in a cell.
+    RETURNS (str): Such as "last layer".
+    """
+    return LAYER_TITLES.get(layers, f"layers {layers}")
+
+
+def format_point(point: Point | None) -> str:
+    """Write mean and standard deviation in percent.
+
+    point (Point | None): From 0 to 1.
+    RETURNS (str): Such as "48.7 ± 2.1".
+    """
+    if point is None:
+        return ABSENT
+    spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
+    return f"{100 * point.mean:.1f}{spread}"
+
+
+def format_gain(point: Point | None, base: Point | None) -> str:
+    """Write how far a mean stands above another, in points.
+
+    point (Point | None): The one.
+    base (Point | None): The other.
+    RETURNS (str): Such as "+11.0".
+    """
+    if point is None or base is None:
+        return ABSENT
+    return f"{100 * (point.mean - base.mean):+.1f}"
+
+
+def curve_table(
+    curves: Curves, dataset: str, layers: str, backbones: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the learning curves of one data set and layer set.
+
+    curves (Curves): The points.
+    dataset (str): A data set, or `AVERAGE`.
+    layers (str): A layer set.
+    backbones (Sequence[str]): The backbones; gains are over the first.
+    RETURNS (Tuple[List[str], List[List[str]]]): Header and rows: a column for each k;
+        below each backbone but the first its gain.
+    """
+    rows = []
+    base = [curves.point(dataset, layers, backbones[0], k) for k in curves.ks]
+    for backbone in backbones:
+        points = [curves.point(dataset, layers, backbone, k) for k in curves.ks]
+        rows.append([backbone, *map(format_point, points)])
+        if backbone != backbones[0]:
+            gains = map(format_gain, points, base)
+            rows.append([f"gain over {backbones[0]}", *gains])
+    return ["backbone", *(f"k={k}" for k in curves.ks)], rows
+
+
+def heads_table(
+    heads: Mapping[str, Mapping[str, Point]], base: str
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the scores of trained heads.
+
+    heads (Mapping[str, Mapping[str, Point]]): What `read_heads` gave.
+    base (str): The backbone that gains are over.
+    RETURNS (Tuple[List[str], List[List[str]]]): Header and rows: precision, recall and
+        F1, and the gain in F1 over each head of the base.
+    """
+    rivals = [name for name in heads if split_name(name)[0] == base]
+    rows = []
+    for name, scores in heads.items():
+        gains = [
+            ""
+            if name == rival
+            else format_gain(scores["ents_f"], heads[rival]["ents_f"])
+            for rival in rivals
+        ]
+        rows.append([name, *(format_point(scores[key]) for key in SCORES), *gains])
+    header = ["backbone-head", "precision", "recall", "F1"]
+    return [*header, *(f"gain over {rival}" for rival in rivals)], rows

@@ -1,0 +1,121 @@
+"""The loss of tokens and concepts, and its gradient."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from spacy.tokens import Span
+from spacy.training import Example
+
+from .decoding import get_probabilities
+
+
+def get_gold_spans(example: Example, *, spans_key: str | None) -> list[Span]:
+    """Read the annotated spans, on the tokens of the predicted doc.
+
+    example (Example): Prediction and annotation; their tokens may differ.
+    spans_key (str | None): Where in `doc.spans` the annotation lies; None for
+        `doc.ents`.
+    RETURNS (list[Span]): The spans that can be aligned.
+    """
+    if spans_key is None:
+        return example.get_aligned_spans_y2x(example.reference.ents)
+    group = example.reference.spans.get(spans_key, [])
+    return example.get_aligned_spans_y2x(group, allow_overlap=True)
+
+
+def get_labels(
+    examples: Iterable[Example], *, spans_key: str | None, described_key: str
+) -> dict[str, str | None]:
+    """Collect the labels of a data set, and what it says of them.
+
+    examples (Iterable[Example]): The examples.
+    spans_key (str | None): As in `get_gold_spans`.
+    described_key (str): The group of `doc.spans` whose `attrs["descriptions"]` has
+        descriptions of labels, as `spacy nuner convert` writes them.
+    RETURNS (dict[str, str | None]): Labels, sorted, each with the first description
+        that is found, or None.
+    """
+    labels: set[str] = set()
+    descriptions: dict[str, str] = {}
+    for eg in examples:
+        spans = (
+            eg.reference.ents
+            if spans_key is None
+            else eg.reference.spans.get(spans_key, [])
+        )
+        labels.update(span.label_ for span in spans)
+        if described_key in eg.reference.spans:
+            told = eg.reference.spans[described_key].attrs.get("descriptions", {})
+            descriptions = {**told, **descriptions}
+    return {label: descriptions.get(label) for label in sorted(labels)}
+
+
+def get_targets(
+    examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
+) -> tuple[Any, Any]:
+    """Build the target of each token and concept.
+
+    examples (Sequence[Example]): The examples of a batch.
+    labels (Sequence[str]): The concepts, in the order of the model's output. Spans of
+        other labels count as not annotated with any.
+    spans_key (str | None): As in `get_gold_spans`.
+    RETURNS (tuple): 1.0 where a token belongs to a concept, else 0.0,
+        *Shape:* (n_tokens, n_concepts), and whether it is annotated at all,
+        *Shape:* (n_tokens,)
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    total = sum(len(eg.predicted) for eg in examples)
+    targets = np.zeros((total, len(labels)), dtype="f")
+    known = np.zeros(total, dtype=bool)
+    start = 0
+    for eg in examples:
+        end = start + len(eg.predicted)
+        known[start:end] = _get_known(eg, spans_key)
+        for span in get_gold_spans(eg, spans_key=spans_key):
+            if span.label_ in index:
+                rows = slice(start + span.start, start + span.end)
+                targets[rows, index[span.label_]] = 1.0
+        start = end
+    return targets, known
+
+
+def _get_known(example: Example, spans_key: str | None) -> Any:
+    if spans_key is not None:
+        return spans_key in example.reference.spans
+    return [tag is not None for tag in example.get_aligned_ner()]
+
+
+TINY = 1e-9
+
+
+def cross_entropy(
+    logits: Any, targets: Any, known: Any, *, exclusive: bool
+) -> tuple[float, Any]:
+    """Compare logits with the truth.
+
+    logits, targets (ndarray): *Shape:* (n_tokens, n_concepts) each
+    known (ndarray): Whether a token is annotated; others count for nothing.
+        *Shape:* (n_tokens,)
+    exclusive (bool): Softmax over the concepts and "none", whose logit is 0, instead
+        of one sigmoid for each concept.
+    RETURNS (tuple): The cross-entropy, averaged over the annotated tokens, and its
+        gradient. *Shape:* (n_tokens, n_concepts)
+    """
+    if exclusive:
+        # A token may carry two annotated labels only by mistake; share it out.
+        targets = targets / np.maximum(targets.sum(axis=1, keepdims=True), 1.0)
+    p = get_probabilities(logits, exclusive=exclusive)
+    count = max(int(known.sum()), 1)
+    gradient = (p - targets) * known[:, np.newaxis] / count
+    loss = _loss_of_tokens(p, targets, exclusive=exclusive)[known].sum() / count
+    return float(loss), gradient
+
+
+def _loss_of_tokens(p: Any, targets: Any, *, exclusive: bool) -> Any:
+    """*Shape:* (n_tokens,)"""
+    found = targets * np.log(p + TINY)
+    if not exclusive:
+        return -(found + (1 - targets) * np.log(1 - p + TINY)).sum(axis=1)
+    none = (1 - targets.sum(axis=1)) * np.log(1 - p.sum(axis=1).clip(max=1.0) + TINY)
+    return -(found.sum(axis=1) + none)

@@ -1,0 +1,366 @@
+"""DocBin -> word pieces and concept spans as Arrow files, read back memory-mapped."""
+
+from __future__ import annotations
+
+import gc
+import json
+import multiprocessing
+import pickle
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from ...errors import Errors, NunerError
+from ...files import hash_file
+from ...parallel import start_worker
+from ...readers.docbin import SPANS_KEY, find_shards, read_docbin
+from .pieces import AnnotatedText, Span, Windower
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ...encoders.concept_encoder import ConceptEncoder
+
+ROWS_AT_ONCE = 512
+TOP_CONCEPTS = 20
+
+IDS = pa.list_(pa.int32())
+CONCEPT_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("description", pa.string()),
+        ("count", pa.int64()),
+        ("name_ids", IDS),
+        ("described_ids", IDS),
+    ]
+)
+
+
+class ConceptTable:
+    """The distinct concepts in the order they were met; an id is a place in it."""
+
+    def __init__(self) -> None:
+        """Start without concepts."""
+        self.ids: dict[str, int] = {}
+        self.descriptions: list[str] = []
+        self.counts: list[int] = []
+
+    def add(self, name: str, description: str, count: int = 1) -> int:
+        """Count mentions.
+
+        name (str): The concept.
+        description (str): What it means there; the first that is not empty is kept.
+        count (int): How many there are.
+        RETURNS (int): The id of the concept.
+        """
+        index = self.ids.setdefault(name, len(self.ids))
+        if index == len(self.counts):
+            self.descriptions.append("")
+            self.counts.append(0)
+        self.counts[index] += count
+        self.descriptions[index] = self.descriptions[index] or description
+        return index
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """RETURNS (list[tuple[str, str, int]]): The arguments of `add`, by id."""
+        return list(zip(self.ids, self.descriptions, self.counts, strict=True))
+
+    def describe(self) -> dict[str, Any]:
+        """Sum up the table for `nuner.json`.
+
+        RETURNS (dict[str, Any]): Numbers of concepts and the most frequent ones.
+        """
+        names = list(self.ids)
+        top = sorted(self.ids.values(), key=lambda index: -self.counts[index])
+        return {
+            "concepts": len(names),
+            "concepts_described": sum(map(bool, self.descriptions)),
+            "concepts_once": self.counts.count(1),
+            "top_concepts": [[names[i], self.counts[i]] for i in top[:TOP_CONCEPTS]],
+        }
+
+    def write(self, path: Path, encoder: ConceptEncoder) -> None:
+        """Write the table as an Arrow file, each concept cut into word pieces once.
+
+        path (Path): The file.
+        encoder (ConceptEncoder): Cuts concepts into word pieces.
+        """
+        names = list(self.ids)
+        with pa.ipc.new_stream(str(path), CONCEPT_SCHEMA) as writer:
+            for start in range(0, len(names), ROWS_AT_ONCE):
+                part = slice(start, start + ROWS_AT_ONCE)
+                columns = [
+                    names[part],
+                    self.descriptions[part],
+                    self.counts[part],
+                    encoder.pieces(names[part]),
+                    encoder.pieces(names[part], self.descriptions[part]),
+                ]
+                arrays = [
+                    pa.array(values, column.type)
+                    for values, column in zip(columns, CONCEPT_SCHEMA, strict=True)
+                ]
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays(arrays, schema=CONCEPT_SCHEMA)
+                )
+
+
+TEXT_SCHEMA = pa.schema(
+    [
+        ("input_ids", IDS),
+        ("starts", IDS),
+        ("ends", IDS),
+        ("concepts", IDS),
+        ("length", pa.int32()),
+        ("text_hash", pa.uint32()),
+    ]
+)
+
+
+@dataclass
+class PartCounts:
+    """What was counted in a shard."""
+
+    sentences: int = 0
+    """Docs with a concept."""
+    sentences_without_concepts: int = 0
+    """Docs without."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a shard's rows are, and what else is known of it.
+
+    A part depends on nothing but its shard, the tokenizer and the settings, so any
+    process can make it. Ids of concepts count those of the shard.
+    """
+
+    shard: Path
+    """The DocBin."""
+    folder: Path
+    """Where the files of the part go."""
+
+    @property
+    def rows(self) -> Path:
+        """The rows, as an Arrow stream."""
+        return self.folder / f"{self.shard.stem}.arrow"
+
+    @property
+    def facts(self) -> Path:
+        """Counts, concepts and the hash of the shard: written last."""
+        return self.folder / f"{self.shard.stem}.json"
+
+    def is_done(self) -> bool:
+        """RETURNS (bool): Whether the part stands and its shard is as it was."""
+        return self.facts.exists() and self.read()["sha256"] == hash_file(self.shard)
+
+    def read(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): "sha256", "counts" and "concepts"."""
+        return json.loads(self.facts.read_text(encoding="utf8"))
+
+    def write(self, windower: Windower) -> None:
+        """Turn the docs of the shard into rows.
+
+        windower (Windower): Cuts texts into rows; its counts start at 0.
+        RAISES (NunerError): N005 if the shard can't be read.
+        """
+        table = ConceptTable()
+        counts = PartCounts()
+        docs = read_docbin(self.shard)
+        beside = self.rows.with_suffix(".tmp")
+        with pa.ipc.new_stream(str(beside), TEXT_SCHEMA) as writer:
+            while batch := list(islice(docs, ROWS_AT_ONCE)):
+                texts = [text for doc in batch if (text := _annotations(doc, table))]
+                counts.sentences += len(texts)
+                counts.sentences_without_concepts += len(batch) - len(texts)
+                rows = list(windower(texts))
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, TEXT_SCHEMA))
+        beside.replace(self.rows)
+        facts = {
+            "sha256": hash_file(self.shard),
+            "counts": {**asdict(counts), **asdict(windower.counts)},
+            "concepts": table.rows(),
+        }
+        beside.write_text(json.dumps(facts), encoding="utf8")
+        beside.replace(self.facts)
+
+
+def write_parts(
+    parts: Sequence[Part], windower: Windower, *, n_process: int, bar: tqdm
+) -> None:
+    """Make the parts that are not made yet.
+
+    parts (Sequence[Part]): One a shard.
+    windower (Windower): Cuts texts into rows; its counts stay at 0.
+    n_process (int): How many processes to use; with 1 it is this one.
+    bar (tqdm): Told of the shards that are done.
+    RAISES (NunerError): N106 if a process died, and what `Part.write` raises.
+    """
+    todo = [part for part in parts if not part.is_done()]
+    bar.update(len(parts) - len(todo))
+    packed = pickle.dumps(windower)
+    if n_process == 1 or len(todo) < 2:
+        for part in todo:
+            part.write(pickle.loads(packed))
+            bar.update()
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(n_process, len(todo)), mp_context=context, initializer=start_worker
+    )
+    try:
+        for done in as_completed([pool.submit(_write, p, packed) for p in todo]):
+            done.result()
+            bar.update()
+    except BrokenProcessPool as error:
+        raise NunerError(Errors.N106, count=n_process) from error
+    finally:
+        # After an error only the shards that are at work are waited for.
+        pool.shutdown(cancel_futures=True)
+
+
+def _write(part: Part, packed: bytes) -> None:
+    part.write(pickle.loads(packed))
+    # The worker collects no cycles by itself: see there.
+    gc.collect()
+
+
+def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
+    """The mentions of a doc in characters; None if it has none."""
+    if SPANS_KEY not in doc.spans or not doc.spans[SPANS_KEY]:
+        return None
+    group = doc.spans[SPANS_KEY]
+    described = group.attrs.get("descriptions", {})
+    return AnnotatedText(
+        doc.text,
+        [
+            Span(
+                span.start_char,
+                span.end_char,
+                table.add(span.label_, described.get(span.label_) or ""),
+            )
+            for span in group
+        ],
+    )
+
+
+TEXTS_FILE = "texts.arrow"
+CONCEPTS_FILE = "concepts.arrow"
+PARTS_FOLDER = "parts"
+
+
+@dataclass
+class Features:
+    """The corpus, ready for training."""
+
+    texts: Dataset
+    """input_ids (special word pieces included), starts, ends, concepts, length,
+    text_hash."""
+    concepts: Dataset
+    """name, description, count, name_ids, described_ids; its rows are the ids."""
+    places: NDArray[np.int64] | None = None
+    """Places of the texts among those of the whole corpus; None if they are all."""
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Features:
+        """Map the Arrow files of `build_features` into memory.
+
+        folder (Path): Where they are.
+        RETURNS (Features): The corpus.
+        """
+        from datasets import Dataset
+
+        return cls(
+            texts=Dataset.from_file(str(folder / TEXTS_FILE)),
+            concepts=Dataset.from_file(str(folder / CONCEPTS_FILE)),
+        )
+
+
+def build_features(
+    corpus: Path,
+    folder: Path,
+    *,
+    concept_encoder: ConceptEncoder,
+    max_length: int,
+    n_process: int = 1,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Turn DocBin shards into Arrow files; what broke off is gone on with by shards.
+
+    Memory holds a shard in each process, and the concepts.
+
+    corpus (Path): Folder of `*.spacy` files with `doc.spans["concepts"]`.
+    folder (Path): Where the Arrow files go.
+    concept_encoder (ConceptEncoder): Gives the tokenizer and the form of concepts.
+    max_length (int): Word pieces of a row, special ones included.
+    n_process (int): How many processes to use. The output is the same for any number.
+    quiet (bool): Whether to show no progress bar.
+    RETURNS (dict[str, Any]): Counts, most frequent concepts and hashes of the corpus,
+        for `nuner.json`.
+    RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
+        if a shard can't be read, N106 if a process died.
+    """
+    shards = find_shards(corpus)
+    place = folder / PARTS_FOLDER
+    place.mkdir(parents=True, exist_ok=True)
+    parts = [Part(shard, place) for shard in shards]
+    windower = Windower(concept_encoder.tokenizer, max_length)
+    with tqdm(
+        total=len(parts), desc="features", unit="shard", disable=quiet or None
+    ) as bar:
+        write_parts(parts, windower, n_process=n_process, bar=bar)
+    table, counts = _join(parts, folder / TEXTS_FILE)
+    if not counts["mentions"]:
+        shutil.rmtree(place)
+        docs = counts["sentences"] + counts["sentences_without_concepts"]
+        raise NunerError(Errors.N306, path=corpus, count=docs, key=SPANS_KEY)
+    table.write(folder / CONCEPTS_FILE, concept_encoder)
+    hashes = {part.shard.name: part.read()["sha256"] for part in parts}
+    shutil.rmtree(place)
+    return {**counts, **table.describe(), "sha256": hashes}
+
+
+def count_parts(folder: Path) -> int:
+    """Tell how much of the features stands.
+
+    folder (Path): Where they go.
+    RETURNS (int): The number of files that a new start would go on with.
+    """
+    return sum(1 for _ in folder.glob(f"{PARTS_FOLDER}/*.json")) + sum(
+        1 for _ in folder.glob(CONCEPTS_FILE)
+    )
+
+
+def _join(parts: Sequence[Part], path: Path) -> tuple[ConceptTable, Counter[str]]:
+    """Write the rows of all parts into one file, with ids that count all concepts."""
+    table = ConceptTable()
+    counts: Counter[str] = Counter()
+    with pa.ipc.new_stream(str(path), TEXT_SCHEMA) as writer:
+        for part in parts:
+            facts = part.read()
+            counts.update(facts["counts"])
+            ids = np.asarray([table.add(*row) for row in facts["concepts"]], "int32")
+            with pa.memory_map(str(part.rows)) as file:
+                for batch in pa.ipc.open_stream(file):
+                    writer.write_batch(_renumbered(batch, ids))
+    return table, counts
+
+
+def _renumbered(batch: pa.RecordBatch, ids: np.ndarray) -> pa.RecordBatch:
+    place = TEXT_SCHEMA.get_field_index("concepts")
+    local = batch.column(place)
+    values = pa.array(ids[local.flatten().to_numpy()])
+    column = pa.ListArray.from_arrays(local.offsets, values)
+    return batch.set_column(place, "concepts", column)

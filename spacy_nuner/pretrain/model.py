@@ -1,0 +1,337 @@
+"""What is trained: both encoders, and the similarity between what they give."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from spacy.util import registry
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from ..encoders.concept_encoder import ConceptEncoder, pad_pieces, pad_states
+from ..encoders.halves import can_split, run_top
+from ..encoders.layers import freeze, set_training
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        shares = [
+            torch.empty_like(vectors) for _ in range(distributed.get_world_size())
+        ]
+        distributed.all_gather(shares, vectors.contiguous())
+        return torch.cat(shares)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        # Each device has compared its texts with all vectors.
+        # A copy: autograd may still need what is summed up in place.
+        whole = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(whole)
+        return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
+
+
+def gather_vectors(vectors: Tensor, count: int) -> Tensor:
+    """Put together the vectors that each device has computed a share of.
+
+    The gradient of a vector is the sum over all devices, at the one that computed it.
+
+    vectors (Tensor): Those of this device; each has as many. *Shape:* (share, width)
+    count (int): How many there are; what is gathered beyond is repetition.
+    RETURNS (Tensor): All of them, in the order of the devices. *Shape:* (count, width)
+    """
+    return _Gather.apply(vectors)[:count]
+
+
+def agreed(value: bool, device: torch.device) -> bool:
+    """Let the first process decide for all.
+
+    value (bool): What each would do.
+    device (torch.device): Where this process computes.
+    RETURNS (bool): What the first one does.
+    """
+    if not is_together():
+        return value
+    told = torch.tensor(value, device=device)
+    distributed.broadcast(told, src=0)
+    return bool(told)
+
+
+def is_together() -> bool:
+    """Tell whether this process belongs to a group of several.
+
+    RETURNS (bool): Whether there is a process group.
+    """
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def part_ways() -> None:
+    """Take leave of the other devices at the end of a run.
+
+    Else threads of the process group are alive when Python ends, which now and then
+    aborts a process that has done all its work. What holds on to the group, as the
+    wrapped model does, has to be gone: the last to let go of it waits for its threads,
+    and unless that is torch's own list, it keeps Python locked while they need it.
+    """
+    if is_together():
+        gc.collect()
+        distributed.destroy_process_group()
+
+
+# From logits and targets to a mean over the word pieces (the rows). It may be given
+# some of the rows at a time; the means are then averaged by their numbers of rows.
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+@registry.misc("spacy_nuner.SigmoidCrossEntropy.v1")
+def make_sigmoid_cross_entropy() -> Objective:
+    """Score each word piece against each concept by itself, as NuNER does.
+
+    RETURNS (Objective): Takes logits and targets, gives the loss.
+    """
+    return sigmoid_cross_entropy
+
+
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy, averaged over all pairs of word piece and concept.
+
+    Concepts outside the batch are no negatives: an annotator names few of the concepts
+    that fit, so most of those negatives would be wrong (https://arxiv.org/abs/2402.15343).
+
+    logits (Tensor): Similarities. *Shape:* (pieces, concepts)
+    targets (Tensor): 1 where the piece lies in a span of the concept, else 0.
+        *Shape:* (pieces, concepts)
+    RETURNS (Tensor): The loss. *Shape:* ()
+    """
+    # In fp32: averages over some 100,000 pairs lose too much in bf16.
+    return functional.binary_cross_entropy_with_logits(logits.float(), targets.float())
+
+
+@registry.misc("spacy_nuner.SigmoidSoftmaxCrossEntropy.v1")
+def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
+    """Add to NuNER's loss that the concepts of a batch compete for each word piece.
+
+    Each concept by itself is not told how it differs from its neighbours, such as a
+    politician from a person; docs/recipe.md has what the competition brings.
+
+    softmax (float): Weight of the competition beside the binary cross-entropy.
+    RETURNS (Objective): Takes logits and targets, gives the loss.
+    """
+
+    def objective(logits: Tensor, targets: Tensor) -> Tensor:
+        both = softmax * softmax_cross_entropy(logits, targets)
+        return sigmoid_cross_entropy(logits, targets) + both
+
+    return objective
+
+
+def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over the concepts and "none", averaged over the word pieces.
+
+    "none" has the logit 0, as in `nuner_concepts` with `exclusive`. A word piece of
+    several concepts wants an equal share for each.
+
+    logits (Tensor): Similarities. *Shape:* (pieces, concepts)
+    targets (Tensor): 1 where the piece lies in a span of the concept, else 0.
+        *Shape:* (pieces, concepts)
+    RETURNS (Tensor): The loss. *Shape:* ()
+    """
+    none = functional.pad(logits.float(), (0, 1))
+    outside = (targets.sum(dim=1, keepdim=True) == 0).float()
+    wanted = torch.cat([targets.float(), outside], dim=1)
+    wanted = wanted / wanted.sum(dim=1, keepdim=True)
+    return functional.cross_entropy(none, wanted)
+
+
+def dense_targets(positives: Tensor, pieces: int, concepts: int) -> Tensor:
+    """Spread the pairs that belong together over a matrix.
+
+    positives (Tensor): Row and column of each pair. *Shape:* (2, pairs)
+    pieces (int): Rows.
+    concepts (int): Columns.
+    RETURNS (Tensor): 1 at the pairs, else 0. *Shape:* (pieces, concepts)
+    """
+    targets = torch.zeros(pieces, concepts, device=positives.device)
+    targets[positives[0], positives[1]] = 1
+    return targets
+
+
+# Pairs of word piece and concept that are compared at once, some 20 bytes each.
+PAIRS_AT_ONCE = 4_194_304
+
+
+class Similarity(nn.Module):
+    """logit = scale * (h . w) / sqrt(width) + bias, with learned scale and bias."""
+
+    def __init__(self, *, scale: float, bias: float) -> None:
+        """scale (float): Factor to start from. bias (float): Offset to start from."""
+        super().__init__()
+        # Of one element each, since FSDP takes no scalars.
+        self.scale = nn.Parameter(torch.tensor([scale]))
+        self.bias = nn.Parameter(torch.tensor([bias]))
+
+    def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
+        """Compare every word piece with every concept.
+
+        token_vectors (Tensor): *Shape:* (pieces, width)
+        concept_vectors (Tensor): *Shape:* (concepts, width)
+        RETURNS (Tensor): Logits. *Shape:* (pieces, concepts)
+        """
+        products = (token_vectors @ concept_vectors.T).float()
+        return self.scale * products / token_vectors.shape[1] ** 0.5 + self.bias
+
+
+class ContrastiveModel(nn.Module):
+    """Text encoder and concept encoder, trained to agree on what belongs together."""
+
+    # Or Trainer takes the further arguments of `forward` for a sign that the loss is
+    # divided by `accumulate_gradient` already.
+    accepts_loss_kwargs = False
+
+    def __init__(
+        self,
+        text_encoder: Any,
+        concept_encoder: ConceptEncoder,
+        similarity: Similarity,
+        objective: Objective,
+        *,
+        frozen_layers: int,
+    ) -> None:
+        """text_encoder (PreTrainedModel): What becomes the backbone.
+
+        concept_encoder (ConceptEncoder): Encodes the concepts of the batch.
+        similarity (Similarity): Compares the two.
+        objective (Objective): The loss, from logits and targets.
+        frozen_layers (int): Bottom layers of both encoders that are not trained; the
+            embeddings are frozen with them. 0 trains everything.
+        """
+        super().__init__()
+        self.text_encoder: Any = text_encoder
+        self.concept_encoder = concept_encoder
+        self.similarity = similarity
+        self.objective = objective
+        self.frozen_layers = frozen_layers
+        for encoder in (text_encoder, concept_encoder.encoder):
+            freeze(encoder, frozen_layers, embeddings=frozen_layers > 0)
+            # Its output is not used; gradients that never come confuse DDP.
+            if getattr(encoder, "pooler", None) is not None:
+                encoder.pooler.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> ContrastiveModel:
+        """Switch dropout on or off; frozen parts stay without.
+
+        mode (bool): Whether to train.
+        RETURNS (ContrastiveModel): Itself.
+        """
+        super().train(mode)
+        if mode:
+            set_training(self.text_encoder)
+            set_training(self.concept_encoder.encoder)
+        return self
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors that are compared."""
+        return self.text_encoder.config.hidden_size
+
+    def can_keep_states(self, rows: list[list[int]]) -> bool:
+        """Tell whether the frozen layers can be run apart from the others.
+
+        rows (list[list[int]]): Some word pieces to try it with.
+        RETURNS (bool): Whether the same comes out.
+        """
+        ids, mask = pad_pieces(rows, self.concept_encoder.tokenizer.pad_token_id)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        inputs = {
+            key: each.to(self.text_encoder.device) for key, each in inputs.items()
+        }
+        return can_split(self.text_encoder, self.frozen_layers, inputs)
+
+    def forward(self, positives: Tensor, **batch: Any) -> dict[str, Tensor]:
+        """Compute the loss of a batch.
+
+        positives (Tensor): Pairs that belong together: index among the pieces where
+            `is_text`, index of the concept. *Shape:* (2, pairs)
+        **batch: For `encode`.
+        RETURNS (dict[str, Tensor]): "loss". *Shape:* ()
+        """
+        pieces, concepts = self.encode(**batch)
+        return {"loss": self.loss(pieces, concepts, positives)}
+
+    def encode(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        is_text: Tensor,
+        concept_ids: Tensor,
+        concept_mask: Tensor,
+        concept_count: int | None = None,
+        text_states: Tensor | None = None,
+        concept_states: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Turn the texts and the concepts of a batch into vectors.
+
+        input_ids (Tensor): Word pieces of the texts. *Shape:* (batch, seq)
+        attention_mask (Tensor): 0 at padding. *Shape:* (batch, seq)
+        is_text (Tensor): True at word pieces of the text itself, False at padding and
+            special pieces. *Shape:* (batch, seq)
+        concept_ids (Tensor): Word pieces of the batch's distinct concepts.
+            *Shape:* (concepts, concept_seq)
+        concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
+        concept_count (int | None): How many concepts the batch has over all devices,
+            of which this one got its share; None if it got all.
+        text_states (Tensor | None): What the top frozen layer made of the texts, one
+            behind another; without it the frozen layers are run.
+            *Shape:* (pieces, width)
+        concept_states (Tensor | None): The same of the concepts. *Shape:* as above
+        RETURNS (tuple[Tensor, Tensor]): One vector a word piece where `is_text`, one a
+            concept. *Shape:* (pieces, width), (concepts, width)
+        """
+        # Frozen layers need no `no_grad` of their own: nothing below the first trained
+        # layer asks for a gradient, so autograd keeps no graph of it.
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if text_states is None:
+            hidden = self.text_encoder(**inputs).last_hidden_state
+        else:
+            states = pad_states(text_states, attention_mask)
+            hidden = run_top(self.text_encoder, self.frozen_layers, inputs, states)
+        concepts = self.concept_encoder(
+            concept_ids,
+            concept_mask,
+            concept_states,
+            frozen_layers=self.frozen_layers,
+        )
+        if concept_count is not None:
+            concepts = gather_vectors(concepts, concept_count)
+        return hidden[is_text], concepts
+
+    def loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        """Compare every word piece with every concept, with bounded memory.
+
+        pieces (Tensor): Their vectors. *Shape:* (pieces, width)
+        concepts (Tensor): Their vectors. *Shape:* (concepts, width)
+        positives (Tensor): As for `forward`. *Shape:* (2, pairs)
+        RETURNS (Tensor): The mean over the word pieces. *Shape:* ()
+        """
+        size = max(1, PAIRS_AT_ONCE // max(1, len(concepts)))
+        if len(pieces) <= size:
+            return self._part_loss(pieces, concepts, positives)
+        loss = pieces.new_zeros((), dtype=torch.float32)
+        for start in range(0, len(pieces), size):
+            part = pieces[start : start + size]
+            inside = (positives[0] >= start) & (positives[0] < start + size)
+            own = positives[:, inside] - positives.new_tensor([[start], [0]])
+            # Logits are computed again for the gradient instead of being kept.
+            mean: Any = checkpoint(
+                self._part_loss, part, concepts, own, use_reentrant=False
+            )
+            loss = loss + mean * (len(part) / len(pieces))
+        return loss
+
+    def _part_loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:
+        logits = self.similarity(pieces, concepts)
+        return self.objective(logits, dense_targets(positives, *logits.shape))

@@ -1,0 +1,410 @@
+"""Answers of the LLM: out of the server's JSON, judged, cut apart, as records."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+# The separators of the two published prompts (FACTS: paper v1.0 and blog v0.1).
+SEPARATORS = ("<>", "-|-")
+COLUMNS = 3
+
+NO_SEPARATOR = "no separator"
+EMPTY_ENTITY = "empty entity"
+EMPTY_CONCEPT = "empty concept"
+AMBIGUOUS = "too many columns"
+
+_SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
+_BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
+# What to try in turn, by the separator that most of an answer's lines have.
+_PATTERNS = {
+    SEPARATORS[0]: [*_SPACED, *_BARE],
+    SEPARATORS[1]: [*_SPACED[::-1], *_BARE[::-1]],
+}
+_MARKER = re.compile(r"(?:[-*+•·–]|\(?(\d{1,3})[.):])\s+")
+_RULE = re.compile(r"[-=:|\s]*")
+_WRAPPERS = (
+    *(("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'")),
+    *(("“", "”"), ("‘", "’"), ("«", "»"), ("[", "]")),
+)
+# Models repeat the output format, or head a table with it, before they answer.
+_HEADERS = {
+    ("entity from the text", "entity concept"),
+    ("entity", "entity concept"),
+    ("entity", "concept"),
+    ("text", "concept"),
+}
+
+
+class Item(NamedTuple):
+    """An annotation as the LLM wrote it, without blanks, marks and quotes around."""
+
+    text: str
+    concept: str
+    description: str | None
+
+
+class BadLine(NamedTuple):
+    """A line that holds no annotation, or one that can be read in several ways."""
+
+    line: str
+    reason: str
+
+
+@dataclass
+class ParsedAnswer:
+    """What an answer holds.
+
+    items (list[Item]): The annotations, in the order of the answer.
+    bad (list[BadLine]): The lines that could not be taken, with reasons.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    bad: list[BadLine] = field(default_factory=list)
+
+
+def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
+    """Read the annotations out of an answer to the paper's or the blog's prompt.
+
+    Blank lines, code fences, introductions that end in a colon and a repeated header
+    are passed over. Numbers and bullets of a list are taken off.
+
+    answer (str): The raw answer.
+    text (str | None): The sentence that was annotated. It settles what the answer
+        leaves open: whether an entity holds the separator, a number or quotes itself.
+    RETURNS (ParsedAnswer): The annotations and the lines that hold none. Both are
+        empty for an empty answer.
+    """
+    lines = [line.strip() for line in answer.split("\n")]
+    lines = [line for line in lines if line and not line.startswith("```")]
+    parsed = ParsedAnswer()
+    preferred = _usual_separator(lines)
+    numbered = _is_numbered(lines, preferred)
+    for line in lines:
+        columns = _split(line, preferred, text)
+        if columns is None:
+            parsed.bad.append(BadLine(line, AMBIGUOUS))
+        elif len(columns) == 1:
+            if not line.endswith(":"):
+                parsed.bad.append(BadLine(line, NO_SEPARATOR))
+        elif not _is_header(columns):
+            entity = _entity(columns[0], text, numbered=numbered)
+            if not entity or not columns[1]:
+                reason = EMPTY_CONCEPT if entity else EMPTY_ENTITY
+                parsed.bad.append(BadLine(line, reason))
+            else:
+                description = columns[2] if len(columns) > 2 else ""
+                parsed.items.append(Item(entity, columns[1], description or None))
+    return parsed
+
+
+def _usual_separator(lines: Sequence[str]) -> str:
+    def uses(sep: str) -> tuple[int, int]:
+        counts = [line.count(sep) for line in lines]
+        return sum(map(bool, counts)), sum(counts)
+
+    return max(SEPARATORS, key=uses)
+
+
+def _split(line: str, preferred: str, text: str | None) -> list[str] | None:
+    """The columns of a line; one where it has no separator, None where unclear."""
+    for pattern in _PATTERNS[preferred]:
+        if cuts := [match.span() for match in pattern.finditer(line)]:
+            break
+    else:
+        return [line]
+    while len(cuts) > 1 and cuts[-1][1] == len(line):
+        # "Lisbon <> city <>": the last column was left empty.
+        line = line[: cuts.pop()[0]].rstrip()
+    whole = _entity_with_separator(line, cuts, text)
+    if whole:
+        cuts = cuts[whole:]
+    elif len(cuts) >= COLUMNS and not _stands_in(line[: cuts[0][0]], text):
+        return None
+    starts = [0, *(end for _, end in cuts)]
+    ends = [*(start for start, _ in cuts), len(line)]
+    columns = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+    if len(columns) == 2 and preferred in columns[1]:
+        # "Lisbon <> city<> large settlement": no concept's name holds a separator.
+        columns[1:] = [part.strip() for part in columns[1].split(preferred)]
+    return columns
+
+
+def _entity_with_separator(
+    line: str, cuts: Sequence[tuple[int, int]], text: str | None
+) -> int:
+    """How many of the first separators belong to the entity itself, going by the text.
+
+    One must be left before the concept.
+    """
+    if text is None or line[slice(*cuts[0])] not in text:
+        return 0
+    for count in range(len(cuts) - 1, 0, -1):
+        if line[: cuts[count][0]].strip() in text:
+            return count
+    return 0
+
+
+def _stands_in(entity: str, text: str | None) -> bool:
+    return text is not None and entity.strip().casefold() in text.casefold()
+
+
+def _is_numbered(lines: Sequence[str], separator: str) -> bool:
+    """Tell a numbered list from entities that begin with a number."""
+    found = [_MARKER.match(line) for line in lines if separator in line]
+    numbers = [int(match[1]) if match and match[1] else None for match in found]
+    first = numbers[0] if numbers else None
+    return first is not None and numbers == list(range(first, first + len(numbers)))
+
+
+def _is_header(columns: Sequence[str]) -> bool:
+    if all(_RULE.fullmatch(column) for column in columns):
+        return any(columns)
+    return (columns[0].casefold(), columns[1].casefold()) in _HEADERS
+
+
+def _entity(written: str, text: str | None, *, numbered: bool) -> str:
+    """Take marks and quotes off, unless the text has them too."""
+    if text is not None and written in text:
+        return written
+    entity = written
+    if marker := _MARKER.match(written):
+        rest = written[marker.end() :]
+        if not marker[1] or numbered or (text is not None and rest in text):
+            entity = rest
+    if text is not None and entity in text:
+        return entity
+    for left, right in _WRAPPERS:
+        size = len(left)
+        inside = entity[size : len(entity) - len(right)]
+        if inside and entity.startswith(left) and entity.endswith(right):
+            return inside.strip()
+    return entity
+
+
+Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
+GOOD: Verdict = "good"
+_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
+_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
+
+
+class Sentence(NamedTuple):
+    """A sentence to annotate.
+
+    position (int): Its line in the file, which orders the export.
+    id (str): Its id.
+    text (str): Its text.
+    """
+
+    position: int
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said to one sentence.
+
+    content (str): The LLM's words as they came.
+    finish_reason (str | None): Why the LLM stopped: "stop", "length", ...
+    refusal (str | None): The refusal, where the server marks one.
+    served (str | None): The model as the server names it.
+    prompt_tokens (int | None): Tokens of the request, as the server counts them.
+    completion_tokens (int | None): Tokens of the answer.
+    latency (float | None): Seconds from request to answer.
+    """
+
+    content: str
+    finish_reason: str | None = None
+    refusal: str | None = None
+    served: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    latency: float | None = None
+
+
+class MalformedAnswer(ValueError):
+    """A response that says 200 but holds no chat completion."""
+
+
+def read_completion(data: Any, *, latency: float | None = None) -> Answer:
+    """Take the answer out of a chat completion.
+
+    data (Any): The JSON of the response.
+    latency (float | None): Seconds that it took.
+    RETURNS (Answer): The answer.
+    RAISES (MalformedAnswer): If the JSON is no chat completion.
+    """
+    try:
+        choice = data["choices"][0]
+        said = choice["message"]
+        content = said.get("content") or ""
+        usage = data.get("usage") or {}
+        refusal = said.get("refusal")
+        return Answer(
+            content=str(content),
+            finish_reason=choice.get("finish_reason"),
+            refusal=str(refusal) if refusal else None,
+            served=data.get("model"),
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+            latency=latency,
+        )
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise MalformedAnswer(str(data)[:200]) from error
+
+
+def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
+    """Tell whether an answer can be used.
+
+    answer (Answer): The answer.
+    text (str): The sentence.
+    structured (bool): Whether JSON was asked for.
+    RETURNS (Verdict): "good", or what is wrong. A truncated answer can still hold
+        annotations.
+    """
+    if answer.refusal or answer.finish_reason == "content_filter":
+        return "refused"
+    if answer.finish_reason == "length":
+        return "truncated"
+    if not answer.content.strip():
+        return "empty"
+    if structured:
+        entities = read_entities(answer.content)
+        if entities is None:
+            return "unreadable"
+        return GOOD if entities else "empty"
+    parsed = parse_answer(answer.content, text=text)
+    if parsed.items:
+        return GOOD
+    return "unreadable" if parsed.bad else "empty"
+
+
+def read_entities(content: str) -> list[dict[str, Any]] | None:
+    """Read an answer in JSON.
+
+    content (str): The answer.
+    RETURNS (list[dict[str, Any]] | None): Objects with `text`, `concept` and
+        `description`; None if the answer is not what the schema asks for.
+    """
+    data = _read_json(content)
+    rows = data.get("entities") if isinstance(data, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return None
+    entities = []
+    for row in rows:
+        entity = {name: row.get(name) for name in ("text", "concept", "description")}
+        if not isinstance(entity["text"], str) or not isinstance(
+            entity["concept"], str
+        ):
+            return None
+        entities.append(entity)
+    return entities
+
+
+def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
+    """Cut the answer to several sentences into one a sentence.
+
+    content (str): The answer.
+    count (int): How many sentences were asked about.
+    structured (bool): Whether JSON was asked for.
+    RETURNS (dict[int, str]): The parts by the index of their sentence, from 0. A part
+        that is missing or stands twice is left out.
+    """
+    if structured:
+        return _cut_json(content, count)
+    parts: dict[int, list[str]] = {}
+    current = 0
+    for line in content.split("\n"):
+        match = _NUMBER.match(line)
+        # Numbers rise; any other number in brackets is the text's own.
+        if match and current < int(match[1]) <= count:
+            current = int(match[1])
+            line = line[match.end() :]
+            parts[current - 1] = []
+        if current:
+            parts[current - 1].append(line)
+    return {index: "\n".join(lines).strip() for index, lines in parts.items()}
+
+
+def _cut_json(content: str, count: int) -> dict[int, str]:
+    data = _read_json(content)
+    rows = data.get("texts") if isinstance(data, dict) else None
+    parts: dict[int, str] = {}
+    twice = set()
+    for row in rows if isinstance(rows, list) else []:
+        number = row.get("number") if isinstance(row, dict) else None
+        if not isinstance(number, int) or not 1 <= number <= count:
+            continue
+        if number - 1 in parts:
+            twice.add(number - 1)
+        entities = {"entities": row.get("entities")}
+        parts[number - 1] = json.dumps(entities, ensure_ascii=False)
+    return {index: part for index, part in parts.items() if index not in twice}
+
+
+def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
+    """Share an answer out among the sentences of its request.
+
+    answer (Answer): The whole answer.
+    count (int): How many sentences were asked about.
+    structured (bool): Whether JSON was asked for.
+    RETURNS (dict[int, Answer]): Answers by the index of their sentence. Those that the
+        answer passes over have none. The sum of the tokens stays right; of a truncated
+        answer only the last part is truncated.
+    """
+    if count == 1:
+        return {0: answer}
+    parts = cut_apart(answer.content, count, structured=structured)
+    last = max(parts, default=0)
+    prompt = _evenly(answer.prompt_tokens, len(parts))
+    completion = _evenly(answer.completion_tokens, len(parts))
+    shared = {}
+    for place, (index, content) in enumerate(sorted(parts.items())):
+        whole = answer.finish_reason == "length" and index != last
+        shared[index] = replace(
+            answer,
+            content=content,
+            finish_reason="stop" if whole else answer.finish_reason,
+            prompt_tokens=prompt[place],
+            completion_tokens=completion[place],
+        )
+    return shared
+
+
+def to_record(
+    sentence: Sentence, answer: Answer, *, structured: bool
+) -> dict[str, Any]:
+    """Make the record that goes to the corpus.
+
+    sentence (Sentence): The sentence.
+    answer (Answer): Its answer.
+    structured (bool): Whether JSON was asked for.
+    RETURNS (dict[str, Any]): `{"id", "text", "entities"}` for JSON that can be read,
+        else `{"id", "text", "answer"}`. The last line of a truncated answer is left
+        out: where it ends, no one knows.
+    """
+    record: dict[str, Any] = {"id": sentence.id, "text": sentence.text}
+    entities = read_entities(answer.content) if structured else None
+    if entities is not None:
+        return record | {"entities": entities}
+    content = answer.content
+    if answer.finish_reason == "length" and not structured:
+        content = content.rpartition("\n")[0]
+    return record | {"answer": content}
+
+
+def _evenly(total: int | None, count: int) -> Sequence[int | None]:
+    if total is None:
+        return [None] * count
+    each, rest = divmod(total, count)
+    return [each + (place < rest) for place in range(count)]
+
+
+def _read_json(content: str) -> Any:
+    fenced = _FENCE.match(content)
+    try:
+        return json.loads(fenced[1] if fenced else content)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,78 @@
+"""Data sets on the Hugging Face hub, read as a stream."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import Errors, NunerError
+from .records import Source
+from .sources import HUB_PREFIX
+
+
+def find_on_hub(name: str, *, split: str | None = None) -> Source:
+    """Find a data set and pin it to the commit that it has now.
+
+    name (str): "hub:NAME" or "hub:NAME:CONFIG", such as "hub:numind/NuNER". A folder
+        that holds a data set stands for NAME as well.
+    split (str | None): The split; None if it has only one.
+    RETURNS (Source): The data set.
+    RAISES (NunerError): N006 if `datasets` is not installed, N104 if the data set or
+        the split can't be found.
+    """
+    try:
+        from datasets import get_dataset_split_names
+    except ImportError as error:
+        package = "the package 'datasets'"
+        raise NunerError(Errors.N006, package=package, extra="pretrain") from error
+    path, config = _parts(name)
+    try:
+        revision = None if Path(path).is_dir() else _revision(path)
+        splits = get_dataset_split_names(path, config, revision=revision)
+    except Exception as error:
+        # No network, no such data set, no such configuration: each its own exception.
+        raise _unreachable(name, error) from error
+    if split is None and len(splits) == 1:
+        split = splits[0]
+    if split not in splits:
+        asked = "no split was named" if split is None else f"it has no split '{split}'"
+        reason = f"{asked}; choose from {', '.join(splits)} with --split"
+        raise NunerError(Errors.N104, name=name, reason=reason)
+    return Source(name, "hub", split, revision)
+
+
+def read_hub(source: Source) -> Iterator[dict[str, Any]]:
+    """Read a data set without downloading it first.
+
+    source (Source): What `find_on_hub` found.
+    YIELDS (dict[str, Any]): Its rows.
+    RAISES (NunerError): N104 if reading breaks off.
+    """
+    from datasets import load_dataset
+
+    path, config = _parts(source.name)
+    try:
+        yield from load_dataset(
+            path,
+            config,
+            split=source.split,
+            revision=source.revision,
+            streaming=True,
+        )
+    except Exception as error:
+        raise _unreachable(source.name, error) from error
+
+
+def _unreachable(name: str, error: Exception) -> NunerError:
+    reason = f"{type(error).__name__}: {error}".rstrip(".")
+    return NunerError(Errors.N104, name=name, reason=reason)
+
+
+def _parts(name: str) -> tuple[str, str | None]:
+    path, _, config = name.removeprefix(HUB_PREFIX).partition(":")
+    return path, config or None
+
+
+def _revision(path: str) -> str | None:
+    from huggingface_hub import HfApi
+
+    return HfApi().dataset_info(path).sha

@@ -1,0 +1,191 @@
+"""What a corpus is like: counts of sentences, annotations and concepts."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from spacy.tokens import Doc
+from tqdm import tqdm
+
+from ..corpus.convert import REPORT
+from ..errors import Errors, NunerError
+from ..readers.docbin import SPANS_KEY, read_corpus
+
+TOP = 100
+# The slope is fitted to concepts annotated so often; below, whole stretches of ranks
+# have the same count.
+FITTED_COUNT = 5
+FITTED_POINTS = 50
+FEWEST_RANKS = 20
+
+# What NuNER's authors published. Sentences, words and annotations of the set that the
+# paper trains on (arXiv 2402.15343); the shares of the set of their blog, November
+# 2023: 160,000 sentences, 800,000 annotations, 80,000 concepts.
+PUBLISHED = {
+    "sentences": 1_000_000,
+    "words_per_sentence": 24.4,
+    "annotations_per_sentence": 4.38,
+    "concepts": 200_000,
+    "share_of_top_100": 0.43,
+    "share_of_singletons": 0.057,
+}
+
+
+@dataclass
+class Concept:
+    """A concept as the corpus has it.
+
+    name (str): Its name.
+    count (int): How often it is annotated.
+    description (str): The first description, "" if there is none.
+    example (str): The first entity.
+    """
+
+    name: str
+    count: int
+    description: str
+    example: str
+
+
+@dataclass
+class CorpusStats:
+    """Counts of a corpus. An annotation is an entity with a concept in a sentence,
+    however often it stands there; a span is one place of it.
+
+    words (Counter[int]): Sentences by their length in words.
+    annotations (Counter[int]): Sentences by the number of their annotations.
+    spans (int): Spans.
+    counts (Counter[str]): Annotations by concept.
+    described (int): Annotations whose concept has a description there.
+    first (dict[str, tuple[str, str]]): First description and first entity of each
+        concept.
+    report (dict | None): The report of the conversion, if the corpus has one.
+    """
+
+    words: Counter[int] = field(default_factory=Counter)
+    annotations: Counter[int] = field(default_factory=Counter)
+    spans: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    described: int = 0
+    first: dict[str, tuple[str, str]] = field(default_factory=dict)
+    report: dict[str, Any] | None = None
+
+    def add(self, doc: Doc) -> None:
+        """doc (Doc): A sentence or passage to count."""
+        self.words[len(doc.text.split())] += 1
+        group = doc.spans.get(SPANS_KEY, [])
+        described = group.attrs.get("descriptions", {}) if group else {}
+        found: set[tuple[str, str]] = set()
+        for span in group:
+            name = span.label_
+            key = (name, span.text.casefold())
+            if key in found:
+                continue
+            found.add(key)
+            self.counts[name] += 1
+            description = described.get(name) or ""
+            self.described += bool(description)
+            first, example = self.first.get(name, ("", span.text))
+            self.first[name] = (first or description, example)
+        self.annotations[len(found)] += 1
+        self.spans += len(group)
+
+    def ranked(self) -> list[Concept]:
+        """RETURNS (list[Concept]): The concepts, most frequent first, then by name."""
+        pairs = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return [Concept(name, count, *self.first[name]) for name, count in pairs]
+
+    def summary(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The figures, for people and for stats.json."""
+        sentences = self.words.total()
+        total = self.counts.total()
+        counts = sorted(self.counts.values(), reverse=True)
+        once = sum(count == 1 for count in counts)
+        slope, fit = fit_power_law(counts)
+        return {
+            "sentences": sentences,
+            "words": _sum(self.words),
+            "words_per_sentence": round(_sum(self.words) / sentences, 2),
+            "annotations": total,
+            "annotations_per_sentence": round(total / sentences, 2),
+            "sentences_without_annotations": self.annotations[0],
+            "spans": self.spans,
+            "described": round(self.described / total, 4),
+            "concepts": len(counts),
+            "words_in_concept_names": len(
+                {w for name in self.counts for w in name.split()}
+            ),
+            "singletons": once,
+            "share_of_top_100": round(sum(counts[:TOP]) / total, 4),
+            "share_of_singletons": round(once / total, 4),
+            "power_law_slope": slope,
+            "power_law_r2": fit,
+        }
+
+
+def count_corpus(folder: Path, *, progress: bool = True) -> CorpusStats:
+    """Count a corpus, one shard in memory at a time.
+
+    folder (Path): What `convert` wrote, or any folder of DocBins with
+        `doc.spans["concepts"]`.
+    progress (bool): Whether to show a progress bar.
+    RETURNS (CorpusStats): The counts.
+    RAISES (NunerError): N105 if there is no shard, N005 if a file can't be read, N108
+        if nothing is annotated.
+    """
+    docs = tqdm(read_corpus(folder), unit=" docs", disable=not progress)
+    stats = count_docs(docs)
+    if not stats.counts:
+        count = stats.words.total()
+        raise NunerError(Errors.N108, path=folder, count=count, key=SPANS_KEY)
+    stats.report = _read_report(folder / REPORT)
+    return stats
+
+
+def count_docs(docs: Iterable[Doc]) -> CorpusStats:
+    """docs (Iterable[Doc]): Annotated docs. RETURNS (CorpusStats): Their counts."""
+    stats = CorpusStats()
+    for doc in docs:
+        stats.add(doc)
+    return stats
+
+
+def fit_power_law(counts: list[int]) -> tuple[float | None, float | None]:
+    """Fit a line to log(count) over log(rank), at ranks evenly spaced in log(rank).
+
+    counts (list[int]): How often each concept is annotated, most frequent first.
+    RETURNS (tuple[float | None, float | None]): The slope and the share of the
+        variance that it explains; None where too few concepts are frequent enough.
+    """
+    ranks = sum(count >= FITTED_COUNT for count in counts)
+    if ranks < FEWEST_RANKS:
+        return None, None
+    chosen = np.unique(np.geomspace(1, ranks, FITTED_POINTS).round().astype(int))
+    x = np.log(chosen)
+    y = np.log(np.array(counts)[chosen - 1])
+    slope, start = np.polyfit(x, y, 1)
+    if np.ptp(y) == 0:
+        return 0.0, 1.0
+    r2 = 1 - np.var(y - (slope * x + start)) / np.var(y)
+    return round(float(slope), 3), round(float(r2), 3)
+
+
+def _read_report(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        todo = "Convert the corpus again, or move this file away."
+        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
+    # Beside DocBins of one's own may lie something else of this name.
+    is_ours = isinstance(report, dict) and {"records", "annotations"} <= set(report)
+    return report if is_ours else None
+
+
+def _sum(counts: Counter[int]) -> int:
+    return sum(value * count for value, count in counts.items())

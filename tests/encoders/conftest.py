@@ -1,0 +1,1 @@
+from ..pretrain.conftest import *  # noqa: F403

@@ -1,0 +1,172 @@
+"""Label names as prior knowledge, on a backbone that the test pre-trains."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Span
+from spacy.training import Example
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline.decoding import THRESHOLD
+from spacy_nuner.pipeline.label_vectors import (
+    DEVIATIONS,
+    ConceptPrior,
+    find_prior,
+    readable_name,
+)
+
+from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
+
+
+def test_concepts_that_were_only_named(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    text = "Leyton costs 900"
+    assert spans_of(nlp(text)) == [("Leyton", "area"), ("900", "price")]
+    # The vectors are in the saved pipeline; the backbone folder is not needed again.
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    assert spans_of(again(text)) == spans_of(nlp(text))
+
+
+def test_concepts_on_the_live_pipeline(backbone):
+    nlp = make_zero_shot(backbone, concepts={"area": None})
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
+    assert pipe.add_label("price", description=None) == 1
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
+
+
+def test_named_concepts_can_be_trained_at_once(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    sgd = nlp.resume_training()
+    doc = nlp.make_doc("Leyton costs 900")
+    reference = doc.copy()
+    reference.spans["concepts"] = [Span(reference, 0, 1, label="price")]
+    for _ in range(30):
+        nlp.update([Example(doc.copy(), reference)], sgd=sgd)
+    assert ("Leyton", "price") in spans_of(nlp("Leyton costs 900"))
+
+
+def test_named_concepts_in_several_processes(backbone, tmp_path):
+    """Each sets itself up at its first text."""
+    script = tmp_path / "run.py"
+    config = {"backbone": backbone, "concepts": ["area", "price"]}
+    script.write_text(
+        "import spacy, torch\n"
+        "torch.set_num_threads(1)\n"
+        "if __name__ == '__main__':\n"
+        "    nlp = spacy.blank('en')\n"
+        f"    nlp.add_pipe('nuner_concepts', config={config!r})\n"
+        "    texts = ['Leyton costs 900'] * 12\n"
+        "    docs = nlp.pipe(texts, n_process=2, batch_size=3)\n"
+        "    print(*[len(doc.spans['concepts']) for doc in docs], sep='')\n"
+    )
+    command = [sys.executable, str(script)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.split()[-1] == "2" * 12
+
+
+def test_logits_may_be_changed_before_they_are_used(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    docs = [nlp.make_doc("Leyton costs 900") for _ in range(2)]
+    logits = pipe.predict(docs)
+    logits[0] = logits[0] - 50
+    pipe.set_annotations(docs, logits)
+    assert spans_of(docs[0]) == []
+    assert spans_of(docs[1]) == [("Leyton", "area"), ("900", "price")]
+
+
+def test_labels_with_readable_names(backbone):
+    nlp = make_zero_shot(backbone, concepts=["LOC_1"], names={"LOC_1": "area"})
+    assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
+
+
+def test_logits_are_those_of_the_pre_training_over_what_is_usual(backbone):
+    from spacy_nuner.encoders.concept_encoder import ConceptEncoder
+    from spacy_nuner.encoders.folder import load_background, read_info
+
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    doc = nlp("Leyton costs 900")
+    pipe = nlp.get_pipe("nuner_concepts")
+    info = read_info(backbone)
+    h = pipe.model.get_ref("tok2vec").predict([doc])[0]
+    w = ConceptEncoder.from_folder(backbone).encode(["area", "price"])
+    # The middle layer, which stands behind the last, has no say.
+    h = h[:, : w.shape[1]]
+    ordinary, here = (
+        info.scale * vectors @ w.T / np.sqrt(h.shape[1]) + info.bias
+        for vectors in (load_background(backbone), h)
+    )
+    usual = ordinary.mean(axis=0) + DEVIATIONS * ordinary.std(axis=0)
+    expected = here - np.minimum(usual, 0)
+    np.testing.assert_allclose(pipe.predict([doc])[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", ["names", "zero"])
+def test_training_starts_there(backbone, start):
+    nlp = make_nlp(backbone, exclusive=True, set_ents=True, start=start)
+    nlp.initialize(lambda: make_examples(nlp))
+    doc = nlp("Leyton costs 900")
+    expected = [("Leyton", "AREA"), ("900", "PRICE")] if start == "names" else []
+    assert [(ent.text, ent.label_) for ent in doc.ents] == expected
+
+
+def test_an_encoder_without_concept_encoder_starts_from_zero(tiny):
+    assert find_prior(tiny) is None
+    nlp = make_nlp(tiny, exclusive=True, set_ents=True)
+    nlp.initialize(lambda: make_examples(nlp))
+    assert not nlp("Leyton costs 900").ents
+
+
+def test_what_cannot_be_read_by_name_is_an_error(tiny):
+    with pytest.raises(NunerError, match="N503"):
+        make_zero_shot(tiny, concepts=["area"])("Leyton")
+    nlp = make_nlp(tiny, concepts=["area"])
+    with pytest.raises(NunerError, match="N504.*initialize"):
+        nlp.get_pipe("nuner_concepts").predict([nlp.make_doc("Leyton")])
+
+
+@pytest.mark.parametrize(
+    "label,name",
+    [
+        ("PERSON", "person"),
+        ("Restaurant_Name", "restaurant name"),
+        ("relationshipToHead", "relationship to head"),
+        ("cooking-technique", "cooking technique"),
+        ("art/film", "art film"),
+        ("__", "__"),
+    ],
+)
+def test_readable_names(label, name):
+    assert readable_name(label) == name
+
+
+def test_the_default_threshold_is_one_half(backbone):
+    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert pipe.thresholds.tolist() == [THRESHOLD, THRESHOLD]
+    pipe.set_calibration(temperature=1.0, threshold={"price": 0.3})
+    assert pipe.thresholds.tolist() == [THRESHOLD, 0.3]
+
+
+def test_no_concept_has_to_be_surer_than_pre_training_was(backbone):
+    """In a corpus of one subject a concept may be common, and no logit far from it."""
+    prior = ConceptPrior(backbone)
+    names = ["area", "price"]
+    weights, biases = prior.get_weights(names, [None, None])
+    # Half of ordinary text is what the concept is sure of.
+    direction = weights[0] / np.linalg.norm(weights[0])
+    prior.background = np.concatenate([[50 * direction], [-50 * direction]])
+    _, common = prior.get_weights(names, [None, None])
+    assert common[0] == pytest.approx(prior.bias)
+    assert biases[0] >= prior.bias
+    # Where nothing is like it, far less is enough.
+    prior.background = np.zeros_like(prior.background)
+    _, rare = prior.get_weights(names, [None, None])
+    assert rare == pytest.approx(0.0)

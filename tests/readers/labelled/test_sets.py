@@ -1,0 +1,209 @@
+import json
+import warnings
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.labelled.sets import read_docs
+
+
+def entities(doc):
+    return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content.encode("utf8") if isinstance(content, str) else content)
+    return path
+
+
+COLUMNS = {
+    "IOB2": ["O", "B-PER", "I-PER", "B-PER", "O", "B-LOC"],
+    "BILUO": ["O", "B-PER", "L-PER", "U-PER", "O", "U-LOC"],
+    "BIOES": ["O", "B-PER", "E-PER", "S-PER", "O", "S-LOC"],
+    "IOB1": ["O", "I-PER", "I-PER", "B-PER", "O", "I-LOC"],
+}
+
+
+@pytest.mark.parametrize("scheme", COLUMNS)
+def test_every_scheme_gives_the_same_entities(tmp_path, scheme):
+    words = ["Then", "Ada", "Lovelace", "Mary", "saw", "London"]
+    lines = [f"{word}\t{tag}" for word, tag in zip(words, COLUMNS[scheme], strict=True)]
+    (doc,) = read_docs(write(tmp_path, "a.conll", "\n".join(lines)))
+    assert [token.text for token in doc] == words
+    assert entities(doc) == [(1, 3, "PER"), (3, 4, "PER"), (5, 6, "LOC")]
+    assert all(token.ent_iob != 0 for token in doc), "every token is annotated"
+
+
+@pytest.mark.parametrize(
+    "tags, expected",
+    [
+        (["I-A", "I-A", "O"], [(0, 2, "A")]),
+        (["B-A", "I-B", "I-B"], [(0, 1, "A"), (1, 3, "B")]),
+        (["O", "I-A", "B-A"], [(1, 2, "A"), (2, 3, "A")]),
+        (["A", "A", "O"], [(0, 2, "A")]),
+        (
+            ["art-film", "O", "person-actor"],
+            [(0, 1, "art-film"), (2, 3, "person-actor")],
+        ),
+    ],
+)
+def test_broken_and_bare_tags(tmp_path, tags, expected):
+    lines = [f"w{i} {tag}" for i, tag in enumerate(tags)]
+    (doc,) = read_docs(write(tmp_path, "a.bio", "\n".join(lines)))
+    assert entities(doc) == expected
+
+
+def test_tag_first_crlf_docstart_byte_order_mark_and_extra_columns(tmp_path):
+    mit = "\ufeffB-Dish\tfish\r\nI-Dish\ttacos\r\nO\there\r\n\r\n\r\nO\tok\r\n"
+    first, second = read_docs(write(tmp_path, "a.conll", mit))
+    assert [token.text for token in first] == ["fish", "tacos", "here"]
+    assert entities(first) == [(0, 2, "Dish")]
+    assert entities(second) == []
+    assert all(token.ent_iob == 2 for token in second)
+    conll03 = "-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n"
+    (doc,) = read_docs(write(tmp_path, "b.conll", conll03))
+    assert [token.text for token in doc] == ["EU", "rejects"]
+    assert entities(doc) == [(0, 1, "ORG")]
+
+
+def test_a_word_may_hold_white_space_that_is_no_separator(tmp_path):
+    content = "10\u00a0km\tB-SIZE\n\u00a0\tO\nx\u2028y\tO\n"
+    (doc,) = read_docs(write(tmp_path, "a.tsv", content))
+    assert [token.text for token in doc] == ["10\u00a0km", "\u00a0", "x\u2028y"]
+    (doc,) = read_docs(write(tmp_path, "b.conll", "10\u00a0km B-SIZE\nx O\n"))
+    assert doc[0].text == "10\u00a0km"
+
+
+@pytest.mark.parametrize(
+    "name, content, code, fact",
+    [
+        ("a.csv", "a,b", "N601", ".csv"),
+        ("a.conll", "a O\nb B-X\nlonely\n", "N604", "line 3"),
+        ("a.conll", "a\tO\n\tB-X\n", "N604", "line 2"),
+        ("a.conll", "a B-X\nb I-X\nc LOC\n", "N604", "line 3"),
+        ("a.conll", "some prose\nthat is\n", "N605", "line 1"),
+        ("a.conll", "a O\nb O\n", "N603", "1 sentences"),
+        ("a.conll", b"caf\xe9\tO\n", "N005", "UTF-8"),
+        ("a.conll", "", "N603", "0 sentences"),
+        ("a.jsonl", '{"text": "a b", "spans": []}\n{"text": "cut', "N606", "line 2"),
+        ("a.jsonl", '{"text": "a b"}', "N606", "'spans'"),
+        ("a.jsonl", "[1, 2]", "N606", "line 1"),
+        ("a.jsonl", "7", "N606", "line 1"),
+        ("a.spacy", b"no docbin", "N607", "DocBin"),
+    ],
+)
+def test_bad_files_are_named_with_the_line(tmp_path, name, content, code, fact):
+    with pytest.raises(NunerError) as caught:
+        read_docs(write(tmp_path, name, content))
+    assert caught.value.code == code
+    assert fact in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "start, end, label",
+    [(0, 99, "A"), (3, 3, "A"), (2, 1, "A"), (-1, 2, "A"), (3, 4, "A"), (0, 3, "")],
+)
+def test_a_span_that_marks_nothing_is_an_error(tmp_path, start, end, label):
+    spans = [{"start": start, "end": end, "label": label}]
+    line = json.dumps({"text": "the box room", "spans": spans})
+    with pytest.raises(NunerError) as caught:
+        read_docs(write(tmp_path, "a.jsonl", line))
+    assert caught.value.code == "N606"
+
+
+def test_missing_file_and_language(tmp_path):
+    with pytest.raises(NunerError) as caught:
+        read_docs(tmp_path / "none.jsonl")
+    assert caught.value.code == "N005"
+    with pytest.raises(NunerError) as caught:
+        read_docs(write(tmp_path, "a.conll", "a B-X\n"), lang="qq")
+    assert caught.value.code == "N010"
+
+
+def test_character_spans_are_trimmed_expanded_and_never_lost(tmp_path):
+    text = "the box room, £900pcm"
+    spans = [
+        {"start": 3, "end": 13, "label": "ROOM"},  # " box room,": the comma is a token
+        {"start": 15, "end": 18, "label": "PRICE"},  # "900" inside "£900pcm"
+        {"start": 8, "end": 12, "label": "AREA"},  # inside the first
+    ]
+    line = json.dumps({"text": text, "spans": spans})
+    clean = json.dumps(
+        {"text": "a room ", "spans": [{**spans[0], "start": 1, "end": 7}]}
+    )
+    path = write(tmp_path, "a.jsonl", f"{clean}\n\n{line}\n")
+    with pytest.warns(UserWarning) as caught:
+        first, second = read_docs(path)
+    assert [ent.text for ent in first.ents] == ["room"]
+    assert second.ents[0].text == "box room,"
+    assert second.ents[1].label_ == "PRICE" and "900" in second.ents[1].text
+    told = sorted(str(warning.message)[:30] for warning in caught)
+    assert told == [
+        "[W601] 1 spans of '" + str(path)[:11],
+        "[W602] 1 spans of '" + str(path)[:11],
+    ]
+    assert all("line 3" in str(warning.message) for warning in caught)
+
+
+def test_docbin_keeps_what_was_read(tmp_path):
+    docs = read_docs(write(tmp_path, "a.conll", "Ada B-PER\nsaw O\n\nRome B-LOC\n"))
+    DocBin(docs=docs).to_disk(tmp_path / "a.spacy")
+    again = read_docs(tmp_path / "a.spacy")
+    assert [entities(doc) for doc in again] == [entities(doc) for doc in docs]
+    DocBin(docs=[spacy.blank("en")("no label here")]).to_disk(tmp_path / "b.spacy")
+    with pytest.raises(NunerError) as caught:
+        read_docs(tmp_path / "b.spacy")
+    assert caught.value.code == "N603"
+
+
+def test_listings_stand_on_token_boundaries(assets):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        docs = read_docs(assets / "listings" / "train.jsonl")
+    lines = (assets / "listings" / "train.jsonl").read_text("utf8").splitlines()
+    assert len(docs) == len(lines)
+    for doc, line in zip(docs, lines, strict=True):
+        expected = [
+            (s["start"], s["end"], s["label"]) for s in json.loads(line)["spans"]
+        ]
+        assert [(e.start_char, e.end_char, e.label_) for e in doc.ents] == expected
+
+
+@pytest.mark.parametrize(
+    "name, sentences, tokens, mentions",
+    [
+        # Counts of the data sets' own description
+        ("mit-restaurant/test", 1521, 14256, 3151),
+        ("btc/all-b", 2000, 30825, 1610),
+        ("crossner-science/train", 200, 7100, 1075),
+        ("sec-filings/test", 303, 13246, 318),
+    ],
+)
+def test_counts_of_real_sets(data, name, sentences, tokens, mentions):
+    docs = read_docs(data / f"{name}.conll")
+    assert len(docs) == sentences
+    assert sum(len(doc) for doc in docs) == tokens
+    assert sum(len(doc.ents) for doc in docs) == mentions
+
+
+def test_overlapping_spans_of_json_lines_stay_spans(tmp_path):
+    spans = [
+        {"start": 0, "end": 10, "label": "SCHOOL"},
+        {"start": 5, "end": 10, "label": "PLACE"},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text(json.dumps({"text": "Univ Porto is old", "spans": spans}) + "\n")
+    with pytest.warns(UserWarning, match="W602.*configs/concepts.cfg"):
+        (doc,) = read_docs(path)
+    assert [ent.label_ for ent in doc.ents] == ["SCHOOL"]
+    assert [span.label_ for span in doc.spans["concepts"]] == ["SCHOOL", "PLACE"]
+
+
+def test_a_list_of_objects_is_no_json_lines(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('[{"text": "a", "spans": []}]\n')
+    with pytest.raises(NunerError, match="N606.*a line for each"):
+        read_docs(path)

@@ -1,0 +1,84 @@
+"""Data sets as the `datasets` library streams them, here out of a folder."""
+
+import csv
+import json
+
+import pytest
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.forms import read_record
+from spacy_nuner.readers.hub import find_on_hub
+from spacy_nuner.readers.records import Entity, Source
+from spacy_nuner.readers.rows import read_rows
+
+pytest.importorskip("datasets")
+
+
+@pytest.fixture
+def nuner(tmp_path):
+    """Like numind/NuNER: columns input and output, splits entity and full."""
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    for split, end in (("entity", ""), ("full", " <> a big place")):
+        path = folder / f"{split}-00000-of-00001.csv"
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["input", "output"])
+            for n in range(3):
+                writer.writerow([f"In Lisbon {n}.", f"['Lisbon <> City{end}']"])
+    return folder.parent
+
+
+def test_a_split_in_a_stream(nuner):
+    source = find_on_hub(f"hub:{nuner}", split="full")
+    assert source == Source(f"hub:{nuner}", "hub", "full", None)
+    rows = list(read_rows(source))
+    assert [row.line for row in rows] == [1, 2, 3]
+    records = [read_record(row) for row in rows]
+    assert records[2].text == "In Lisbon 2."
+    assert records[2].entities == [Entity("Lisbon", "City", "a big place")]
+
+
+@pytest.mark.parametrize(
+    ("split", "told"), [(None, "no split was named"), ("train", "no split 'train'")]
+)
+def test_the_splits_are_told(nuner, split, told):
+    with pytest.raises(NunerError, match=f"N104.*{told}; choose from entity, full"):
+        find_on_hub(f"hub:{nuner}", split=split)
+
+
+def test_a_single_split_needs_no_name(tmp_path):
+    (tmp_path / "set").mkdir()
+    value = {"conversations": [{"from": "human", "value": "Text: In Rome."}]}
+    (tmp_path / "set" / "train.json").write_text(json.dumps([value]))
+    source = find_on_hub(f"hub:{tmp_path / 'set'}")
+    assert source.split == "train"
+    (row,) = read_rows(source)
+    assert json.loads(row.cells[0])["conversations"] == value["conversations"]
+
+
+def test_what_is_not_there(tmp_path, monkeypatch):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(NunerError, match="N104.*hub:nobody/nothing"):
+        find_on_hub("hub:nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NunerError, match="N104.*empty"):
+        find_on_hub(f"hub:{tmp_path / 'empty'}")
+
+
+def test_without_the_package(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(NunerError, match=r"N006.*datasets.*spacy-nuner\[pretrain\]"):
+        find_on_hub("hub:numind/NuNER")
+
+
+@pytest.mark.external
+def test_the_published_set():
+    source = find_on_hub("hub:numind/NuNER", split="full")
+    assert len(source.revision) == 40
+    record = read_record(next(read_rows(source)))
+    assert record.entities[0].description
