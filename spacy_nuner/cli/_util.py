@@ -51,6 +51,15 @@ def _repeat_flags(args: list[str], many: set[str]) -> list[str]:
     return out
 
 
+def split_list(value: str) -> list[str]:
+    """Read a list as spaCy's commands take it.
+
+    value (str): Values between commas, such as "person, city".
+    RETURNS (list[str]): The values, without blanks around them or empty ones.
+    """
+    return [part for one in value.split(",") if (part := one.strip())]
+
+
 def tell_errors(command: Command) -> Command:
     """Print a numbered error as one message and exit with 1, without a traceback.
 
