@@ -8,9 +8,8 @@ weights trained, the dropout of the encoder's config, AdamW as it comes. Loss, n
 texts a step and data are the same.
 
 The command is run twice, for some epochs and for more; the difference is the time of
-the epochs alone, without the start, the word pieces and the backbone's writing. The
-ratio of sentences a second is printed for each round, since other work on the machine
-slows both alike, and the median of the rounds at the end.
+the epochs alone, without the start, the word pieces and the backbone's writing. Printed
+are the ratio of sentences a second in each round, and the median of the rounds.
 """
 
 import json
@@ -153,7 +152,9 @@ def time_command(base: str, corpus: Path, size: int, epochs: tuple[int, int]) ->
             command += [ROOT / "configs" / "pretrain.cfg", Path(folder) / "backbone"]
             command += ["--paths.corpus", corpus, "--paths.base", base]
             command += ["--training.epochs", count, "--training.batch_size", size]
-            command += ["--watch.every_steps", 0, "--watch.validation_share", 0]
+            command += [
+                f"--evaluation.{x}=0" for x in ("every_steps", "validation_share")
+            ]
             started = time.perf_counter()
             subprocess.run(list(map(str, command)), check=True, capture_output=True)
             seconds.append(time.perf_counter() - started)
