@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from ..conftest import ROOT
 
+README = ROOT / "README.new.md"
 PAGES = [
-    *sorted(ROOT.glob("README*.md")),
+    README if README.exists() else ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 LANGUAGES = {"bash", "console", "python"}
