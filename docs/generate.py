@@ -20,6 +20,7 @@ sys.path.insert(0, str(DOCS))
 # In the order in which data goes through the package.
 ROOMS = {
     "package": "the package as a whole",
+    "docs": "documentation, benchmarks and tests",
     "encoders": "what an encoder is, on disk and in memory",
     "readers": "bytes from anywhere become records",
     "annotate": "sentences get an LLM's answers",
@@ -33,7 +34,6 @@ ROOMS = {
     "labelling": "which sentences to label",
     "apply": "a corpus through a pipeline",
     "cli": "the commands",
-    "docs": "documentation, benchmarks and tests",
 }
 
 
