@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import spacy
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
@@ -36,8 +37,25 @@ def copy_head(source: Path, target: Path, count: int = ROWS) -> None:
         target.write_text("".join(islice(file, count)), encoding="utf8")
 
 
+def write_bio(source: Path, target: Path) -> None:
+    """Write texts with spans as columns of words and tags."""
+    nlp = spacy.blank("en")
+    lines = []
+    for line in source.open(encoding="utf8"):
+        row = json.loads(line)
+        doc = nlp.make_doc(row["text"])
+        doc.ents = [
+            found
+            for span in row["spans"]
+            if (found := doc.char_span(span["start"], span["end"], span["label"]))
+        ]
+        tags = (f"{t.ent_iob_}-{t.ent_type_}".rstrip("-") for t in doc)
+        lines += [f"{t.text}\t{tag}" for t, tag in zip(doc, tags, strict=True)] + [""]
+    target.write_text("\n".join(lines), encoding="utf8")
+
+
 @pytest.fixture(scope="session")
-def place(tmp_path_factory) -> Path:
+def shared(tmp_path_factory) -> Path:
     """What the pages take for granted: files, and a default backbone that is small."""
     from spacy_nuner.cli.build import build_default
     from spacy_nuner.encoders.default import get_default_path
@@ -47,9 +65,9 @@ def place(tmp_path_factory) -> Path:
     for path in (ROOT / "assets").glob("*/*.jsonl"):
         copy_head(path, work / path.relative_to(ROOT))
     for part in ("train", "dev", "test"):
-        copy_head(
-            ROOT / "assets" / "listings" / f"{part}.jsonl", work / f"{part}.jsonl"
-        )
+        path = work / f"{part}.jsonl"
+        copy_head(ROOT / "assets" / "listings" / path.name, path)
+        write_bio(path, path.with_suffix(".conll"))
     answers = work / "assets" / "annotations" / "arts-media.jsonl"
     for name in ("answers.jsonl", "pile-ner.jsonl"):
         shutil.copy(answers, work / name)
@@ -81,12 +99,12 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def folder(place, tmp_path, monkeypatch) -> Path:
+def folder(shared, tmp_path, monkeypatch) -> Path:
     """A copy of all that, in which a page runs."""
     work = tmp_path / "page"
-    shutil.copytree(place / "work", work)
+    shutil.copytree(shared / "work", work)
     monkeypatch.chdir(work)
-    monkeypatch.setenv("SPACY_NUNER_HOME", str(place / "home"))
+    monkeypatch.setenv("SPACY_NUNER_HOME", str(shared / "home"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     # `python` is this one.
     programs = Path(sys.executable).parent
@@ -110,6 +128,9 @@ def run_script(block: Block, folder: Path) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_run(page, folder):
     names: dict[str, object] = {}
+    if page.startswith("README"):
+        # Who reads it has nothing but the package, which brings the configs.
+        shutil.rmtree(folder / "configs")
     for block in PAGES[page]:
         if block.language == "python":
             exec(compile(block.text, block.name, "exec"), names)
