@@ -39,9 +39,9 @@ def main(
         path = Path(name) / f"records{source.suffix}"
         repeat(source, path, records)
         runs = [run(path, Path(name) / "corpus", n, read=read) for n in processes]
-    hashes = {told["sha256"] for told in runs}
-    told = {"records": records, "runs": runs, "equal_output": len(hashes) == 1}
-    print(json.dumps(told, indent=2))
+    hashes = {found["sha256"] for found in runs}
+    result = {"records": records, "runs": runs, "equal_output": len(hashes) == 1}
+    typer.echo(json.dumps(result, indent=2))
     if len(hashes) > 1:
         raise typer.Exit(1)
 
@@ -68,7 +68,8 @@ def repeat(source: Path, path: Path, count: int) -> None:
 
 def run(path: Path, corpus: Path, n_process: int, *, read: bool) -> dict:
     """Convert once, as a user does, and take the corpus's hash."""
-    command = [sys.executable, "-m", "spacy", "nuner", "convert", path, corpus]
+    command = [sys.executable, "-m", "spacy", "nuner", "convert"]
+    command += [str(path), str(corpus)]
     started, busy = time.perf_counter(), cpu_seconds()
     child = subprocess.Popen(
         [*command, "--n-process", str(n_process)], stdout=sys.stderr
@@ -79,7 +80,7 @@ def run(path: Path, corpus: Path, n_process: int, *, read: bool) -> dict:
         raise typer.Exit(1)
     report = json.loads((corpus / "report.json").read_text("utf8"))
     rows = report["records"]["read"]
-    told = {
+    found = {
         "processes": n_process,
         "seconds": round(seconds, 1),
         "records_per_second": round(rows / seconds),
@@ -91,9 +92,9 @@ def run(path: Path, corpus: Path, n_process: int, *, read: bool) -> dict:
         "sha256": hash_folder(corpus),
     }
     if read:
-        told["read_per_second"] = read_back(corpus)
+        found["read_per_second"] = read_back(corpus)
     shutil.rmtree(corpus)
-    return told
+    return found
 
 
 def watch(child: subprocess.Popen) -> dict:

