@@ -133,7 +133,6 @@ class BackboneBatch(FullTransformerBatch):
 
     Unlike the stock batch it knows no padding and no special pieces: each doc is one
     row of its own word pieces, whichever windows they were encoded in.
-
     """
 
     def unsplit_by_doc(self, arrays: list[list[Any]]) -> "BackboneBatch":

@@ -35,15 +35,16 @@ class HiddenLayers(nn.Module):
     """An encoder that hands on chosen hidden layers, concatenated, without padding."""
 
     def __init__(self, encoder: nn.Module, hidden_layers: Sequence[int]) -> None:
-        """encoder (nn.Module): The encoder. hidden_layers (Sequence[int]): Indices
-        into its hidden states, -1 for the last.
+        """encoder (nn.Module): The encoder.
+
+        hidden_layers (Sequence[int]): Indices into its hidden states, -1 for the last.
         """
         super().__init__()
         self.encoder = encoder
         self.hidden_layers = list(hidden_layers)
-        # Times that somebody wrote into the memory of the weights, unseen by torch.
-        # torch's own count is no place for it: `nlp.update` steps between the passes
-        # of components that share an encoder, and autograd refuses what was counted.
+        # Times that somebody wrote into the memory of the weights, unseen by torch. They
+        # are not added to torch's own count: `nlp.update` steps between the passes of
+        # components that share an encoder, and autograd refuses what was counted.
         self.unseen_changes = 0
 
     def forward(
@@ -56,7 +57,7 @@ class HiddenLayers(nn.Module):
             *Shape:* (pieces,)
         RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
         """
-        kept = []
+        vectors = []
         for batch in batches:
             output = self.encoder(
                 input_ids=batch.ids,
@@ -70,8 +71,8 @@ class HiddenLayers(nn.Module):
                 for i in self.hidden_layers
             ]
             flat = [state.reshape(-1, state.shape[-1])[batch.keep] for state in states]
-            kept.append(torch.cat(flat, dim=-1))
-        return torch.cat(kept)[order]
+            vectors.append(torch.cat(flat, dim=-1))
+        return torch.cat(vectors)[order]
 
 
 class FilledLinear(nn.Linear):
@@ -123,7 +124,7 @@ class HalfCopy:
             self._copy = copy.deepcopy(module, cast).eval()
             for layer in self._copy.modules():
                 # Subclasses are there because something reads their weights.
-                if type(layer) is nn.Linear:
+                if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
                     layer.__class__ = FilledLinear
             self._version = version
         return self._copy
