@@ -209,8 +209,8 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
     from transformers import AutoModel
 
     from spacy_nuner.models import backbone
-    from spacy_nuner.models.windows import get_pieces
-    from spacy_nuner.pipeline.decoding import split_by_length
+    from spacy_nuner.models.windows import batch_by_length, get_pieces
+    from spacy_nuner.pipeline.decoding import MAX_TOKENS
 
     dtype = torch.bfloat16 if bits == 16 else torch.float32
     encoder = AutoModel.from_pretrained(task["backbone"], torch_dtype=dtype).eval()
@@ -222,7 +222,8 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
     def make_batches(texts: list[str]) -> Iterator[Any]:
         for batch in minibatch(map(nlp.make_doc, texts), size=nlp.batch_size):
             docs = list(batch)
-            for part in split_by_length([len(doc) for doc in docs]):
+            lengths = [len(doc) for doc in docs]
+            for part in batch_by_length(lengths, max_size=MAX_TOKENS):
                 chosen = [docs[i] for i in part]
                 pieces = get_pieces(backbone.get_shim(model).tokenizer, chosen)
                 yield from backbone.get_inputs(model, pieces).args[0]

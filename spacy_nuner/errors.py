@@ -272,9 +272,8 @@ class Errors:
         "is damaged or was made for another encoder; save the pipeline again."
     )
     N404 = Message(
-        "Windows of {window} word pieces don't fit: the encoder takes at most {limit} "
-        "with the special ones, and a stride lies between 1 and the window ({stride} "
-        "found). Lower window, or leave both to the defaults."
+        "Windows of {window} word pieces don't fit: with the special ones the encoder "
+        "takes from {lowest} to {limit}. Set window to such a number, or to null."
     )
     N405 = Message(
         "The concept encoder gives vectors of width {found}, but the component reads "

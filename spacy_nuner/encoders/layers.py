@@ -76,8 +76,10 @@ def has_fast_bf16(*, on_cpu: bool) -> bool:
     """
     if not on_cpu:
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    # torch tells it of processors only by these names.
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    # No public names: a release of torch without them predicts in fp32.
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    checks = [getattr(torch.cpu, name, None) for name in names]
+    return any(check is not None and check() for check in checks)
 
 
 def encoder_layers(model: nn.Module) -> nn.ModuleList:

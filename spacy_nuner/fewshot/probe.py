@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from ..encoders.layers import ALL
 from ..errors import Errors, NunerError
-from ..models.backbone import create_backbone, get_inputs, get_shim
+from ..models.backbone import build_backbone, get_inputs, get_shim
 from ..models.precision import Precision
-from ..models.windows import get_pieces
-from ..pipeline.decoding import split_by_length
+from ..models.windows import batch_by_length, get_pieces
+from ..pipeline.decoding import MAX_TOKENS
 from ..readers.labelled.sets import copy_words, read_docs
 from .draws import draw_docs, gather_tokens
 
@@ -47,7 +47,7 @@ def embed_tokens(
     RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
         *Shape:* (n_tokens, n_layers, width)
     """
-    backbone = create_backbone(
+    backbone = build_backbone(
         "", list(hidden_layers), freeze_layers=ALL, precision=precision
     )
     shim = get_shim(backbone)
@@ -56,7 +56,7 @@ def embed_tokens(
     token_starts = np.cumsum([0, *(len(doc) for doc in docs)])
     width: Any = shim.encoder.config.hidden_size
     out = np.zeros((token_starts[-1], len(hidden_layers), width), dtype="f4")
-    parts = list(split_by_length([len(doc) for doc in docs]))
+    parts = list(batch_by_length([len(doc) for doc in docs], max_size=MAX_TOKENS))
     for part in tqdm(parts, desc=title, unit="batch", leave=False):
         pieces = get_pieces(tokenizer, [docs[i] for i in part])
         vectors = shim.predict(get_inputs(backbone, pieces)).cpu().numpy()

@@ -4,8 +4,9 @@ Plugs into spacy-transformers (https://github.com/explosion/spacy-transformers):
 component, `doc._.trf_data` and every listener stay as they are known.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -29,21 +30,26 @@ from .listener import replace_listener, replace_listener_cfg
 from .pooling import as_output, pool_pieces
 from .precision import Precision, WindowBatch
 from .shim import BackboneShim, VectorCache
-from .windows import DocPieces, Window, batch_windows, cut_windows, get_pieces
+from .windows import (
+    MAX_PADDING,
+    DocPieces,
+    Window,
+    batch_by_length,
+    cut_windows,
+    get_pieces,
+)
 
-NAME = "nuner-backbone"
+# As spacy-transformers calls its own.
+NAME = "transformer"
 
 
-def create_backbone(
+def build_backbone(
     name: str,
     hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
-    freeze_embeddings: bool = True,
     learn_rate_scale: float | list[float] = 1.0,
     window: int | None = None,
-    stride: int | None = None,
     max_batch_pieces: int = 2048,
-    max_cached_pieces: int = 100_000,
     precision: Precision = "auto",
 ) -> Model[list[Doc], FullTransformerBatch]:
     """Build the model of a `transformer` component from a NuNER backbone.
@@ -56,20 +62,15 @@ def create_backbone(
         the middle layer of a 12-layer NuNER. None: what the backbone recommends,
         else the last and the one at half the depth. They stand in
         `last_hidden_state`, so that every listener gets them.
-    freeze_layers (int): How many layers are kept as they are, from the bottom up. -1
-        freezes the whole encoder: no backward pass, no dropout.
-    freeze_embeddings (bool): Whether the embeddings are kept as they are.
+    freeze_layers (int): How many layers are left as they are, from the bottom up; the
+        embeddings are in any case. -1 freezes the whole encoder: no backward pass, no
+        dropout, and texts that are seen again in training are not encoded again.
     learn_rate_scale (float | list[float]): The optimizer's rate times this is the rate
         of the encoder; a list has one number for each layer, from the bottom up.
     window (int | None): The most word pieces that go through the encoder at once,
-        special ones included; longer texts are cut into windows of this size. None:
-        as many as the encoder takes, 512 at most.
-    stride (int | None): How many pieces on the next window starts. None: three
-        quarters of the window.
+        special ones included; longer texts are cut into windows of this size that
+        overlap by a quarter. None: as many as the encoder takes, 512 at most.
     max_batch_pieces (int): The most word pieces of a pass, padding included.
-    max_cached_pieces (int): The most word pieces whose vectors are kept between the
-        epochs of a training if the whole encoder is frozen; 3 KB each for two hidden
-        layers of width 384 in fp32, half of it in bf16.
     precision (str): How the encoder computes when nothing is learned in it: "bf16",
         "fp32", or "auto" for bf16 on processors that have it and fp32 elsewhere. The
         weights stay in fp32.
@@ -78,27 +79,52 @@ def create_backbone(
     shim = BackboneShim(
         hidden_layers=hidden_layers,
         freeze_layers=freeze_layers,
-        freeze_embeddings=freeze_embeddings,
         learn_rate_scale=learn_rate_scale,
         window=window,
-        stride=stride,
         max_batch_pieces=max_batch_pieces,
-        max_cached_pieces=max_cached_pieces,
         precision=precision,
     )
-    return Model(
-        NAME,
-        forward,
-        init=init,
-        shims=[shim],
-        dims={"nO": None},
-        attrs={
-            "name": name,
-            # spaCy's `replace_listeners` looks for these two.
-            "replace_listener": replace_listener,
-            "replace_listener_cfg": replace_listener_cfg,
-        },
-    )
+    return BackboneModel(name, shim)
+
+
+class BackboneModel(Model[list[Doc], FullTransformerBatch]):
+    """A backbone, with the attributes of spacy-transformers' `TransformerModel`."""
+
+    def __init__(self, name: str, shim: BackboneShim) -> None:
+        """name (str): Where the encoder is read from.
+
+        shim (BackboneShim): Its weights, once they are read, and the settings.
+        """
+        super().__init__(
+            NAME,
+            forward,
+            init=init,
+            shims=[shim],
+            dims={"nO": None},
+            attrs={
+                "name": name,
+                # spaCy's `replace_listeners` looks for these two.
+                "replace_listener": replace_listener,
+                "replace_listener_cfg": replace_listener_cfg,
+            },
+        )
+
+    @property
+    def tokenizer(self) -> Any:
+        """RETURNS (PreTrainedTokenizerFast | None): None before there is an encoder."""
+        return get_shim(self).tokenizer
+
+    @property
+    def transformer(self) -> Any:
+        """RETURNS (PreTrainedModel | None): None before there is an encoder."""
+        return get_shim(self).encoder
+
+    def copy(self) -> "BackboneModel":
+        """RETURNS (BackboneModel): The same, with weights of its own."""
+        copied = BackboneModel(self.attrs["name"], get_shim(self).copy())
+        if self.has_dim("nO"):
+            copied.set_dim("nO", self.get_dim("nO"))
+        return copied
 
 
 @dataclass
@@ -107,7 +133,6 @@ class BackboneBatch(FullTransformerBatch):
 
     Unlike the stock batch it knows no padding and no special pieces: each doc is one
     row of its own word pieces, whichever windows they were encoded in.
-
     """
 
     def unsplit_by_doc(self, arrays: list[list[Any]]) -> "BackboneBatch":
@@ -139,13 +164,22 @@ def find_backbone(model: Any) -> Model | None:
     RETURNS (Model | None): The first backbone in it.
     """
     nodes = model.walk() if isinstance(model, Model) else ()
-    return next((node for node in nodes if node.name == NAME), None)
+    return next((node for node in nodes if is_backbone(node)), None)
+
+
+def is_backbone(model: Model) -> bool:
+    """Tell a backbone from other models.
+
+    model (Model): A model.
+    RETURNS (bool): Whether its weights are those of a backbone.
+    """
+    return any(isinstance(shim, BackboneShim) for shim in model.shims)
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
     """Load the encoder, unless the model has one already."""
     shim = get_shim(model)
-    if shim._model is not None:
+    if shim.encoder is not None:
         return
     name = model.attrs["name"]
     tokenizer, encoder = load_encoder(name)
@@ -156,7 +190,8 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
         shim.hidden_layers = recommended
     _check_layers(shim.hidden_layers, depth)
     shim.set_encoder(tokenizer, encoder)
-    _window_size(model)
+    # It refuses a window that does not fit.
+    shim.get_window()
     model.set_dim("nO", encoder.config.hidden_size * len(shim.hidden_layers))
     total = sum(parameter.numel() for parameter in encoder.parameters())
     logger.info(
@@ -177,7 +212,7 @@ def forward(
     full = [doc for doc in docs if len(doc)]
     pieces = get_pieces(shim.tokenizer, full)
     if is_train:
-        shim.keep_vectors()
+        shim.start_cache()
     if shim.cache is not None:
         output, get_gradient = _get_cached(model, pieces, shim.cache), None
     else:
@@ -188,7 +223,7 @@ def forward(
         if get_gradient is not None and output.requires_grad:
             d_output: Any = d_batch.model_output
             gradient = d_output.last_hidden_state
-            # A listener with grad_factor = 0 has nothing to say.
+            # A listener with grad_factor = 0 sends zeros.
             if gradient.any():
                 kwargs = {"grad_tensors": (gradient,)}
                 get_gradient(ArgsKwargs(args=((output,),), kwargs=kwargs))
@@ -227,16 +262,16 @@ def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
     """
     shim = get_shim(model)
     before, after = shim.special
-    size, stride = _window_size(model)
+    size, stride = shim.get_window()
     counts = [len(doc_pieces.ids) for doc_pieces in pieces]
     windows = cut_windows(counts, size=size, stride=stride)
+    lengths = [w.end - w.start + len(before) + len(after) for w in windows]
     first_row = np.concatenate([[0], np.cumsum(counts)])
     device = shim.device
     batches: list[WindowBatch] = []
     rows: list[Any] = []
-    special = len(before) + len(after)
-    for indices in batch_windows(
-        windows, max_padded=shim.max_batch_pieces, special=special
+    for indices in batch_by_length(
+        lengths, max_size=shim.max_batch_pieces, max_padding=MAX_PADDING
     ):
         chosen = [windows[i] for i in indices]
         ids, mask, keep = _pad(chosen, pieces, before, after, shim.tokenizer)
@@ -246,7 +281,7 @@ def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
         rows.extend(
             np.arange(w.keep_start, w.keep_end) + first_row[w.doc] for w in chosen
         )
-    # rows[i] is the place of kept row i among the pieces of the docs; turn it round.
+    # rows[i] is the index of kept row i among the pieces of the docs; invert it.
     order = np.argsort(np.concatenate(rows))
     return ArgsKwargs(args=(batches, torch.from_numpy(order).to(device)), kwargs={})
 
@@ -277,73 +312,37 @@ def _make_batch(
     docs: Sequence[Doc], pieces: Sequence[DocPieces], output: torch.Tensor
 ) -> BackboneBatch:
     packed: Any = torch2xp(output.detach())
-    nothing: Any = np.zeros((0,), dtype="i")
-    data = iter(_make_doc_data(pieces, packed))
+    bounds = np.cumsum([0, *(len(doc_pieces.ids) for doc_pieces in pieces)])
+    data = (
+        _make_doc_data(doc_pieces, packed[start:end])
+        for doc_pieces, (start, end) in zip(pieces, pairwise(bounds), strict=True)
+    )
+    empty: Any = np.zeros((0,), dtype="i")
     return BackboneBatch(
         spans=[[doc[:]] if len(doc) else [] for doc in docs],
         wordpieces=WordpieceBatch.empty(),
         model_output=as_output(output),
-        align=Ragged(nothing, nothing),
+        align=Ragged(empty, empty),
         cached_doc_data=[
             next(data) if len(doc) else TransformerData.empty() for doc in docs
         ],
     )
 
 
-def _make_doc_data(
-    pieces: Sequence[DocPieces], packed: Any
-) -> Iterator[TransformerData]:
-    """Cut arrays of the whole batch into those of docs."""
-    starts = np.concatenate([doc_pieces.starts for doc_pieces in pieces])
-    # The kernels of thinc's pooling layers take 32-bit integers.
-    lengths = np.concatenate([doc_pieces.lengths for doc_pieces in pieces]).astype("i")
-    flat = flat_alignment(starts, lengths).astype("i")
-    behind = np.concatenate([[0], np.cumsum(lengths)])
-    mask = np.ones((1, len(packed)), dtype="f")
-    piece = token = 0
-    for doc_pieces in pieces:
-        next_piece = piece + len(doc_pieces.ids)
-        next_token = token + len(doc_pieces.starts)
-        rows: Any = flat[behind[token] : behind[next_token]]
-        doc_lengths: Any = lengths[token:next_token]
-        ids: Any = doc_pieces.ids[np.newaxis]
-        doc_mask: Any = mask[:, piece:next_piece]
-        yield TransformerData(
-            wordpieces=WordpieceBatch(
-                strings=[doc_pieces.strings],
-                input_ids=ids,
-                attention_mask=doc_mask,
-                lengths=[ids.shape[1]],
-                token_type_ids=None,
-            ),
-            model_output=as_output(packed[np.newaxis, piece:next_piece]),
-            align=Ragged(rows, doc_lengths),
-        )
-        piece, token = next_piece, next_token
-
-
-def flat_alignment(starts: Any, lengths: Any) -> Any:
-    """List the pieces of all tokens, one token after the other.
-
-    starts (ndarray): Each token's first piece. *Shape:* (n_tokens,)
-    lengths (ndarray): Each token's number of pieces. *Shape:* (n_tokens,)
-    RETURNS (ndarray): Indices of pieces. *Shape:* (sum of lengths,)
-    """
-    behind = np.cumsum(lengths)
-    within = np.arange(behind[-1]) - np.repeat(behind - lengths, lengths)
-    return np.repeat(starts, lengths) + within
-
-
-def _window_size(model: Model) -> tuple[int, int]:
-    """The window and the stride in word pieces without the special ones."""
-    shim = get_shim(model)
-    limit, special = shim.limit, sum(map(len, shim.special))
-    window, stride = shim.window, shim.stride
-    size = (min(limit, 512) if window is None else window) - special
-    step = max(size * 3 // 4, 1) if stride is None else stride
-    if size < 1 or size + special > limit or not 1 <= step <= size:
-        raise NunerError(Errors.N404, window=window, limit=limit, stride=stride)
-    return size, step
+def _make_doc_data(pieces: DocPieces, vectors: Any) -> TransformerData:
+    ids: Any = pieces.ids[np.newaxis]
+    mask: Any = np.ones(ids.shape, dtype="f")
+    return TransformerData(
+        wordpieces=WordpieceBatch(
+            strings=[pieces.strings],
+            input_ids=ids,
+            attention_mask=mask,
+            lengths=[ids.shape[1]],
+            token_type_ids=None,
+        ),
+        model_output=as_output(vectors[np.newaxis]),
+        align=pieces.align,
+    )
 
 
 def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
@@ -355,39 +354,34 @@ def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
         )
 
 
-def create_tok2vec(
+def build_tok2vec_backbone(
     name: str,
     pooling: Model[Ragged, Floats2d],
     grad_factor: float = 1.0,
     hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
-    freeze_embeddings: bool = True,
     learn_rate_scale: float | list[float] = 1.0,
     window: int | None = None,
-    stride: int | None = None,
     max_batch_pieces: int = 2048,
-    max_cached_pieces: int = 100_000,
     precision: Precision = "auto",
 ) -> Model[list[Doc], list[Floats2d]]:
     """Use a backbone inside one component, shared with no other.
 
+    The settings are those of `spacy_nuner.Backbone.v1`, and these two:
+
     pooling (Model): How the vectors of a token's word pieces become one.
     grad_factor (float): The gradient to the backbone is multiplied by this.
-    name and all others: As in `spacy_nuner.Backbone.v1`.
     RETURNS (Model): From docs to one array for each. *Shape:* (n_tokens, width times
         the number of hidden layers)
     """
-    backbone = create_backbone(
-        name=name,
-        hidden_layers=hidden_layers,
-        freeze_layers=freeze_layers,
-        freeze_embeddings=freeze_embeddings,
-        learn_rate_scale=learn_rate_scale,
-        window=window,
-        stride=stride,
-        max_batch_pieces=max_batch_pieces,
-        max_cached_pieces=max_cached_pieces,
-        precision=precision,
+    backbone = build_backbone(
+        name,
+        hidden_layers,
+        freeze_layers,
+        learn_rate_scale,
+        window,
+        max_batch_pieces,
+        precision,
     )
     # The same nesting as a listener has after `nlp.replace_listeners`.
     return chain(chain(backbone, split_trf_batch()), pool_pieces(pooling, grad_factor))

@@ -11,7 +11,7 @@ from thinc.types import Floats2d, Ragged
 from .pooling import pool_pieces
 
 
-def create_listener(
+def build_listener(
     pooling: Model[Ragged, Floats2d], grad_factor: float = 1.0, upstream: str = "*"
 ) -> Model[list[Doc], list[Floats2d]]:
     """Connect a component to the backbone of a `transformer` earlier in the pipeline.
@@ -32,7 +32,7 @@ def create_listener(
 
 
 def replace_listener(model: Model) -> Model:
-    """Turn a copy of the backbone into what stands in a listener's place."""
+    """Wrap a copy of the backbone so that it can replace a listener."""
     return chain(model, split_trf_batch())
 
 

@@ -2,75 +2,20 @@
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
 from ..encoders.layers import has_fast_bf16
 
-# oneDNN compiles a product for each number of rows, and keeps a thousand of them, some
-# half a megabyte each: so rows are filled up to a multiple, of few rows to a small one.
+Precision = Literal["auto", "bf16", "fp32"]
+# Where torch counts how often a tensor was written to: no public name, but as old as
+# torch, which goes by it in `backward`.
+COUNTER = "_version"
+# A product has a multiple of so many rows, one of few rows of a smaller number.
 ROWS = 128
 FEW_ROWS = 16
-
-
-class PackedLinear(nn.Module):
-    """Computes what a linear layer in bf16 computes, bit for bit, but faster.
-
-    torch brings the weights of a linear layer into the order of oneDNN's kernels at
-    each call. Here it is done once, as torch.compile does it for frozen weights.
-    """
-
-    def __init__(self, linear: nn.Linear) -> None:
-        """linear (nn.Linear): In bf16, on the processor."""
-        super().__init__()
-        self.bias = linear.bias
-        self.weight: Any = torch.ops.mkldnn._reorder_linear_weight(linear.weight)
-
-    def forward(self, X: torch.Tensor) -> torch.Tensor:
-        """Multiply by the weights and add the biases.
-
-        X (Tensor): *Shape:* (..., nI)
-        RETURNS (Tensor): *Shape:* (..., nO)
-        """
-        rows = X.reshape(-1, X.shape[-1])
-        filled = fill_rows(rows)
-        # No activation, so the last three arguments say nothing.
-        result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            filled, self.weight, self.bias, "none", [], ""
-        )
-        return result[: len(rows)].view(*X.shape[:-1], result.shape[-1])
-
-
-def fill_rows(X: torch.Tensor) -> torch.Tensor:
-    """Append rows of zeros, so that few numbers of rows occur.
-
-    X (Tensor): *Shape:* (rows, width)
-    RETURNS (Tensor): Up to 128 rows a multiple of 16, above one of 128.
-        *Shape:* (as many rows or more, width)
-    """
-    missing = -len(X) % (ROWS if len(X) > ROWS else FEW_ROWS)
-    # Even with nothing to append, `pad` makes a copy.
-    return nn.functional.pad(X, (0, 0, 0, missing)) if missing else X
-
-
-def pack_linears(module: nn.Module) -> None:
-    """Replace the linear layers in a module that only predicts.
-
-    module (nn.Module): In bf16; changed in place. On a GPU, or a processor without
-        fast bf16, nothing is changed.
-    """
-    on_cpu = all(p.device.type == "cpu" for p in module.parameters())
-    if on_cpu and torch.backends.mkldnn.is_available() and has_fast_bf16(on_cpu=True):
-        for parent in list(module.modules()):
-            for name, child in list(parent.named_children()):
-                # Subclasses are there because something reads their weights.
-                if type(child) is nn.Linear:
-                    setattr(parent, name, PackedLinear(child))
-
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 class WindowBatch(NamedTuple):
@@ -90,15 +35,16 @@ class HiddenLayers(nn.Module):
     """An encoder that hands on chosen hidden layers, concatenated, without padding."""
 
     def __init__(self, encoder: nn.Module, hidden_layers: Sequence[int]) -> None:
-        """encoder (nn.Module): The encoder. hidden_layers (Sequence[int]): Indices
-        into its hidden states, -1 for the last.
+        """encoder (nn.Module): The encoder.
+
+        hidden_layers (Sequence[int]): Indices into its hidden states, -1 for the last.
         """
         super().__init__()
         self.encoder = encoder
         self.hidden_layers = list(hidden_layers)
-        # Times that somebody wrote into the memory of the weights, unseen by torch.
-        # torch's own count is no place for it: `nlp.update` steps between the passes
-        # of components that share an encoder, and autograd refuses what was counted.
+        # Times that somebody wrote into the memory of the weights, unseen by torch. They
+        # are not added to torch's own count: `nlp.update` steps between the passes of
+        # components that share an encoder, and autograd refuses what was counted.
         self.unseen_changes = 0
 
     def forward(
@@ -111,7 +57,7 @@ class HiddenLayers(nn.Module):
             *Shape:* (pieces,)
         RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
         """
-        kept = []
+        vectors = []
         for batch in batches:
             output = self.encoder(
                 input_ids=batch.ids,
@@ -125,8 +71,29 @@ class HiddenLayers(nn.Module):
                 for i in self.hidden_layers
             ]
             flat = [state.reshape(-1, state.shape[-1])[batch.keep] for state in states]
-            kept.append(torch.cat(flat, dim=-1))
-        return torch.cat(kept)[order]
+            vectors.append(torch.cat(flat, dim=-1))
+        return torch.cat(vectors)[order]
+
+
+class FilledLinear(nn.Linear):
+    """A linear layer that hands few numbers of rows to the kernels.
+
+    oneDNN compiles a product in bf16 for each number of rows and caches a thousand of
+    them, some half a megabyte each. So rows of zeros are appended up to a multiple.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Multiply by the weights and add the biases.
+
+        input (Tensor): *Shape:* (..., nI)
+        RETURNS (Tensor): *Shape:* (..., nO)
+        """
+        rows = input.reshape(-1, input.shape[-1])
+        missing = -len(rows) % (ROWS if len(rows) > ROWS else FEW_ROWS)
+        # Even with nothing to append, `pad` makes a copy.
+        filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+        output = super().forward(filled)[: len(rows)]
+        return output.view(*input.shape[:-1], output.shape[-1])
 
 
 class HalfCopy:
@@ -155,7 +122,10 @@ class HalfCopy:
                 half = parameter.detach().to(torch.bfloat16)
                 cast[id(parameter)] = nn.Parameter(half, requires_grad=False)
             self._copy = copy.deepcopy(module, cast).eval()
-            pack_linears(self._copy)
+            for layer in self._copy.modules():
+                # Subclasses are there because something reads their weights.
+                if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
+                    layer.__class__ = FilledLinear
             self._version = version
         return self._copy
 
@@ -169,9 +139,13 @@ def weights_version(module: nn.Module) -> object:
 
     module (nn.Module): The module.
     RETURNS (object): Differs after a change that torch knows of; who changes the
-        memory of a weight behind its back has to count it in `unseen_changes`.
+        memory of a weight behind its back has to count it in `unseen_changes`. Where
+        torch does not count changes it always differs.
     """
-    seen = tuple((p.data_ptr(), p._version) for p in module.parameters())
+    try:
+        seen = tuple((p.data_ptr(), getattr(p, COUNTER)) for p in module.parameters())
+    except AttributeError:
+        return object()
     return getattr(module, "unseen_changes", 0), seen
 
 

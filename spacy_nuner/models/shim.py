@@ -1,4 +1,4 @@
-"""The backbone's weights for thinc: freezing, learning rates, saving."""
+"""The backbone's weights for thinc: freezing, learning rates, cache, saving."""
 
 import json
 import tempfile
@@ -33,6 +33,10 @@ from ..encoders.layers import (
 from ..errors import Errors, NunerError
 from .precision import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
 
+# Word pieces whose vectors are cached while a head is trained on a frozen encoder: 3 KB
+# each for two hidden layers of width 384 in fp32, half of it in bf16.
+MAX_CACHED_PIECES = 100_000
+
 
 class VectorCache:
     """Vectors of texts by their word pieces, up to a number of pieces.
@@ -41,9 +45,7 @@ class VectorCache:
     turns, so that the oldest is the next to be asked for.
     """
 
-    def __init__(self, max_pieces: int) -> None:
-        """max_pieces (int): The most word pieces whose vectors are kept."""
-        self.max_pieces = max_pieces
+    def __init__(self) -> None:
         self.n_pieces = 0
         self._vectors: dict[bytes, torch.Tensor] = {}
 
@@ -56,50 +58,45 @@ class VectorCache:
         return self._vectors.get(key)
 
     def add(self, key: bytes, vectors: torch.Tensor) -> None:
-        """Keep the vectors of a text if there is room.
+        """Cache the vectors of a text if there is room.
 
         key (bytes): What they depend on.
         vectors (Tensor): Copied. *Shape:* (n_pieces, width)
         """
-        if key not in self._vectors and self.n_pieces + len(vectors) <= self.max_pieces:
+        fits = self.n_pieces + len(vectors) <= MAX_CACHED_PIECES
+        if key not in self._vectors and fits:
             self._vectors[key] = vectors.clone()
             self.n_pieces += len(vectors)
 
-    def __reduce__(self) -> tuple[type["VectorCache"], tuple[int]]:
+    def __reduce__(self) -> tuple[type["VectorCache"], tuple[()]]:
         # A copy or pickle starts empty: what is in it can be computed again.
-        return VectorCache, (self.max_pieces,)
+        return VectorCache, ()
 
 
 class BackboneShim(PyTorchShim):
-    """Holds encoder and tokenizer, and keeps frozen what shall be frozen."""
+    """Holds encoder and tokenizer, and leaves frozen layers as they are."""
 
     def __init__(
         self,
         *,
         hidden_layers: Sequence[int] | None,
         freeze_layers: int,
-        freeze_embeddings: bool,
         learn_rate_scale: float | Sequence[float],
-        window: int | None = None,
-        stride: int | None = None,
-        max_batch_pieces: int = 2048,
-        max_cached_pieces: int = 100_000,
-        precision: Precision = "auto",
+        window: int | None,
+        max_batch_pieces: int,
+        precision: Precision,
     ) -> None:
         """See `spacy_nuner.Backbone.v1` for the settings. The encoder comes by
         `set_encoder` or `from_bytes`.
         """
         super().__init__(None)
-        self.hidden_layers = hidden_layers and list(hidden_layers)
-        self.freeze_layers = freeze_layers
-        self.freeze_embeddings = freeze_embeddings
-        self.learn_rate_scale = learn_rate_scale
         # Not in the attrs of the model, which a saved pipeline brings along: settings
         # that `spacy.load(..., config=...)` changes shall hold.
+        self.hidden_layers = hidden_layers and list(hidden_layers)
+        self.freeze_layers = freeze_layers
+        self.learn_rate_scale = learn_rate_scale
         self.window = window
-        self.stride = stride
         self.max_batch_pieces = max_batch_pieces
-        self.max_cached_pieces = max_cached_pieces
         self.precision: Precision = precision
         self.tokenizer: Any = None
         # Ids of the special pieces before and after a text; the most that fit at once.
@@ -114,8 +111,10 @@ class BackboneShim(PyTorchShim):
 
     @property
     def encoder(self) -> Any:
-        """RETURNS (PreTrainedModel): The encoder as the transformers library has it."""
-        return self._model.encoder
+        """RETURNS (PreTrainedModel | None): The encoder as the transformers library has
+        it; None before there is one.
+        """
+        return None if self._model is None else self._model.encoder
 
     @property
     def all_frozen(self) -> bool:
@@ -123,15 +122,14 @@ class BackboneShim(PyTorchShim):
         return self.freeze_layers == ALL
 
     def set_encoder(self, tokenizer: Any, encoder: nn.Module) -> None:
-        """Take over an encoder and freeze the part of it that shall be frozen.
+        """Take over an encoder and freeze its bottom layers.
 
         tokenizer (PreTrainedTokenizerFast): Its tokenizer.
         encoder (PreTrainedModel): The encoder.
         """
         self.tokenizer = tokenizer
-        self.frozen_weights = freeze(
-            encoder, self.freeze_layers, embeddings=self.freeze_embeddings
-        )
+        # With the embeddings, also where no layer is frozen.
+        self.frozen_weights = freeze(encoder, self.freeze_layers)
         self._model = HiddenLayers(encoder, self.hidden_layers or [-1])
         self._model.to(get_torch_default_device())
         self._model.eval()
@@ -140,42 +138,51 @@ class BackboneShim(PyTorchShim):
         self.special = special_pieces(tokenizer)
         self.limit = max_pieces(tokenizer, encoder)
 
+    def get_window(self) -> tuple[int, int]:
+        """Tell how long texts are cut.
+
+        RETURNS (tuple[int, int]): The most word pieces of a window, without the special
+            ones, and how many pieces on the next window starts.
+        RAISES (NunerError): N404 if the encoder takes no windows of this size.
+        """
+        special = sum(map(len, self.special))
+        window = min(self.limit, 512) if self.window is None else self.window
+        size = window - special
+        if size < 1 or window > self.limit:
+            raise NunerError(
+                Errors.N404, window=window, lowest=special + 1, limit=self.limit
+            )
+        return size, max(size * 3 // 4, 1)
+
     @property
     def cache(self) -> VectorCache | None:
-        """RETURNS (VectorCache | None): What is known of the texts seen so far. None
-        before `keep_vectors`: who goes through texts once has no use for it.
+        """RETURNS (VectorCache | None): Vectors of the texts seen so far. None before
+        `start_cache`: who goes through texts once has no use for it.
         """
-        if self._cache is not None and self._cached_state != self._state():
-            self._start_cache()
+        if self._cache is not None and self._cached_state != self._get_state():
+            self._cache, self._cached_state = VectorCache(), self._get_state()
         return self._cache
 
-    def keep_vectors(self) -> None:
-        """Keep the vectors of texts from now on, if the whole encoder is frozen."""
+    def start_cache(self) -> None:
+        """Cache the vectors of texts from now on, if the whole encoder is frozen."""
         if self._cache is None and self.all_frozen:
-            self._start_cache()
+            self._cache, self._cached_state = VectorCache(), self._get_state()
 
-    def _start_cache(self) -> None:
-        self._cache = VectorCache(self.max_cached_pieces)
-        self._cached_state = self._state()
-
-    def _state(self) -> object:
-        """What the vectors of a text depend on beside the text."""
-        settings = self.precision, self.window, self.stride
-        return *settings, weights_version(self._model)
+    def _get_state(self) -> object:
+        """What the vectors of a text depend on besides the text."""
+        return self.precision, self.window, weights_version(self._model)
 
     def _get_scales(self) -> dict[str, float]:
-        place = layer_of_parameters(self.encoder)
-        count = max(place.values(), default=0)
+        layer_of = layer_of_parameters(self.encoder)
+        count = self.encoder.config.num_hidden_layers
         scale = self.learn_rate_scale
-        if isinstance(scale, int | float):
-            return {f"encoder.{name}": float(scale) for name in place}
-        layers = self.encoder.config.num_hidden_layers
-        if len(scale) != layers:
-            raise NunerError(Errors.N402, found=len(scale), expected=layers)
+        each = [scale] * count if isinstance(scale, int | float) else scale
+        if len(each) != count:
+            raise NunerError(Errors.N402, found=len(each), expected=count)
         # Embeddings take the rate of the first layer, a pooler that of the last.
         return {
-            f"encoder.{name}": float(scale[min(max(index, 0), min(count, layers - 1))])
-            for name, index in place.items()
+            f"encoder.{name}": float(each[min(max(layer, 0), count - 1)])
+            for name, layer in layer_of.items()
         }
 
     def copy(self) -> "BackboneShim":
@@ -189,11 +196,15 @@ class BackboneShim(PyTorchShim):
         return super().__call__(inputs, is_train and not self.all_frozen)
 
     def predict(self, inputs: ArgsKwargs) -> Any:
-        """Run the encoder without gradient and dropout."""
+        """Run the encoder without gradient and dropout.
+
+        inputs (ArgsKwargs): The arguments of `HiddenLayers`.
+        RETURNS (Tensor): In fp32. *Shape:* (pieces, width * hidden layers)
+        """
         return self.compute(inputs).float()
 
     def compute(self, inputs: ArgsKwargs) -> torch.Tensor:
-        """Do the same, but leave the vectors in the precision they were made in.
+        """Run the encoder and leave the vectors in the precision they were made in.
 
         inputs (ArgsKwargs): The arguments of `HiddenLayers`.
         RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
@@ -238,7 +249,7 @@ class BackboneShim(PyTorchShim):
                 lr_scale=self._scale_of[name],
             )
             weight.data = xp2torch(changed, device=weight.device)
-            # Kept and not set to None: gradients made anew at each step leave holes
+            # Not set to None: gradients made anew at each step leave holes
             # in the heap that grow by some 25 MB a step.
             weight.grad.zero_()
         self._model.unseen_changes += 1

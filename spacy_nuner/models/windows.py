@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
+from thinc.types import Ragged
 
 # Word pieces of padding in a pass through the encoder. A pass costs as much as 100 to
 # 150 pieces before it looks at any, so less padding would cost more in passes. Of 2,000
@@ -22,14 +23,18 @@ class DocPieces:
 
     ids: Vocabulary ids of the pieces, without special ones. *Shape:* (n_pieces,)
     strings: The pieces themselves.
-    starts: Each token's first piece. *Shape:* (n_tokens,)
-    lengths: Each token's number of pieces, at least 1. *Shape:* (n_tokens,)
+    align: For each token the indices of its pieces, at least one.
     """
 
     ids: NDArray[np.int64]
     strings: list[str]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int64]
+    align: Ragged
+
+    @property
+    def starts(self) -> Any:
+        """RETURNS (ndarray): Each token's first piece. *Shape:* (n_tokens,)"""
+        ends: Any = self.align.lengths.cumsum()
+        return self.align.dataXd[ends - self.align.lengths]
 
 
 @dataclass(frozen=True)
@@ -84,25 +89,23 @@ def get_pieces(tokenizer: Any, docs: Sequence[Doc]) -> list[DocPieces]:
         ids.append(unknown[0])
         strings.append(unknown[1])
         offsets.append([(0, 0)])
-    aligned = align_pieces(docs, offsets)
     return [
-        DocPieces(np.asarray(doc_ids, dtype="i8"), doc_strings, starts, lengths)
-        for doc_ids, doc_strings, (starts, lengths) in zip(
-            ids, strings, aligned, strict=True
+        DocPieces(np.asarray(doc_ids, dtype="i8"), doc_strings, align)
+        for doc_ids, doc_strings, align in zip(
+            ids, strings, align_pieces(docs, offsets), strict=True
         )
     ]
 
 
 def align_pieces(
     docs: Sequence[Doc], offsets: Sequence[Sequence[tuple[int, int]]]
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+) -> list[Ragged]:
     """Find the pieces that overlap each token, for all docs at once.
 
     docs (Sequence[Doc]): The docs, each with at least one token.
     offsets (Sequence): For each doc the character offsets of its pieces, one at
         least. *Shape:* (n_pieces, 2) each
-    RETURNS (list[tuple]): First piece and number of pieces of each token, for each
-        doc. *Shape:* (n_tokens,) each
+    RETURNS (list[Ragged]): For each doc the indices of each token's pieces.
     """
     if not docs:
         return []
@@ -128,10 +131,18 @@ def align_pieces(
     # Behind the last piece of a doc lie those of the next.
     first = np.where(bare, np.maximum(first - 1, own_first), first) - own_first
     lengths = np.where(bare, 1, lengths)
-    bounds = np.cumsum([0, *n_tokens]).tolist()
+    # All pieces of a token after its first one. thinc's kernels take 32-bit integers.
+    ends = lengths.cumsum()
+    within = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    rows: Any = (np.repeat(first, lengths) + within).astype("i")
+    counts: Any = lengths.astype("i")
+    bounds = np.cumsum([0, *n_tokens])
+    row_bounds = np.concatenate([[0], ends])[bounds]
     return [
-        (first[start:end], lengths[start:end])
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        Ragged(rows[row_start:row_end], counts[start:end])
+        for (row_start, row_end), (start, end) in zip(
+            pairwise(row_bounds.tolist()), pairwise(bounds.tolist()), strict=True
+        )
     ]
 
 
@@ -162,35 +173,29 @@ def cut_windows(counts: Sequence[int], *, size: int, stride: int) -> list[Window
     return windows
 
 
-def batch_windows(
-    windows: Sequence[Window], *, max_padded: int, special: int
+def batch_by_length(
+    lengths: Sequence[int], *, max_size: int, max_padding: int | None = None
 ) -> Iterator[list[int]]:
-    """Group windows of like length.
+    """Group texts of like length.
 
-    windows (Sequence[Window]): The windows to group.
-    max_padded (int): The most pieces of a batch, padding and special ones counted; a
-        longer window stands alone.
-    special (int): The number of special pieces of a window.
-    YIELDS (list[int]): Indices of windows, the longest batch first, so that a batch
-        that does not fit into memory shows at once. A batch ends, too, where its
-        padding would cost more than another pass.
+    lengths (Sequence[int]): The length of each text, in word pieces or tokens.
+    max_size (int): The longest text of a batch times their number is no more; a longer
+        text stands alone.
+    max_padding (int | None): How much a batch may lack to be as long as its longest
+        text throughout; None for any.
+    YIELDS (list[int]): Indices of texts, the longest batch first, so that a batch that
+        does not fit into memory shows at once.
     """
-    order = sorted(
-        range(len(windows)),
-        key=lambda i: windows[i].end - windows[i].start,
-        reverse=True,
-    )
     batch: list[int] = []
     longest = padding = 0
-    for i in order:
-        length = windows[i].end - windows[i].start + special
-        padding += longest - length
-        full = longest * (len(batch) + 1) > max_padded
-        if batch and (full or padding > MAX_PADDING):
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        padding += longest - lengths[i]
+        full = longest * (len(batch) + 1) > max_size
+        if batch and (full or (max_padding is not None and padding > max_padding)):
             yield batch
             batch = []
         if not batch:
-            longest, padding = length, 0
+            longest, padding = lengths[i], 0
         batch.append(i)
     if batch:
         yield batch

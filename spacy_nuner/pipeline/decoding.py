@@ -1,6 +1,6 @@
 """What a component writes on docs: spans with scores, and entities."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,25 +193,6 @@ def drop_edge_spaces(active: Any, spaces: Any, lengths: Sequence[int]) -> Any:
 # Logits of 1,000 concepts for so many tokens are 16 MB: allocators reuse blocks of that
 # size, and 1,000 long docs at once would be gigabytes.
 MAX_TOKENS = 4096
-
-
-def split_by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Group docs of like length.
-
-    lengths (Sequence[int]): The number of tokens of each doc.
-    YIELDS (list[int]): Indices of docs with 4,096 tokens at most together; a longer
-        doc stands alone.
-    """
-    part: list[int] = []
-    n_tokens = 0
-    for i in np.argsort(lengths, kind="stable").tolist():
-        if part and n_tokens + lengths[i] > MAX_TOKENS:
-            yield part
-            part, n_tokens = [], 0
-        part.append(i)
-        n_tokens += lengths[i]
-    if part:
-        yield part
 
 
 def get_spaces(docs: Sequence[Doc]) -> Any:

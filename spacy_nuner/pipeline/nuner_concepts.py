@@ -25,12 +25,14 @@ from ..errors import Errors, NunerError, Warnings
 from ..models.backbone import find_backbone
 from ..models.concept_tagger import (
     has_linear_head,
+    join_rows,
     remove_row,
     reset_output,
     resize_output,
 )
-from ..models.rows import join_rows
+from ..models.windows import batch_by_length
 from .decoding import (
+    MAX_TOKENS,
     THRESHOLD,
     drop_edge_spaces,
     drop_weak,
@@ -40,7 +42,6 @@ from .decoding import (
     join_cells,
     set_ents,
     set_spans,
-    split_by_length,
 )
 from .label_vectors import ConceptPrior, load_prior, start_from_names
 from .scorer import score_concepts
@@ -439,7 +440,8 @@ class NunerConcepts(SavedPipe):
         for batch in minibatch(stream, size=batch_size):
             docs = list(batch)
             failed: set[int] = set()
-            for part in split_by_length([len(doc) for doc in docs]):
+            lengths = [len(doc) for doc in docs]
+            for part in batch_by_length(lengths, max_size=MAX_TOKENS):
                 chosen = [docs[i] for i in part]
                 try:
                     self.set_annotations(chosen, self.predict(chosen))

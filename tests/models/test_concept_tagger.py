@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-import torch
 from spacy.util import registry
-from thinc.api import Model
+from thinc.api import Linear, Model, NumpyOps, with_array
 
-from spacy_nuner.encoders.layers import has_fast_bf16
-from spacy_nuner.models.concept_tagger import reset_output, resize_output
+from spacy_nuner.models.concept_tagger import join_rows, resize_output
 
 
 def make_tagger(**settings):
@@ -49,39 +47,34 @@ def test_resizing_keeps_what_was_learned():
 
 
 @pytest.mark.parametrize("n_concepts", [5, 200])
-def test_predicts_what_it_learns_with(n_concepts):
+def test_learns_and_predicts_as_a_linear_layer_of_thinc(n_concepts):
     rng = np.random.default_rng(0)
-    X = [rng.normal(size=(30, 64)).astype("f"), np.zeros((0, 64), dtype="f")]
-    Y = [np.zeros((len(x), n_concepts), dtype="f") for x in X]
-    tables = {}
-    for precision in ("fp32", "bf16", "auto"):
-        model = make_tagger(precision=precision)
-        model.initialize(X=X, Y=Y)
-        output = model.get_ref("output_layer").layers[0]
-        W = np.random.default_rng(1).normal(size=(n_concepts, 64)).astype("f")
-        output.set_param("W", W)
-        output.set_param("b", np.arange(n_concepts, dtype="f") / n_concepts)
-        learned, _ = model.begin_update(X)
-        predicted = model.predict(X)
-        assert [p.shape for p in predicted] == [y.shape for y in Y]
-        tables[precision] = predicted[0]
-        atol = 1e-4 if precision == "fp32" else 0.25
-        np.testing.assert_allclose(predicted[0], learned[0], atol=atol)
-    assert not np.array_equal(tables["fp32"], tables["bf16"])
-    # With few concepts nothing is gained, so nothing is rounded.
-    many = n_concepts > 100 and has_fast_bf16(on_cpu=True)
-    np.testing.assert_array_equal(tables["auto"], tables["bf16" if many else "fp32"])
+    X = [rng.normal(size=(n, 64)).astype("f") for n in (30, 0, 7)]
+    d_logits = [rng.normal(size=(len(x), n_concepts)).astype("f") for x in X]
+    model = make_tagger()
+    model.initialize(X=X, Y=d_logits)
+    output = model.get_ref("output_layer").layers[0]
+    thinc = with_array(Linear(nO=n_concepts, nI=64)).initialize()
+    W = rng.normal(size=(n_concepts, 64)).astype("f")
+    for layer in (output, thinc.layers[0]):
+        layer.set_param("W", W)
+        layer.set_param("b", np.arange(n_concepts, dtype="f") / n_concepts)
+    found, backprop = model.begin_update(X)
+    expected, backprop_thinc = thinc.begin_update(X)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-4)
+    for one, two in zip(model.predict(X), found, strict=True):
+        np.testing.assert_array_equal(one, two)
+    for one, two in zip(backprop(d_logits), backprop_thinc(d_logits), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-3)
+    for name in ("W", "b"):
+        one, two = output.get_grad(name), thinc.layers[0].get_grad(name)
+        np.testing.assert_allclose(one, two, atol=1e-3)
 
 
-def test_resizing_keeps_the_precision():
-    model = make_tagger(precision="bf16")
-    X = [np.random.default_rng(0).normal(size=(3, 4)).astype("f")]
-    model.initialize(X=X, Y=[np.zeros((3, 2), dtype="f")])
-    for change in (resize_output, reset_output):
-        change(model, 5)
-        model.initialize(X=X, Y=[np.zeros((3, 5), dtype="f")])
-        output = model.get_ref("output_layer").layers[0]
-        output.set_param("W", np.full((5, 4), 1 / 3, dtype="f"))
-        found = model.predict(X)[0]
-        rounded = torch.tensor(found).to(torch.bfloat16).float().numpy()
-        np.testing.assert_array_equal(found, rounded)
+@pytest.mark.parametrize("width", [0, 3])
+def test_rows_of_docs_are_joined_in_order(width):
+    arrays = [np.full((n, width), n, dtype="f") for n in (2, 0, 3)]
+    joined = join_rows(NumpyOps(), [*arrays, np.zeros((0, 9), dtype="f")], width)
+    np.testing.assert_array_equal(joined, np.concatenate(arrays))
+    assert join_rows(NumpyOps(), [], width).shape == (0, width)

@@ -4,6 +4,7 @@ import spacy
 import torch
 from spacy.training import Example
 from thinc.api import Adam
+from torch import nn
 from transformers import (
     AutoModel,
     DebertaV2Config,
@@ -85,6 +86,32 @@ def test_updates_are_computed_in_fp32(nlp, tiny):
     torch.testing.assert_close(*gradients)
 
 
+@pytest.mark.parametrize("shape", [(1, 48), (5, 48), (3, 7, 48), (200, 48), (256, 48)])
+def test_linear_layers_of_the_copy_compute_the_same_bits(shape):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        inner = nn.Sequential(
+            nn.Linear(48, 96), nn.GELU(), nn.Linear(96, 8, bias=False)
+        )
+        module = nn.Sequential(inner, nn.LayerNorm(8)).eval()
+        X = torch.randn(shape, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        found = HalfCopy().get(module)(X)
+        expected = module.to(torch.bfloat16)(X)
+    assert torch.equal(found, expected)
+
+
+def test_attention_that_reads_the_weights_itself():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = nn.MultiheadAttention(16, 2).eval()
+        X = torch.randn(3, 2, 16, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        found, _ = HalfCopy().get(module)(X, X, X)
+        expected, _ = module.to(torch.bfloat16)(X, X, X)
+    assert torch.equal(found, expected)
+
+
 def make_deberta():
     config = DebertaV2Config(
         vocab_size=50,
@@ -129,6 +156,27 @@ def test_other_architectures(make):
     torch.testing.assert_close(
         found.float()[mask > 0], exact[mask > 0], atol=0.1, rtol=0
     )
+
+
+def test_predict_needs_no_private_name_of_torch(nlp, tiny, monkeypatch):
+    docs = [nlp(text) for text in TEXTS]
+    expected = vectors_of(make_backbone(tiny), docs)
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not has_fast_bf16(on_cpu=True)
+    found = vectors_of(make_backbone(tiny, precision="auto"), docs)
+    np.testing.assert_array_equal(found, expected)
+    # And where torch does not count changes, none is overlooked.
+    monkeypatch.setattr("spacy_nuner.models.precision.COUNTER", "_not_there")
+    for precision, settings in (("bf16", {}), ("fp32", {"freeze_layers": -1})):
+        model = make_backbone(tiny, precision=precision, **settings)
+        model(docs, is_train=True)
+        np.testing.assert_allclose(vectors_of(model, docs), expected, atol=0.05)
+        other = make_backbone(tiny)
+        take_step(other, docs, Adam(0.01))
+        model.transformer.load_state_dict(other.transformer.state_dict())
+        expected_now = vectors_of(other, docs)
+        np.testing.assert_allclose(vectors_of(model, docs), expected_now, atol=0.05)
 
 
 def test_copies_and_pickles_leave_the_half_behind(tiny):

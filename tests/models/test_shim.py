@@ -74,14 +74,14 @@ def test_tokens_of_another_doc_stand_on_the_same_vectors(nlp, tiny):
     assert [len(d.align.lengths) for d in data] == [len(one), len(other)]
 
 
-def test_prediction_alone_keeps_nothing(nlp, tiny):
+def test_prediction_alone_caches_nothing(nlp, tiny):
     model = make_backbone(tiny, freeze_layers=-1)
     vectors_of(model, [nlp(text) for text in TEXTS])
     assert get_shim(model).cache is None
 
 
 @pytest.mark.parametrize("freeze_layers", [0, 2])
-def test_what_is_tuned_is_not_kept(nlp, tiny, freeze_layers):
+def test_what_is_tuned_is_not_cached(nlp, tiny, freeze_layers):
     model = make_backbone(tiny, freeze_layers=freeze_layers)
     docs = [nlp(text) for text in TEXTS]
     take_step(model, docs, Adam(0.01))
@@ -105,27 +105,25 @@ def test_nothing_is_stale(nlp, tiny, tmp_path):
     assert not np.array_equal(vectors_of(model, docs)[0], first)
 
 
-def test_no_more_is_kept_than_asked_for(nlp, tiny):
+def test_the_cache_has_a_limit(nlp, tiny, monkeypatch):
     docs = [nlp(text) for text in TEXTS]
     sizes = [len(v) for v in vectors_of(make_backbone(tiny), docs)]
     limit = sizes[0] + sizes[2]
-    model = make_backbone(tiny, freeze_layers=-1, max_cached_pieces=limit)
+    monkeypatch.setattr("spacy_nuner.models.shim.MAX_CACHED_PIECES", limit)
+    model = make_backbone(tiny, freeze_layers=-1)
     vectors_of(model, docs[:1], is_train=True)
     vectors_of(model, docs[1:], is_train=True)
     assert sizes[0] <= get_shim(model).cache.n_pieces <= limit
     counter = Counter(model)
     vectors_of(model, docs, is_train=True)
     assert 0 < counter.texts < 3
-    off = make_backbone(tiny, freeze_layers=-1, max_cached_pieces=0)
-    vectors_of(off, docs, is_train=True)
-    assert get_shim(off).cache.n_pieces == 0
 
 
 def test_copies_and_pickles_start_empty():
-    cache = VectorCache(100)
+    cache = VectorCache()
     cache.add(b"a", torch.ones(10, 4))
     for other in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
-        assert (other.max_pieces, other.n_pieces) == (100, 0)
+        assert other.n_pieces == 0
         assert other.get(b"a") is None
 
 

@@ -8,8 +8,9 @@ from transformers import AutoTokenizer
 
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.models.windows import (
+    MAX_PADDING,
     align_pieces,
-    batch_windows,
+    batch_by_length,
     cut_windows,
     get_pieces,
 )
@@ -23,6 +24,10 @@ def tokenizer(tiny):
     return AutoTokenizer.from_pretrained(tiny)
 
 
+def pieces_of(align, token):
+    return align[token].dataXd.ravel().tolist()
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_each_token_stands_on_the_pieces_that_overlap_it(nlp, tokenizer, text):
     doc = nlp(text)
@@ -32,24 +37,26 @@ def test_each_token_stands_on_the_pieces_that_overlap_it(nlp, tokenizer, text):
     # Other docs beside it change nothing.
     empty = nlp(" ")
     both = align_pieces([empty, doc, empty], [[(0, 0)], offsets, [(0, 0)]])
-    starts, lengths = both[1]
-    for token, start, length in zip(doc, starts, lengths, strict=True):
+    for i, token in enumerate(doc):
+        found = pieces_of(both[1], i)
         overlapping = [
-            i
-            for i, (a, b) in enumerate(offsets)
+            piece
+            for piece, (a, b) in enumerate(offsets)
             if a < token.idx + len(token) and b > token.idx
         ]
         if overlapping:
-            assert list(range(start, start + length)) == overlapping
+            assert found == overlapping
         else:
-            assert length == 1
+            assert len(found) == 1
 
 
 def test_tokens_without_pieces_share_the_one_before(nlp, tokenizer):
     doc = Doc(nlp.vocab, words=["new", "\n\n", "bed", "\u200d"])
     pieces = get_pieces(tokenizer, [doc])[0]
-    assert pieces.lengths.min() == 1
-    assert pieces.starts[1] == pieces.starts[0] + pieces.lengths[0] - 1
+    assert pieces.align.lengths.min() == 1
+    found = [pieces_of(pieces.align, i) for i in range(4)]
+    assert found[1] == found[0][-1:]
+    assert pieces.starts.tolist() == [indices[0] for indices in found]
 
 
 def test_doc_of_white_space_has_one_unknown_piece(nlp, tokenizer):
@@ -88,13 +95,21 @@ def test_windows_of_several_docs():
     assert [w.doc for w in windows] == [0, 1, 1, 1, 2]
 
 
-def test_batches_hold_all_windows_within_the_limit():
-    windows = cut_windows([3, 12, 1, 30, 7, 7], size=8, stride=6)
-    batches = list(batch_windows(windows, max_padded=40, special=2))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(windows)))
+@pytest.mark.parametrize(
+    "lengths",
+    [[], [0], [3, 0, 7], [41] * 2, [3, 12, 1, 30, 7, 7], list(range(90)), [1] * 500],
+)
+@pytest.mark.parametrize("max_padding", [None, 5])
+def test_batches_hold_all_texts_within_the_limits(lengths, max_padding):
+    batches = list(batch_by_length(lengths, max_size=40, max_padding=max_padding))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
-        longest = max(windows[i].end - windows[i].start for i in batch) + 2
-        assert longest * len(batch) <= 40
+        padded = max(lengths[i] for i in batch) * len(batch)
+        assert len(batch) == 1 or padded <= 40
+        if max_padding is not None:
+            assert padded - sum(lengths[i] for i in batch) <= max_padding
+    ordered = [lengths[i] for batch in batches for i in batch]
+    assert ordered == sorted(lengths, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["ewt-train", "c4"])
@@ -110,7 +125,7 @@ def test_padding_of_real_text_is_under_a_tenth(nlp, data, name, batch_size):
         windows = cut_windows(counts[start : start + batch_size], size=510, stride=382)
         lengths = [w.end - w.start + 2 for w in windows]
         pieces += sum(lengths)
-        for batch in batch_windows(windows, max_padded=2048, special=2):
+        for batch in batch_by_length(lengths, max_size=2048, max_padding=MAX_PADDING):
             size = max(lengths[i] for i in batch) * len(batch)
             assert size <= 2048
             padded += size
