@@ -101,7 +101,6 @@ def run(cell: Cell) -> None:
     from spacy.util import load_config
 
     from spacy_nuner.fewshot.draws import draw_docs
-    from spacy_nuner.fewshot.zero_shot import read_names
     from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
@@ -126,14 +125,13 @@ def run(cell: Cell) -> None:
             "components.transformer.model.learn_rate_scale": encoder_rate / head_rate,
         }
         if cell.start:
-            overrides["components.nuner_concepts.start"] = cell.start
+            overrides["initialize.components.nuner_ner.start"] = cell.start
         config = load_config(CONFIGS / f"{cell.config}.cfg", overrides=overrides)
         if cell.head == "described":
-            said = read_names(DESCRIBED / f"{Path(cell.folder).name}.json")
-            config["components"]["nuner_concepts"] |= {
-                "names": {label: one.name for label, one in said.items()},
-                "concepts": {label: one.description for label, one in said.items()},
-            }
+            labels = DESCRIBED / f"{Path(cell.folder).name}.json"
+            config["components"]["nuner_ner"]["labels"] = json.loads(
+                labels.read_text(encoding="utf8")
+            )
         nlp = init_nlp(config)
         with open("/dev/null", "w") as silent:
             nlp, _ = train_loop(nlp, None, stdout=silent, stderr=silent)

@@ -262,7 +262,7 @@ def make_tagger(task: dict[str, Any], n: int) -> Any:
     import spacy
 
     nlp = spacy.blank("en")
-    config = {"backbone": task["backbone"], "concepts": task["concepts"][:n]}
+    config = {"backbone": task["backbone"], "labels": task["concepts"][:n]}
     nlp.add_pipe("nuner_concepts", config=config)
     return nlp
 

@@ -19,8 +19,9 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
-from spacy_nuner.fewshot.zero_shot import make_tagger, name_labels, read_names
+from spacy_nuner.fewshot.zero_shot import make_tagger, name_labels
 from spacy_nuner.files import replacing
+from spacy_nuner.pipeline.labels import read_labels
 from spacy_nuner.readers.labelled.sets import copy_words, read_docs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -81,7 +82,7 @@ def draw(docs: list[Doc], count: int, seed: int) -> list[Doc]:
 
 def score_thresholds(backbone: Path, names: Path, docs: list[Doc]) -> list[float]:
     """Entity F1 at each threshold; the encoder runs once."""
-    labels = name_labels(docs, read_names(names))
+    labels = name_labels(docs, read_labels(names))
     nlp = make_tagger(backbone, labels, threshold=None)
     pipe: Any = nlp.get_pipe("nuner_concepts")
     copies = [copy_words(doc, nlp.vocab) for doc in docs]
@@ -91,7 +92,7 @@ def score_thresholds(backbone: Path, names: Path, docs: list[Doc]) -> list[float
     examples = [Example(x, y) for x, y in zip(copies, docs, strict=True)]
     scores = []
     for threshold in THRESHOLDS:
-        pipe.set_calibration(temperature=1.0, threshold=threshold)
+        pipe.threshold = threshold
         for doc in copies:
             doc.set_ents([], default="missing")
         pipe.set_annotations(copies, logits)

@@ -116,6 +116,7 @@ def test_heads_train_and_reload(folder, backbone, config, tmp_path):
         "paths.backbone": str(backbone),
         "training.max_steps": 120,
         "training.eval_frequency": 120,
+        "training.optimizer.learn_rate.total_steps": 120,
         "training.optimizer.learn_rate.warmup_steps": 1,
         "training.optimizer.learn_rate.initial_rate": 0.01,
         "training.logger.progress_bar": None,

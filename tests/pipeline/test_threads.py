@@ -3,7 +3,9 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from spacy_nuner.pipeline import nuner_concepts as starting
+import pytest
+
+from spacy_nuner.pipeline.label_vectors import LabelVectors
 
 from .conftest import make_zero_shot, spans_of
 
@@ -12,7 +14,7 @@ FOUND = [("Leyton", "area"), ("900", "price")]
 
 
 def test_as_one_thread(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: spans_of(nlp(TEXT)), range(100)))
     assert found == [FOUND] * 100
@@ -21,14 +23,25 @@ def test_as_one_thread(backbone):
 def test_the_second_waits_until_the_first_has_set_up_the_concepts(
     backbone, monkeypatch
 ):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
-    start = starting.start_from_names
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
+    start, starts = LabelVectors.start, []
 
     def slowly(*args):
+        starts.append(args)
         time.sleep(0.3)
         start(*args)
 
-    monkeypatch.setattr(starting, "start_from_names", slowly)
+    monkeypatch.setattr(LabelVectors, "start", slowly)
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: spans_of(nlp(TEXT)), range(4)))
     assert found == [FOUND] * 4
+    assert len(starts) == 1
+
+
+def test_a_start_that_failed_is_tried_again(backbone, monkeypatch):
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
+    with monkeypatch.context() as patched:
+        patched.setattr(LabelVectors, "start", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            nlp(TEXT)
+    assert spans_of(nlp(TEXT)) == FOUND
