@@ -77,10 +77,11 @@ def test_the_commands_are_those_of_their_files():
 def test_both_command_lines_have_the_commands(module):
     """Each command is there: it prints its own help, and an unknown one is an error."""
     code = (
-        "import sys\n"
         f"from {'spacy.cli' if module[0] == 'spacy' else 'spacy_nuner.cli.app'} "
         "import app\n"
-        "import spacy_nuner.cli.app as ours\n"
+        "import spacy.util, spacy_nuner.cli.app as ours\n"
+        # What `python -m spacy` does first.
+        "spacy.util.registry.cli.get_all()\n"
         "from typer.testing import CliRunner\n"
         f"before = {module[1:]!r}\n"
         "names = [info.name for info in ours.app.registered_commands]\n"
