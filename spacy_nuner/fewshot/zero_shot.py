@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ..errors import Errors, NunerError
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_label_vectors
-from ..pipeline.labels import Label, words_of
+from ..pipeline.labels import Label
 from ..readers.labelled.sets import copy_words
 from .compare import Backbone
 from .probe import OUTSIDE, Gold, encode_labels
@@ -98,7 +98,7 @@ def run_zero(
                 "data": dict(data),
                 "names": {
                     label: {
-                        "name": words_of(label, known),
+                        "name": known.get_words(label),
                         "description": known.description,
                     }
                     for label, known in labels.items()

@@ -64,11 +64,11 @@ class LabelPipe(TrainablePipe):
         model: Model[list[Doc], list[Floats2d]],
         name: str,
         *,
-        backbone: str | None,
-        labels: LabelSettings | Sequence[str],
-        overwrite: bool,
-        keep_concept_encoder: bool,
-        scorer: Callable[..., dict[str, Any]] | None,
+        backbone: str | None = None,
+        labels: LabelSettings | Sequence[str] = (),
+        overwrite: bool = False,
+        keep_concept_encoder: bool = False,
+        scorer: Callable[..., dict[str, Any]] | None = None,
     ) -> None:
         """See the factories for the settings."""
         self.vocab = vocab
@@ -312,17 +312,41 @@ class LabelPipe(TrainablePipe):
         empty = [self.model.ops.alloc2f(len(doc), len(self._labels)) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
         if self.backbone is None and nlp is not None:
-            self.backbone = find_shared_name(self.model, self.name, nlp)
+            self.backbone = self._find_shared_backbone(nlp)
         vectors = self._get_vectors() if start == "names" else None
         if vectors is not None:
             vectors.start(self.model, self._labels, self.labels)
         for known in self._labels.values():
             known.trained = False
         self._started = True
+        self._check_labels()
         words = "their names" if vectors else "zero"
         util.logger.info(
             "%s: %d labels start from %s", self.name, len(self._labels), words
         )
+
+    def _check_labels(self) -> None:
+        """Warn of settings for labels that there are none of, as far as there are."""
+
+    def _find_listener(self) -> Any:
+        nodes = self.model.walk()
+        return next((x for x in nodes if isinstance(x, TransformerListener)), None)
+
+    def _find_shared_backbone(self, nlp: Language) -> str | None:
+        """Find the last backbone of ours before the component that it listens to."""
+        listener = self._find_listener()
+        if listener is None:
+            return None
+        found = None
+        # Disabled ones count: `spacy train` disables frozen and sourced components
+        # while it initializes the others.
+        for name, pipe in nlp.components:
+            if name == self.name:
+                break
+            backbone = find_backbone(getattr(pipe, "model", None))
+            if backbone is not None and listener.upstream_name in ("*", name):
+                found = str(backbone.attrs["name"])
+        return found
 
     def _get_vectors(self) -> LabelVectors | None:
         """Get what names mean, if the head can take it: rows on the vectors as such."""
@@ -341,7 +365,7 @@ class LabelPipe(TrainablePipe):
                 self._started = True
 
     def _start(self) -> None:
-        listener = find_listener(self.model)
+        listener = self._find_listener()
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError(Errors.N504, name=self.name)
         vectors = self._get_vectors()
@@ -379,6 +403,7 @@ class LabelPipe(TrainablePipe):
     def _finish_load(self) -> Self:
         output = self.model.get_ref("output_layer").layers[0]
         self._started = bool(output.has_param("W"))
+        self._check_labels()
         return self
 
     def _get_vectors_to_save(self, exclude: Iterable[str]) -> LabelVectors | None:
@@ -470,37 +495,3 @@ class LabelPipe(TrainablePipe):
         }
         util.from_disk(Path(path), readers, exclude)
         return self._finish_load()
-
-
-def find_listener(model: Model) -> Any:
-    """Look for a listener in a model.
-
-    model (Model): The model of a component.
-    RETURNS (TransformerListener | None): The first one, None if it has a backbone of
-        its own.
-    """
-    nodes = (node for node in model.walk() if isinstance(node, TransformerListener))
-    return next(nodes, None)
-
-
-def find_shared_name(model: Model, name: str, nlp: Language) -> str | None:
-    """Find the backbone that a component listens to.
-
-    model (Model): The model of the component.
-    name (str): The name of the component.
-    nlp (Language): The pipeline that it is in.
-    RETURNS (str | None): The name of the last matching backbone before the component;
-        None if there is none of ours.
-    """
-    listener = find_listener(model)
-    found = None
-    # Disabled ones count: `spacy train` disables frozen and sourced components while
-    # it initializes the others.
-    for other, pipe in nlp.components:
-        if other == name:
-            break
-        backbone = find_backbone(getattr(pipe, "model", None))
-        upstream = getattr(listener, "upstream_name", "*")
-        if backbone is not None and upstream in ("*", other):
-            found = str(backbone.attrs["name"])
-    return found

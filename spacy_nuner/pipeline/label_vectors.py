@@ -20,7 +20,7 @@ from ..errors import NunerError, Warnings
 from ..files import replacing
 from ..models.concept_tagger import set_rows
 from .decoding import Floats
-from .labels import Label, words_of
+from .labels import Label
 
 FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
@@ -84,12 +84,11 @@ class LabelVectors:
     ) -> None:
         """Give labels the weights that the concept encoder has for their names.
 
-        model (Model): An initialized concept tagger with a linear head; changed in
-            place.
+        model (Model): An initialized concept tagger with a linear head; it is changed.
         labels (Mapping[str, Label]): All labels of the model, in order.
         new (Sequence[str]): Those that shall start.
         """
-        names = [words_of(label, labels[label]) for label in new]
+        names = [labels[label].get_words(label) for label in new]
         descriptions = [labels[label].description for label in new]
         order = list(labels)
         rows = [order.index(label) for label in new]

@@ -31,21 +31,19 @@ class Label:
     description: str | None = None
     trained: bool = False
 
+    def get_words(self, label: str) -> str:
+        """Get the words for the concept encoder.
+
+        label (str): The label, such as "Restaurant_Name".
+        RETURNS (str): Its name, else the label read as words: "restaurant name".
+        """
+        return self.name or readable_name(label)
+
     def to_setting(self) -> str | dict[str, str | None] | None:
         """RETURNS: The value of the label in a mapping that `parse_labels` reads."""
         if self.name is None:
             return self.description
         return {"name": self.name, "description": self.description}
-
-
-def words_of(label: str, known: Label) -> str:
-    """Find the words for the concept encoder.
-
-    label (str): Such as "Restaurant_Name".
-    known (Label): What is known of it.
-    RETURNS (str): Its name, else the label read as words: "restaurant name".
-    """
-    return known.name or readable_name(label)
 
 
 def check_label(label: Any) -> None:

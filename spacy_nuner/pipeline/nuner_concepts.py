@@ -1,11 +1,10 @@
 """The `nuner_concepts` component: spans of labels that may overlap."""
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
@@ -15,8 +14,6 @@ from thinc.types import Floats2d
 from ..errors import Errors, NunerError, Warnings
 from .decoding import THRESHOLD, Floats, make_spans, set_ents, set_group
 from .label_pipe import LabelPipe
-from .labels import LabelSettings
-from .scorer import score_concepts
 
 Threshold = float | dict[str, float] | None
 
@@ -35,16 +32,12 @@ class NunerConcepts(LabelPipe):
         self,
         vocab: Vocab,
         model: Model[list[Doc], list[Floats2d]],
-        name: str = "nuner_concepts",
+        name: str,
         *,
-        backbone: str | None = None,
-        labels: LabelSettings | Sequence[str] = (),
         spans_key: str = "concepts",
         threshold: Threshold = None,
         annotate_ents: bool = False,
-        overwrite: bool = False,
-        keep_concept_encoder: bool = False,
-        scorer: Callable[..., dict[str, Any]] | None = score_concepts,
+        **settings: Any,
     ) -> None:
         """See the factory for the settings."""
         self.spans_key = self.described_key = spans_key
@@ -52,16 +45,7 @@ class NunerConcepts(LabelPipe):
         _check_threshold(name, threshold)
         # Here, since `spacy find-threshold` sets it here.
         self.cfg: dict[str, Any] = {"threshold": threshold}
-        super().__init__(
-            vocab,
-            model,
-            name,
-            backbone=backbone,
-            labels=labels,
-            overwrite=overwrite,
-            keep_concept_encoder=keep_concept_encoder,
-            scorer=scorer,
-        )
+        super().__init__(vocab, model, name, **settings)
 
     @property
     def threshold(self) -> Threshold:
@@ -118,22 +102,6 @@ class NunerConcepts(LabelPipe):
                 # is better than the score (docs/decisions.md).
                 coverage = scores * np.asarray([len(span) for span in spans])
                 set_ents(doc, spans, coverage, overwrite=self.overwrite)
-
-    def initialize(
-        self,
-        get_examples: Callable[[], Iterable[Example]],
-        *,
-        nlp: Language | None = None,
-        labels: LabelSettings | None = None,
-        start: Any = "names",
-    ) -> None:
-        """See `LabelPipe.initialize`."""
-        super().initialize(get_examples, nlp=nlp, labels=labels, start=start)
-        self._check_labels()
-
-    def _finish_load(self) -> Self:
-        self._check_labels()
-        return super()._finish_load()
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score the predictions.

@@ -1,17 +1,12 @@
 """The `nuner_ner` component: entities, one label a token at most."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from spacy.pipeline.ner import ner_score
 from spacy.tokens import Doc
-from spacy.vocab import Vocab
-from thinc.api import Model
 from thinc.types import Floats2d
 
 from .decoding import make_spans, set_ents, set_group
 from .label_pipe import LabelPipe
-from .labels import LabelSettings
 
 
 class NunerNer(LabelPipe):
@@ -25,30 +20,6 @@ class NunerNer(LabelPipe):
     exclusive = True
     # Of corpora that `spacy nuner convert` makes.
     described_key = "concepts"
-
-    def __init__(
-        self,
-        vocab: Vocab,
-        model: Model[list[Doc], list[Floats2d]],
-        name: str = "nuner_ner",
-        *,
-        backbone: str | None = None,
-        labels: LabelSettings | Sequence[str] = (),
-        overwrite: bool = False,
-        keep_concept_encoder: bool = False,
-        scorer: Callable[..., dict[str, Any]] | None = ner_score,
-    ) -> None:
-        """See the factory for the settings."""
-        super().__init__(
-            vocab,
-            model,
-            name,
-            backbone=backbone,
-            labels=labels,
-            overwrite=overwrite,
-            keep_concept_encoder=keep_concept_encoder,
-            scorer=scorer,
-        )
 
     @property
     def spans_key(self) -> str:  # type: ignore[override]
