@@ -287,41 +287,59 @@ class Errors:
     )
     N502 = Message(
         "The component '{name}' has no labels: none were found in {where} of the "
-        "training data. Annotate there, set spans_key or set_ents so that it looks "
-        "where the annotation is, or pass labels to initialize."
+        "training data. Annotate there, set spans_key (nuner_concepts) to where the "
+        "annotation is, or pass labels to initialize."
     )
     N503 = Message(
-        "The component '{name}' has concepts, but knows nothing of them: it was not "
+        "The component '{name}' has labels, but knows nothing of them: it was not "
         "trained, and it can't read their names, for which it needs a linear head "
-        '(hidden_width = 0), start = "names" and a backbone with a concept encoder '
-        "(found: {backbone}). A folder made by `spacy nuner pretrain` has one; set "
-        "`backbone` to it, or train the component with `spacy train`."
+        "(hidden_width = 0) and a backbone with a concept encoder (found: {backbone}). "
+        "A folder made by `spacy nuner pretrain` has one; set `backbone` to it, or "
+        "train the component with `spacy train`."
     )
     N504 = Message(
         "The component '{name}' listens to a transformer that is not set up yet. Call "
         "nlp.initialize() on a new pipeline, or load a trained one."
     )
     N505 = Message(
-        "No span with a concept of the component '{name}' is annotated in {where} of "
-        "the data; its concepts are: {labels}. Use data with these labels."
+        "No span with a label of the component '{name}' is annotated in {where} of "
+        "the data; its labels are: {labels}. Use data with these labels."
     )
     N506 = Message(
-        "The component '{name}' has no concept '{label}' that could be removed. It "
-        "has: {labels}."
+        "The component '{name}' has no label '{label}' that could be removed. It has: "
+        "{labels}."
     )
     N507 = Message(
-        "No concepts to look for in a text with the backbone '{name}'. Name some: "
-        "--concepts person city, or --concepts concepts.json with an object of name -> "
+        "No labels to look for in a text with the backbone '{name}'. Name some: "
+        '--labels "person, city", or --labels FILE.json with an object of label -> '
         "description."
     )
-    N508 = Message(
-        "A picture is taken by Chromium or Chrome, and none was found (looked for: "
-        "{names}). Install one, or leave --png away: the page is written without."
-    )
-    N509 = Message("The picture of '{path}' could not be taken by {browser}: {reason}")
     N510 = Message(
         "The component '{name}' can't be set to {key} = {found}. Expected is "
         "{expected}."
+    )
+    N511 = Message(
+        "The labels of {source} can't be read: {reason}. Expected is a list of labels, "
+        'or label -> description (or null), or label -> an object with "name" and '
+        '"description".'
+    )
+    N512 = Message(
+        "The label '{label}' of the component '{name}' has a dot, and a name for it "
+        "can't stand in a config, where dots separate sections. Add it to the live "
+        "pipeline: add_label(label, description, name=name)."
+    )
+    N513 = Message(
+        "'{path}' is no pipeline with a component nuner_concepts or nuner_ner (of the "
+        "name that --pipe-name says): found {found}. Name a folder that nlp.to_disk "
+        "made, or an installed pipeline, and a component of it."
+    )
+    N514 = Message(
+        "The calibrated pipeline can't be written over the one that it is made from "
+        "('{path}'). Name another folder as OUTPUT."
+    )
+    N515 = Message(
+        "Can't read the texts of '{path}': {reason}. Expected is a text file in UTF-8, "
+        "a text a line."
     )
 
     # Few-shot
@@ -447,7 +465,7 @@ class Warnings:
 
     # Pipeline
     W501 = Message(
-        "The component '{name}' can't read the names of new concepts, which start from "
+        "The component '{name}' can't read the names of new labels, which start from "
         "zero: it has no concept encoder of its own (keep_concept_encoder = false) and "
         "the backbone is not there. Set `backbone` to where it is, or save the "
         "pipeline with keep_concept_encoder = true where it is. {reason}"
@@ -457,25 +475,23 @@ class Warnings:
         "are not used: {labels}."
     )
     W503 = Message(
-        "The concept '{label}' of the component '{name}' has been trained, so its "
-        "weights stay as they are. The new description is kept for the next "
+        "The label '{label}' of the component '{name}' has been trained, so its "
+        "weights stay as they are. Its new meaning is kept for the next "
         "initialize(). To start the concept anew: remove_label, then add_label."
     )
     W504 = Message(
         "The component '{name}' is saved without a concept encoder, although "
-        "keep_concept_encoder is set: there is none (backbone: {backbone}; start: "
-        "{start}). Set `backbone` to a folder that `spacy nuner pretrain` made, and "
-        'start = "names".'
+        "keep_concept_encoder is set: there is none (backbone: {backbone}). Set "
+        "`backbone` to a folder that `spacy nuner pretrain` made."
     )
     W505 = Message(
         "No temperature is best for '{path}': the more certain the component is, the "
-        "better it suits these {count} spans. It stays at {temperature:.2f}. More "
+        "better it suits these {count} spans. Its weights stay as they are. More "
         "labelled data would tell."
     )
     W506 = Message(
-        "Nothing was written into '{path}': with the threshold and the temperature "
-        "that were found, F1 of these {count} spans falls from {before:.1f} to "
-        "{after:.1f}."
+        "No pipeline is written: with the threshold and the temperature that were "
+        "found, F1 of these {count} spans falls from {before:.1f} to {after:.1f}."
     )
     W507 = Message(
         "The data has spans of labels that the component '{name}' does not know, which "

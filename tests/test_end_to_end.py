@@ -116,6 +116,7 @@ def test_heads_train_and_reload(folder, backbone, config, tmp_path):
         "paths.backbone": str(backbone),
         "training.max_steps": 120,
         "training.eval_frequency": 120,
+        "training.optimizer.learn_rate.total_steps": 120,
         "training.optimizer.learn_rate.warmup_steps": 1,
         "training.optimizer.learn_rate.initial_rate": 0.01,
         "training.logger.progress_bar": None,
@@ -130,11 +131,18 @@ def test_heads_train_and_reload(folder, backbone, config, tmp_path):
     out.mkdir()
     trained, _ = train_loop(trained, out)
     again = spacy.load(out / "model-last")
+    expected = [set(entities) for _, entities in RECORDS]
+    for nlp in (trained, again):
+        found = [{ent.text for ent in nlp(text).ents} for text, _ in RECORDS]
+        right = sum(len(a & b) for a, b in zip(found, expected, strict=True))
+        total = sum(map(len, found)) + sum(map(len, expected))
+        # A linear head on frozen random weights can tell little apart.
+        least = {"ner": 1.0, "ner_parser": 0.9, "ner_frozen": 0.2}[config]
+        assert 2 * right / total >= least
     for text, _ in RECORDS:
-        doc = again(text)
+        doc, other = again(text), trained(text)
         assert doc.text == text
-        assert [ent.text for ent in doc.ents] == [e.text for e in trained(text).ents]
-    if config == "ner":
-        found = [{ent.text for ent in again(text).ents} for text, _ in RECORDS]
-        assert found == [set(entities) for _, entities in RECORDS]
+        assert [(e.start, e.end) for e in doc.ents] == [
+            (e.start, e.end) for e in other.ents
+        ]
     assert isinstance(again("   ").ents, tuple)

@@ -63,9 +63,7 @@ def test_each_message_is_used():
 
 
 def test_each_message_is_caused_by_a_test():
-    tests = "\n".join(
-        path.read_text("utf8") for path in (ROOT / "tests").rglob("*.py")
-    )
+    tests = "\n".join(path.read_text("utf8") for path in (ROOT / "tests").rglob("*.py"))
     missing = [number for number in NUMBERS if number not in tests]
     assert not missing, f"no test names {', '.join(missing)}"
 

@@ -127,7 +127,7 @@ def test_no_mention_is_lost_or_cut(backbone):
 
 def test_concepts_in_every_language(backbone, tmp_path):
     nlp = blank("xx")
-    settings = {"backbone": str(backbone), "concepts": ["thing 2", "city"]}
+    settings = {"backbone": str(backbone), "labels": ["thing 2", "city"]}
     pipe = nlp.add_pipe("nuner_concepts", config=settings)
     nlp.to_disk(tmp_path / "pipeline")
     again = spacy.load(tmp_path / "pipeline")
@@ -147,7 +147,7 @@ def test_concepts_in_every_language(backbone, tmp_path):
 @pytest.mark.parametrize("lang", TEXTS)
 def test_spans_have_the_offsets_of_their_text(backbone, lang):
     nlp = blank("xx")
-    config = {"backbone": str(backbone), "concepts": ["thing 2"]}
+    config = {"backbone": str(backbone), "labels": ["thing 2"]}
     pipe = nlp.add_pipe("nuner_concepts", config=config)
     for text, _ in TEXTS[lang]:
         doc = nlp.make_doc(text)

@@ -10,6 +10,8 @@ import pytest
 import spacy
 from spacy.util import registry
 
+from spacy_nuner.cli.app import app
+
 from .conftest import ROOT
 
 NAMES = {
@@ -20,13 +22,12 @@ NAMES = {
         "spacy_nuner.ConceptTagger.v1",
     ],
     "scorers": ["spacy_nuner.concepts_scorer.v1"],
-    "callbacks": ["spacy_nuner.whole_config.v1"],
     "tokenizers": ["spacy_nuner.MultilingualTokenizer.v1"],
     "misc": [
         "spacy_nuner.SigmoidCrossEntropy.v1",
         "spacy_nuner.SigmoidSoftmaxCrossEntropy.v1",
     ],
-    "factories": ["nuner_concepts"],
+    "factories": ["nuner_concepts", "nuner_ner"],
 }
 
 
@@ -35,7 +36,10 @@ NAMES = {
 )
 def test_names(kind, name):
     if kind == "factories":
-        assert spacy.blank("en").has_factory(name)
+        nlp = spacy.blank("en")
+        # Made without the backbone, which is read when it is first needed.
+        assert nlp.add_pipe(name).labels == ()
+        assert nlp.get_pipe(name).backbone == "default"
     else:
         assert callable(registry.get(kind, name))
 
@@ -62,16 +66,42 @@ def test_import_is_light():
     assert out.stdout.strip() == "[]"
 
 
+def test_the_commands_are_those_of_their_files():
+    files = {path.stem.strip("_") for path in (ROOT / "spacy_nuner/cli").glob("*.py")}
+    shared = {"init", "app", "plugin", "losses", "util", "pipeline"}
+    known = {info.name for info in app.registered_commands}
+    assert known | shared == files | ({"init"} & known) and known
+
+
 @pytest.mark.parametrize("module", [["spacy", "nuner"], ["spacy_nuner"]])
 def test_both_command_lines_have_the_commands(module):
+    """Each command is there: it prints its own help, and an unknown one is an error."""
+    code = (
+        f"from {'spacy.cli' if module[0] == 'spacy' else 'spacy_nuner.cli.app'} "
+        "import app\n"
+        "import spacy.util, spacy_nuner.cli.app as ours\n"
+        # What `python -m spacy` does first.
+        "spacy.util.registry.cli.get_all()\n"
+        "from typer.testing import CliRunner\n"
+        f"before = {module[1:]!r}\n"
+        "names = [info.name for info in ours.app.registered_commands]\n"
+        "for name in [*names, 'no-such-command']:\n"
+        "    result = CliRunner().invoke(app, [*before, name, '--help'])\n"
+        "    print(name, result.exit_code)\n"
+    )
     out = subprocess.run(
-        [sys.executable, "-m", *module, "--help"],
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    codes = dict(line.split() for line in out.stdout.splitlines())
+    assert codes.pop("no-such-command") == "2"
+    assert set(codes) == {info.name for info in app.registered_commands}
+    assert set(codes.values()) == {"0"}
+    # And the entry point for people.
+    subprocess.run(
+        [sys.executable, "-m", *module, "convert", "--help"],
         capture_output=True,
-        text=True,
         check=True,
     )
-    for command in ("convert", "pretrain", "draw", "fewshot", "report"):
-        assert command in out.stdout
 
 
 def test_the_wheel_has_the_names_and_the_data(tmp_path):

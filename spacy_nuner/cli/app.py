@@ -5,7 +5,7 @@ import typer
 from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
 from .average import average
-from .calibrate import calibrate
+from .calibrate import calibrate_cli
 from .convert import convert
 from .draw import draw
 from .export import export
@@ -14,7 +14,7 @@ from .import_ import import_
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
-from .show import show
+from .show import show_cli
 from .stats import stats
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -40,6 +40,6 @@ app.command("stats")(tell_errors(stats))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("average")(tell_errors(average))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
-app.command("calibrate")(tell_errors(calibrate))
-app.command("show", cls=ManyValues)(tell_errors(show))
+app.command("calibrate")(tell_errors(calibrate_cli))
+app.command("show")(tell_errors(show_cli))
 app.command("report")(tell_errors(report))

@@ -1,132 +1,159 @@
-"""`spacy nuner calibrate`: thresholds and a temperature for `nuner_concepts`."""
+"""`spacy nuner calibrate`: a threshold and a temperature for a trained component."""
 
 from pathlib import Path
 from typing import Any
 
 import typer
 
-NO_THRESHOLD = "With exclusive = true the likeliest label wins; no threshold is used."
+NO_THRESHOLD = "nuner_ner has no threshold: the likeliest label of a token wins."
+# In a pipeline that this command wrote, and in the folder of the figures.
+RESULTS = "calibration.json"
 
 
-def calibrate(
+def calibrate_cli(
     pipeline: Path = typer.Argument(
-        ..., help="Saved pipeline with nuner_concepts; the settings are written into it"
+        ..., help="Saved pipeline with nuner_concepts or nuner_ner"
     ),
     data: Path = typer.Argument(
         ..., help="Labelled dev set: .conll, .jsonl or .spacy; not the test set"
     ),
-    per_concept: bool = typer.Option(
-        False, "--per-concept", help="One threshold a concept instead of one for all"
+    output: Path | None = typer.Argument(
+        None, help="Folder for the calibrated pipeline [default: only print]"
     ),
-    pipe_name: str = typer.Option("nuner_concepts", help="Name of the component"),
+    per_concept: bool = typer.Option(
+        False, "--per-concept", help="One threshold a label instead of one for all"
+    ),
+    pipe_name: str | None = typer.Option(
+        None, help="Name of the component [default: the first one]"
+    ),
     report: Path | None = typer.Option(
-        None,
-        help="Folder for the figures before and after "
-        "[default: PIPELINE-calibration beside it]",
+        None, help="Folder for figures of how far the probabilities can be trusted"
     ),
     gpu_id: int = typer.Option(-1, help="GPU to use, -1 for the processor"),
 ) -> None:
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
-    Prints the F1 of spans before and after, and draws how far the probabilities can
-    be trusted.
+    Prints the F1 of spans before and after. With OUTPUT the calibrated pipeline is
+    written there: the threshold stands in its config, by the temperature the weights
+    of the output layer are divided.
     """
-    import json
-
-    import spacy
-    import srsly
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
-    from ..errors import Errors, NunerError, Warnings
-    from ..fewshot.figures import draw_reliability
-    from ..files import replacing
-    from ..pipeline.calibration import (
-        find_thresholds,
-        fit_temperature,
-        get_labelled_logits,
-        get_reliability,
-        span_f1,
-    )
-    from ..pipeline.decoding import get_probabilities
-    from ..readers.labelled.sets import copy_words, read_docs
+    from ..errors import Warnings
 
     setup_gpu(gpu_id)
-    try:
-        nlp = spacy.load(pipeline)
-        pipe: Any = nlp.get_pipe(pipe_name)
-    except (OSError, KeyError) as error:
-        todo = "Name a folder that nlp.to_disk made, and a component of it."
-        raise NunerError(Errors.N005, path=pipeline, reason=error, todo=todo) from error
+    found = calibrate(
+        pipeline,
+        data,
+        output,
+        per_concept=per_concept,
+        pipe_name=pipe_name,
+        report=report,
+    )
+    spans, temperature, threshold = (
+        found[key] for key in ("spans", "temperature", "threshold")
+    )
+    if temperature is None:
+        msg.warn(Warnings.W505.format(path=data, count=spans))
+    before, after = (100 * found["f1"][key] for key in ("before", "after"))
+    values = [] if temperature is None else [f"temperature {temperature:.2f}"]
+    if threshold is not None:
+        values.append(f"threshold {threshold}")
+    text = f"F1 of {spans} spans {before:.1f} before, {after:.1f} after"
+    msg.info("; ".join([text, *values]))
+    if threshold is None:
+        msg.info(NO_THRESHOLD)
+    if after < before:
+        msg.warn(Warnings.W506.format(count=spans, before=before, after=after))
+    elif output is not None:
+        msg.good(f"Calibrated pipeline: {output}")
+    if report is not None:
+        msg.info(f"How far the probabilities can be trusted: {report}")
+
+
+def calibrate(
+    pipeline: str | Path,
+    data: str | Path,
+    output: str | Path | None = None,
+    *,
+    per_concept: bool = False,
+    pipe_name: str | None = None,
+    report: str | Path | None = None,
+) -> dict[str, Any]:
+    """Find the threshold and the temperature of a saved pipeline on labelled data.
+
+    pipeline (str | Path): A saved pipeline.
+    data (str | Path): A labelled set, as `read_docs` reads it.
+    output (str | Path | None): Folder for the calibrated pipeline. It is written only
+        if it finds no less on the data.
+    per_concept (bool): Find one threshold a label instead of one for all.
+    pipe_name (str | None): Name of the component; None for the first one.
+    report (str | Path | None): Folder for figures of the probabilities.
+    RETURNS (dict[str, Any]): The number of annotated spans, F1 before and after (from
+        0 to 1), the temperature (None if none is best) and the threshold (None for
+        nuner_ner).
+    RAISES (NunerError): N513 for no such pipeline or component, N514 if output is the
+        pipeline itself, N004 if it is a folder that this command did not make, N505 if
+        nothing is annotated.
+    """
+    import srsly
+
+    from ..errors import Errors, NunerError
+    from ..files import replacing
+    from ..pipeline import calibration as found_by
+    from ..pipeline.nuner_concepts import NunerConcepts
+    from ..readers.labelled.sets import copy_words, read_docs
+    from ._pipeline import load_pipe
+
+    if output is not None and Path(output).resolve() == Path(pipeline).resolve():
+        raise NunerError(Errors.N514, path=output)
+    nlp, pipe = load_pipe(pipeline, pipe_name)
     references = read_docs(data, lang=nlp.lang or "en")
-    with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe_name)]):
+    with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe.name)]):
         # The tokens of the annotation, so that each of its spans can be found.
         docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
-    labelled = get_labelled_logits(pipe, docs, references)
-    exclusive = pipe.cfg["exclusive"]
-    old = {"temperature": pipe.cfg["temperature"], "thresholds": pipe.thresholds}
-    temperature = fit_temperature(labelled, exclusive=exclusive)
-    if temperature is None:
-        temperature = old["temperature"]
-        told = {"path": data, "count": len(labelled.spans), "temperature": temperature}
-        msg.warn(Warnings.W505.format(**told))
-    after = get_probabilities(labelled.logits / temperature, exclusive=exclusive)
-    single, each = find_thresholds(labelled, after)
-    new = {"temperature": temperature, "thresholds": each if per_concept else single}
-    scores = {
-        name: span_f1(labelled, exclusive=exclusive, **settings)
-        for name, settings in (("before", old), ("after", new))
-    }
-    threshold: Any = single
-    if exclusive:
-        # Nothing uses it, so it stays.
-        threshold = pipe.cfg["threshold"]
-    elif per_concept:
-        threshold = {x: float(t) for x, t in zip(pipe.labels, each, strict=True)}
-    worse = scores["after"] < scores["before"]
-    if not worse:
-        pipe.set_calibration(temperature=temperature, threshold=threshold)
-        settings = {"temperature": temperature, "threshold": threshold}
-        nlp.get_pipe_config(pipe_name).update(settings)
-        # These two files alone: what else lies in the folder is not ours. Settings of
-        # the config that are as they were saved give way to those of the component, so
-        # the first file alone is enough.
-        with replacing(pipeline / pipe_name / "cfg") as beside:
-            srsly.write_json(beside, pipe.cfg)
-        with replacing(pipeline / "config.cfg") as beside:
-            nlp.config.to_disk(beside)
-    folder = report or pipeline.with_name(f"{pipeline.name}-calibration")
-    before = get_probabilities(
-        labelled.logits / old["temperature"], exclusive=exclusive
-    )
-    facts: dict[str, Any] = {
-        "data": data.name,
-        "spans": len(labelled.spans),
-        "f1": scores,
+    before = found_by.get_labelled_logits(pipe, docs, references)
+    temperature = found_by.fit_temperature(before)
+    after = before.divide(temperature or 1.0)
+    thresholds = pipe.thresholds
+    threshold: Any = None
+    if isinstance(pipe, NunerConcepts):
+        threshold, each = found_by.find_thresholds(after)
+        thresholds = each if per_concept else each * 0 + threshold
+        if per_concept:
+            threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
+    f1 = {"before": before.get_f1(pipe.thresholds), "after": after.get_f1(thresholds)}
+    found = {
+        "data": Path(data).name,
+        "spans": len(before.spans),
+        "f1": f1,
         "temperature": temperature,
         "threshold": threshold,
-        "reliability": {
-            "before": get_reliability(labelled, before),
-            "after": get_reliability(labelled, after),
-        },
     }
+    if report is not None:
+        curves = {"before": before, "after": after}
+        rows = {key: found_by.get_reliability(one) for key, one in curves.items()}
+        _write_report(Path(report), {**found, "reliability": rows})
+    if output is None or f1["after"] < f1["before"]:
+        return found
+    found_by.fold_temperature(pipe, temperature or 1.0)
+    if isinstance(pipe, NunerConcepts):
+        pipe.threshold = threshold
+        nlp.get_pipe_config(pipe.name)["threshold"] = threshold
+    with replacing(Path(output), marker=RESULTS) as temporary:
+        nlp.to_disk(temporary)
+        srsly.write_json(temporary / RESULTS, found)
+    return found
+
+
+def _write_report(folder: Path, results: dict[str, Any]) -> None:
+    import srsly
+
+    from ..fewshot.figures import draw_reliability
+    from ..files import replacing
+
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "calibration.json") as beside:
-        beside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf8")
-    draw_reliability(facts["reliability"], folder / "reliability")
-    percent = {name: 100 * score for name, score in scores.items()}
-    if worse:
-        msg.warn(
-            Warnings.W506.format(path=pipeline, count=len(labelled.spans), **percent)
-        )
-    else:
-        found = f"temperature {temperature:.2f}"
-        if not exclusive:
-            found += f", threshold {threshold if per_concept else round(single, 3)}"
-        msg.good(
-            f"{pipeline}: F1 of {len(labelled.spans)} spans {percent['before']:.1f} "
-            f"before, {percent['after']:.1f} after; {found}"
-        )
-    if exclusive:
-        msg.info(NO_THRESHOLD)
-    msg.info(f"How far the probabilities can be trusted: {folder / 'reliability.png'}")
+    with replacing(folder / RESULTS) as temporary:
+        srsly.write_json(temporary, results)
+    draw_reliability(results["reliability"], folder / "reliability")

@@ -41,8 +41,8 @@ def fewshot(
     ),
     label_names: Path | None = typer.Option(
         None,
-        help="For --k 0: JSON of label -> name, or label -> name and description "
-        "[default: the labels, read as words]",
+        help="For --k 0: JSON of label -> description, or label -> name and "
+        "description [default: the labels, read as words]",
     ),
     threshold: float | None = typer.Option(
         None,
@@ -65,11 +65,12 @@ def fewshot(
     from ..fewshot.compare import describe_backbones, run_experiment
     from ..fewshot.draws import draw_docs
     from ..fewshot.results import METRICS, Curves, curve_table
-    from ..fewshot.zero_shot import name_labels, read_names, run_zero
+    from ..fewshot.zero_shot import name_labels, run_zero
     from ..files import hash_file
+    from ..pipeline.labels import read_labels
     from ..readers.labelled.sets import read_docs
 
-    names_of_labels = read_names(label_names) if label_names else {}
+    names_of_labels = read_labels(label_names) if label_names else {}
     described = describe_backbones(backbones, labels=names, layer_sets=layers)
     train, test = read_docs(train_path, lang=lang), read_docs(test_path, lang=lang)
     # All draws come first: a k out of reach shows before the long part.

@@ -1,72 +1,121 @@
-"""`spacy nuner show`: the concepts of a text as a page and a picture."""
+"""`spacy nuner show`: the spans of a text as a page."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+    from ..pipeline.label_pipe import LabelPipe
+    from ..pipeline.labels import Label
+
 PAGE = "spans.html"
-PICTURE = "spans.png"
 
 
-def show(
+def show_cli(
     source: str = typer.Argument(
-        ..., help="Pipeline with nuner_concepts, or a backbone with a concept encoder"
+        ..., help="Pipeline with nuner_concepts or nuner_ner, or a backbone"
     ),
     text: str = typer.Argument(..., help="The text, or a .txt file: a text a line"),
-    output_dir: Path = typer.Argument(..., help=f"Folder for {PAGE} and {PICTURE}"),
-    concepts: list[str] = typer.Option(
-        [],
-        help="With a backbone: names of concepts, or one .json file with an object of "
-        "name -> description; with a pipeline: to be added to those that it knows",
+    output_dir: Path = typer.Argument(..., help=f"Folder for {PAGE}"),
+    labels: str = typer.Option(
+        "",
+        help='Labels such as "person, city", or a .json file with labels and what they '
+        "mean; with a pipeline: to be added to those that it knows",
     ),
     threshold: float | None = typer.Option(
-        None, min=0, max=1, help="Probability over which a span belongs to a concept"
+        None, min=0, max=1, help="Probability over which a span belongs to a label"
     ),
-    pipe_name: str = typer.Option("nuner_concepts", help="Name of the component"),
+    pipe_name: str | None = typer.Option(
+        None, help="Name of the component [default: the first one]"
+    ),
     lang: str = typer.Option("en", help="Language of the text, with a backbone"),
-    png: bool = typer.Option(
-        False, "--png", help=f"Take {PICTURE} of the page; needs Chromium or Chrome"
-    ),
 ) -> None:
-    """Mark the concepts of a text and draw them, overlapping ones one under another.
+    """Mark the spans of a text and draw them, overlapping ones one under another.
 
     On the page a label shows the score of its span under the mouse.
     """
     from wasabi import msg
 
-    from ..files import replacing
-    from ..pipeline.display import render_page
-    from ._browser import take_picture
+    from ..pipeline.labels import parse_labels, read_labels
+    from ._util import split_list
     from .calibrate import NO_THRESHOLD
 
-    nlp = _load(source, _read_concepts(concepts), pipe_name, lang)
-    pipe: Any = nlp.get_pipe(pipe_name)
-    if threshold is not None:
-        pipe.cfg["threshold"] = threshold
-        if pipe.cfg["exclusive"]:
-            msg.info(NO_THRESHOLD)
-    docs = list(nlp.pipe(_read_texts(text)))
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with replacing(output_dir / PAGE) as beside:
-        title = f"Concepts found by {source}"
-        page = render_page(docs, spans_key=pipe.key, title=title)
-        beside.write_text(page, encoding="utf8")
+    docs, pipe = show(
+        source,
+        read_texts(text),
+        output_dir,
+        labels=read_labels(labels)
+        if labels.endswith(".json")
+        else parse_labels(split_list(labels), source="--labels"),
+        threshold=threshold,
+        pipe_name=pipe_name,
+        lang=lang,
+    )
+    if threshold is not None and pipe.exclusive:
+        msg.info(NO_THRESHOLD)
     for doc in docs:
-        group = doc.spans[pipe.key]
+        group = doc.spans[pipe.spans_key]
         scores = group.attrs["scores"]
         rows = [
             (s.text, s.label_, f"{p:.2f}") for s, p in zip(group, scores, strict=True)
         ]
-        msg.table(rows, header=("span", "concept", "score"), divider=True)
-    if png:
-        with replacing(output_dir / PICTURE) as beside:
-            take_picture(output_dir / PAGE, beside)
-        msg.good(f"Picture: {output_dir / PICTURE}")
+        msg.table(rows, header=("span", "label", "score"), divider=True)
     msg.good(f"Page: {output_dir / PAGE}")
 
 
-def _read_texts(text: str) -> list[str]:
+def show(
+    source: str | Path,
+    texts: Sequence[str],
+    output_dir: str | Path,
+    *,
+    labels: "Mapping[str, Label]",
+    threshold: float | None = None,
+    pipe_name: str | None = None,
+    lang: str = "en",
+) -> "tuple[list[Doc], LabelPipe]":
+    """Mark the spans of texts and write a page that shows them.
+
+    source (str | Path): A saved pipeline, or a backbone with a concept encoder.
+    texts (Sequence[str]): The texts.
+    output_dir (str | Path): Folder for the page.
+    labels (Mapping[str, Label]): What to look for; with a pipeline besides what it
+        knows.
+    threshold (float | None): The probability over which a span belongs to a label.
+    pipe_name (str | None): Name of the component; None for the first one.
+    lang (str): Language of the texts, with a backbone.
+    RETURNS (tuple[list[Doc], LabelPipe]): The docs, and the component.
+    RAISES (NunerError): N507 for a backbone without labels, N513 if there is no such
+        pipeline or component.
+    """
+    from ..files import replacing
+    from ..pipeline.display import render_page
+    from ..pipeline.nuner_concepts import NunerConcepts
+
+    nlp, pipe = _load(source, labels, pipe_name, lang)
+    if threshold is not None and isinstance(pipe, NunerConcepts):
+        pipe.threshold = threshold
+    docs = list(nlp.pipe(texts))
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    title = f"Spans found by {source}"
+    page = render_page(docs, spans_key=pipe.spans_key, title=title)
+    with replacing(output_dir / PAGE) as temporary:
+        temporary.write_text(page, encoding="utf8")
+    return docs, pipe
+
+
+def read_texts(text: str) -> list[str]:
+    """Read the texts that an argument names.
+
+    text (str): A text, or the name of a .txt file.
+    RETURNS (list[str]): The text, or the lines of the file that are not empty.
+    RAISES (NunerError): N515 if the file can't be read.
+    """
     from ..errors import Errors, NunerError
 
     if not text.endswith(".txt"):
@@ -74,47 +123,28 @@ def _read_texts(text: str) -> list[str]:
     try:
         lines = Path(text).read_text(encoding="utf8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        todo = "Name a text file in UTF-8."
-        raise NunerError(Errors.N005, path=text, reason=error, todo=todo) from error
+        raise NunerError(Errors.N515, path=text, reason=error) from error
     return [line for line in lines if line.strip()]
 
 
-def _read_concepts(concepts: list[str]) -> dict[str, str | None]:
-    import srsly
-
-    from ..errors import Errors, NunerError
-
-    if len(concepts) != 1 or not concepts[0].endswith(".json"):
-        return dict.fromkeys(concepts)
-    try:
-        told = srsly.read_json(concepts[0])
-        return {str(name): described for name, described in told.items()}
-    except (OSError, ValueError, AttributeError) as error:
-        todo = "Expected is a JSON object of name -> description (or null)."
-        raise NunerError(
-            Errors.N005, path=concepts[0], reason=error, todo=todo
-        ) from error
-
-
-def _load(source: str, concepts: dict[str, str | None], name: str, lang: str) -> Any:
+def _load(
+    source: str | Path, labels: "Mapping[str, Label]", name: str | None, lang: str
+) -> "tuple[Language, LabelPipe]":
     import spacy
     from spacy.util import is_package
 
     from ..errors import Errors, NunerError
+    from ._pipeline import load_pipe
 
-    if not (Path(source) / "meta.json").is_file() and not is_package(source):
-        if not concepts:
-            raise NunerError(Errors.N507, name=source)
+    pipe: Any
+    if (Path(source) / "meta.json").is_file() or is_package(str(source)):
+        nlp, pipe = load_pipe(source, name)
+    elif labels:
         nlp = spacy.blank(lang)
-        settings = {"backbone": source, "concepts": concepts}
-        nlp.add_pipe("nuner_concepts", name, config=settings)
-        return nlp
-    try:
-        nlp = spacy.load(source)
-        pipe: Any = nlp.get_pipe(name)
-    except (OSError, KeyError) as error:
-        todo = "Name a pipeline that has the component (--pipe-name)."
-        raise NunerError(Errors.N005, path=source, reason=error, todo=todo) from error
-    for label, description in concepts.items():
-        pipe.add_label(label, description)
-    return nlp
+        config = {"backbone": str(source)}
+        pipe = nlp.add_pipe("nuner_concepts", name, config=config)
+    else:
+        raise NunerError(Errors.N507, name=source)
+    for label, known in labels.items():
+        pipe.add_label(label, known.description, name=known.name)
+    return nlp, pipe

@@ -1,4 +1,4 @@
-"""Thresholds and a temperature for `nuner_concepts`, found on labelled data.
+"""Thresholds and a temperature for a component, found on labelled data.
 
 The pre-training sees only the concepts of a batch, so its probabilities are far from
 calibrated (NuMind's blog says as much); which one to act on has to be measured.
@@ -7,31 +7,31 @@ calibrated (NuMind's blog says as much); which one to act on has to be measured.
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors, NunerError, Warnings
 from .decoding import (
     THRESHOLD,
+    Bools,
+    Floats,
     FoundSpans,
-    find_spans,
-    find_strong_spans,
-    get_active,
+    Ints,
+    decode,
     get_probabilities,
+    get_spaces,
 )
-from .nuner_concepts import NunerConcepts
-from .targets import get_gold_spans, get_targets
+from .label_pipe import LabelPipe
+from .targets import cross_entropy, get_annotated, get_gold_spans, get_targets
 
 CANDIDATES = 100
 # Between which temperatures one is looked for.
 COLDEST, HOTTEST = 0.05, 20.0
 BINS = 10
-# A concept with fewer annotated spans keeps the threshold of all.
+# A label with fewer annotated spans keeps the threshold of all.
 MIN_SPANS = 5
 
 
@@ -39,37 +39,71 @@ MIN_SPANS = 5
 class LabelledLogits:
     """What a component says of labelled docs, and what is true.
 
-    logits, targets: *Shape:* (n_tokens, n_concepts) each
-    known: Whether a token is annotated. *Shape:* (n_tokens,)
+    logits, targets: *Shape:* (n_tokens, n_labels) each
+    known, spaces: Whether a token is annotated; whether it is white space.
+        *Shape:* (n_tokens,) each
     lengths: The number of tokens of each doc.
-    spans: True spans: doc, start, end, concept.
+    spans: True spans: doc, start, end, label.
+    exclusive: Whether a token has one label at most.
     """
 
-    logits: NDArray[Any]
-    targets: NDArray[Any]
-    known: NDArray[np.bool_]
+    logits: Floats
+    targets: Floats
+    known: Bools
+    spaces: Bools
     lengths: list[int]
     spans: set[tuple[int, int, int, int]]
+    exclusive: bool
+
+    def divide(self, temperature: float) -> "LabelledLogits":
+        """Take the logits of a component with a temperature.
+
+        temperature (float): What logits are divided by.
+        RETURNS (LabelledLogits): The same data with those logits.
+        """
+        return replace(self, logits=self.logits / np.float32(temperature))
+
+    def find_spans(self, thresholds: Floats | None) -> FoundSpans:
+        """Find spans as the component does.
+
+        thresholds (Floats | None): As for `decode`. *Shape:* (n_labels,)
+        RETURNS (FoundSpans): Those on tokens that are annotated; others are neither
+            right nor wrong.
+        """
+        found = decode(self.logits, self.lengths, self.spaces, thresholds=thresholds)
+        first = np.cumsum([0, *self.lengths])[found.docs]
+        unknown = np.cumsum([0, *~self.known])
+        return found.select(
+            unknown[first + found.ends] == unknown[first + found.starts]
+        )
+
+    def get_f1(self, thresholds: Floats | None) -> float:
+        """Score what would be found.
+
+        thresholds (Floats | None): As for `decode`. *Shape:* (n_labels,)
+        RETURNS (float): Micro F1 of spans, from 0 to 1.
+        """
+        found = self.find_spans(thresholds)
+        right, count = count_right(found, self.spans, self.logits.shape[1])
+        return float(2 * right.sum() / max(count.sum() + len(self.spans), 1))
 
 
 def get_labelled_logits(
-    pipe: NunerConcepts, docs: Sequence[Doc], references: Sequence[Doc]
+    pipe: LabelPipe, docs: Sequence[Doc], references: Sequence[Doc]
 ) -> LabelledLogits:
     """Score labelled docs.
 
-    pipe (NunerConcepts): The component.
+    pipe (LabelPipe): The component.
     docs (Sequence[Doc]): The same texts, as the pipes before it left them.
     references (Sequence[Doc]): The annotation, in `doc.spans` under the key of the
         component where it learns from there and it is there, else in `doc.ents`.
     RETURNS (LabelledLogits): Logits and truth.
-    RAISES (NunerError): N505 if no span of a concept of the component is annotated.
+    RAISES (NunerError): N505 if no span of a label of the component is annotated.
     """
     in_spans = any(pipe.gold_key in doc.spans for doc in references)
     key = pipe.gold_key if in_spans else None
     annotated = Counter(
-        span.label_
-        for doc in references
-        for span in (doc.ents if key is None else doc.spans.get(key, ()))
+        span.label_ for doc in references for span in get_annotated(doc, spans_key=key)
     )
     for label in annotated:
         # spaCy aligns no span with a label that the other vocabulary has not seen.
@@ -84,21 +118,27 @@ def get_labelled_logits(
         if span.label_ in index
     }
     if not spans:
-        where = f'doc.spans["{pipe.key}"]' if in_spans else "doc.ents"
+        where = f'doc.spans["{key}"]' if key else "doc.ents"
         labels = ", ".join(pipe.labels)
         raise NunerError(Errors.N505, name=pipe.name, where=where, labels=labels)
     if unknown := sorted(set(annotated) - set(pipe.labels)):
-        told = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
-        warnings.warn(Warnings.W507.format(name=pipe.name, labels=told), stacklevel=2)
-    logits = np.concatenate([pipe.model.ops.to_numpy(a) for a in pipe.predict(docs)])
-    return LabelledLogits(logits, targets, known, [len(doc) for doc in docs], spans)
+        found = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
+        warnings.warn(Warnings.W507.format(name=pipe.name, labels=found), stacklevel=2)
+    return LabelledLogits(
+        logits=np.concatenate([pipe.model.ops.to_numpy(a) for a in pipe.predict(docs)]),
+        targets=targets,
+        known=known,
+        spaces=get_spaces(docs),
+        lengths=[len(doc) for doc in docs],
+        spans=spans,
+        exclusive=pipe.exclusive,
+    )
 
 
-def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float | None:
+def fit_temperature(data: LabelledLogits) -> float | None:
     """Find the temperature under which the labels are likeliest.
 
     data (LabelledLogits): Logits and truth.
-    exclusive (bool): As for the component.
     RETURNS (float | None): What logits are divided by (Guo et al. 2017, arXiv
         1706.04599); None if none from 0.05 to 20 is better than a colder or a hotter
         one, which is so for data without a mistake: any certainty suits them.
@@ -108,16 +148,14 @@ def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float | None:
         from scipy.optimize import minimize_scalar
     except ImportError as error:
         raise NunerError(Errors.N006, package="scipy", extra="fewshot") from error
-    logits, targets = data.logits[data.known], data.targets[data.known]
+    logits, count = data.logits.astype("f8"), int(data.known.sum())
 
     def loss(log_temperature: float) -> float:
-        p = get_probabilities(logits / np.exp(log_temperature), exclusive=exclusive)
-        p = p.astype("f8").clip(1e-12, 1 - 1e-12)
-        found = (targets * np.log(p)).sum()
-        if exclusive:
-            none = (1 - p.sum(axis=1)).clip(1e-12)
-            return float(-found - ((1 - targets.sum(axis=1)) * np.log(none)).sum())
-        return float(-found - ((1 - targets) * np.log(1 - p)).sum())
+        scaled = logits / np.exp(log_temperature)
+        of_token, _ = cross_entropy(
+            scaled, data.targets, data.known, exclusive=data.exclusive
+        )
+        return of_token * count
 
     bounds = (np.log(COLDEST), np.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
@@ -127,87 +165,77 @@ def fit_temperature(data: LabelledLogits, *, exclusive: bool) -> float | None:
     return float(np.exp(found.x))
 
 
-def find_thresholds(
-    data: LabelledLogits, probabilities: NDArray[Any]
-) -> tuple[float, NDArray[Any]]:
+def fold_temperature(pipe: LabelPipe, temperature: float) -> None:
+    """Divide the logits of a component by a temperature, once and for all.
+
+    pipe (LabelPipe): The component; its output layer is changed.
+    temperature (float): What weights and biases are divided by.
+    """
+    output = pipe.model.get_ref("output_layer").layers[0]
+    for name in ("W", "b"):
+        output.set_param(name, output.get_param(name) / temperature)
+
+
+def find_thresholds(data: LabelledLogits) -> tuple[float, Floats]:
     """Find the thresholds with the best F1 of spans.
 
     data (LabelledLogits): Logits and truth.
-    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
-    RETURNS (tuple): One threshold for all, and one for each concept, which is that
-        for all where there are fewer than 5 annotated spans. *Shape:* (n_concepts,)
+    RETURNS (tuple): One threshold for all, and one for each label, which is that for
+        all where there are fewer than 5 annotated spans. *Shape:* (n_labels,)
     """
-    n_concepts = probabilities.shape[1]
-    gold = np.bincount([span[3] for span in data.spans], minlength=n_concepts)
-    candidates = _candidates(probabilities)
-    right, found = np.zeros((2, len(candidates), n_concepts))
+    n_labels = data.logits.shape[1]
+    gold = np.bincount([span[3] for span in data.spans], minlength=n_labels)
+    candidates = _get_candidates(get_probabilities(data.logits, exclusive=False))
+    right, found = np.zeros((2, len(candidates), n_labels))
     for i, threshold in enumerate(candidates):
-        limits = np.full(n_concepts, threshold)
-        spans = find_strong_spans(probabilities, limits, data.lengths)
-        right[i], found[i] = count_right(spans, data.spans, n_concepts)
+        spans = data.find_spans(np.full(n_labels, threshold))
+        right[i], found[i] = count_right(spans, data.spans, n_labels)
     overall = 2 * right.sum(axis=1) / np.maximum(found.sum(axis=1) + gold.sum(), 1)
     single = 2 * right / np.maximum(found + gold, 1)
     best = float(candidates[overall.argmax()])
     return best, np.where(gold < MIN_SPANS, best, candidates[single.argmax(axis=0)])
 
 
-def _candidates(probabilities: NDArray[Any]) -> NDArray[Any]:
+def _get_candidates(probabilities: Floats) -> Floats:
     """Thresholds to try, dense where there are many probabilities."""
     # Where most tokens belong to nothing, what matters lies in the upper half of the
-    # best probabilities; of short texts with many concepts it may be all of them.
-    best = np.sort(probabilities.max(axis=1))
-    places = np.linspace(0, 1, CANDIDATES + 1)[:-1]
-    parts = [np.quantile(part, places) for part in (best, best[len(best) // 2 :])]
+    # best probabilities; of short texts with many labels it may be all of them.
+    best = np.sort(probabilities.max(axis=1)).astype("f8")
+    # Between probabilities: at one, the next batch could be over or under it by chance.
+    best = (best[1:] + best[:-1]) / 2
+    shares = np.linspace(0, 1, CANDIDATES + 1)[:-1]
+    parts = [
+        np.quantile(part, shares, method="lower")
+        for part in (best, best[len(best) // 2 :])
+        if len(part)
+    ]
     return np.unique(np.concatenate([*parts, [THRESHOLD]]))
 
 
 def count_right(
-    spans: FoundSpans, gold: set[tuple[int, int, int, int]], n_concepts: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    spans: FoundSpans, gold: set[tuple[int, int, int, int]], n_labels: int
+) -> tuple[Ints, Ints]:
     """Count spans that are right, and all.
 
     spans (FoundSpans): What was found.
-    gold (set): True spans: doc, start, end, concept.
-    n_concepts (int): The number of concepts.
-    RETURNS (tuple): Right ones and all of each concept. *Shape:* (n_concepts,) each
+    gold (set): True spans: doc, start, end, label.
+    n_labels (int): The number of labels.
+    RETURNS (tuple): Right ones and all of each label. *Shape:* (n_labels,) each
     """
-    keys = zip(spans.docs, spans.starts, spans.ends, spans.concepts, strict=True)
-    hits = [tuple(map(int, key)) in gold for key in keys]
-    right = np.bincount(spans.concepts[hits], minlength=n_concepts)
-    return right, np.bincount(spans.concepts, minlength=n_concepts)
+    keys = zip(*(column.tolist() for column in spans[:4]), strict=True)
+    hits = np.asarray([key in gold for key in keys], dtype=bool)
+    right = np.bincount(spans.labels[hits], minlength=n_labels)
+    return right, np.bincount(spans.labels, minlength=n_labels)
 
 
-def span_f1(
-    data: LabelledLogits, *, temperature: float, thresholds: Any, exclusive: bool
-) -> float:
-    """Micro F1 of spans under a calibration.
-
-    data (LabelledLogits): Logits and truth.
-    temperature (float): What logits are divided by.
-    thresholds (float | ndarray): One, or one for each concept.
-    exclusive (bool): As for the component.
-    RETURNS (float): F1, from 0 to 1.
-    """
-    logits = data.logits / temperature
-    p = get_probabilities(logits, exclusive=exclusive)
-    limits = np.broadcast_to(thresholds, p.shape[1])
-    if exclusive:
-        active = get_active(logits, limits, exclusive=True)
-        spans = find_spans(active, p, data.lengths)
-    else:
-        spans = find_strong_spans(p, limits, data.lengths)
-    right, found = count_right(spans, data.spans, p.shape[1])
-    return float(2 * right.sum() / max(found.sum() + len(data.spans), 1))
-
-
-def get_reliability(data: LabelledLogits, probabilities: NDArray[Any]) -> Any:
+def get_reliability(data: LabelledLogits) -> list[tuple[float, float, int]]:
     """Compare probabilities with how often they are right.
 
     data (LabelledLogits): Logits and truth.
-    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
     RETURNS (list): For each of ten bins of equal width that is not empty: mean
-        probability, share that is true, number of token-concept pairs.
+        probability, share that is true, number of token-label pairs.
     """
+    probabilities = get_probabilities(data.logits, exclusive=data.exclusive)
     p, true = probabilities[data.known].ravel(), data.targets[data.known].ravel()
     bin_of = np.minimum((p * BINS).astype(int), BINS - 1)
     rows = []

@@ -1,4 +1,4 @@
-"""What a component writes on docs: spans with scores, and entities."""
+"""Logits -> spans: the one decoder of components, calibration and benchmarks."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc, Span, SpanGroup
 
-# The threshold of a concept where none is set.
+# Arrays on the processor.
+Floats = NDArray[np.floating[Any]]
+Ints = NDArray[np.integer[Any]]
+Bools = NDArray[np.bool_]
+
+# The threshold of a label where none is set.
 THRESHOLD = 0.5
 # A token joins a span from this share of the threshold on, but the span as a whole has
 # to be over it (docs/decisions.md, "A span is judged as a whole").
@@ -18,26 +23,68 @@ JOIN_SHARE = 2 / 3
 class FoundSpans(NamedTuple):
     """Spans of a batch, sorted by doc, start and end.
 
-    docs, starts, ends, concepts: Index of the doc, first token in it, the token after
-        the last, index of the concept. *Shape:* (n_spans,) each
+    docs, starts, ends, labels: Index of the doc, first token in it, the token after the
+        last, index of the label. *Shape:* (n_spans,) each
     scores: Mean probability of the span's tokens. *Shape:* (n_spans,)
     """
 
-    docs: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    ends: NDArray[np.int64]
-    concepts: NDArray[np.int64]
-    scores: NDArray[np.float32]
+    docs: Ints
+    starts: Ints
+    ends: Ints
+    labels: Ints
+    scores: Floats
+
+    def select(self, chosen: Bools) -> "FoundSpans":
+        """Take some of the spans.
+
+        chosen (Bools): Booleans. *Shape:* (n_spans,)
+        RETURNS (FoundSpans): Those, in the same order.
+        """
+        return FoundSpans._make(column[chosen] for column in self)
 
 
-def get_probabilities(logits: Any, *, exclusive: bool) -> Any:
+def decode(
+    logits: Floats,
+    lengths: Sequence[int],
+    spaces: Bools,
+    *,
+    thresholds: Floats | None,
+) -> FoundSpans:
+    """Find the spans in the logits of a batch.
+
+    logits (Floats): On the processor. *Shape:* (n_tokens, n_labels)
+    lengths (Sequence[int]): The number of tokens of each doc.
+    spaces (Bools): Whether a token is white space; a span has none at its edges.
+        *Shape:* (n_tokens,)
+    thresholds (Floats | None): For labels that are independent of each other, the
+        probability over which a span belongs to each. *Shape:* (n_labels,) None: one
+        label a token at most, the likeliest of them and "none".
+    RETURNS (FoundSpans): The spans: neighbouring tokens of a label.
+    """
+    exclusive = thresholds is None
+    active = get_active(logits, thresholds)
+    active = drop_edge_spaces(active, spaces, lengths)
+    # Ten times as fast as nonzero of a table.
+    rows, labels = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
+    # Few cells are active, so only theirs are computed.
+    if exclusive:
+        among_all = get_probabilities(logits[rows], exclusive=True)
+        probabilities = among_all[np.arange(len(rows)), labels]
+    else:
+        probabilities = get_probabilities(logits[rows, labels], exclusive=False)
+    found = join_cells(rows, labels, probabilities, lengths)
+    if thresholds is None:
+        return found
+    return found.select(found.scores > np.asarray(thresholds)[found.labels])
+
+
+def get_probabilities(logits: Floats, *, exclusive: bool) -> Floats:
     """Turn logits into probabilities.
 
-    logits (ndarray): *Shape:* (n_tokens, n_concepts)
-    exclusive (bool): Softmax over the concepts and "none", whose logit is 0, instead
-        of one sigmoid for each concept.
-    RETURNS (ndarray): Probabilities, without a column for "none".
-        *Shape:* (n_tokens, n_concepts)
+    logits (Floats): *Shape:* (n_tokens, n_labels)
+    exclusive (bool): Softmax over the labels and "none", whose logit is 0, instead of
+        one sigmoid for each label.
+    RETURNS (Floats): Probabilities, without a column for "none". Same shape.
     """
     if not exclusive:
         # Split by sign, so that exp never overflows.
@@ -48,129 +95,33 @@ def get_probabilities(logits: Any, *, exclusive: bool) -> Any:
     return exp / (exp.sum(axis=1, keepdims=True) + np.exp(-top))
 
 
-def get_cell_probabilities(
-    logits: Any, rows: Any, concepts: Any, *, exclusive: bool, temperature: float = 1.0
-) -> Any:
-    """Turn some cells of the logits into probabilities.
+def get_active(logits: Floats, thresholds: Floats | None) -> Bools:
+    """Find the tokens that may lie in a span of each label.
 
-    logits (ndarray): *Shape:* (n_tokens, n_concepts)
-    rows, concepts (ndarray): Which cells. *Shape:* (n_cells,) each
-    exclusive (bool): See `get_probabilities`.
-    temperature (float): What logits are divided by.
-    RETURNS (ndarray): *Shape:* (n_cells,)
+    logits (Floats): *Shape:* (n_tokens, n_labels)
+    thresholds (Floats | None): As for `decode`; a token needs the share `JOIN_SHARE`.
+    RETURNS (Bools): Booleans. *Shape:* (n_tokens, n_labels)
     """
-    if not exclusive:
-        cells = logits[rows, concepts] / temperature
-        return get_probabilities(cells, exclusive=False)
-    among_all = get_probabilities(logits[rows] / temperature, exclusive=True)
-    return among_all[np.arange(len(rows)), concepts]
-
-
-def get_active(
-    logits: Any, thresholds: Any, *, exclusive: bool, temperature: float = 1.0
-) -> Any:
-    """Tell which token may lie in a span of which concept.
-
-    logits (ndarray): *Shape:* (n_tokens, n_concepts)
-    thresholds (ndarray): A probability for each concept, of which a token needs the
-        share `JOIN_SHARE`; not used if exclusive. *Shape:* (n_concepts,)
-    exclusive (bool): The likeliest of the concepts and "none" wins.
-    temperature (float): What logits are divided by before they become probabilities.
-    RETURNS (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
-    """
-    if not exclusive or not logits.size:
-        # p > t where the logit is greater than that of t: no need for all p, nor for
-        # all logits to be divided.
+    if thresholds is not None:
+        # p > t where the logit is greater than that of t: no need for all p.
         needed = JOIN_SHARE * np.asarray(thresholds)
         with np.errstate(divide="ignore"):
             limits = np.log(needed) - np.log1p(-needed)
-        return logits > (limits * temperature).astype(logits.dtype)
+        return logits > limits.astype(logits.dtype)
     winners = np.zeros(logits.shape, dtype=bool)
-    winners[np.arange(len(winners)), logits.argmax(axis=1)] = True
-    # "none" has the logit 0, and wins against a concept that knows nothing yet.
+    if logits.size:
+        winners[np.arange(len(winners)), logits.argmax(axis=1)] = True
+    # "none" has the logit 0, and wins against a label that knows nothing yet.
     return winners & (logits > 0)
 
 
-def find_spans(
-    active: Any, probabilities: NDArray[Any], lengths: Sequence[int]
-) -> FoundSpans:
-    """Join neighbouring tokens of a concept to spans; none crosses a doc's edge.
+def drop_edge_spaces(active: Bools, spaces: Bools, lengths: Sequence[int]) -> Bools:
+    """Take white space at the edges of spans out of them.
 
-    active (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
-    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
+    active (Bools): Booleans. *Shape:* (n_tokens, n_labels)
+    spaces (Bools): Whether a token is white space. *Shape:* (n_tokens,)
     lengths (Sequence[int]): The number of tokens of each doc.
-    RETURNS (FoundSpans): The spans.
-    """
-    rows, concepts = np.nonzero(active)
-    return join_cells(rows, concepts, probabilities[rows, concepts], lengths)
-
-
-def join_cells(
-    rows: Any, concepts: Any, probabilities: Any, lengths: Sequence[int]
-) -> FoundSpans:
-    """Do the same with the active cells alone, of which there are few.
-
-    rows, concepts (ndarray): Index of the token in the batch and of the concept.
-        *Shape:* (n_cells,) each
-    probabilities (ndarray): *Shape:* (n_cells,)
-    lengths (Sequence[int]): The number of tokens of each doc.
-    RETURNS (FoundSpans): The spans.
-    """
-    order = np.lexsort((rows, concepts))
-    rows, concepts, p = rows[order], concepts[order], probabilities[order]
-    first_token = np.concatenate([[0], np.cumsum(lengths)]).astype("i8")
-    docs = np.searchsorted(first_token, rows, side="right") - 1
-    # A cell goes on with a span if its left neighbour has the same concept and doc.
-    begins = np.ones(len(rows), dtype=bool)
-    begins[1:] = (
-        (concepts[1:] != concepts[:-1])
-        | (rows[1:] != rows[:-1] + 1)
-        | (docs[1:] != docs[:-1])
-    )
-    first = np.flatnonzero(begins)
-    sizes = np.diff(first, append=len(rows))
-    scores = (np.add.reduceat(p, first, dtype="f8") / sizes).astype("f4")
-    docs, concepts = docs[first], concepts[first]
-    starts = rows[first] - first_token[docs]
-    ends = starts + sizes
-    order = np.lexsort((concepts, ends, starts, docs))
-    return FoundSpans(
-        docs[order], starts[order], ends[order], concepts[order], scores[order]
-    )
-
-
-def find_strong_spans(
-    probabilities: NDArray[Any], thresholds: NDArray[Any], lengths: Sequence[int]
-) -> FoundSpans:
-    """Find the spans of concepts that are independent of each other.
-
-    probabilities (ndarray): *Shape:* (n_tokens, n_concepts)
-    thresholds (ndarray): A probability for each concept. *Shape:* (n_concepts,)
-    lengths (Sequence[int]): The number of tokens of each doc.
-    RETURNS (FoundSpans): Those that are over the threshold as a whole.
-    """
-    active = probabilities > JOIN_SHARE * thresholds
-    return drop_weak(find_spans(active, probabilities, lengths), thresholds)
-
-
-def drop_weak(found: FoundSpans, thresholds: Any) -> FoundSpans:
-    """Keep the spans whose score is over the threshold of their concept.
-
-    found (FoundSpans): Spans.
-    thresholds (ndarray): A probability for each concept. *Shape:* (n_concepts,)
-    RETURNS (FoundSpans): Some of them.
-    """
-    kept = found.scores > np.asarray(thresholds)[found.concepts]
-    return FoundSpans._make(column[kept] for column in found)
-
-
-def drop_edge_spaces(active: Any, spaces: Any, lengths: Sequence[int]) -> Any:
-    """Keep white space tokens only inside a span, not at its edges.
-
-    active (ndarray): Booleans. *Shape:* (n_tokens, n_concepts)
-    spaces (ndarray): Whether a token is white space. *Shape:* (n_tokens,)
-    lengths (Sequence[int]): The number of tokens of each doc.
-    RETURNS (ndarray): Booleans of the same shape.
+    RETURNS (Bools): Booleans of the same shape.
     """
     where = np.flatnonzero(spaces)
     if not len(where):
@@ -182,79 +133,120 @@ def drop_edge_spaces(active: Any, spaces: Any, lengths: Sequence[int]) -> Any:
     sizes = np.diff(runs, append=len(where))
     first, last = where[runs], where[runs + sizes - 1]
     inside = ~(np.isin(first, bounds) | np.isin(last + 1, bounds))
-    kept = np.logical_and.reduceat(active[where], runs, axis=0)
-    kept &= active[np.maximum(first - 1, 0)] & inside[:, np.newaxis]
-    kept &= active[np.minimum(last + 1, len(active) - 1)]
+    stays = np.logical_and.reduceat(active[where], runs, axis=0)
+    stays &= active[np.maximum(first - 1, 0)] & inside[:, np.newaxis]
+    stays &= active[np.minimum(last + 1, len(active) - 1)]
     out = active.copy()
-    out[where] = np.repeat(kept, sizes, axis=0)
+    out[where] = np.repeat(stays, sizes, axis=0)
     return out
 
 
-# Logits of 1,000 concepts for so many tokens are 16 MB: allocators reuse blocks of that
+def join_cells(
+    rows: Ints, labels: Ints, probabilities: Floats, lengths: Sequence[int]
+) -> FoundSpans:
+    """Join neighbouring tokens of a label to spans; none crosses a doc's edge.
+
+    rows, labels (Ints): Index of each active token in the batch, and of its label.
+        *Shape:* (n_cells,) each
+    probabilities (Floats): *Shape:* (n_cells,)
+    lengths (Sequence[int]): The number of tokens of each doc.
+    RETURNS (FoundSpans): The spans.
+    """
+    order = np.lexsort((rows, labels))
+    rows, labels, p = rows[order], labels[order], probabilities[order]
+    first_token = np.concatenate([[0], np.cumsum(lengths)]).astype("i8")
+    docs = np.searchsorted(first_token, rows, side="right") - 1
+    # A cell goes on with a span if its left neighbour has the same label and doc.
+    begins = np.ones(len(rows), dtype=bool)
+    begins[1:] = (
+        (labels[1:] != labels[:-1])
+        | (rows[1:] != rows[:-1] + 1)
+        | (docs[1:] != docs[:-1])
+    )
+    first = np.flatnonzero(begins)
+    sizes = np.diff(first, append=len(rows))
+    scores = (np.add.reduceat(p, first, dtype="f8") / sizes).astype("f4")
+    docs, labels = docs[first], labels[first]
+    starts = rows[first] - first_token[docs]
+    ends = starts + sizes
+    order = np.lexsort((labels, ends, starts, docs))
+    return FoundSpans(
+        docs[order], starts[order], ends[order], labels[order], scores[order]
+    )
+
+
+# Logits of 1,000 labels for so many tokens are 16 MB: allocators reuse blocks of that
 # size, and 1,000 long docs at once would be gigabytes.
 MAX_TOKENS = 4096
 
 
-def get_spaces(docs: Sequence[Doc]) -> Any:
-    """Tell which tokens are white space.
+def get_spaces(docs: Sequence[Doc]) -> Bools:
+    """Find the tokens that are white space.
 
     docs (Sequence[Doc]): The docs.
-    RETURNS (ndarray): Booleans. *Shape:* (n_tokens,)
+    RETURNS (Bools): Booleans. *Shape:* (n_tokens,)
     """
     tables = [doc.to_array([IS_SPACE]).reshape(-1) for doc in docs]
     return np.concatenate([np.zeros(0, dtype="u8"), *tables]).astype(bool)
 
 
-def set_spans(
-    docs: Sequence[Doc], found: FoundSpans, labels: Sequence[str], *, key: str
-) -> list[tuple[list[Span], Any]]:
-    """Write spans into `doc.spans`, their scores beside them.
+def make_spans(
+    docs: Sequence[Doc], found: FoundSpans, labels: Sequence[str]
+) -> list[tuple[list[Span], Floats]]:
+    """Make spaCy's spans of what was found.
 
-    docs (Sequence[Doc]): The docs to change; what stood under the key is replaced.
+    docs (Sequence[Doc]): The docs.
     found (FoundSpans): The spans of all docs.
-    labels (Sequence[str]): The label of each concept.
-    key (str): Where in `doc.spans` they go; the scores go into the group's
-        `attrs["scores"]`, in the order of the spans.
+    labels (Sequence[str]): The labels.
     RETURNS (list): For each doc its spans, and their scores. *Shape:* (n_spans,)
     """
     bounds = np.searchsorted(found.docs, np.arange(len(docs) + 1)).tolist()
-    rows = list(
-        zip(
-            found.starts.tolist(),
-            found.ends.tolist(),
-            found.concepts.tolist(),
-            strict=True,
-        )
-    )
+    columns = (found.starts.tolist(), found.ends.tolist(), found.labels.tolist())
+    rows = list(zip(*columns, strict=True))
     # Spans are made faster from a label's hash than from its text.
-    present = np.unique(found.concepts).tolist()
+    present = np.unique(found.labels).tolist()
     hashes = {i: docs[0].vocab.strings.add(labels[i]) for i in present}
-    out = []
-    for doc, first, last in zip(docs, bounds, bounds[1:], strict=False):
-        spans = [
-            Span(doc, start, end, label=hashes[concept])
-            for start, end, concept in rows[first:last]
-        ]
-        scores = found.scores[first:last]
-        doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={"scores": scores})
-        out.append((spans, scores))
-    return out
+    return [
+        (
+            [Span(doc, a, b, label=hashes[label]) for a, b, label in rows[first:last]],
+            found.scores[first:last],
+        )
+        for doc, first, last in zip(docs, bounds, bounds[1:], strict=False)
+    ]
 
 
-def set_ents(doc: Doc, spans: Sequence[Span], scores: Any, *, overwrite: bool) -> None:
+def set_group(doc: Doc, spans: Sequence[Span], scores: Floats, *, key: str) -> None:
+    """Write spans and their scores into `doc.spans`.
+
+    doc (Doc): The doc to change; a group under the key is replaced.
+    spans (Sequence[Span]): The spans.
+    scores (Floats): They go into the group's `attrs["scores"]`, in the order of the
+        spans. *Shape:* (n_spans,)
+    key (str): Where in `doc.spans`.
+    """
+    attrs = {"scores": scores}
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+
+
+def set_ents(
+    doc: Doc, spans: Sequence[Span], ranks: Floats, *, overwrite: bool
+) -> list[int]:
     """Fill `doc.ents`: the best first, none over another.
 
     doc (Doc): The doc to change.
     spans (Sequence[Span]): What may become an entity.
-    scores (ndarray): What is best: score or coverage. *Shape:* (n_spans,)
-    overwrite (bool): Whether entities that stand already go; else they keep their
-        place, whatever the scores.
+    ranks (Floats): The higher, the better. *Shape:* (n_spans,)
+    overwrite (bool): Whether entities that the doc has are replaced; else they stay,
+        whatever the ranks.
+    RETURNS (list[int]): Indices of the spans that are entities now, in order.
     """
-    chosen = [] if overwrite else list(doc.ents)
-    taken = {i for ent in chosen for i in range(ent.start, ent.end)}
-    for i in np.argsort(-scores, kind="stable"):
+    ents = [] if overwrite else list(doc.ents)
+    taken = {i for ent in ents for i in range(ent.start, ent.end)}
+    chosen = []
+    for i in np.argsort(-np.asarray(ranks), kind="stable").tolist():
         tokens = range(spans[i].start, spans[i].end)
         if taken.isdisjoint(tokens):
             taken.update(tokens)
-            chosen.append(spans[i])
-    doc.set_ents(chosen, default="outside")
+            chosen.append(i)
+    doc.set_ents([*ents, *(spans[i] for i in chosen)], default="outside")
+    return sorted(chosen)

@@ -1,15 +1,13 @@
-"""Concepts that start from what a concept encoder makes of their names."""
+"""What a concept encoder knows of labels: weights that they start from."""
 
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from thinc.api import Model
 
-from ..concept_names import readable_name
 from ..encoders.folder import (
     BACKGROUND_FILE,
     CONCEPT_ENCODER,
@@ -21,8 +19,10 @@ from ..encoders.names import fetch, find_folder
 from ..errors import NunerError, Warnings
 from ..files import replacing
 from ..models.concept_tagger import set_rows
+from .decoding import Floats
+from .labels import Label
 
-PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
+FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
 # has to be for a probability of one half: 3 was better than 2, and than other measures
 # of what is usual, on eight development sets (docs/decisions.md, "What is usual for a
@@ -30,8 +30,8 @@ PRIOR_FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
 DEVIATIONS = 3.0
 
 
-class ConceptPrior:
-    """Weights of a linear head for concepts that were only named.
+class LabelVectors:
+    """Weights of a linear head for labels that were only named.
 
     For a token vector h and the vector w of a concept the pre-training has
     logit = scale * (h . w) / sqrt(width) + bias, which is a row of a linear layer. How
@@ -46,7 +46,7 @@ class ConceptPrior:
         RAISES (NunerError): What `read_info` and `ConceptEncoder.from_folder` raise.
         """
         # Takes torch and transformers with it, which a pipeline that never asks for
-        # a new concept can do without.
+        # a new label can do without.
         from ..encoders.concept_encoder import ConceptEncoder
 
         info = read_info(folder)
@@ -55,14 +55,14 @@ class ConceptPrior:
         self.scale = info.scale if info else 1.0
         self.bias = info.bias if info else 0.0
         self.background = load_background(folder)
-        self._kept = {
+        self._files = {
             name: (Path(folder) / name).read_bytes()
             for name in (INFO_FILE, BACKGROUND_FILE)
         }
 
     def get_weights(
         self, names: Sequence[str], descriptions: Sequence[str | None]
-    ) -> tuple[Any, Any]:
+    ) -> tuple[Floats, Floats]:
         """Make rows of a linear layer on the last hidden layer.
 
         names (Sequence[str]): What the concepts are called.
@@ -79,17 +79,33 @@ class ConceptPrior:
         biases = self.bias - np.minimum(usual, 0)
         return weights.astype("f"), biases.astype("f")
 
+    def start(
+        self, model: Model, labels: Mapping[str, Label], new: Sequence[str]
+    ) -> None:
+        """Give labels the weights that the concept encoder has for their names.
+
+        model (Model): An initialized concept tagger with a linear head; it is changed.
+        labels (Mapping[str, Label]): All labels of the model, in order.
+        new (Sequence[str]): Those that shall start.
+        """
+        names = [labels[label].get_words(label) for label in new]
+        descriptions = [labels[label].description for label in new]
+        order = list(labels)
+        rows = [order.index(label) for label in new]
+        set_rows(model, rows, *self.get_weights(names, descriptions))
+
     def to_disk(self, folder: str | Path) -> None:
         """Save it as a backbone folder that has nothing but the concept encoder.
 
         folder (str | Path): Replaced if it is such a folder already.
         """
-        # Beside it first: the weights may be mapped from the file that is replaced.
-        with replacing(Path(folder), marker=INFO_FILE) as beside:
-            self.encoder.encoder.save_pretrained(beside / CONCEPT_ENCODER)
-            self.encoder.tokenizer.save_pretrained(beside / CONCEPT_ENCODER)
-            for name, content in self._kept.items():
-                (beside / name).write_bytes(content)
+        # A temporary folder first: the weights may be mapped from the file that is
+        # replaced.
+        with replacing(Path(folder), marker=INFO_FILE) as temporary:
+            self.encoder.encoder.save_pretrained(temporary / CONCEPT_ENCODER)
+            self.encoder.tokenizer.save_pretrained(temporary / CONCEPT_ENCODER)
+            for name, content in self._files.items():
+                (temporary / name).write_bytes(content)
 
     def to_bytes(self) -> dict[str, bytes]:
         """RETURNS (dict[str, bytes]): The files of `to_disk`."""
@@ -99,11 +115,11 @@ class ConceptPrior:
             return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
 
     @classmethod
-    def from_bytes(cls, files: dict[str, bytes]) -> "ConceptPrior":
+    def from_bytes(cls, files: Mapping[str, bytes]) -> "LabelVectors":
         """Load what `to_bytes` made.
 
-        files (dict[str, bytes]): The files.
-        RETURNS (ConceptPrior): The same.
+        files (Mapping[str, bytes]): The files.
+        RETURNS (LabelVectors): The same.
         """
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
@@ -113,51 +129,33 @@ class ConceptPrior:
             return cls(folder)
 
 
-def find_prior(name: str) -> Path | None:
+def find_label_vectors(backbone: str) -> Path | None:
     """Find the concept encoder that belongs to a backbone.
 
-    name (str): The backbone, in one of the three forms of names. Of one on the hub
-        only the concept encoder is downloaded.
+    backbone (str): The backbone, in one of the forms of names. Of one on the hub only
+        the concept encoder is downloaded.
     RETURNS (Path | None): The backbone folder, or None if it has no concept encoder:
         a base encoder, or a published one (NuNER's authors did not keep theirs).
     RAISES (NunerError): N001 if there is no such backbone.
     """
-    folder = find_folder(name) or fetch(name, PRIOR_FILES)
+    folder = find_folder(backbone) or fetch(backbone, FILES)
     has_all = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
     return folder if has_all and (folder / BACKGROUND_FILE).is_file() else None
 
 
-def load_prior(cfg: Mapping[str, Any], *, name: str) -> ConceptPrior | None:
-    """Load the concept encoder of a backbone, if there is one and it is wanted.
+def load_label_vectors(backbone: str | None, *, pipe_name: str) -> LabelVectors | None:
+    """Load the concept encoder of a backbone, if it has one.
 
-    cfg (Mapping[str, Any]): Settings of a component: `start` and `backbone`.
-    name (str): The name of the component.
-    RETURNS (ConceptPrior | None): None, with warning W501, if the backbone can't be
+    backbone (str | None): The backbone.
+    pipe_name (str): The name of the component, for the warning.
+    RETURNS (LabelVectors | None): None, with warning W501, if the backbone can't be
         found: a saved pipeline works without it.
     """
-    if cfg["start"] != "names" or cfg["backbone"] is None:
+    if backbone is None:
         return None
     try:
-        folder = find_prior(cfg["backbone"])
+        folder = find_label_vectors(backbone)
     except NunerError as error:
-        warnings.warn(Warnings.W501.format(name=name, reason=error), stacklevel=4)
+        warnings.warn(Warnings.W501.format(name=pipe_name, reason=error), stacklevel=4)
         return None
-    return ConceptPrior(folder) if folder else None
-
-
-def start_from_names(
-    model: Model, labels: Sequence[str], prior: ConceptPrior, cfg: Mapping[str, Any]
-) -> None:
-    """Give concepts the weights that the concept encoder has for their names.
-
-    model (Model): An initialized concept tagger; changed in place.
-    labels (Sequence[str]): Which concepts.
-    prior (ConceptPrior): The concept encoder.
-    cfg (Mapping[str, Any]): Settings of the component: all its `labels`, their `names`
-        where the label does not tell, their `descriptions`.
-    """
-    weights, biases = prior.get_weights(
-        [cfg["names"].get(label) or readable_name(label) for label in labels],
-        [cfg["descriptions"].get(label) for label in labels],
-    )
-    set_rows(model, [cfg["labels"].index(label) for label in labels], weights, biases)
+    return LabelVectors(folder) if folder else None

@@ -11,27 +11,26 @@ def score_concepts(
     examples: Iterable[Example],
     *,
     spans_key: str = "concepts",
-    set_ents: bool = False,
+    annotate_ents: bool = False,
     **kwargs: Any,
 ) -> dict[str, Any]:
     """Score the spans, and the entities where the component sets them.
 
     examples (Iterable[Example]): Predictions and annotations.
     spans_key (str): Where the spans lie in `doc.spans`.
-    set_ents (bool): Whether the component fills `doc.ents`.
+    annotate_ents (bool): Whether the component fills `doc.ents`.
     RETURNS (dict[str, Any]): `spans_{key}_p`, `_r`, `_f`, `_per_type` where spans are
         annotated, and spaCy's `ents_p`, `ents_r`, `ents_f`, `ents_per_type`.
     """
     examples = list(examples)
-    attr = f"spans_{spans_key}"
     scores = Scorer.score_spans(
         examples,
-        attr,
+        f"spans_{spans_key}",
         getter=lambda doc, _: doc.spans.get(spans_key, []),
         has_annotation=lambda doc: spans_key in doc.spans,
         allow_overlap=True,
     )
-    if set_ents:
+    if annotate_ents:
         scores.update(get_ner_prf(examples))
     return scores
 

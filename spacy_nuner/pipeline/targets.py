@@ -1,27 +1,36 @@
-"""The loss of tokens and concepts, and its gradient."""
+"""Annotation -> targets of tokens and labels -> the loss and its gradient."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
-from spacy.tokens import Span
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from .decoding import get_probabilities
+from .decoding import Bools, Floats, get_probabilities
+
+# Added to probabilities before their logarithm is taken.
+TINY = 1e-9
+
+
+def get_annotated(doc: Doc, *, spans_key: str | None) -> list[Span]:
+    """Read the annotated spans of a doc.
+
+    doc (Doc): The annotation.
+    spans_key (str | None): Where in `doc.spans` it lies; None for `doc.ents`.
+    RETURNS (list[Span]): The spans.
+    """
+    return list(doc.ents if spans_key is None else doc.spans.get(spans_key, ()))
 
 
 def get_gold_spans(example: Example, *, spans_key: str | None) -> list[Span]:
     """Read the annotated spans, on the tokens of the predicted doc.
 
     example (Example): Prediction and annotation; their tokens may differ.
-    spans_key (str | None): Where in `doc.spans` the annotation lies; None for
-        `doc.ents`.
+    spans_key (str | None): As for `get_annotated`.
     RETURNS (list[Span]): The spans that can be aligned.
     """
-    if spans_key is None:
-        return example.get_aligned_spans_y2x(example.reference.ents)
-    group = example.reference.spans.get(spans_key, [])
-    return example.get_aligned_spans_y2x(group, allow_overlap=True)
+    spans = get_annotated(example.reference, spans_key=spans_key)
+    return example.get_aligned_spans_y2x(spans, allow_overlap=spans_key is not None)
 
 
 def get_labels(
@@ -30,7 +39,7 @@ def get_labels(
     """Collect the labels of a data set, and what it says of them.
 
     examples (Iterable[Example]): The examples.
-    spans_key (str | None): As in `get_gold_spans`.
+    spans_key (str | None): As for `get_annotated`.
     described_key (str): The group of `doc.spans` whose `attrs["descriptions"]` has
         descriptions of labels, as `spacy nuner convert` writes them.
     RETURNS (dict[str, str | None]): Labels, sorted, each with the first description
@@ -39,29 +48,25 @@ def get_labels(
     labels: set[str] = set()
     descriptions: dict[str, str] = {}
     for eg in examples:
-        spans = (
-            eg.reference.ents
-            if spans_key is None
-            else eg.reference.spans.get(spans_key, [])
-        )
+        spans = get_annotated(eg.reference, spans_key=spans_key)
         labels.update(span.label_ for span in spans)
         if described_key in eg.reference.spans:
-            told = eg.reference.spans[described_key].attrs.get("descriptions", {})
-            descriptions = {**told, **descriptions}
+            found = eg.reference.spans[described_key].attrs.get("descriptions", {})
+            descriptions = {**found, **descriptions}
     return {label: descriptions.get(label) for label in sorted(labels)}
 
 
 def get_targets(
     examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
-) -> tuple[Any, Any]:
-    """Build the target of each token and concept.
+) -> tuple[Floats, Bools]:
+    """Build the target of each token and label.
 
     examples (Sequence[Example]): The examples of a batch.
-    labels (Sequence[str]): The concepts, in the order of the model's output. Spans of
+    labels (Sequence[str]): The labels, in the order of the model's output. Spans of
         other labels count as not annotated with any.
-    spans_key (str | None): As in `get_gold_spans`.
-    RETURNS (tuple): 1.0 where a token belongs to a concept, else 0.0,
-        *Shape:* (n_tokens, n_concepts), and whether it is annotated at all,
+    spans_key (str | None): As for `get_annotated`.
+    RETURNS (tuple): 1.0 where a token belongs to a label, else 0.0,
+        *Shape:* (n_tokens, n_labels), and whether it is annotated at all,
         *Shape:* (n_tokens,)
     """
     index = {label: i for i, label in enumerate(labels)}
@@ -80,27 +85,24 @@ def get_targets(
     return targets, known
 
 
-def _get_known(example: Example, spans_key: str | None) -> Any:
+def _get_known(example: Example, spans_key: str | None) -> bool | list[bool]:
     if spans_key is not None:
         return spans_key in example.reference.spans
     return [tag is not None for tag in example.get_aligned_ner()]
 
 
-TINY = 1e-9
-
-
 def cross_entropy(
-    logits: Any, targets: Any, known: Any, *, exclusive: bool
-) -> tuple[float, Any]:
+    logits: Floats, targets: Floats, known: Bools, *, exclusive: bool
+) -> tuple[float, Floats]:
     """Compare logits with the truth.
 
-    logits, targets (ndarray): *Shape:* (n_tokens, n_concepts) each
-    known (ndarray): Whether a token is annotated; others count for nothing.
+    logits, targets (Floats): *Shape:* (n_tokens, n_labels) each
+    known (Bools): Whether a token is annotated; others count for nothing.
         *Shape:* (n_tokens,)
-    exclusive (bool): Softmax over the concepts and "none", whose logit is 0, instead
-        of one sigmoid for each concept.
+    exclusive (bool): Softmax over the labels and "none", whose logit is 0, instead of
+        one sigmoid for each label.
     RETURNS (tuple): The cross-entropy, averaged over the annotated tokens, and its
-        gradient. *Shape:* (n_tokens, n_concepts)
+        gradient. *Shape:* (n_tokens, n_labels)
     """
     if exclusive:
         # A token may carry two annotated labels only by mistake; share it out.
@@ -112,7 +114,7 @@ def cross_entropy(
     return float(loss), gradient
 
 
-def _loss_of_tokens(p: Any, targets: Any, *, exclusive: bool) -> Any:
+def _loss_of_tokens(p: Floats, targets: Floats, *, exclusive: bool) -> Floats:
     """*Shape:* (n_tokens,)"""
     found = targets * np.log(p + TINY)
     if not exclusive:

@@ -1,119 +1,200 @@
+"""`spacy nuner calibrate` prints what it found, or writes a new pipeline."""
+
 import json
 
-import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin, Span
+from spacy.training import Example
 from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.calibrate import RESULTS, calibrate
 from spacy_nuner.pipeline import calibration
 
-from ..pipeline.conftest import make_examples, make_nlp, tiny  # noqa: F401
+from ..pipeline.conftest import ents_of, make_examples, make_nlp, tiny, train  # noqa: F401
+
+KEYS = {"nuner_concepts": "concepts", "nuner_ner": None}
+# Other texts of the same kind, so that not all is found.
+SENTENCES = [
+    ("a flat in Leyton for 1,650", [(10, 16, "AREA"), (21, 26, "PRICE")]),
+    ("Hackney , we have a cat , 900 pcm", [(0, 7, "AREA"), (26, 33, "PRICE")]),
+    ("is it cheap in Hackney for 900 a month ?", [(15, 22, "AREA")]),
+    ("no cat a month", []),
+]
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+def run(*arguments, code=0):
+    result = CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    # However wide the terminal is.
+    return " ".join(result.output.split())
 
 
-def make_pipeline(tiny, folder):  # noqa: F811
-    nlp = make_nlp(tiny)
-    examples = make_examples(nlp, spans_key="concepts")
-    nlp.initialize(lambda: examples)
-    for _ in range(60):
-        nlp.update(examples, sgd=False)
-        for _, pipe in nlp.pipeline:
-            pipe.finish_update(nlp._optimizer)
-    nlp.to_disk(folder / "model")
-    DocBin(docs=[eg.reference for eg in examples]).to_disk(folder / "dev.spacy")
+@pytest.fixture(params=list(KEYS))
+def factory(request):
+    return request.param
 
 
-def test_settings_are_written_into_the_pipeline(tiny, tmp_path):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    for extra in ([], ["--per-concept"]):
-        result = run(tmp_path / "model", tmp_path / "dev.spacy", *extra)
-        assert result.exit_code == 0, result.output
-        facts = json.loads(
-            (tmp_path / "model-calibration" / "calibration.json").read_text("utf8")
-        )
-        assert facts["f1"]["after"] >= facts["f1"]["before"]
-        assert facts["f1"]["after"] > 0.5
-        nlp = spacy.load(tmp_path / "model")
-        cfg = nlp.get_pipe("nuner_concepts").cfg
-        assert abs(cfg["temperature"] - facts["temperature"]) < 1e-6
-        config = nlp.config["components"]["nuner_concepts"]
-        assert (
-            (set(config["threshold"]) == {"AREA", "PRICE"})
-            if extra
-            else (abs(config["threshold"] - facts["threshold"]) < 1e-6)
-        )
-    for suffix in ("png", "svg"):
-        figure = tmp_path / "model-calibration" / f"reliability.{suffix}"
-        assert figure.stat().st_size > 1000
-
-
-def test_what_cannot_be_calibrated(tiny, tmp_path):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    (tmp_path / "other.jsonl").write_text(
-        json.dumps(
-            {"text": "in Hackney", "spans": [{"start": 3, "end": 10, "label": "X"}]}
-        )
-    )
-    for arguments, code in (
-        ((tmp_path / "gone", tmp_path / "dev.spacy"), "N005"),
-        ((tmp_path / "model", tmp_path / "other.jsonl"), "N505"),
-        ((tmp_path / "model", tmp_path / "dev.spacy", "--pipe-name", "ner"), "N005"),
-    ):
-        result = run(*arguments)
-        assert result.exit_code == 1
-        assert code in result.output
-
-
-def test_what_else_lies_in_the_folder_stays(tiny, tmp_path):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    model = tmp_path / "model"
-    (model / ".git").mkdir()
-    (model / ".git" / "HEAD").write_text("ref")
-    (model / "README.md").write_text("mine")
-    weights = (model / "nuner_concepts" / "model").stat().st_mtime_ns
-    assert run(model, tmp_path / "dev.spacy").exit_code == 0
-    assert (model / ".git" / "HEAD").read_text() == "ref"
-    assert (model / "README.md").read_text() == "mine"
-    assert (model / "nuner_concepts" / "model").stat().st_mtime_ns == weights
-
-
-def test_settings_that_find_less_are_not_written(tiny, tmp_path, monkeypatch):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    assert run(tmp_path / "model", tmp_path / "dev.spacy").exit_code == 0
-    before = spacy.load(tmp_path / "model").get_pipe("nuner_concepts").cfg
-    worst = (1.0, np.ones(2))
-    monkeypatch.setattr(calibration, "find_thresholds", lambda *_: worst)
-    result = run(tmp_path / "model", tmp_path / "dev.spacy")
-    assert result.exit_code == 0 and "W506" in result.output
-    assert spacy.load(tmp_path / "model").get_pipe("nuner_concepts").cfg == before
-
-
-def test_labels_that_the_component_does_not_know_are_told(tiny, tmp_path):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    docs = list(DocBin().from_disk(tmp_path / "dev.spacy").get_docs(Vocab()))
-    group = docs[0].spans["concepts"]
-    group[0] = Span(docs[0], group[0].start, group[0].end, label="AERA")
-    docs[0].spans["concepts"] = group
-    DocBin(docs=docs).to_disk(tmp_path / "typo.spacy")
-    with pytest.warns(UserWarning, match=r"W507.*AERA \(1\)"):
-        result = run(tmp_path / "model", tmp_path / "typo.spacy")
-    assert result.exit_code == 0 and "F1 of 5 spans" in result.output
-
-
-def test_exclusive_labels_have_no_threshold(tiny, tmp_path):  # noqa: F811
-    make_pipeline(tiny, tmp_path)
-    nlp = spacy.load(
-        tmp_path / "model",
-        config={"components": {"nuner_concepts": {"exclusive": True}}},
-    )
+@pytest.fixture
+def saved(tiny, tmp_path, factory):  # noqa: F811
+    """A folder with a pipeline that makes mistakes, and a labelled set."""
+    key = KEYS[factory]
+    nlp = make_nlp(tiny, factory=factory)
+    examples = make_examples(nlp, spans_key=key)
+    train(nlp, examples, steps=30, rate=0.003)
     nlp.to_disk(tmp_path / "model")
-    result = run(tmp_path / "model", tmp_path / "dev.spacy")
-    assert "no threshold is used" in " ".join(result.output.split())
-    config = spacy.load(tmp_path / "model").config["components"]["nuner_concepts"]
-    assert config["threshold"] is None and config["temperature"] != 1.0
+    docs = [eg.reference for eg in examples]
+    for text, spans in SENTENCES:
+        doc = nlp.make_doc(text)
+        found = [doc.char_span(start, end, label) for start, end, label in spans]
+        assert None not in found
+        if key is None:
+            doc.set_ents(found)
+        else:
+            doc.spans[key] = found
+        docs.append(doc)
+    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
+    return tmp_path
+
+
+def evaluate(folder, data, factory):
+    nlp = spacy.load(folder)
+    docs = list(DocBin().from_disk(data).get_docs(nlp.vocab))
+    scores = nlp.evaluate([Example(nlp.make_doc(doc.text), doc) for doc in docs])
+    return scores["spans_concepts_f" if KEYS[factory] else "ents_f"]
+
+
+@pytest.mark.parametrize("per_concept", [False, True])
+def test_f1_is_that_of_evaluate(saved, factory, per_concept):
+    """Before and after: one decoder, and what is written is what was measured."""
+    model, data, out = saved / "model", saved / "dev.spacy", saved / "out"
+    found = calibrate(model, data, out, per_concept=per_concept)
+    before, after = found["f1"]["before"], found["f1"]["after"]
+    assert 0.0 < before <= after
+    assert evaluate(model, data, factory) == pytest.approx(before, abs=1e-6)
+    assert evaluate(out, data, factory) == pytest.approx(after, abs=1e-6)
+
+
+def test_nothing_is_written_without_an_output(saved, factory):
+    files = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    printed = run(saved / "model", saved / "dev.spacy")
+    after = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    assert after == files
+    assert "F1 of 11 spans" in printed and "temperature" in printed
+    if factory == "nuner_ner":
+        assert "nuner_ner has no threshold" in printed
+    else:
+        assert "threshold 0." in printed
+
+
+def test_the_threshold_is_in_the_config_and_the_temperature_in_the_weights(
+    saved, factory
+):
+    run(saved / "model", saved / "dev.spacy", saved / "out")
+    found = json.loads((saved / "out" / RESULTS).read_text("utf8"))
+    nlps = [spacy.load(saved / name) for name in ("model", "out")]
+    pipes = [nlp.get_pipe(factory) for nlp in nlps]
+    logits = [
+        pipe.predict([nlp.get_pipe("transformer")(nlp.make_doc("in Hackney now"))])[0]
+        for pipe, nlp in zip(pipes, nlps, strict=True)
+    ]
+    assert found["temperature"] > 0.0 and found["temperature"] != 1.0
+    assert logits[1] * found["temperature"] == pytest.approx(logits[0], abs=1e-4)
+    if factory == "nuner_concepts":
+        config = nlps[1].config["components"][factory]
+        assert config["threshold"] == pipes[1].threshold
+        assert config["threshold"] == pytest.approx(found["threshold"], abs=1e-6)
+        assert config["threshold"] != nlps[0].config["components"][factory]["threshold"]
+    else:
+        assert "threshold" not in nlps[1].config["components"][factory]
+        text = SENTENCES[1][0]
+        assert ents_of(nlps[0](text)) == ents_of(nlps[1](text))
+
+
+def test_one_threshold_a_label(saved, factory):
+    if factory == "nuner_ner":
+        pytest.skip("it has none")
+    run(saved / "model", saved / "dev.spacy", saved / "out", "--per-concept")
+    config = spacy.load(saved / "out").config["components"][factory]
+    assert set(config["threshold"]) == {"AREA", "PRICE"}
+
+
+def test_figures_of_the_probabilities(saved):
+    report = saved / "report"
+    run(saved / "model", saved / "dev.spacy", "--report", report)
+    content = json.loads((report / RESULTS).read_text("utf8"))
+    drawn = (report / "reliability.svg").read_text("utf8")
+    assert drawn.count("<!-- before -->") == drawn.count("<!-- after -->") == 1
+    assert (report / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    docs = list(DocBin().from_disk(saved / "dev.spacy").get_docs(Vocab()))
+    pairs = 2 * sum(map(len, docs))
+    spans = [x for doc in docs for x in (*doc.spans.get("concepts", []), *doc.ents)]
+    assert list(content["reliability"]) == ["before", "after"]
+    for rows in content["reliability"].values():
+        assert sum(count for *_, count in rows) == pairs
+        # Bins of a tenth, and in them what is true of all.
+        assert [int(10 * p) for p, *_ in rows] == sorted(
+            {int(10 * p) for p, *_ in rows}
+        )
+        true = sum(share * count for _, share, count in rows)
+        assert true == pytest.approx(sum(map(len, spans)), abs=1e-3)
+
+
+def test_what_cannot_be_calibrated(saved):
+    model, data = saved / "model", saved / "dev.spacy"
+    spans = [{"start": 3, "end": 10, "label": "X"}]
+    (saved / "other.jsonl").write_text(
+        json.dumps({"text": "in Hackney", "spans": spans})
+    )
+    assert "N513" in run(saved / "gone", data, code=1)
+    assert "N513" in run(model, data, "--pipe-name", "ner", code=1)
+    assert "N505" in run(model, saved / "other.jsonl", code=1)
+    assert "N514" in run(model, data, saved / "x" / ".." / "model", code=1)
+
+
+def test_only_an_own_folder_is_replaced(saved):
+    model, data, out = saved / "model", saved / "dev.spacy", saved / "out"
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+    assert "N004" in run(model, data, out, code=1)
+    assert [path.name for path in out.iterdir()] == ["README.md"]
+    (out / "README.md").unlink()
+    for _ in range(2):
+        run(model, data, out)
+        assert spacy.load(out).pipe_names == spacy.load(model).pipe_names
+
+
+def test_settings_that_find_less_are_not_written(saved, factory, monkeypatch):
+    if factory == "nuner_ner":
+        pytest.skip("its F1 stays")
+    worst = (1.0, 0 * spacy.load(saved / "model").get_pipe(factory).thresholds + 1)
+    monkeypatch.setattr(calibration, "find_thresholds", lambda *_: worst)
+    printed = run(saved / "model", saved / "dev.spacy", saved / "out")
+    assert "W506" in printed and not (saved / "out").exists()
+
+
+def test_no_temperature_is_best(saved, factory, monkeypatch):
+    monkeypatch.setattr(calibration, "fit_temperature", lambda *_: None)
+    printed = run(saved / "model", saved / "dev.spacy", saved / "out")
+    assert "W505" in printed and "; temperature" not in printed
+    pipes = [spacy.load(saved / name).get_pipe(factory) for name in ("model", "out")]
+    weights = [pipe.model.get_ref("output_layer").layers[0] for pipe in pipes]
+    for name in ("W", "b"):
+        assert (weights[0].get_param(name) == weights[1].get_param(name)).all()
+
+
+def test_labels_that_the_component_does_not_know_are_told(saved, factory):
+    key = KEYS[factory]
+    docs = list(DocBin().from_disk(saved / "dev.spacy").get_docs(Vocab()))
+    first = list(docs[0].ents if key is None else docs[0].spans[key])
+    first[0] = Span(docs[0], first[0].start, first[0].end, label="AERA")
+    if key is None:
+        docs[0].set_ents(first)
+    else:
+        docs[0].spans[key] = first
+    DocBin(docs=docs).to_disk(saved / "typo.spacy")
+    with pytest.warns(UserWarning, match=r"W507.*AERA \(1\)"):
+        printed = run(saved / "model", saved / "typo.spacy")
+    assert "F1 of 10 spans" in printed

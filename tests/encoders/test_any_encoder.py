@@ -185,7 +185,7 @@ def test_the_whole_way(name, folder, tmp_path, corpus, make_config):
     ]
     nlp = spacy.blank("en")
     # With a threshold of 0 every token is of every concept.
-    settings = {"backbone": str(out), "concepts": ["city", "year"], "threshold": 0.0}
+    settings = {"backbone": str(out), "labels": ["city", "year"], "threshold": 0.0}
     nlp.add_pipe("nuner_concepts", config=settings)
     for text, _ in SENTENCES:
         doc = nlp(text)

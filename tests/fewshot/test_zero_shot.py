@@ -12,13 +12,12 @@ from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.compare import describe_backbones
 from spacy_nuner.fewshot.results import read_cells
 from spacy_nuner.fewshot.zero_shot import (
-    LabelName,
     make_tagger,
     name_labels,
-    read_names,
     run_zero,
 )
 from spacy_nuner.pipeline.decoding import THRESHOLD
+from spacy_nuner.pipeline.labels import Label, read_labels
 
 from ..conftest import ROOT
 from ..util import make_tiny_bert
@@ -30,7 +29,7 @@ TEXTS = [
     ("Leyton costs 900", [(0, 1, "Area"), (2, 3, "P_1")]),
     ("900 for Hackney", [(0, 1, "P_1"), (2, 3, "Area")]),
 ]
-NAMES = {"P_1": LabelName("price")}
+NAMES = {"P_1": Label("price")}
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_names_alone_find_entities(docs, backbone, tmp_path):
 
 def test_without_its_name_a_label_says_nothing(docs, backbone, tmp_path):
     described = describe_backbones([backbone], labels=["nuner"], layer_sets=["last"])
-    labels = name_labels(docs, {"P_1": LabelName("area"), "Area": LabelName("price")})
+    labels = name_labels(docs, {"P_1": Label("area"), "Area": Label("price")})
     (cell,) = run_zero(
         docs, described, labels, output=tmp_path, dataset="flats", data={}
     )
@@ -105,43 +104,9 @@ def test_a_backbone_without_concept_encoder_is_refused(docs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_names_are_read(tmp_path):
-    path = tmp_path / "names.json"
-    path.write_text(
-        '{"A": "area", "B": {"name": "price", "description": "What a thing costs"}, '
-        '"FLAT_SIZE": {"description": "How large"}}'
-    )
-    assert read_names(path) == {
-        "A": LabelName("area"),
-        "B": LabelName("price", "What a thing costs"),
-        "FLAT_SIZE": LabelName("flat size", "How large"),
-    }
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [
-        ("[1]", "holds a list"),
-        ("{", "Expecting"),
-        ('{"A": 3}', "'A' has 3"),
-        ('{"A": ""}', "'A' has"),
-        ('{"A": {"title": "x"}}', "title"),
-        ('{"A": null}', "null"),
-    ],
-)
-def test_names_that_are_none_are_told(tmp_path, content, found):
-    path = tmp_path / "names.json"
-    path.write_text(content)
-    with pytest.raises(NunerError, match="N624") as caught:
-        read_names(path)
-    assert found in str(caught.value)
-    with pytest.raises(NunerError, match="N005"):
-        read_names(tmp_path / "none.json")
-
-
 def test_zero_and_one_example_in_one_report(conll, backbone, tmp_path):
     names = tmp_path / "names.json"
-    names.write_text('{"P_1": "price"}')
+    names.write_text('{"P_1": {"name": "price"}}')
     output = tmp_path / "metrics"
     arguments = ["fewshot", conll, conll, "--backbones", backbone, "--names", "nuner"]
     arguments += ["--k", 0, 1, "--draws", 2, "--label-names", names]
@@ -166,6 +131,6 @@ def test_reported_sets_have_a_name_for_each_label(path, data, assets):
         spans = [span for line in file.open() for span in json.loads(line)["spans"]]
         tags |= {f"B-{span['label']}" for span in spans}
     found = {tag[2:] for tag in tags} - {""}
-    named = set(read_names(path))
+    named = set(read_labels(path))
     # Few-NERD's test file has other labels than its training files, by design.
     assert found == named if path.stem != "fewnerd-inter" else named < found

@@ -200,8 +200,7 @@ def test_predictions_agree(assets):
         "freeze_layers": -1,
         "precision": "fp32",
     }
-    settings = {"model": {"tok2vec": tok2vec}, "exclusive": True, "set_ents": True}
-    pipe = nlp.add_pipe("nuner_concepts", config=settings)
+    pipe = nlp.add_pipe("nuner_ner", config={"model": {"tok2vec": tok2vec}})
     examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
     sgd = nlp.initialize(lambda: examples)
     sgd.learn_rate = 0.01

@@ -43,7 +43,7 @@ def make_examples(nlp, *, spans_key=None):
     return examples
 
 
-def make_nlp(tiny, *, shared=True, **settings):
+def make_nlp(tiny, *, factory="nuner_concepts", shared=True, **settings):
     nlp = spacy.blank("en")
     tok2vec = {"pooling": {"@layers": "reduce_first.v1"}}
     if shared:
@@ -57,7 +57,7 @@ def make_nlp(tiny, *, shared=True, **settings):
     else:
         tok2vec["@architectures"] = "spacy_nuner.Tok2VecBackbone.v1"
         tok2vec["name"] = tiny
-    nlp.add_pipe("nuner_concepts", config={"model": {"tok2vec": tok2vec}, **settings})
+    nlp.add_pipe(factory, config={"model": {"tok2vec": tok2vec}, **settings})
     return nlp
 
 
@@ -71,7 +71,7 @@ ANSWERS = [
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory) -> str:
     """A backbone that has seen areas and prices and little else."""
-    folder = tmp_path_factory.mktemp("prior")
+    folder = tmp_path_factory.mktemp("backbone")
     texts = [part for row in ANSWERS for part in row]
     base = make_tiny_bert(folder / "base", texts)
     with (folder / "answers.jsonl").open("w") as file:
@@ -93,6 +93,10 @@ def backbone(tmp_path_factory) -> str:
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, result.output
     return str(folder / "backbone")
+
+
+def make_ner(tiny, **settings):
+    return make_nlp(tiny, factory="nuner_ner", **settings)
 
 
 def train(nlp, examples, *, steps=100, rate=0.005):

@@ -4,12 +4,14 @@ from itertools import islice
 
 import pytest
 import spacy
+from spacy.cli.debug_config import debug_config
 from spacy.cli.debug_data import debug_data
+from spacy.cli.init_config import fill_config
 from spacy.tokens import DocBin
 from spacy.training import Corpus
 from spacy.training.initialize import init_nlp
 from spacy.training.loop import train as train_loop
-from spacy.util import load_config
+from spacy.util import filter_spans, load_config
 
 from ..conftest import ROOT
 from .conftest import spans_of
@@ -50,6 +52,7 @@ def overrides_of(files, backbone, **more):
 def test_overlapping_concepts_are_learned(files, backbone, tuned):
     more = {
         "training.max_steps": 300,
+        "training.optimizer.learn_rate.total_steps": 300,
         "training.eval_frequency": 300,
         "training.optimizer.learn_rate.initial_rate": 0.05,
         "training.dropout": 0.0,
@@ -70,7 +73,6 @@ def test_overlapping_concepts_are_learned(files, backbone, tuned):
     pipe = again.get_pipe("nuner_concepts")
     assert pipe.label_data["SCHOOL"] == TOLD["SCHOOL"]
     assert pipe.label_data["PRICE"] is None
-    # total_steps is a variable of the config, for the saved pipeline as well.
     steps = more["training.max_steps"]
     rates = list(islice(again.resume_training().schedules["learn_rate"], steps + 1))
     assert max(rates) == pytest.approx(0.05) and rates[-1] == 0.0 < rates[steps // 2]
@@ -93,4 +95,33 @@ def test_debug_data_takes_the_config(files, backbone, capsys):
     assert "Pipeline can be initialized with data" in printed
     assert "Corpus is loadable" in printed
     # The only error is that five sentences are few.
+    assert "Low number of examples" in printed and "1 error" in printed
+
+
+@pytest.mark.parametrize("name", ["ner", "ner_frozen", "ner_parser", "concepts"])
+def test_the_configs_are_complete_and_valid(files, backbone, name, capsys):
+    path = ROOT / "configs" / f"{name}.cfg"
+    shipped, filled = fill_config(files / "filled.cfg", path, silent=True)
+    # Nothing is missing in it and nothing is left that has no meaning.
+    assert filled == {**shipped, "pretraining": {}}
+    debug_config(path, overrides=overrides_of(files, backbone))
+    assert "Config is valid" in capsys.readouterr().out
+    steps = filled["training"]["max_steps"]
+    assert filled["training"]["optimizer"]["learn_rate"]["total_steps"] == steps
+    assert filled["paths"]["backbone"] == "default"
+
+
+def test_debug_data_takes_a_config_with_entities(files, backbone, capsys):
+    nlp = spacy.blank("en")
+    docs = list(DocBin().from_disk(files / "train.spacy").get_docs(nlp.vocab))
+    for doc in docs:
+        doc.set_ents(filter_spans(doc.spans["concepts"]))
+    DocBin(docs=docs).to_disk(files / "train.spacy")
+    overrides = overrides_of(files, backbone)
+    with pytest.raises(SystemExit):
+        debug_data(
+            ROOT / "configs" / "ner.cfg", config_overrides=overrides, silent=False
+        )
+    printed = capsys.readouterr().out
+    assert "Pipeline can be initialized with data" in printed
     assert "Low number of examples" in printed and "1 error" in printed

@@ -3,14 +3,27 @@ import pytest
 
 from spacy_nuner.pipeline.decoding import (
     JOIN_SHARE,
+    decode,
     drop_edge_spaces,
-    drop_weak,
-    find_spans,
-    find_strong_spans,
     get_active,
-    get_cell_probabilities,
     get_probabilities,
+    join_cells,
 )
+
+
+def find_spans(active, probabilities, lengths):
+    rows, labels = np.nonzero(active)
+    return join_cells(rows, labels, probabilities[rows, labels], lengths)
+
+
+def logits_of(probabilities):
+    p = np.asarray(probabilities)
+    with np.errstate(divide="ignore"):
+        return (np.log(p) - np.log1p(-p)).astype("f")
+
+
+def rows_of(found):
+    return [tuple(map(int, row)) for row in zip(*found[:4], strict=True)]
 
 
 def naive_spans(active, probabilities, lengths):
@@ -66,74 +79,69 @@ def test_probabilities():
 
 def test_exclusive_takes_the_likeliest_unless_none_is():
     logits = np.asarray([[1.0, 2.0], [-1.0, -2.0], [0.5, 0.4]])
-    active = get_active(logits, np.full(2, 0.99), exclusive=True)
+    active = get_active(logits, None)
     assert active.tolist() == [[False, True], [False, False], [True, False]]
-
-
-def test_thresholds_by_concept():
-    active = get_active(
-        np.asarray([[0.0, 0.0]]), np.asarray([0.7, 0.8]), exclusive=False
-    )
-    assert active.tolist() == [[True, False]]
+    found = decode(logits, [3], np.zeros(3, bool), thresholds=None)
+    assert rows_of(found) == [(0, 0, 1, 1), (0, 2, 3, 0)]
+    p = get_probabilities(logits, exclusive=True)
+    np.testing.assert_allclose(found.scores, [p[0, 1], p[2, 0]], rtol=1e-6)
 
 
 def test_a_token_joins_a_span_that_is_over_the_threshold_as_a_whole():
-    probabilities = np.asarray([[0.4, 0.9, 0.1, 0.4, 0.55, 0.3]]).T
-    logits = np.log(probabilities / (1 - probabilities))
+    logits = logits_of([[0.4, 0.9, 0.1, 0.4, 0.55, 0.3]]).T
     thresholds = np.asarray([0.5])
-    active = get_active(logits, thresholds, exclusive=False)
+    active = get_active(logits, thresholds)
     assert active[:, 0].tolist() == [True, True, False, True, True, False]
-    found = find_strong_spans(probabilities, thresholds, [6])
+    found = decode(logits, [6], np.zeros(6, bool), thresholds=thresholds)
     # The second run of tokens has a mean of 0.475.
-    assert (found.starts.tolist(), found.ends.tolist()) == ([0], [2])
+    assert rows_of(found) == [(0, 0, 2, 0)]
     np.testing.assert_allclose(found.scores, [0.65])
 
 
 def test_nothing_is_over_a_threshold_of_one():
-    found = find_strong_spans(np.ones((3, 2)), np.ones(2), [3])
+    logits = np.full((3, 2), 50.0, dtype="f")
+    found = decode(logits, [3], np.zeros(3, bool), thresholds=np.ones(2))
     assert len(found.docs) == 0
 
 
-def test_weak_spans_go_by_the_threshold_of_their_own_concept():
-    probabilities = np.asarray([[0.6, 0.6], [0.0, 0.0], [0.7, 0.8]])
-    found = find_spans(probabilities > 0.5, probabilities, [3])
-    kept = drop_weak(found, np.asarray([0.65, 0.55]))
-    rows = list(zip(kept.starts.tolist(), kept.concepts.tolist(), strict=True))
-    assert rows == [(0, 1), (2, 0), (2, 1)]
+def test_weak_spans_go_by_the_threshold_of_their_own_label():
+    logits = logits_of([[0.6, 0.6], [0.0, 0.0], [0.7, 0.8]])
+    found = decode(logits, [3], np.zeros(3, bool), thresholds=np.asarray([0.65, 0.55]))
+    assert rows_of(found) == [(0, 0, 1, 1), (0, 2, 3, 0), (0, 2, 3, 1)]
 
 
 def test_active_is_where_the_probability_is_over_its_share_of_the_threshold():
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=5, size=(50, 7)).astype("f")
     thresholds = np.asarray([0.0, 0.001, 0.3, 0.5, 0.9, 0.999, 1.0])
-    active = get_active(logits, thresholds, exclusive=False)
+    active = get_active(logits, thresholds)
     expected = get_probabilities(logits, exclusive=False) > JOIN_SHARE * thresholds
     np.testing.assert_array_equal(active, expected)
     assert active[:, 0].all()
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
-@pytest.mark.parametrize("temperature", [0.25, 4.0])
-def test_a_temperature_is_what_logits_are_divided_by(exclusive, temperature):
-    logits = np.random.default_rng(0).normal(scale=4, size=(50, 4)).astype("f")
-    settings = {"exclusive": exclusive, "temperature": temperature}
-    active = get_active(logits, np.full(4, 0.3), **settings)
-    divided = logits / np.float32(temperature)
-    expected = get_active(divided, np.full(4, 0.3), exclusive=exclusive)
-    np.testing.assert_array_equal(active, expected)
-    rows, concepts = np.nonzero(active)
-    found = get_cell_probabilities(logits, rows, concepts, **settings)
-    full = get_probabilities(divided, exclusive=exclusive)
-    np.testing.assert_allclose(found, full[rows, concepts], rtol=1e-6)
-
-
-@pytest.mark.parametrize("exclusive", [False, True])
-def test_probabilities_of_some_cells(exclusive):
-    logits = np.random.default_rng(0).normal(size=(9, 4)).astype("f")
-    rows, concepts = np.asarray([0, 3, 3, 8]), np.asarray([1, 0, 3, 2])
-    found = get_cell_probabilities(logits, rows, concepts, exclusive=exclusive)
-    expected = get_probabilities(logits, exclusive=exclusive)[rows, concepts]
-    np.testing.assert_array_equal(found, expected)
+@pytest.mark.parametrize("seed", range(10))
+def test_decoded_are_the_spans_of_the_plain_loop(exclusive, seed):
+    rng = np.random.default_rng(seed)
+    lengths = list(rng.integers(0, 6, size=7))
+    spaces = rng.random(sum(lengths)) < 0.2
+    logits = rng.normal(scale=2, size=(sum(lengths), 3)).astype("f")
+    thresholds = None if exclusive else np.asarray([0.4, 0.5, 0.7])
+    p = get_probabilities(logits, exclusive=exclusive)
+    if exclusive:
+        active = (p == p.max(axis=1, keepdims=True)) & (logits > 0)
+    else:
+        active = p > JOIN_SHARE * thresholds
+    active = drop_edge_spaces(active, spaces, lengths)
+    expected = [
+        span
+        for span in naive_spans(active, p, lengths)
+        if exclusive or span[4] > thresholds[span[3]]
+    ]
+    found = decode(logits, lengths, spaces, thresholds=thresholds)
+    assert rows_of(found) == [row[:4] for row in expected]
+    np.testing.assert_allclose(found.scores, [row[4] for row in expected], rtol=1e-5)
 
 
 def test_white_space_only_inside_a_span():

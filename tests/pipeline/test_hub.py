@@ -14,7 +14,7 @@ from huggingface_hub.utils import filter_repo_objects
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
 from spacy_nuner.models.backbone import find_backbone
-from spacy_nuner.pipeline.label_vectors import find_prior
+from spacy_nuner.pipeline.label_vectors import find_label_vectors
 
 from .conftest import make_zero_shot, spans_of
 
@@ -41,7 +41,7 @@ def run_offline(home: Path, code: str) -> str:
 
 def test_a_backbone_of_the_cache_is_used_offline(backbone, tmp_path):
     fill_cache(tmp_path, backbone)
-    config = {"backbone": NAME, "concepts": ["area"]}
+    config = {"backbone": NAME, "labels": ["area"]}
     printed = run_offline(
         tmp_path,
         "import spacy\n"
@@ -57,7 +57,7 @@ def test_a_backbone_of_the_cache_is_used_offline(backbone, tmp_path):
     spans, layers = printed.strip().splitlines()
     assert spans == "[('Leyton', 'area'), ('900', 'price')]"
     # What nuner.json recommends, not what holds for any encoder.
-    here = make_zero_shot(backbone, concepts=["area"])
+    here = make_zero_shot(backbone, labels=["area"])
     here("Leyton")
     model = here.get_pipe("nuner_concepts").model
     assert layers == str(find_backbone(model).shims[0].hidden_layers)
@@ -68,8 +68,8 @@ def test_without_the_backbone_the_error_names_the_three_forms(tmp_path):
         tmp_path,
         "import spacy\n"
         "nlp = spacy.blank('en')\n"
-        "pipe = nlp.add_pipe('nuner_concepts')\n"
-        "print(pipe.cfg['backbone'])\n"
+        "pipe = nlp.add_pipe('nuner_concepts', config={'backbone': 'some/nuner'})\n"
+        "print(pipe.backbone)\n"
         "pipe.add_label('AREA')\n"
         "try:\n"
         "    nlp.initialize()\n"
@@ -77,8 +77,8 @@ def test_without_the_backbone_the_error_names_the_three_forms(tmp_path):
         "    print(error)\n",
     )
     name, error = printed.strip().splitlines()
-    assert name == "numind/NuNER-v2.0"
-    assert error.startswith("[N001] Can't find the encoder 'numind/NuNER-v2.0'")
+    assert name == "some/nuner"
+    assert error.startswith("[N001] Can't find the encoder 'some/nuner'")
     for form in ("a folder", "a name on the Hugging Face hub", "package:NAME/PATH"):
         assert form in error
 
@@ -113,7 +113,7 @@ def downloaded(cache):
 
 def test_only_what_is_needed_is_downloaded(hub):
     _, cache = hub
-    assert find_prior(NAME) == cache
+    assert find_label_vectors(NAME) == cache
     assert {name.split("/")[0] for name in downloaded(cache)} == {
         "nuner.json",
         "concept_encoder",
@@ -125,7 +125,7 @@ def test_only_what_is_needed_is_downloaded(hub):
 
 
 def test_named_concepts_with_a_backbone_of_the_hub(hub):
-    nlp = make_zero_shot(NAME, concepts=["area"])
+    nlp = make_zero_shot(NAME, labels=["area"])
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
 
 
@@ -139,12 +139,12 @@ def test_older_repositories_have_no_safetensors(hub):
 def test_a_repository_without_concept_encoder(hub):
     repo, _ = hub
     shutil.rmtree(repo / "concept_encoder")
-    assert find_prior(NAME) is None
+    assert find_label_vectors(NAME) is None
 
 
 def test_an_unknown_repository_is_told(hub):
     with pytest.raises(NunerError, match="N001.*404: no someone/else$"):
-        find_prior("someone/else")
+        find_label_vectors("someone/else")
     nlp = spacy.blank("en")
     nlp.add_pipe("nuner_concepts", config={"backbone": "someone/else"})
     nlp.get_pipe("nuner_concepts").add_label("AREA")

@@ -9,20 +9,27 @@ import spacy
 from spacy.tokens import Span
 from spacy.training import Example
 
+from spacy_nuner.concept_names import readable_name
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pipeline.decoding import THRESHOLD
 from spacy_nuner.pipeline.label_vectors import (
     DEVIATIONS,
-    ConceptPrior,
-    find_prior,
-    readable_name,
+    LabelVectors,
+    find_label_vectors,
 )
 
-from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
+from .conftest import (
+    ents_of,
+    make_examples,
+    make_ner,
+    make_nlp,
+    make_zero_shot,
+    spans_of,
+)
 
 
 def test_concepts_that_were_only_named(backbone, tmp_path):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     text = "Leyton costs 900"
     assert spans_of(nlp(text)) == [("Leyton", "area"), ("900", "price")]
     # The vectors are in the saved pipeline; the backbone folder is not needed again.
@@ -32,7 +39,7 @@ def test_concepts_that_were_only_named(backbone, tmp_path):
 
 
 def test_concepts_on_the_live_pipeline(backbone):
-    nlp = make_zero_shot(backbone, concepts={"area": None})
+    nlp = make_zero_shot(backbone, labels={"area": None})
     pipe = nlp.get_pipe("nuner_concepts")
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
     assert pipe.add_label("price", description=None) == 1
@@ -40,7 +47,7 @@ def test_concepts_on_the_live_pipeline(backbone):
 
 
 def test_named_concepts_can_be_trained_at_once(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     sgd = nlp.resume_training()
     doc = nlp.make_doc("Leyton costs 900")
     reference = doc.copy()
@@ -53,7 +60,7 @@ def test_named_concepts_can_be_trained_at_once(backbone):
 def test_named_concepts_in_several_processes(backbone, tmp_path):
     """Each sets itself up at its first text."""
     script = tmp_path / "run.py"
-    config = {"backbone": backbone, "concepts": ["area", "price"]}
+    config = {"backbone": backbone, "labels": ["area", "price"]}
     script.write_text(
         "import spacy, torch\n"
         "torch.set_num_threads(1)\n"
@@ -72,7 +79,7 @@ def test_named_concepts_in_several_processes(backbone, tmp_path):
 
 
 def test_logits_may_be_changed_before_they_are_used(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     pipe = nlp.get_pipe("nuner_concepts")
     docs = [nlp.make_doc("Leyton costs 900") for _ in range(2)]
     logits = pipe.predict(docs)
@@ -83,7 +90,7 @@ def test_logits_may_be_changed_before_they_are_used(backbone):
 
 
 def test_labels_with_readable_names(backbone):
-    nlp = make_zero_shot(backbone, concepts=["LOC_1"], names={"LOC_1": "area"})
+    nlp = make_zero_shot(backbone, labels={"LOC_1": {"name": "area"}})
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "LOC_1")]
 
 
@@ -91,7 +98,7 @@ def test_logits_are_those_of_the_pre_training_over_what_is_usual(backbone):
     from spacy_nuner.encoders.concept_encoder import ConceptEncoder
     from spacy_nuner.encoders.folder import load_background, read_info
 
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     doc = nlp("Leyton costs 900")
     pipe = nlp.get_pipe("nuner_concepts")
     info = read_info(backbone)
@@ -110,24 +117,25 @@ def test_logits_are_those_of_the_pre_training_over_what_is_usual(backbone):
 
 @pytest.mark.parametrize("start", ["names", "zero"])
 def test_training_starts_there(backbone, start):
-    nlp = make_nlp(backbone, exclusive=True, set_ents=True, start=start)
+    nlp = make_ner(backbone)
+    # As `spacy train` reads it from [initialize.components.nuner_ner].
+    nlp.config["initialize"]["components"]["nuner_ner"] = {"start": start}
     nlp.initialize(lambda: make_examples(nlp))
-    doc = nlp("Leyton costs 900")
     expected = [("Leyton", "AREA"), ("900", "PRICE")] if start == "names" else []
-    assert [(ent.text, ent.label_) for ent in doc.ents] == expected
+    assert ents_of(nlp("Leyton costs 900")) == expected
 
 
 def test_an_encoder_without_concept_encoder_starts_from_zero(tiny):
-    assert find_prior(tiny) is None
-    nlp = make_nlp(tiny, exclusive=True, set_ents=True)
+    assert find_label_vectors(tiny) is None
+    nlp = make_ner(tiny)
     nlp.initialize(lambda: make_examples(nlp))
     assert not nlp("Leyton costs 900").ents
 
 
 def test_what_cannot_be_read_by_name_is_an_error(tiny):
     with pytest.raises(NunerError, match="N503"):
-        make_zero_shot(tiny, concepts=["area"])("Leyton")
-    nlp = make_nlp(tiny, concepts=["area"])
+        make_zero_shot(tiny, labels=["area"])("Leyton")
+    nlp = make_nlp(tiny, labels=["area"])
     with pytest.raises(NunerError, match="N504.*initialize"):
         nlp.get_pipe("nuner_concepts").predict([nlp.make_doc("Leyton")])
 
@@ -148,25 +156,25 @@ def test_readable_names(label, name):
 
 
 def test_the_default_threshold_is_one_half(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     pipe = nlp.get_pipe("nuner_concepts")
     assert pipe.thresholds.tolist() == [THRESHOLD, THRESHOLD]
-    pipe.set_calibration(temperature=1.0, threshold={"price": 0.3})
+    pipe.threshold = {"price": 0.3}
     assert pipe.thresholds.tolist() == [THRESHOLD, 0.3]
 
 
 def test_no_concept_has_to_be_surer_than_pre_training_was(backbone):
     """In a corpus of one subject a concept may be common, and no logit far from it."""
-    prior = ConceptPrior(backbone)
+    vectors = LabelVectors(backbone)
     names = ["area", "price"]
-    weights, biases = prior.get_weights(names, [None, None])
+    weights, biases = vectors.get_weights(names, [None, None])
     # Half of ordinary text is what the concept is sure of.
     direction = weights[0] / np.linalg.norm(weights[0])
-    prior.background = np.concatenate([[50 * direction], [-50 * direction]])
-    _, common = prior.get_weights(names, [None, None])
-    assert common[0] == pytest.approx(prior.bias)
-    assert biases[0] >= prior.bias
+    vectors.background = np.concatenate([[50 * direction], [-50 * direction]])
+    _, common = vectors.get_weights(names, [None, None])
+    assert common[0] == pytest.approx(vectors.bias)
+    assert biases[0] >= vectors.bias
     # Where nothing is like it, far less is enough.
-    prior.background = np.zeros_like(prior.background)
-    _, rare = prior.get_weights(names, [None, None])
+    vectors.background = np.zeros_like(vectors.background)
+    _, rare = vectors.get_weights(names, [None, None])
     assert rare == pytest.approx(0.0)

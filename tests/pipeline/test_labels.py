@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import spacy
+import srsly
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pipeline.label_vectors import ConceptPrior
+from spacy_nuner.pipeline.label_vectors import LabelVectors
+from spacy_nuner.pipeline.labels import Label, parse_labels, read_labels
 
 from .conftest import (
     SENTENCES,
     make_examples,
+    make_ner,
     make_nlp,
     make_zero_shot,
     spans_of,
@@ -35,7 +38,7 @@ def assert_rows_equal(found, expected):
 
 
 def test_a_removed_concept_leaves_the_others_as_they_were(backbone, tmp_path):
-    nlp = make_zero_shot(backbone, concepts=["price", "area", "person"])
+    nlp = make_zero_shot(backbone, labels=["price", "area", "person"])
     pipe = nlp.get_pipe("nuner_concepts")
     nlp(TEXT)
     before = rows_of(pipe)
@@ -54,20 +57,20 @@ def test_a_removed_concept_leaves_the_others_as_they_were(backbone, tmp_path):
 
 
 def test_removing_takes_what_was_set_for_the_concept(backbone):
-    settings = {"threshold": {"price": 0.9, "area": 0.2}, "names": {"price": "area"}}
-    nlp = make_zero_shot(backbone, concepts={"price": "a sum"}, **settings)
+    labels = {"price": {"name": "area", "description": "a sum"}}
+    threshold = {"price": 0.9, "area": 0.2}
+    nlp = make_zero_shot(backbone, labels=labels, threshold=threshold)
     pipe = nlp.get_pipe("nuner_concepts")
     pipe.add_label("area")
     pipe.remove_label("price")
-    assert pipe.cfg["threshold"] == {"area": 0.2}
-    assert pipe.cfg["names"] == {}
-    assert pipe.cfg["descriptions"] == {"area": None}
+    assert pipe.threshold == {"area": 0.2}
+    assert pipe.label_data == {"area": None}
     with pytest.raises(NunerError, match="N506.*price.*area"):
         pipe.remove_label("price")
 
 
 def test_all_concepts_can_go_and_others_come(backbone, tmp_path):
-    nlp = make_zero_shot(backbone, concepts=["area"])
+    nlp = make_zero_shot(backbone, labels=["area"])
     pipe = nlp.get_pipe("nuner_concepts")
     nlp(TEXT)
     pipe.remove_label("area")
@@ -79,7 +82,7 @@ def test_all_concepts_can_go_and_others_come(backbone, tmp_path):
 
 
 def test_a_concept_can_go_before_the_first_text(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     nlp.get_pipe("nuner_concepts").remove_label("area")
     assert spans_of(nlp(TEXT)) == [("900", "price")]
 
@@ -102,14 +105,14 @@ def test_training_goes_on_after_a_removal(tiny):
 
 
 def test_describing_a_concept_that_was_only_named(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area", "price"])
+    nlp = make_zero_shot(backbone, labels=["area", "price"])
     pipe = nlp.get_pipe("nuner_concepts")
     nlp(TEXT)
     before = rows_of(pipe)
     assert pipe.add_label("area", description="a part of a town") == 0
     after = rows_of(pipe)
     assert_rows_equal(after["price"], before["price"])
-    weights, _ = ConceptPrior(backbone).get_weights(["area"], ["a part of a town"])
+    weights, _ = LabelVectors(backbone).get_weights(["area"], ["a part of a town"])
     assert not np.allclose(weights[0], before["area"][0][: weights.shape[1]])
     np.testing.assert_allclose(
         after["area"][0][: weights.shape[1]], weights[0], atol=1e-6
@@ -117,29 +120,99 @@ def test_describing_a_concept_that_was_only_named(backbone):
     # Without a description, or with the same, nothing changes.
     pipe.add_label("area")
     pipe.add_label("area", description="a part of a town")
-    assert pipe.cfg["descriptions"]["area"] == "a part of a town"
+    assert pipe.label_data["area"] == "a part of a town"
     assert_rows_equal(rows_of(pipe)["area"], after["area"])
 
 
 def test_describing_before_the_first_text(backbone):
-    nlp = make_zero_shot(backbone, concepts=["area"])
+    nlp = make_zero_shot(backbone, labels=["area"])
     pipe = nlp.get_pipe("nuner_concepts")
     pipe.add_label("area", description="a part of a town")
     nlp(TEXT)
-    weights, _ = ConceptPrior(backbone).get_weights(["area"], ["a part of a town"])
+    weights, _ = LabelVectors(backbone).get_weights(["area"], ["a part of a town"])
     np.testing.assert_allclose(
         rows_of(pipe)["area"][0][: weights.shape[1]], weights[0], atol=1e-6
     )
 
 
+def test_a_name_in_place_of_the_label(backbone):
+    nlp = make_zero_shot(backbone, labels=["X1"])
+    pipe = nlp.get_pipe("nuner_concepts")
+    nlp(TEXT)
+    assert pipe.add_label("X1", name="area") == 0
+    assert pipe.add_label("X2", "a sum of money", name="price") == 1
+    assert pipe.label_data == {
+        "X1": {"name": "area", "description": None},
+        "X2": {"name": "price", "description": "a sum of money"},
+    }
+    words = LabelVectors(backbone).get_weights(
+        ["area", "price"], [None, "a sum of money"]
+    )
+    for i, label in enumerate(["X1", "X2"]):
+        weights, bias = rows_of(pipe)[label]
+        np.testing.assert_allclose(weights[:32], words[0][i], atol=1e-6)
+        assert bias == pytest.approx(words[1][i], abs=1e-6)
+    # A name alone leaves the description.
+    pipe.add_label("X2", name="sum")
+    assert pipe.label_data["X2"] == {"name": "sum", "description": "a sum of money"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        ({"A": {"title": "x"}}, "'A' has .*title"),
+        ({"A": {"name": 3}}, "'A' has .*3"),
+        ({"A": {"name": " "}}, "'A' has"),
+        ({"A": ""}, "'A' has"),
+        ("A", "found a str"),
+        (3, "found a int"),
+    ],
+)
+def test_labels_in_another_form_are_refused(labels, found):
+    with pytest.raises(NunerError, match=f"N511.*the test.*{found}"):
+        parse_labels(labels, source="the test")
+
+
+def test_labels_of_a_file(tmp_path):
+    path = tmp_path / "labels.json"
+    srsly.write_json(path, {"A": "what it means", "B": {"name": "b"}, "C": None})
+    assert read_labels(path) == {
+        "A": Label(description="what it means"),
+        "B": Label("b"),
+        "C": Label(),
+    }
+    srsly.write_json(path, ["A", "B"])
+    assert read_labels(path) == {"A": Label(), "B": Label()}
+    for content in ("{", '"A"', "[1]"):
+        path.write_text(content)
+        with pytest.raises(NunerError, match="N511|N501"):
+            read_labels(path)
+    with pytest.raises(NunerError, match="N511.*none.json"):
+        read_labels(tmp_path / "none.json")
+
+
+def test_a_label_with_a_dot(backbone, tmp_path):
+    """A config has no section for it, so the live pipeline takes it."""
+    with pytest.raises(NunerError, match="N512.*'LOC.city'.*add_label"):
+        make_zero_shot(backbone, labels={"LOC.city": {"name": "area"}})
+    nlp = make_zero_shot(backbone, labels={"LOC.none": None})
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.add_label("LOC.city", name="area")
+    assert ("Leyton", "LOC.city") in spans_of(nlp(TEXT))
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    assert again.get_pipe("nuner_concepts").label_data == pipe.label_data
+    assert spans_of(again(TEXT)) == spans_of(nlp(TEXT))
+
+
 def test_describing_a_trained_concept_says_that_its_weights_stay(backbone, tmp_path):
-    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
+    nlp = make_ner(backbone)
     examples = make_examples(nlp)
     train(nlp, examples, steps=3)
     nlp.to_disk(tmp_path / "model")
     # What was trained is known after loading, too.
     nlp = spacy.load(tmp_path / "model")
-    pipe = nlp.get_pipe("nuner_concepts")
+    pipe = nlp.get_pipe("nuner_ner")
     before = rows_of(pipe)
     with pytest.warns(UserWarning, match="W503.*'AREA'"):
         assert pipe.add_label("AREA", description="a part of a town") == 0
@@ -170,7 +243,7 @@ def test_names_are_not_read_into_a_hidden_layer(backbone):
 
 
 def test_descriptions_come_from_the_data(backbone):
-    nlp = make_nlp(backbone, start="zero", concepts={"PRICE": "of the config"})
+    nlp = make_nlp(backbone, labels={"PRICE": "of the config"})
     examples = make_examples(nlp, spans_key="concepts")
     told = [{}, {"AREA": "first", "PRICE": "of the data"}, {"AREA": "second"}]
     for eg, descriptions in zip(examples, told, strict=False):
@@ -185,25 +258,25 @@ def test_descriptions_come_from_the_data(backbone):
 
 
 def test_labels_and_descriptions_from_a_file(backbone):
-    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
-    pipe = nlp.get_pipe("nuner_concepts")
+    nlp = make_ner(backbone)
+    pipe = nlp.get_pipe("nuner_ner")
     examples = make_examples(nlp)
     nlp.get_pipe("transformer").initialize(lambda: examples, nlp=nlp)
     labels = {"price": "a sum", "area": None}
     pipe.initialize(lambda: examples, nlp=nlp, labels=labels)
     assert pipe.label_data == labels
-    weights, _ = ConceptPrior(backbone).get_weights(["price"], ["a sum"])
+    weights, _ = LabelVectors(backbone).get_weights(["price"], ["a sum"])
     np.testing.assert_allclose(
         rows_of(pipe)["price"][0][: weights.shape[1]], weights[0], atol=1e-6
     )
 
 
 def test_what_init_labels_writes_is_what_initialize_takes(backbone):
-    nlp = make_nlp(backbone, exclusive=True, set_ents=True)
+    nlp = make_ner(backbone)
     empty = Example(nlp.make_doc(""), nlp.make_doc(""))
     nlp.initialize(lambda: [*make_examples(nlp), empty])
-    told = nlp.get_pipe("nuner_concepts").label_data
-    again = make_nlp(backbone, exclusive=True, set_ents=True)
-    again.config["initialize"]["components"]["nuner_concepts"] = {"labels": told}
+    told = nlp.get_pipe("nuner_ner").label_data
+    again = make_ner(backbone)
+    again.config["initialize"]["components"]["nuner_ner"] = {"labels": told}
     again.initialize(lambda: make_examples(again))
-    assert again.get_pipe("nuner_concepts").labels == ("AREA", "PRICE")
+    assert again.get_pipe("nuner_ner").label_data == told

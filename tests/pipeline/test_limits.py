@@ -10,8 +10,6 @@ from spacy_nuner.errors import NunerError
         ({"threshold": 50}, "threshold = 50"),
         ({"threshold": -0.1}, "threshold"),
         ({"threshold": {"city": 0.5, "year": 1.5}}, "'year': 1.5"),
-        ({"temperature": 0.0}, "temperature = 0.0"),
-        ({"temperature": -1.0}, "temperature"),
     ],
 )
 def test_what_finds_nothing_or_everything_is_refused(config, key):
@@ -20,12 +18,12 @@ def test_what_finds_nothing_or_everything_is_refused(config, key):
     assert key in str(caught.value)
 
 
-def test_bounds_are_allowed_and_calibration_is_checked():
+def test_bounds_are_allowed_and_what_is_set_is_checked():
     for threshold in (0.0, 1.0, {"city": 0.0, "year": 1.0}, None):
         pipe = spacy.blank("en").add_pipe(
             "nuner_concepts", config={"threshold": threshold}
         )
-        assert pipe.cfg["threshold"] == threshold
+        assert pipe.threshold == threshold
     with pytest.raises(NunerError, match="N510"):
-        pipe.set_calibration(temperature=1.0, threshold=5.0)
-    assert pipe.cfg["threshold"] is None
+        pipe.threshold = 5.0
+    assert pipe.threshold is None

@@ -1,7 +1,9 @@
-"""The test set of spaCy's span_finder and spancat, for `nuner_concepts`."""
+"""The test set of spaCy's span_finder and spancat, for both components."""
 
+import pickle
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -10,39 +12,49 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline import label_pipe
 
-from .conftest import SENTENCES, ents_of, make_examples, make_nlp, spans_of, train
-
-NER = {"exclusive": True, "set_ents": True}
+from .conftest import (
+    SENTENCES,
+    ents_of,
+    make_examples,
+    make_ner,
+    make_nlp,
+    spans_of,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tiny):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     train(nlp, make_examples(nlp))
     return nlp
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_overfits_five_docs_and_reloads(tiny, tmp_path, shared, exclusive):
-    key = None if exclusive else "concepts"
-    nlp = make_nlp(tiny, shared=shared, exclusive=exclusive, set_ents=exclusive)
+@pytest.mark.parametrize("factory", ["nuner_ner", "nuner_concepts"])
+def test_overfits_five_docs_and_reloads(tiny, tmp_path, shared, factory):
+    key = None if factory == "nuner_ner" else "concepts"
+    nlp = make_nlp(tiny, shared=shared, factory=factory)
     examples = make_examples(nlp, spans_key=key)
     losses = train(nlp, examples)
-    assert losses["nuner_concepts"] < 0.05
+    assert losses[factory] < 0.05
     scores = nlp.evaluate(examples)
-    assert scores["ents_f" if exclusive else "spans_concepts_f"] == 1.0
+    assert scores["spans_concepts_f" if key else "ents_f"] == 1.0
     nlp.to_disk(tmp_path / "model")
     again = spacy.load(tmp_path / "model")
-    for text, _ in SENTENCES:
-        assert spans_of(again(text)) == spans_of(nlp(text))
-        assert ents_of(again(text)) == ents_of(nlp(text))
+    for text, spans in SENTENCES:
+        expected = [(text[start:end], label) for start, end, label in spans]
+        for some in (nlp, again):
+            doc = some(text)
+            assert spans_of(doc, key or "nuner_ner") == expected
+            assert ents_of(doc) == ([] if key else expected)
 
 
 def test_spans_carry_scores(trained):
     doc = trained(SENTENCES[0][0])
-    group = doc.spans["concepts"]
+    group = doc.spans["nuner_ner"]
     assert len(group) == len(group.attrs["scores"]) == 2
     assert np.all(group.attrs["scores"] > 0.5)
     assert ents_of(doc) == [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
@@ -53,15 +65,15 @@ def test_scores_survive_docbin_without_user_data(trained):
     data = DocBin(docs=[doc], store_user_data=False).to_bytes()
     back = next(DocBin().from_bytes(data).get_docs(trained.vocab))
     np.testing.assert_allclose(
-        back.spans["concepts"].attrs["scores"], doc.spans["concepts"].attrs["scores"]
+        back.spans["nuner_ner"].attrs["scores"], doc.spans["nuner_ner"].attrs["scores"]
     )
 
 
 def test_bytes_round_trip(tiny, trained):
-    again = make_nlp(tiny, **NER).from_bytes(trained.to_bytes())
+    again = make_ner(tiny).from_bytes(trained.to_bytes())
     text = SENTENCES[0][0]
     assert ents_of(again(text)) == ents_of(trained(text))
-    assert again.get_pipe("nuner_concepts").labels == ("AREA", "PRICE")
+    assert again.get_pipe("nuner_ner").labels == ("AREA", "PRICE")
 
 
 def test_loads_in_a_process_that_never_imported_the_package(trained, tmp_path):
@@ -86,34 +98,50 @@ def test_pipe_gives_what_a_call_gives(trained, batch_size):
         alone = trained(text)
         assert ents_of(doc) == ents_of(alone)
         np.testing.assert_allclose(
-            doc.spans["concepts"].attrs["scores"],
-            alone.spans["concepts"].attrs["scores"],
+            doc.spans["nuner_ner"].attrs["scores"],
+            alone.spans["nuner_ner"].attrs["scores"],
             atol=1e-4,
         )
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "\n \t", "x", "👩‍👩‍👧 na\u0308ive", "\u200d", "bed " * 3000]
+    ("text", "found"),
+    [
+        ("", []),
+        (" ", []),
+        ("\n \t", []),
+        ("👩‍👩‍👧 na\u0308ive \u200d Hackney 👩‍👩‍👧", ["Hackney"]),
+        ("Hackney\u200d , 900 a month\n\n", ["900 a month"]),
+        # Far more word pieces than the encoder takes at once.
+        ("we have a cat " * 800 + ", Hackney , we have a cat", ["Hackney"]),
+    ],
 )
-def test_odd_texts_pass(trained, text):
+def test_odd_texts(trained, text, found):
     doc = trained(text)
-    assert "concepts" in doc.spans
+    assert doc.text == text
+    assert [ent.text for ent in doc.ents if ent.text in ("Hackney", "900 a month")] == (
+        found
+    )
+    assert all(not ent[0].is_space and not ent[-1].is_space for ent in doc.ents)
+    group = doc.spans["nuner_ner"]
+    assert [(s.start, s.end) for s in group] == [(e.start, e.end) for e in doc.ents]
+    assert len(group.attrs["scores"]) == len(group)
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " "], ["", "no pets"]])
 def test_update_and_score_with_empty_docs(tiny, texts):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     sgd = nlp.initialize(lambda: make_examples(nlp))
     examples = [Example(nlp.make_doc(t), nlp.make_doc(t)) for t in texts]
     losses = {}
     nlp.update(examples, sgd=sgd, losses=losses)
     # Nothing is annotated, so nothing can be learned.
-    assert losses.get("nuner_concepts", 0.0) == 0.0
+    assert losses.get("nuner_ner", 0.0) == 0.0
     nlp.evaluate(examples)
 
 
 def test_annotation_with_other_tokens(tiny):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     reference = Doc(nlp.vocab, words=["in", "Hack", "ney", "now"], spaces=[1, 0, 1, 0])
     reference.set_ents([reference.char_span(3, 10, "AREA")])
     example = Example(nlp.make_doc("in Hackney now"), reference)
@@ -122,23 +150,24 @@ def test_annotation_with_other_tokens(tiny):
 
 
 def test_missing_annotation_is_not_learned(tiny):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     reference = nlp.make_doc("in Hackney now")
     reference.set_ents([reference[1:2]], default="missing")
     reference.set_ents([spacy.tokens.Span(reference, 1, 2, "AREA")], default="missing")
     example = Example(nlp.make_doc("in Hackney now"), reference)
     nlp.initialize(lambda: [example])
-    pipe = nlp.get_pipe("nuner_concepts")
+    pipe = nlp.get_pipe("nuner_ner")
     _, gradients = pipe.get_loss([example], [np.ones((3, 1), dtype="f")])
     assert gradients[0][:, 0].astype(bool).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize("exclusive", [True, False])
-def test_gradient_is_that_of_the_loss(tiny, exclusive):
-    nlp = make_nlp(tiny, exclusive=exclusive, set_ents=True)
-    examples = make_examples(nlp)
+@pytest.mark.parametrize("factory", ["nuner_ner", "nuner_concepts"])
+def test_gradient_is_that_of_the_loss(tiny, factory):
+    nlp = make_nlp(tiny, factory=factory)
+    key = None if factory == "nuner_ner" else "concepts"
+    examples = make_examples(nlp, spans_key=key)
     nlp.initialize(lambda: examples)
-    pipe = nlp.get_pipe("nuner_concepts")
+    pipe = nlp.get_pipe(factory)
     rng = np.random.default_rng(0)
     logits = [rng.normal(size=(len(eg.x), 2)) for eg in examples]
     _, gradients = pipe.get_loss(examples, logits)
@@ -154,11 +183,11 @@ def test_gradient_is_that_of_the_loss(tiny, exclusive):
 
 
 def test_labels_can_be_added_after_training(tiny):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     examples = make_examples(nlp)
     train(nlp, examples)
     before = [ents_of(nlp(text)) for text, _ in SENTENCES]
-    pipe = nlp.get_pipe("nuner_concepts")
+    pipe = nlp.get_pipe("nuner_ner")
     assert pipe.add_label("TERM") == 1
     assert pipe.add_label("TERM") == 0
     # A new label starts at the logit of "none", so it wins nowhere.
@@ -169,39 +198,43 @@ def test_labels_can_be_added_after_training(tiny):
 
 
 def test_labels_from_a_list(tiny):
-    nlp = make_nlp(tiny, **NER)
-    pipe = nlp.get_pipe("nuner_concepts")
+    nlp = make_ner(tiny)
+    pipe = nlp.get_pipe("nuner_ner")
     nlp.get_pipe("transformer").initialize(lambda: make_examples(nlp), nlp=nlp)
     pipe.initialize(lambda: make_examples(nlp), nlp=nlp, labels=["B", "A"])
     assert pipe.labels == ("B", "A") == tuple(pipe.label_data)
 
 
 def test_no_labels_is_an_error(tiny):
-    nlp = make_nlp(tiny, **NER)
+    nlp = make_ner(tiny)
     with pytest.raises(NunerError, match="N502.*doc.ents"):
         nlp.initialize(lambda: make_examples(nlp, spans_key="concepts"))
     for label in (3, " "):
         with pytest.raises(NunerError, match="N501"):
-            nlp.get_pipe("nuner_concepts").add_label(label)
+            nlp.get_pipe("nuner_ner").add_label(label)
 
 
 @pytest.mark.parametrize(
-    "overwrite,expected",
+    ("overwrite", "expected"),
     [(False, [("Hackney for", "OLD"), ("1,650 pcm", "PRICE")]), (True, None)],
 )
-def test_entities_that_stand_already(trained, overwrite, expected):
-    pipe = trained.get_pipe("nuner_concepts")
+def test_entities_that_the_doc_has(trained, overwrite, expected):
+    pipe = trained.get_pipe("nuner_ner")
     doc = trained.make_doc(SENTENCES[0][0])
     i = [token.text for token in doc].index("Hackney")
     doc.set_ents([spacy.tokens.Span(doc, i, i + 2, "OLD")])
     trained.get_pipe("transformer")(doc)
     logits = pipe.predict([doc])
-    pipe.cfg["overwrite_ents"] = overwrite
+    pipe.overwrite = overwrite
     try:
         pipe.set_annotations([doc], logits)
     finally:
-        pipe.cfg["overwrite_ents"] = False
-    assert ents_of(doc) == (expected or [("Hackney", "AREA"), ("1,650 pcm", "PRICE")])
+        pipe.overwrite = False
+    both = [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
+    assert ents_of(doc) == (expected or both)
+    # The group has the entities of the component alone.
+    assert spans_of(doc, "nuner_ner") == (both if overwrite else both[1:])
+    assert len(doc.spans["nuner_ner"].attrs["scores"]) == (2 if overwrite else 1)
 
 
 def test_replace_listeners(trained, tmp_path):
@@ -209,7 +242,7 @@ def test_replace_listeners(trained, tmp_path):
     expected = [ents_of(trained(text)) for text in texts]
     trained.to_disk(tmp_path / "shared")
     nlp = spacy.load(tmp_path / "shared")
-    nlp.replace_listeners("transformer", "nuner_concepts", ["model.tok2vec"])
+    nlp.replace_listeners("transformer", "nuner_ner", ["model.tok2vec"])
     nlp.remove_pipe("transformer")
     assert [ents_of(nlp(text)) for text in texts] == expected
     nlp.to_disk(tmp_path / "alone")
@@ -217,9 +250,11 @@ def test_replace_listeners(trained, tmp_path):
     assert [ents_of(again(text)) for text in texts] == expected
 
 
-def test_analysis_of_pipes(trained):
-    report = trained.analyze_pipes()
-    assert report["summary"]["nuner_concepts"]["assigns"] == ["doc.spans", "doc.ents"]
+def test_analysis_of_pipes(tiny, trained):
+    summary = trained.analyze_pipes()["summary"]
+    assert "doc.ents" in summary["nuner_ner"]["assigns"]
+    summary = make_nlp(tiny).analyze_pipes()["summary"]
+    assert summary["nuner_concepts"]["assigns"] == ["doc.spans"]
 
 
 def test_n_process_in_a_fresh_process(trained, tmp_path):
@@ -245,45 +280,94 @@ def test_n_process_in_a_fresh_process(trained, tmp_path):
 
 
 def test_loads_with_labels_that_differ_from_the_configured_ones(tiny, tmp_path):
-    nlp = make_nlp(tiny, concepts=["OTHER"], **NER)
+    nlp = make_ner(tiny, labels=["OTHER"])
     train(nlp, make_examples(nlp), steps=5)
-    nlp.get_pipe("nuner_concepts").add_label("LATER")
+    nlp.get_pipe("nuner_ner").add_label("LATER")
     nlp.to_disk(tmp_path / "model")
     again = spacy.load(tmp_path / "model")
     expected = ("OTHER", "AREA", "PRICE", "LATER")
-    assert again.get_pipe("nuner_concepts").labels == expected
-    other = make_nlp(tiny, concepts=["A", "B"], **NER).from_bytes(nlp.to_bytes())
-    assert other.get_pipe("nuner_concepts").labels == expected
+    assert again.get_pipe("nuner_ner").labels == expected
+    other = make_ner(tiny, labels=["A", "B"]).from_bytes(nlp.to_bytes())
+    assert other.get_pipe("nuner_ner").labels == expected
 
 
-def test_settings_given_at_load_hold_and_saved_ones_stay(trained, tmp_path):
-    trained.to_disk(tmp_path / "model")
+def test_settings_come_from_the_config_alone(tiny, tmp_path):
+    nlp = make_nlp(tiny, threshold=0.4)
+    train(nlp, make_examples(nlp, spans_key="concepts"), steps=1)
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.threshold, pipe.annotate_ents = 0.2, True
+    nlp.to_disk(tmp_path / "model")
     config = {
         "components.nuner_concepts.threshold": 0.9,
         "components.transformer.model.window": 20,
     }
-    nlp = spacy.load(tmp_path / "model", config=config)
-    assert nlp.get_pipe("nuner_concepts").cfg["threshold"] == 0.9
-    assert nlp.get_pipe("transformer").model.shims[0].window == 20
-    nlp.get_pipe("nuner_concepts").set_calibration(temperature=2.0, threshold=0.3)
-    nlp.to_disk(tmp_path / "again")
-    cfg = spacy.load(tmp_path / "again").get_pipe("nuner_concepts").cfg
-    assert cfg["temperature"] == 2.0
-    assert cfg["threshold"] == pytest.approx(0.3)
+    given = spacy.load(tmp_path / "model", config=config)
+    assert given.get_pipe("nuner_concepts").threshold == 0.9
+    assert given.get_pipe("transformer").model.shims[0].window == 20
+    data = make_nlp(tiny, threshold=0.7).from_bytes(nlp.to_bytes())
+    assert data.get_pipe("nuner_concepts").threshold == 0.7
+    again = spacy.load(tmp_path / "model").get_pipe("nuner_concepts")
+    assert again.threshold == 0.4 and not again.annotate_ents
+    assert again.labels == pipe.labels
+    files = {path.name for path in (tmp_path / "model" / "nuner_concepts").iterdir()}
+    assert files == {"labels.json", "model"}
+
+
+def test_parts_can_be_left_out(trained, tiny, tmp_path):
+    pipe = trained.get_pipe("nuner_ner")
+    pipe.to_disk(tmp_path / "part", exclude=["model", "vocab"])
+    assert [path.name for path in (tmp_path / "part").iterdir()] == ["labels.json"]
+    other = make_ner(tiny).get_pipe("nuner_ner")
+    other.from_bytes(pipe.to_bytes(exclude=["labels", "model"]))
+    assert other.labels == ()
+    other.from_disk(tmp_path / "part", exclude=["labels", "model", "vocab"])
+    assert other.labels == ()
+    other.from_disk(tmp_path / "part", exclude=["model", "vocab"])
+    assert other.labels == pipe.labels
+    other.from_bytes(pipe.to_bytes(), exclude=["vocab"])
+    assert other.labels == pipe.labels
+
+
+def test_goes_through_pickle(trained):
+    again = pickle.loads(pickle.dumps(trained))
+    for text, _ in SENTENCES:
+        assert ents_of(again(text)) == ents_of(trained(text))
+
+
+def test_two_of_a_kind(tiny):
+    nlp = make_ner(tiny)
+    config = nlp.get_pipe_config("nuner_ner")
+    nlp.add_pipe("nuner_ner", "second", config={"model": config["model"]})
+    examples = make_examples(nlp)
+    nlp.get_pipe("second").add_label("AREA")
+    losses = train(nlp, examples)
+    assert losses["nuner_ner"] < 0.05 and losses["second"] < 0.05
+    doc = nlp(SENTENCES[0][0])
+    expected = [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
+    assert spans_of(doc, "nuner_ner") == expected == ents_of(doc)
+    # What it found is there already.
+    assert spans_of(doc, "second") == []
+
+
+def test_threads_and_the_lock(trained, monkeypatch):
+    """A component that has its weights does not take the lock."""
+    monkeypatch.setattr(label_pipe, "_STARTING", None)
+    assert ents_of(trained(SENTENCES[0][0])) == [
+        ("Hackney", "AREA"),
+        ("1,650 pcm", "PRICE"),
+    ]
 
 
 def test_shared_with_ner(tiny):
-    nlp = make_nlp(tiny, **NER, overwrite_ents=True)
+    nlp = make_ner(tiny, overwrite=True)
     listener = {
         "@architectures": "spacy_nuner.BackboneListener.v1",
         "pooling": {"@layers": "reduce_mean.v1"},
     }
-    nlp.add_pipe(
-        "ner", config={"model": {"tok2vec": listener}}, before="nuner_concepts"
-    )
+    nlp.add_pipe("ner", config={"model": {"tok2vec": listener}}, before="nuner_ner")
     examples = make_examples(nlp)
     losses = train(nlp, examples)
-    assert losses["nuner_concepts"] < 0.05
+    assert losses["nuner_ner"] < 0.05
     assert nlp.evaluate(examples)["ents_f"] == 1.0
 
 
@@ -295,12 +379,12 @@ def test_head_on_a_sourced_and_frozen_transformer(trained, tmp_path):
         "@architectures": "spacy_nuner.BackboneListener.v1",
         "pooling": {"@layers": "reduce_first.v1"},
     }
-    nlp.add_pipe("nuner_concepts", config={"model": {"tok2vec": listener}, **NER})
+    nlp.add_pipe("nuner_ner", config={"model": {"tok2vec": listener}})
     examples = make_examples(nlp)
     # As `spacy train` does it with frozen_components.
     with nlp.select_pipes(disable=["transformer"]):
         nlp.initialize(lambda: examples)
-    assert nlp.get_pipe("nuner_concepts").cfg["backbone"]
+    assert nlp.get_pipe("nuner_ner").backbone
     before = nlp.get_pipe("transformer").model.to_bytes()
     sgd = nlp.create_optimizer()
     sgd.learn_rate = 0.01
@@ -315,19 +399,24 @@ def test_head_on_a_sourced_and_frozen_transformer(trained, tmp_path):
 def test_backbone_that_is_gone(trained, tiny, tmp_path):
     trained.to_disk(tmp_path / "model")
     nlp = spacy.load(tmp_path / "model")
-    pipe = nlp.get_pipe("nuner_concepts")
-    pipe.cfg["backbone"] = str(tmp_path / "gone")
+    pipe = nlp.get_pipe("nuner_ner")
+    pipe.backbone = str(tmp_path / "gone")
     with pytest.warns(UserWarning, match="W501"):
         assert pipe.add_label("NEW") == 1
     assert nlp(SENTENCES[0][0]).ents
 
 
-def test_threshold_of_an_unknown_label_is_told(trained):
-    pipe = trained.get_pipe("nuner_concepts")
-    before = pipe.cfg["threshold"]
-    pipe.set_calibration(temperature=1.0, threshold={"AERA": 0.9})
-    try:
-        with pytest.warns(UserWarning, match="W502.*AERA"):
-            assert pipe.thresholds.tolist() == [0.5, 0.5]
-    finally:
-        pipe.set_calibration(temperature=1.0, threshold=before)
+def test_threshold_of_an_unknown_label_is_told(tiny, tmp_path):
+    nlp = make_nlp(tiny, labels=["AREA"], threshold={"PRICE": 0.9, "AREA": 0.4})
+    pipe = nlp.get_pipe("nuner_concepts")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        train(nlp, make_examples(nlp, spans_key="concepts"), steps=1)
+        assert pipe.thresholds.tolist() == [0.4, 0.9]
+    with pytest.warns(UserWarning, match="W502.*AERA"):
+        pipe.threshold = {"AERA": 0.9}
+    assert pipe.thresholds.tolist() == [0.5, 0.5]
+    nlp.to_disk(tmp_path / "model")
+    config = {"components": {"nuner_concepts": {"threshold": {"AERA": 0.9}}}}
+    with pytest.warns(UserWarning, match="W502.*AERA"):
+        spacy.load(tmp_path / "model", config=config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import spacy
 
-from .conftest import make_zero_shot, spans_of
+from .conftest import make_examples, make_nlp, make_zero_shot, spans_of
 
 TEXT = "Leyton costs 900"
 PART = "nuner_concepts/concept_encoder"
@@ -19,7 +19,7 @@ def own(backbone, tmp_path):
 
 
 def named(own, **settings):
-    nlp = make_zero_shot(str(own), concepts=["area"], **settings)
+    nlp = make_zero_shot(str(own), labels=["area"], **settings)
     assert spans_of(nlp(TEXT)) == [("Leyton", "area")]
     return nlp
 
@@ -74,19 +74,26 @@ def test_excluded_and_taken_back(own, tmp_path):
     place = tmp_path / "model" / PART
     nlp.to_disk(tmp_path / "model")
     assert place.is_dir()
-    pipe.cfg["keep_concept_encoder"] = False
+    pipe.keep_concept_encoder = False
     nlp.to_disk(tmp_path / "model")
     assert not place.exists()
 
 
-def test_nothing_to_keep_is_told(tiny, own, tmp_path):
-    for nlp in (
-        make_zero_shot(tiny, keep_concept_encoder=True),
-        make_zero_shot(str(own), keep_concept_encoder=True, start="zero"),
-    ):
-        with pytest.warns(UserWarning, match="W504.*pretrain"):
-            nlp.to_disk(tmp_path / "model")
-        assert spacy.load(tmp_path / "model").pipe_names == ["nuner_concepts"]
+def test_nothing_to_keep_is_told(tiny, tmp_path):
+    nlp = make_zero_shot(tiny, keep_concept_encoder=True)
+    with pytest.warns(UserWarning, match="W504.*pretrain"):
+        nlp.to_disk(tmp_path / "model")
+    assert spacy.load(tmp_path / "model").pipe_names == ["nuner_concepts"]
+
+
+def test_of_a_shared_backbone_the_name_is_saved(backbone, tmp_path):
+    """`initialize` finds it out, and words are read by it after loading too."""
+    nlp = make_nlp(backbone)
+    nlp.initialize(lambda: make_examples(nlp, spans_key="concepts"))
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    assert again.get_pipe("nuner_concepts").add_label("price") == 1
+    assert ("900", "price") in spans_of(again(TEXT))
 
 
 def test_what_it_gives_is_the_same_after_the_round_trip(own, tmp_path):
@@ -94,7 +101,7 @@ def test_what_it_gives_is_the_same_after_the_round_trip(own, tmp_path):
     nlp.to_disk(tmp_path / "model")
     again = spacy.load(tmp_path / "model")
     vectors = [
-        pipe._get_prior().get_weights(["price", "area"], ["a sum", None])
+        pipe._get_vectors().get_weights(["price", "area"], ["a sum", None])
         for pipe in (nlp.get_pipe("nuner_concepts"), again.get_pipe("nuner_concepts"))
     ]
     np.testing.assert_array_equal(vectors[0][0], vectors[1][0])
@@ -109,18 +116,18 @@ def test_a_backbone_that_was_moved_is_told_at_loading(own, tmp_path):
             tmp_path / "model",
             config={"components": {"nuner_concepts": {"backbone": str(moved)}}},
         )
-        assert nlp.get_pipe("nuner_concepts").cfg["backbone"] == str(moved)
+        assert nlp.get_pipe("nuner_concepts").backbone == str(moved)
         assert nlp.get_pipe("nuner_concepts").add_label("price") == 1
         assert spans_of(nlp(TEXT)) == [("Leyton", "area"), ("900", "price")]
     nlp.to_disk(tmp_path / "again")
     pipe = spacy.load(tmp_path / "again").get_pipe("nuner_concepts")
-    assert pipe.cfg["backbone"] == str(moved)
+    assert pipe.backbone == str(moved)
 
 
 def test_saved_before_the_first_text(own, tmp_path):
-    nlp = make_zero_shot(str(own), concepts=["area"])
+    nlp = make_zero_shot(str(own), labels=["area"])
     nlp.to_disk(tmp_path / "model")
-    data = make_zero_shot(str(own), concepts=["area"]).to_bytes()
+    data = make_zero_shot(str(own), labels=["area"]).to_bytes()
     other = make_zero_shot(str(own))
     shutil.rmtree(own)
     for some in (spacy.load(tmp_path / "model"), other.from_bytes(data)):

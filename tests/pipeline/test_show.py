@@ -2,19 +2,17 @@
 
 import html
 import re
-import shutil
 
-import pytest
 import spacy
 import srsly
 from spacy.tokens import Span
 from typer.testing import CliRunner
 
-from spacy_nuner.cli._browser import BROWSERS
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.show import show
 from spacy_nuner.pipeline.display import render_page
 
-from .conftest import make_zero_shot
+from .conftest import make_examples, make_ner, make_zero_shot, spans_of
 
 TEXT = "Leyton costs 900"
 
@@ -32,17 +30,17 @@ def labels_of(page):
 
 
 def test_a_backbone_and_names_of_concepts(backbone, tmp_path):
-    printed = run(backbone, TEXT, tmp_path / "out", "--concepts", "area", "price")
+    printed = run(backbone, TEXT, tmp_path / "out", "--labels", "area, price")
     assert "Leyton area" in printed and "900 price" in printed
     page = (tmp_path / "out" / "spans.html").read_text()
-    pipe = make_zero_shot(backbone, concepts=["area", "price"])
+    pipe = make_zero_shot(backbone, labels=["area", "price"])
     scores = pipe(TEXT).spans["concepts"].attrs["scores"]
     expected = [("area", f"{scores[0]:.2f}"), ("price", f"{scores[1]:.2f}")]
     assert labels_of(page) == expected
 
 
 def test_a_pipeline_and_more_concepts_with_descriptions(backbone, tmp_path):
-    make_zero_shot(backbone, concepts=["area"]).to_disk(tmp_path / "model")
+    make_zero_shot(backbone, labels=["area"]).to_disk(tmp_path / "model")
     (tmp_path / "texts.txt").write_text(f"{TEXT}\n\nHackney\n", encoding="utf8")
     srsly.write_json(tmp_path / "more.json", {"price": None})
     out = tmp_path / "out"
@@ -50,7 +48,7 @@ def test_a_pipeline_and_more_concepts_with_descriptions(backbone, tmp_path):
         tmp_path / "model",
         tmp_path / "texts.txt",
         out,
-        "--concepts",
+        "--labels",
         tmp_path / "more.json",
     )
     page = (out / "spans.html").read_text()
@@ -73,28 +71,31 @@ def test_overlapping_spans_lie_one_under_another_and_text_is_escaped():
     assert first != second and int(lower) > int(top)
 
 
-@pytest.mark.skipif(
-    not any(map(shutil.which, BROWSERS)), reason="no Chromium or Chrome to draw with"
-)
-def test_a_picture_of_the_page(backbone, tmp_path):
-    run(backbone, TEXT, tmp_path, "--concepts", "area", "--png")
-    picture = (tmp_path / "spans.png").read_bytes()
-    assert picture.startswith(b"\x89PNG")
-    width, height = (int.from_bytes(picture[i : i + 4], "big") for i in (16, 20))
-    assert width == 1816 and 100 < height < 600
+def test_a_pipeline_with_ner_and_a_call_from_python(backbone, tmp_path):
+    nlp = make_ner(backbone)
+    nlp.initialize(lambda: make_examples(nlp))
+    nlp.to_disk(tmp_path / "model")
+    docs, pipe = show(
+        tmp_path / "model", [TEXT], tmp_path / "out", labels={}, pipe_name="nuner_ner"
+    )
+    assert pipe.spans_key == "nuner_ner"
+    assert spans_of(docs[0], "nuner_ner") == [("Leyton", "AREA"), ("900", "PRICE")]
+    page = (tmp_path / "out" / "spans.html").read_text(encoding="utf8")
+    assert [label for label, _ in labels_of(page)] == ["AREA", "PRICE"]
+    printed = run(tmp_path / "model", TEXT, tmp_path / "out", "--threshold", "0.9")
+    assert "nuner_ner has no threshold" in printed
 
 
-def test_what_can_not_be_shown_is_told(backbone, tmp_path, monkeypatch):
+def test_what_can_not_be_shown_is_told(backbone, tmp_path):
     out = tmp_path / "out"
     assert "[N507]" in run(backbone, TEXT, out, code=1)
-    for bad in (tmp_path / "none.json", tmp_path / "list.json"):
-        srsly.write_json(tmp_path / "list.json", ["area"])
-        assert "[N005]" in run(backbone, TEXT, out, "--concepts", bad, code=1)
-    assert "[N005]" in run(backbone, "none.txt", out, "--concepts", "area", code=1)
+    (tmp_path / "number.json").write_text("3")
+    for bad in (tmp_path / "none.json", tmp_path / "number.json"):
+        assert "[N511]" in run(backbone, TEXT, out, "--labels", bad, code=1)
+    assert "[N515]" in run(backbone, "none.txt", out, "--labels", "area", code=1)
+    (tmp_path / "latin.txt").write_bytes("Łódź".encode("utf-16"))
+    latin = tmp_path / "latin.txt"
+    assert "[N515]" in run(backbone, latin, out, "--labels", "area", code=1)
     spacy.blank("en").to_disk(tmp_path / "bare")
-    assert "[N005]" in run(tmp_path / "bare", TEXT, out, code=1)
+    assert "[N513]" in run(tmp_path / "bare", TEXT, out, code=1)
     assert not out.exists()
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    printed = run(backbone, TEXT, out, "--concepts", "area", "--png", code=1)
-    assert "[N508]" in printed
-    assert [path.name for path in out.iterdir()] == ["spans.html"]

@@ -86,7 +86,7 @@ def test_the_mean_is_a_backbone(tmp_path, runs):
     assert AutoModel.from_pretrained(tmp_path / "mean").config.num_hidden_layers == 4
     assert ConceptEncoder.from_folder(tmp_path / "mean").encode(["city"]).any()
     nlp = spacy.blank("en")
-    backbone = {"backbone": str(tmp_path / "mean"), "concepts": ["city", "year"]}
+    backbone = {"backbone": str(tmp_path / "mean"), "labels": ["city", "year"]}
     nlp.add_pipe("nuner_concepts", config=backbone)
     assert "concepts" in nlp("Rashomon was filmed in Nara in 1949.").spans
 

@@ -1,0 +1,500 @@
+"""What `nuner_concepts` and `nuner_ner` have in common: labels, weights, training."""
+
+import shutil
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import srsly
+from spacy import util
+from spacy.language import Language
+from spacy.pipeline.trainable_pipe import TrainablePipe
+from spacy.tokens import Doc
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.vocab import Vocab
+from spacy_transformers.layers import TransformerListener
+from thinc.api import Model, Optimizer, set_dropout_rate
+from thinc.types import Floats2d
+
+from ..errors import Errors, NunerError, Warnings
+from ..models.backbone import find_backbone
+from ..models.concept_tagger import (
+    has_linear_head,
+    join_rows,
+    remove_row,
+    reset_output,
+    resize_output,
+)
+from ..models.windows import batch_by_length
+from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
+from .label_vectors import LabelVectors, load_label_vectors
+from .labels import Label, LabelSettings, check_label, parse_labels
+from .targets import cross_entropy, get_labels, get_targets
+
+# Parts of a saved component, for `exclude` as well ("labels").
+LABELS_FILE = "labels.json"
+CONCEPT_ENCODER = "concept_encoder"
+# A component that can't read names, or listens to what is not set up: it is yet to be
+# trained.
+UNTRAINED = ("N503", "N504")
+# Not of the component, which has to go through pickle.
+_STARTING = threading.Lock()
+
+
+class LabelPipe(TrainablePipe):
+    """A component with labels that start from their names and learn from examples.
+
+    What is saved is state: labels, what is known of them, weights. Settings come from
+    the config alone.
+    """
+
+    # Whether a token has one label at most.
+    exclusive: ClassVar[bool]
+    # Set by the components, in `doc.spans`: where spans are written, and where the
+    # descriptions of labels are looked for in examples.
+    spans_key: str
+    described_key: str
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[list[Doc], list[Floats2d]],
+        name: str,
+        *,
+        backbone: str | None = None,
+        labels: LabelSettings | Sequence[str] = (),
+        overwrite: bool = False,
+        keep_concept_encoder: bool = False,
+        scorer: Callable[..., dict[str, Any]] | None = None,
+    ) -> None:
+        """See the factories for the settings."""
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.overwrite = overwrite
+        self.keep_concept_encoder = keep_concept_encoder
+        own = find_backbone(model)
+        if own is not None and backbone is not None:
+            own.attrs["name"] = backbone
+        elif own is not None:
+            backbone = own.attrs["name"]
+        self.backbone = backbone
+        self._vectors: LabelVectors | None = None
+        # Whether the weights of all labels are what they shall start from, or learned.
+        self._started = False
+        self._labels: dict[str, Label] = {}
+        for label, known in parse_labels(labels, source=f"'{name}'").items():
+            if "." in label and known.name is not None:
+                raise NunerError(Errors.N512, name=name, label=label)
+            self.add_label(label, known.description, name=known.name)
+
+    @property
+    def gold_key(self) -> str | None:
+        """RETURNS (str | None): Where the annotation to learn from lies in
+        `doc.spans`; None for `doc.ents`.
+        """
+        return None if self.exclusive else self.spans_key
+
+    @property
+    def thresholds(self) -> Floats | None:
+        """RETURNS (Floats | None): The probability over which a span belongs to each
+        label, *Shape:* (n_labels,), or None if there is one label a token at most.
+        """
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): The labels."""
+        return tuple(self._labels)
+
+    @property
+    def label_data(self) -> dict[str, Any]:
+        """RETURNS (dict): What `spacy init labels` writes for `initialize`: label ->
+        description, or label -> {"name", "description"}.
+        """
+        return {label: known.to_setting() for label, known in self._labels.items()}
+
+    @property
+    def is_resizable(self) -> bool:
+        """RETURNS (bool): Labels can be added at any time."""
+        return True
+
+    def add_label(
+        self, label: str, description: str | None = None, *, name: str | None = None
+    ) -> int:
+        """Add a label, or describe one; what was learned of the others stays.
+
+        label (str): The label of its spans.
+        description (str | None): What it means, for the concept encoder.
+        name (str | None): The words for the concept encoder; None for the label read
+            as words ("Restaurant_Name" as "restaurant name").
+        RETURNS (int): 1, or 0 if it was there already. One that was never trained is
+            encoded again where name or description are new; one that was trained keeps
+            its weights, with warning W503.
+        RAISES (NunerError): N501 if the label is no text, or an empty one.
+        """
+        check_label(label)
+        if label in self._labels:
+            known = self._labels[label]
+            described = (name or known.name, description or known.description)
+            if described != (known.name, known.description):
+                self._describe(label, *described)
+            return 0
+        vectors = self._get_vectors() if self._started else None
+        self._labels[label] = Label(name, description)
+        self.vocab.strings.add(label)
+        resize_output(self.model, len(self._labels))
+        if vectors is not None:
+            vectors.start(self.model, self._labels, [label])
+        return 1
+
+    def _describe(self, label: str, name: str | None, description: str | None) -> None:
+        known = self._labels[label]
+        known.name, known.description = name, description
+        if known.trained:
+            message = Warnings.W503.format(name=self.name, label=label)
+            warnings.warn(message, stacklevel=3)
+        elif self._started and (vectors := self._get_vectors()) is not None:
+            vectors.start(self.model, self._labels, [label])
+
+    def remove_label(self, label: str) -> None:
+        """Remove a label with its weights and what is known of it.
+
+        label (str): The label; the others stay as they are.
+        RAISES (NunerError): N506 if there is no such label.
+        """
+        if label not in self._labels:
+            known = ", ".join(self.labels) or "none"
+            raise NunerError(Errors.N506, name=self.name, label=label, labels=known)
+        remove_row(self.model, self.labels.index(label))
+        del self._labels[label]
+
+    def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
+        """Apply the component to a stream of docs.
+
+        stream (Iterable[Doc]): The docs.
+        batch_size (int): How many docs are taken from the stream at once; those of
+            like length are scored together, so that many are faster than few.
+        YIELDS (Doc): The docs, in order.
+        """
+        handle_error = self.get_error_handler()
+        for batch in util.minibatch(stream, size=batch_size):
+            docs = list(batch)
+            failed: set[int] = set()
+            for part in batch_by_length(
+                [len(doc) for doc in docs], max_size=MAX_TOKENS
+            ):
+                chosen = [docs[i] for i in part]
+                try:
+                    self.set_annotations(chosen, self.predict(chosen))
+                except Exception as error:
+                    handle_error(self.name, self, chosen, error)
+                    failed.update(part)
+            yield from (doc for i, doc in enumerate(docs) if i not in failed)
+
+    def predict(self, docs: Iterable[Doc]) -> list[Floats2d]:
+        """Score the tokens of docs, without changing the docs.
+
+        docs (Iterable[Doc]): The docs.
+        RETURNS (list[Floats2d]): Logits. *Shape:* (n_tokens, n_labels) for each doc
+        """
+        docs = list(docs)
+        self._ensure_started()
+        if not self._labels or not any(len(doc) for doc in docs):
+            return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
+        return self.model.predict(docs)
+
+    def find_spans(self, docs: Sequence[Doc], logits: Sequence[Floats2d]) -> FoundSpans:
+        """Find the spans in logits.
+
+        docs (Sequence[Doc]): The docs.
+        logits (Sequence[Floats2d]): What `predict` returned for them.
+        RETURNS (FoundSpans): The spans of all docs.
+        """
+        flat = join_rows(self.model.ops, logits, len(self._labels))
+        lengths = [len(doc) for doc in docs]
+        return decode(flat, lengths, get_spaces(docs), thresholds=self.thresholds)
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch of examples.
+
+        examples (Iterable[Example]): The examples.
+        drop (float): The dropout rate.
+        sgd (Optimizer | None): Changes the weights if given.
+        losses (dict[str, float] | None): The loss is added under the pipe's name.
+        RETURNS (dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        self._ensure_started()
+        if not self._labels or not any(len(eg.predicted) for eg in examples):
+            return losses
+        set_dropout_rate(self.model, drop)
+        logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        loss, d_logits = self.get_loss(examples, logits)
+        backprop(d_logits)
+        for known in self._labels.values():
+            known.trained = True
+        if sgd is not None:
+            self.finish_update(sgd)
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Sequence[Example], scores: Sequence[Floats2d]
+    ) -> tuple[float, list[Floats2d]]:
+        """Compare logits with the annotation.
+
+        examples (Sequence[Example]): The examples.
+        scores (Sequence[Floats2d]): Logits. *Shape:* (n_tokens, n_labels) each
+        RETURNS (tuple[float, list[Floats2d]]): The cross-entropy, averaged over the
+            tokens that are annotated, and its gradient.
+        """
+        targets, known = get_targets(examples, self.labels, spans_key=self.gold_key)
+        ops = self.model.ops
+        flat = join_rows(ops, scores, len(self._labels))
+        loss, gradient = cross_entropy(flat, targets, known, exclusive=self.exclusive)
+        ends = np.cumsum([len(array) for array in scores])[:-1]
+        parts: list[Any] = np.split(gradient.astype("f"), ends)
+        return loss, [ops.asarray2f(part) for part in parts]
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: LabelSettings | None = None,
+        start: Literal["names", "zero"] = "names",
+    ) -> None:
+        """Collect the labels and set up the model.
+
+        get_examples (Callable): Returns representative examples.
+        nlp (Language | None): The pipeline.
+        labels (LabelSettings | None): The labels, as `spacy init labels` writes them;
+            else they are collected from the examples, with the descriptions of
+            `doc.spans[KEY].attrs["descriptions"]`, KEY being "concepts" or the
+            `spans_key` of the component. What the config says of a label comes first.
+        start (str): Where the weights start: "names" is what the backbone's concept
+            encoder makes of the words for each label, where it has one; "zero" knows
+            nothing.
+        RAISES (NunerError): N502 if there are no labels.
+        """
+        validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
+        given: Any = labels
+        if labels is None:
+            given = get_labels(
+                get_examples(),
+                spans_key=self.gold_key,
+                described_key=self.described_key,
+            )
+        self._started = False
+        source = f"initialize.components.{self.name}.labels"
+        for label, said in parse_labels(given, source=source).items():
+            self.add_label(label)
+            known = self._labels[label]
+            known.name = known.name or said.name
+            known.description = known.description or said.description
+        if not self._labels:
+            where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
+            raise NunerError(Errors.N502, name=self.name, where=where)
+        sample = [eg.x for eg in islice(get_examples(), 10)]
+        empty = [self.model.ops.alloc2f(len(doc), len(self._labels)) for doc in sample]
+        self.model.initialize(X=sample, Y=empty)
+        if self.backbone is None and nlp is not None:
+            self.backbone = self._find_shared_backbone(nlp)
+        vectors = self._get_vectors() if start == "names" else None
+        if vectors is not None:
+            vectors.start(self.model, self._labels, self.labels)
+        for known in self._labels.values():
+            known.trained = False
+        self._started = True
+        self._check_labels()
+        words = "their names" if vectors else "zero"
+        util.logger.info(
+            "%s: %d labels start from %s", self.name, len(self._labels), words
+        )
+
+    def _check_labels(self) -> None:
+        """Warn of settings for labels that there are none of, as far as there are."""
+
+    def _find_listener(self) -> Any:
+        nodes = self.model.walk()
+        return next((x for x in nodes if isinstance(x, TransformerListener)), None)
+
+    def _find_shared_backbone(self, nlp: Language) -> str | None:
+        """Find the last backbone of ours before the component that it listens to."""
+        listener = self._find_listener()
+        if listener is None:
+            return None
+        found = None
+        # Disabled ones count: `spacy train` disables frozen and sourced components
+        # while it initializes the others.
+        for name, pipe in nlp.components:
+            if name == self.name:
+                break
+            backbone = find_backbone(getattr(pipe, "model", None))
+            if backbone is not None and listener.upstream_name in ("*", name):
+                found = str(backbone.attrs["name"])
+        return found
+
+    def _get_vectors(self) -> LabelVectors | None:
+        """Get what names mean, if the head can take it: rows on the vectors as such."""
+        if self._vectors is None:
+            self._vectors = load_label_vectors(self.backbone, pipe_name=self.name)
+        return self._vectors if has_linear_head(self.model) else None
+
+    def _ensure_started(self) -> None:
+        """Set up a component that was never trained, at its first text or example."""
+        if self._started or not self._labels:
+            return
+        # A thread that comes while another one is at it waits for the weights.
+        with _STARTING:
+            if not self._started:
+                self._start()
+                self._started = True
+
+    def _start(self) -> None:
+        listener = self._find_listener()
+        if listener is not None and not listener.has_dim("nO"):
+            raise NunerError(Errors.N504, name=self.name)
+        vectors = self._get_vectors()
+        if vectors is None:
+            backbone = self.backbone or "the backbone"
+            raise NunerError(Errors.N503, name=self.name, backbone=backbone)
+        sample = Doc(self.vocab, words=["text"])
+        empty = self.model.ops.alloc2f(1, len(self._labels))
+        self.model.initialize(X=[sample], Y=[empty])
+        vectors.start(self.model, self._labels, self.labels)
+
+    def _finish_start(self) -> None:
+        """Set up labels that were named and not yet looked for, so that what is saved
+        does not need the backbone; one that waits for `initialize` is saved as it is.
+        """
+        try:
+            self._ensure_started()
+        except NunerError as error:
+            if error.code not in UNTRAINED:
+                raise
+
+    def _get_state(self) -> dict[str, Any]:
+        labels = {label: vars(known) for label, known in self._labels.items()}
+        # The backbone too: of one that is shared, `initialize` finds out the name.
+        return {"backbone": self.backbone, "labels": labels}
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        # Where the config names a backbone, that is the one.
+        self.backbone = self.backbone or state["backbone"]
+        labels = state["labels"]
+        self._labels = {label: Label(**known) for label, known in labels.items()}
+        # Room for as many labels as were saved, before their weights are loaded.
+        reset_output(self.model, len(labels))
+
+    def _finish_load(self) -> Self:
+        output = self.model.get_ref("output_layer").layers[0]
+        self._started = bool(output.has_param("W"))
+        self._check_labels()
+        return self
+
+    def _get_vectors_to_save(self, exclude: Iterable[str]) -> LabelVectors | None:
+        if not self.keep_concept_encoder or CONCEPT_ENCODER in exclude:
+            return None
+        vectors = self._get_vectors()
+        if vectors is None:
+            message = Warnings.W504.format(name=self.name, backbone=self.backbone)
+            warnings.warn(message, stacklevel=4)
+        return vectors
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Save the component as a bytestring.
+
+        exclude (Iterable[str]): Names of parts to leave out: "labels", "vocab",
+            "model", "concept_encoder".
+        RETURNS (bytes): For `from_bytes`.
+        """
+        self._finish_start()
+        parts: dict[str, Callable[[], Any]] = {
+            LABELS_FILE: lambda: srsly.json_dumps(self._get_state()),
+            "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
+            "model": self.model.to_bytes,
+        }
+        vectors = self._get_vectors_to_save(exclude)
+        if vectors is not None:
+            parts[CONCEPT_ENCODER] = vectors.to_bytes
+        return util.to_bytes(parts, exclude)
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> Self:
+        """Load the component from a bytestring.
+
+        bytes_data (bytes): What `to_bytes` made.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (Self): Itself.
+        """
+
+        def load_vectors(files: Mapping[str, bytes]) -> None:
+            self._vectors = LabelVectors.from_bytes(files)
+
+        if CONCEPT_ENCODER not in exclude:
+            self._vectors = None
+        readers: dict[str, Callable[[Any], Any]] = {
+            LABELS_FILE: lambda data: self._set_state(srsly.json_loads(data)),
+            "vocab": lambda data: self.vocab.from_bytes(data, exclude=exclude),
+            "model": self.model.from_bytes,
+            CONCEPT_ENCODER: load_vectors,
+        }
+        util.from_bytes(bytes_data, readers, exclude)
+        return self._finish_load()
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save the component as a folder.
+
+        path (str | Path): The folder.
+        exclude (Iterable[str]): Names of parts to leave out: "labels", "vocab",
+            "model", "concept_encoder".
+        """
+        self._finish_start()
+        vectors, folder = self._get_vectors_to_save(exclude), Path(path)
+        parts: dict[str, Callable[[Path], Any]] = {
+            LABELS_FILE: lambda file: srsly.write_json(file, self._get_state()),
+            "vocab": lambda place: self.vocab.to_disk(place, exclude=exclude),
+            "model": self.model.to_disk,
+        }
+        if vectors is not None:
+            parts[CONCEPT_ENCODER] = vectors.to_disk
+        elif (folder / CONCEPT_ENCODER).is_dir():
+            # Of a pipeline that was saved here before.
+            shutil.rmtree(folder / CONCEPT_ENCODER)
+        util.to_disk(folder, parts, exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> Self:
+        """Load the component from a folder.
+
+        path (str | Path): What `to_disk` made.
+        exclude (Iterable[str]): Names of parts to leave out.
+        RETURNS (Self): Itself.
+        """
+
+        def load_vectors(folder: Path) -> None:
+            self._vectors = LabelVectors(folder) if folder.is_dir() else None
+
+        readers: dict[str, Callable[[Path], Any]] = {
+            LABELS_FILE: lambda file: self._set_state(srsly.read_json(file)),
+            "vocab": lambda folder: self.vocab.from_disk(folder, exclude=exclude),
+            "model": self.model.from_disk,
+            CONCEPT_ENCODER: load_vectors,
+        }
+        util.from_disk(Path(path), readers, exclude)
+        return self._finish_load()

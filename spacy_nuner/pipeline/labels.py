@@ -1,0 +1,102 @@
+"""What a component knows of a label, and the one form in which labels are given.
+
+A list of labels, or label -> description, or label -> {"name", "description"}: in the
+config, in the file that `spacy init labels` writes, and in those of the commands.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import srsly
+
+from ..concept_names import readable_name
+from ..errors import Errors, NunerError
+
+# As types that a config is checked against.
+LabelSettings = list[str] | dict[str, str | dict[str, str | None] | None]
+
+
+@dataclass
+class Label:
+    """What is known of a label.
+
+    name: The words that go into the concept encoder; None for the label read as words.
+    description: What it means, for the concept encoder as well.
+    trained: Whether a step of training has changed its weights since they started.
+    """
+
+    name: str | None = None
+    description: str | None = None
+    trained: bool = False
+
+    def get_words(self, label: str) -> str:
+        """Get the words for the concept encoder.
+
+        label (str): The label, such as "Restaurant_Name".
+        RETURNS (str): Its name, else the label read as words: "restaurant name".
+        """
+        return self.name or readable_name(label)
+
+    def to_setting(self) -> str | dict[str, str | None] | None:
+        """RETURNS: The value of the label in a mapping that `parse_labels` reads."""
+        if self.name is None:
+            return self.description
+        return {"name": self.name, "description": self.description}
+
+
+def check_label(label: Any) -> None:
+    """Refuse what can't be the label of a span.
+
+    label (Any): A label.
+    RAISES (NunerError): N501 if it is no text, or an empty one.
+    """
+    if not isinstance(label, str):
+        raise NunerError(Errors.N501, found=type(label).__name__)
+    if not label.strip():
+        raise NunerError(Errors.N501, found=repr(label))
+
+
+def parse_labels(
+    labels: Iterable[str] | Mapping[str, Any], *, source: str
+) -> dict[str, Label]:
+    """Read labels in any of their three forms.
+
+    labels (Iterable[str] | Mapping[str, Any]): Labels, or label -> description, or
+        label -> {"name", "description"}, each of which may be missing or None.
+    source (str): Where they stand, for the error.
+    RETURNS (dict[str, Label]): The labels, in order.
+    RAISES (NunerError): N501 for a label that is no text, N511 for another form.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        reason = f"found a {type(labels).__name__}"
+        raise NunerError(Errors.N511, source=source, reason=reason)
+    said = labels if isinstance(labels, Mapping) else dict.fromkeys(labels)
+    for label in said:
+        check_label(label)
+    return {label: _parse_label(label, said[label], source) for label in said}
+
+
+def _parse_label(label: str, said: Any, source: str) -> Label:
+    fields = said if isinstance(said, Mapping) else {"description": said}
+    texts = all(x is None or isinstance(x, str) and x.strip() for x in fields.values())
+    if not texts or not set(fields) <= {"name", "description"}:
+        found = srsly.json_dumps(said)
+        reason = f"'{label}' has {found}"
+        raise NunerError(Errors.N511, source=source, reason=reason)
+    return Label(**fields)
+
+
+def read_labels(path: str | Path) -> dict[str, Label]:
+    """Read labels from a file.
+
+    path (str | Path): A JSON file with labels in any of their three forms.
+    RETURNS (dict[str, Label]): The labels, in order.
+    RAISES (NunerError): N511 if the file can't be read or holds something else.
+    """
+    try:
+        content = srsly.read_json(path)
+    except (OSError, ValueError) as error:
+        raise NunerError(Errors.N511, source=path, reason=error) from error
+    return parse_labels(content, source=str(path))
