@@ -318,7 +318,7 @@ def test_weights_that_are_a_pointer_to_git_lfs(tiny, tmp_path):
     (folder / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90\n"
     )
-    with pytest.raises(NunerError, match="N005.*git lfs pull"):
+    with pytest.raises(NunerError, match="N015.*git lfs pull"):
         make_backbone(str(folder))
 
 
