@@ -188,7 +188,7 @@ def test_settings_that_cannot_be(tiny, code, settings):
 
 def test_missing_encoder_names_the_three_forms(tmp_path):
     for name in (str(tmp_path / "none"), "package:no_such_package/model"):
-        with pytest.raises(NunerError, match="N001.*folder.*hub.*package:"):
+        with pytest.raises(NunerError, match="N001.*folder.*hub.*package:.*default"):
             make_backbone(name)
     with pytest.raises(NunerError, match="N002"):
         make_backbone(str(tmp_path))
