@@ -40,7 +40,8 @@ def test_the_config_of_a_head(tmp_path, monkeypatch, head, config):
     *_, build, train = printed.strip().splitlines()
     assert build == "python -m spacy nuner build"
     assert shlex.split(train)[:5] == [
-        *"python -m spacy train".split(),
+        *PYTHON,
+        "train",
         f"{folder}/{config}",
     ]
 
