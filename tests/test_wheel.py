@@ -27,10 +27,9 @@ TEXT = "Ana Lima left Porto"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel, made of an sdist that was made of the checkout."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory) -> Path:
+    """A copy of what of the checkout goes into an installation."""
+    source = tmp_path_factory.mktemp("checkout") / "source"
     for name in ("spacy_nuner", *SHIPPED):
         if (ROOT / name).is_dir():
             ignored = shutil.ignore_patterns("__pycache__")
@@ -41,6 +40,13 @@ def wheel(tmp_path_factory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in ("README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory) -> Path:
+    """The wheel, made of an sdist that was made of the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "build", "--no-isolation", "-o", folder, source)
     (path,) = folder.glob("*.whl")
     return path
@@ -76,6 +82,24 @@ def test_the_wheel_has_the_names_and_the_data(wheel):
         if path.is_file() and path.suffix != ".pyc"
     }
     assert {name for name in files if name.startswith("spacy_nuner/")} == expected
+
+
+def test_an_editable_installation_has_the_files_of_the_checkout(source, tmp_path):
+    python = make_environment(tmp_path / "env")
+    install = (
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--no-build-isolation",
+        "--no-deps",
+    )
+    run(sys.executable, "-m", *install, "--quiet", "--editable", source)
+    run(python, "-m", "spacy", "nuner", "init", "new", "--project", cwd=tmp_path)
+    for name in ("project.yml", "configs/ner.cfg", "assets/listings/dev.jsonl"):
+        assert (tmp_path / "new" / name).read_bytes() == (source / name).read_bytes()
+    code = "from spacy_nuner.files import find_shipped; print(find_shipped('configs'))"
+    assert run(python, "-c", code, cwd=tmp_path).strip() == str(source / "configs")
 
 
 def test_from_the_wheel_alone_to_spans_and_a_training(python, tmp_path):
