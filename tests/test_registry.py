@@ -1,10 +1,7 @@
 """Every public name is found without an import of the package, as spaCy finds it."""
 
-import shutil
 import subprocess
 import sys
-import zipfile
-from configparser import ConfigParser
 
 import pytest
 import spacy
@@ -102,30 +99,3 @@ def test_both_command_lines_have_the_commands(module):
         capture_output=True,
         check=True,
     )
-
-
-def test_the_wheel_has_the_names_and_the_data(tmp_path):
-    source = tmp_path / "source"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "spacy_nuner", source / "spacy_nuner", ignore=ignored)
-    for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*pip, "-q", "-w", tmp_path, source], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        files = set(archive.namelist())
-        (table,) = (name for name in files if name.endswith("/entry_points.txt"))
-        entry_points = ConfigParser()
-        # Names of registered functions are told apart by case.
-        entry_points.optionxform = str
-        entry_points.read_string(archive.read(table).decode())
-    for group, names in NAMES.items():
-        assert sorted(entry_points[f"spacy_{group}"]) == sorted(names)
-    package = ROOT / "spacy_nuner"
-    expected = {
-        f"spacy_nuner/{path.relative_to(package).as_posix()}"
-        for path in package.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
-    }
-    assert {name for name in files if name.startswith("spacy_nuner/")} == expected

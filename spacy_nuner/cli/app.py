@@ -5,12 +5,14 @@ import typer
 from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
 from .average import average
+from .build import build
 from .calibrate import calibrate_cli
 from .convert import convert
 from .draw import draw
 from .export import export
 from .fewshot import fewshot
 from .import_ import import_
+from .init import init
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
@@ -30,6 +32,8 @@ app = typer.Typer(
 
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
+app.command("build")(tell_errors(build))
+app.command("init")(tell_errors(init))
 app.command("draw")(tell_errors(draw))
 app.command("sample")(tell_errors(sample))
 app.command("annotate")(tell_errors(annotate))

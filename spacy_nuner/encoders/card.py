@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .names import PACKAGE_PREFIX, is_hub_name
+from .names import is_hub_name
 
 CARD = """\
 ---
@@ -98,14 +98,14 @@ def model_card(info: dict[str, Any]) -> str:
 
 def _base_metadata(base: str) -> str:
     # Only names on the hub mean something to its readers.
-    on_hub = is_hub_name(base) and not base.startswith(PACKAGE_PREFIX)
-    return f"base_model: {base}\n" if on_hub and not Path(base).exists() else ""
+    on_hub = is_hub_name(base) and not Path(base).exists()
+    return f"base_model: {base}\n" if on_hub else ""
 
 
-def _rows(facts: dict[str, Any]) -> str:
+def _rows(values: dict[str, Any]) -> str:
     return "\n".join(
         f"| {key.replace('_', ' ')} | {_number(value)} |"
-        for key, value in facts.items()
+        for key, value in values.items()
     )
 
 

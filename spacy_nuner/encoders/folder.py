@@ -1,4 +1,4 @@
-"""The backbone folder: an encoder as Hugging Face keeps it, and what we know of it.
+"""The backbone folder: an encoder in the form of Hugging Face, and its metadata.
 
     config.json, model.safetensors, tokenizer files   the text encoder
     concept_encoder/                                   the same form
@@ -17,7 +17,6 @@ from typing import Any, Literal
 
 from ..errors import Errors, NunerError
 from .card import model_card
-from .names import COPY_AGAIN
 
 FORMAT = 1
 INFO_FILE = "nuner.json"
@@ -27,7 +26,7 @@ BACKGROUND_FILE = f"{CONCEPT_ENCODER}/background.safetensors"
 
 @dataclass(frozen=True)
 class BackboneInfo:
-    """What `nuner.json` says of a backbone."""
+    """The metadata of a backbone: the content of `nuner.json`."""
 
     format: int
     """Version of the file; readers refuse what is newer than they are."""
@@ -52,7 +51,7 @@ class BackboneInfo:
     training: dict[str, Any]
     """Steps, seconds and the loss at the end."""
     versions: dict[str, str]
-    """Versions of the packages that had a hand in it."""
+    """Versions of the packages that it was made with."""
     settings: dict[str, Any]
     """The config."""
     command: str
@@ -62,7 +61,7 @@ class BackboneInfo:
 
 
 def read_info(folder: str | Path) -> BackboneInfo | None:
-    """Read what a backbone folder says of itself.
+    """Read the metadata of a backbone folder.
 
     folder (str | Path): The backbone folder, or any other encoder.
     RETURNS (BackboneInfo | None): None for an encoder that is no NuNER backbone of
@@ -74,25 +73,25 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     if not path.is_file():
         return None
     try:
-        facts = json.loads(path.read_text(encoding="utf8"))
-        version = int(facts["format"])
+        metadata = json.loads(path.read_text(encoding="utf8"))
+        version = int(metadata["format"])
     except (ValueError, KeyError, TypeError) as error:
         raise NunerError(Errors.N303, path=path, reason=repr(error)) from error
     if version > FORMAT:
         raise NunerError(Errors.N302, path=path, found=version, known=FORMAT)
     names = [field.name for field in fields(BackboneInfo)]
-    missing = [name for name in names if name not in facts]
+    missing = [name for name in names if name not in metadata]
     if missing:
         raise NunerError(Errors.N303, path=path, reason=f"no {', '.join(missing)}")
     # Keys that a later release adds within the format are no concern of ours.
-    return BackboneInfo(**{name: facts[name] for name in names})
+    return BackboneInfo(**{name: metadata[name] for name in names})
 
 
 def read_whole_info(folder: str | Path) -> BackboneInfo:
-    """Read what a backbone folder says of itself, where its concept encoder is needed.
+    """Read the metadata of a backbone folder whose concept encoder is needed.
 
     folder (str | Path): The backbone folder.
-    RETURNS (BackboneInfo): Its facts.
+    RETURNS (BackboneInfo): The metadata.
     RAISES (NunerError): N304 if it is no backbone of ours or has no concept encoder;
         what `read_info` raises.
     """
@@ -104,7 +103,7 @@ def read_whole_info(folder: str | Path) -> BackboneInfo:
 
 
 def recommended_layers(source: str | Path, depth: int) -> list[int]:
-    """Tell which hidden layers of an encoder to read.
+    """Get the hidden layers of an encoder to read from.
 
     source (str | Path): The encoder, as `resolve_weights` gives it.
     depth (int): The number of its layers.
@@ -117,7 +116,7 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
 
 
 def layers_to_read(depth: int, frozen: int) -> list[int]:
-    """Tell which hidden layers of a backbone to recommend.
+    """Get the hidden layers of a backbone to recommend.
 
     depth (int): The number of its layers.
     frozen (int): How many of them, from the bottom, are as in the base encoder.
@@ -146,14 +145,12 @@ def save_backbone(
     concept_encoder (PreTrainedModel): The encoder of concepts.
     tokenizer (PreTrainedTokenizerFast): The tokenizer of both.
     background (Tensor): As `sample_background` takes it. *Shape:* (pieces, width)
-    RAISES (OSError): If the place is full or can't be written to.
+    RAISES (OSError): If the disk is full or can't be written to.
     """
-    for place, encoder in (
-        (folder, text_encoder),
-        (folder / CONCEPT_ENCODER, concept_encoder),
-    ):
-        _save_encoder(place, encoder)
-        tokenizer.save_pretrained(place)
+    encoders = {folder: text_encoder, folder / CONCEPT_ENCODER: concept_encoder}
+    for path, encoder in encoders.items():
+        _save_encoder(path, encoder)
+        tokenizer.save_pretrained(path)
     save_background(folder, background)
     text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
     (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
@@ -176,7 +173,7 @@ def load_background(folder: str | Path) -> Any:
 
     folder (str | Path): The folder.
     RETURNS (ndarray): fp32. *Shape:* (pieces, width)
-    RAISES (NunerError): N005 if its file is missing or damaged.
+    RAISES (NunerError): N015 if its file is missing or damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -185,16 +182,14 @@ def load_background(folder: str | Path) -> Any:
     try:
         return load_file(path)["vectors"].float().numpy()
     except (OSError, SafetensorError) as error:
-        raise NunerError(
-            Errors.N005, path=path, reason=error, todo=COPY_AGAIN
-        ) from error
+        raise NunerError(Errors.N015, path=path, reason=error) from error
 
 
-def _save_encoder(place: Path, encoder: Any) -> None:
+def _save_encoder(path: Path, encoder: Any) -> None:
     from safetensors import SafetensorError
 
     try:
-        encoder.save_pretrained(place, safe_serialization=True)
+        encoder.save_pretrained(path, safe_serialization=True)
     except SafetensorError as error:
         # The library has its own words for a full disk; to a caller it is one.
         raise OSError(errno.ENOSPC, str(error)) from error

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer
 
 from ..errors import Errors, NunerError
-from .names import COPY_AGAIN, resolve_weights
+from .names import resolve_weights
 
 # Stands for "all layers" where a number of layers is asked for.
 ALL = -1
@@ -21,13 +21,13 @@ CONVERTERS = ("sentencepiece", "protobuf")
 def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any, Any]:
     """Load an encoder and its tokenizer.
 
-    name (str | Path): A folder, a hub name, or `package:NAME/PATH`.
+    name (str | Path): A folder, a hub name, `package:NAME/PATH`, or "default".
     attention (str | None): How transformers shall compute attention ("eager", "sdpa");
         None leaves it to the library.
     RETURNS (tuple): The fast tokenizer and the model, in fp32 and evaluation mode.
-    RAISES (NunerError): N001 or N002 if it can't be found, N005 if its weights can't be
-        read, N007 if it has no fast tokenizer, whose character offsets everything here
-        rests on, N011 if a package is missing to make one.
+    RAISES (NunerError): N001, N002, N012 or N013 if it can't be found, N015 if its
+        weights can't be read, N007 if it has no fast tokenizer, whose character offsets
+        everything here rests on, N011 if a package is missing to make one.
     """
     source = resolve_weights(name)
     try:
@@ -36,9 +36,7 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
             source, torch_dtype=torch.float32, attn_implementation=attention
         )
     except SafetensorError as error:
-        raise NunerError(
-            Errors.N005, path=source, reason=error, todo=COPY_AGAIN
-        ) from error
+        raise NunerError(Errors.N015, path=source, reason=error) from error
     except (OSError, ValueError, ImportError) as error:
         # What can't be found or downloaded is an OSError, an unknown architecture a
         # ValueError, a folder without tokenizer an ImportError of what could convert

@@ -1,4 +1,4 @@
-"""Names of encoders: a hub name, a folder, or weights in an installed package."""
+"""Names of encoders: a hub name, a folder, weights in a package, or `default`."""
 
 import importlib.util
 import os
@@ -8,11 +8,10 @@ from pathlib import Path
 from ..errors import Errors, NunerError
 
 PACKAGE_PREFIX = "package:"
+DEFAULT = "default"
 
 # What an encoder needs: config, tokenizer, `nuner.json`, weights.
 ENCODER_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
-# What to do about weights that can't be read: most often a Git LFS pointer.
-COPY_AGAIN = "Copy or download it again; in a clone of a repository: git lfs pull"
 # Repositories that have no safetensors.
 OLD_WEIGHTS = ("pytorch_model*.bin", "*.json")
 
@@ -20,11 +19,13 @@ OLD_WEIGHTS = ("pytorch_model*.bin", "*.json")
 def resolve_weights(name: str | Path) -> str:
     """Turn the name of an encoder into a local folder.
 
-    name (str | Path): A folder, a name on the Hugging Face hub, or
-        `package:NAME/PATH` for a folder inside an installed Python package.
+    name (str | Path): A folder, a name on the Hugging Face hub, `package:NAME/PATH`
+        for a folder inside an installed Python package, or "default" for the default
+        backbone. A folder that is called so has the name "./default".
     RETURNS (str): The folder. What is named by its hub name is downloaded into the
         hub's cache, or found there; with `HF_HUB_OFFLINE` it is only looked for there.
-    RAISES (NunerError): N001 if nothing stands there, N002 if a folder holds no model.
+    RAISES (NunerError): N001 if there is no such encoder, N002 if a folder holds no
+        model, N012 if the default backbone is not built yet, N013 if it is damaged.
     """
     text = str(name)
     folder = find_folder(text)
@@ -40,10 +41,16 @@ def resolve_weights(name: str | Path) -> str:
 def find_folder(name: str) -> Path | None:
     """Find an encoder that is on this machine.
 
-    name (str): In one of the three forms.
+    name (str): In one of the four forms.
     RETURNS (Path | None): Its folder; None if the name can only be one of the hub.
-    RAISES (NunerError): N001 if it can't be one of the hub either.
+    RAISES (NunerError): N001 if it can't be one of the hub either, N012 or N013 for a
+        default backbone that is not built yet or damaged.
     """
+    if name == DEFAULT:
+        # Not at the top: it knows what a backbone folder is, and this does not.
+        from .default import find_default
+
+        return find_default()
     if name.startswith(PACKAGE_PREFIX):
         return _package_folder(name)
     path = Path(name).expanduser()
@@ -83,13 +90,15 @@ def fetch(name: str, patterns: Sequence[str], *, nested: bool = True) -> Path:
 
 
 def is_hub_name(text: str) -> bool:
-    """Tell whether a text has the form `name` or `owner/name` of the hub.
+    """Check whether a name has the form `name` or `owner/name` of the hub.
 
-    text (str): The name to look at.
-    RETURNS (bool): False for what can only be a path.
+    text (str): The name of an encoder.
+    RETURNS (bool): False for what can only have another form.
     """
+    if not text or text == DEFAULT or text.startswith(PACKAGE_PREFIX):
+        return False
     looks_like_path = text.startswith((".", "~", os.sep)) or text.endswith("/")
-    return bool(text) and not looks_like_path and text.count("/") <= 1
+    return not looks_like_path and text.count("/") <= 1
 
 
 def _package_folder(text: str) -> Path:

@@ -43,8 +43,8 @@ class HiddenLayers(nn.Module):
         self.encoder = encoder
         self.hidden_layers = list(hidden_layers)
         # Times that somebody wrote into the memory of the weights, unseen by torch.
-        # They are not added to torch's own count: `nlp.update` steps between the passes of
-        # components that share an encoder, and autograd refuses what was counted.
+        # They are not added to torch's own count: `nlp.update` steps between the passes
+        # of components that share an encoder, and autograd refuses what was counted.
         self.unseen_changes = 0
 
     def forward(

@@ -196,7 +196,7 @@ def test_settings_that_cannot_be(tiny, code, settings):
 
 def test_missing_encoder_names_the_three_forms(tmp_path):
     for name in (str(tmp_path / "none"), "package:no_such_package/model"):
-        with pytest.raises(NunerError, match="N001.*folder.*hub.*package:"):
+        with pytest.raises(NunerError, match="N001.*folder.*hub.*package:.*default"):
             make_backbone(name)
     with pytest.raises(NunerError, match="N002"):
         make_backbone(str(tmp_path))
@@ -326,7 +326,7 @@ def test_weights_that_are_a_pointer_to_git_lfs(tiny, tmp_path):
     (folder / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 90\n"
     )
-    with pytest.raises(NunerError, match="N005.*git lfs pull"):
+    with pytest.raises(NunerError, match="N015.*git lfs pull"):
         make_backbone(str(folder))
 
 

@@ -148,7 +148,7 @@ def test_an_unknown_repository_is_told(hub):
     nlp = spacy.blank("en")
     nlp.add_pipe("nuner_concepts", config={"backbone": "someone/else"})
     nlp.get_pipe("nuner_concepts").add_label("AREA")
-    with pytest.raises(NunerError, match="N001.*folder.*hub.*package:"):
+    with pytest.raises(NunerError, match="N001.*folder.*hub.*package:.*default"):
         nlp.initialize()
 
 

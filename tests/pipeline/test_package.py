@@ -1,36 +1,15 @@
 """`spacy package`: a wheel of a pipeline installs in a clean environment and runs."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import srsly
-import torch
 from spacy.cli.package import package
 
+from ..environment import make_environment, run
 from .conftest import SENTENCES, make_examples, make_nlp, spans_of, train
 
 pytest.importorskip("build")
-
-
-def run(*command, cwd=None):
-    out = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, cwd=cwd
-    )
-    assert out.returncode == 0, out.stdout + out.stderr
-    return out.stdout
-
-
-def make_environment(folder: Path) -> Path:
-    """A virtual environment that sees the packages that stand here, and no more."""
-    run(sys.executable, "-m", "venv", "--without-pip", folder)
-    purelib = Path(torch.__file__).parents[1]
-    site = next((folder / "lib").glob("python*/site-packages"))
-    # Not the bare path: files *.pth in there, of editable installs, count too.
-    line = f"import site; site.addsitedir({str(purelib)!r})\n"
-    (site / "packages.pth").write_text(line)
-    return folder / "bin" / "python"
 
 
 def test_a_packaged_pipeline_installs_and_runs(tiny, tmp_path):
