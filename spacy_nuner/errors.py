@@ -405,6 +405,14 @@ class Errors:
         "There are no results of the base '{base}' that gains are over. Found are: "
         "{found}. Name one of these with --base."
     )
+    N634 = Message(
+        "Can't read the labels '{path}': {reason}. Check the name of the file, or "
+        "leave it out, which reads the labels of the set as words."
+    )
+    N635 = Message(
+        "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
+        "move this file away."
+    )
 
 
 class Warnings:

@@ -9,12 +9,11 @@ any recipes and numbers of passages; prints a table and draws passages.png.
 import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import typer
 
-from spacy_nuner.plotting import BLUE, GREEN, GREY, ORANGE, draw
+from spacy_nuner.plotting import BLUE, GREEN, GREY, ORANGE, new_figure
 
 KS = (1, 4, 16)
 # The layers that are better, for the backbones and for the base encoder.
@@ -55,7 +54,7 @@ def main(
         cells = [tell(gains, recipe, n) for recipe in recipes]
         print(f"| {n:,} |", " | ".join(cells), "|")
 
-    def paint(figure: Any) -> None:
+    with new_figure(images / "passages", (13, 3)) as figure:
         panels = (*KS, 0)
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, k in zip(axes, panels, strict=True):
@@ -71,8 +70,6 @@ def main(
             axis.set_title(f"Gain, k={k}" if k else "No example, entity F1")
         axes[0].legend(frameon=False)
         figure.supxlabel("rows of at most 64 word pieces", fontsize=10)
-
-    draw(images, "passages", "Gain against passages", "", (13, 3), paint)
 
 
 def tell(gains: Gains, recipe: str, passages: int) -> str:

@@ -15,7 +15,7 @@ from .pretrain import pretrain
 from .report import report
 from .sample import sample
 from .show import show
-from .stats import stats
+from .stats import stats_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
@@ -36,7 +36,7 @@ app.command("annotate")(tell_errors(annotate))
 app.command("export")(tell_errors(export))
 app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
-app.command("stats")(tell_errors(stats))
+app.command("stats")(tell_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("average")(tell_errors(average))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
