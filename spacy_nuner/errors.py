@@ -371,12 +371,12 @@ class Errors:
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
         "for each, of letters, digits and . _ + - only. Set them with --names, such as "
-        "--names base nuner."
+        "--names base,nuner."
     )
     N622 = Message(
         "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
         "layer set is 'last', 'both' (last and middle), or negative indices such as "
-        "'-1,-4'; -1 is the last layer."
+        "'-1+-4'; -1 is the last layer."
     )
     N623 = Message(
         "The labels of the two sets have nothing in common, so nothing can be scored. "

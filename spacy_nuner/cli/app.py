@@ -2,7 +2,7 @@
 
 import typer
 
-from ._util import OVERRIDES, ManyValues, tell_errors
+from ._util import OVERRIDES, handle_errors
 from .annotate import annotate
 from .average import average
 from .calibrate import calibrate
@@ -29,17 +29,17 @@ app = typer.Typer(
 )
 
 # One command a file; a command imports what it needs inside its function, so that
-# `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
-app.command("draw")(tell_errors(draw))
-app.command("sample")(tell_errors(sample))
-app.command("annotate")(tell_errors(annotate))
-app.command("export")(tell_errors(export))
-app.command("import")(tell_errors(import_))
-app.command("convert")(tell_errors(convert))
-app.command("stats")(tell_errors(stats_cli))
-app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
-app.command("average")(tell_errors(average))
-app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
-app.command("calibrate")(tell_errors(calibrate))
-app.command("show", cls=ManyValues)(tell_errors(show))
-app.command("report")(tell_errors(report))
+# `spacy --help` stays fast.
+app.command("draw")(handle_errors(draw))
+app.command("sample")(handle_errors(sample))
+app.command("annotate")(handle_errors(annotate))
+app.command("export")(handle_errors(export))
+app.command("import")(handle_errors(import_))
+app.command("convert")(handle_errors(convert))
+app.command("stats")(handle_errors(stats_cli))
+app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain))
+app.command("average")(handle_errors(average))
+app.command("fewshot")(handle_errors(fewshot))
+app.command("calibrate")(handle_errors(calibrate))
+app.command("show")(handle_errors(show))
+app.command("report")(handle_errors(report))

@@ -13,25 +13,26 @@ def fewshot(
     test_path: Path = typer.Argument(
         ..., metavar="TEST", help="Labelled set to score on, whole"
     ),
-    backbones: list[str] = typer.Option(
+    backbones: str = typer.Option(
         ...,
-        help="Encoders to compare, the base first: folders, hub names or "
-        "package:NAME/PATH",
+        help="Encoders to compare, the base first, between commas: folders, hub names "
+        "or package:NAME/PATH",
     ),
     output: Path = typer.Option(..., help="Folder of results, one JSON a cell"),
-    k: list[int] = typer.Option(
-        [1, 4, 16, 64],
-        help="Mentions of each label to draw; 0: nuner_concepts with the names of the "
-        "labels alone, for backbones with a concept encoder",
+    k: str = typer.Option(
+        "1,4,16,64",
+        help="Mentions of each label to draw, between commas; 0: nuner_concepts with "
+        "the names of the labels alone, for backbones with a concept encoder",
     ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
     seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
-    names: list[str] = typer.Option(
-        [], help="What to call the backbones, such as: base nuner"
+    names: str = typer.Option(
+        "", help="What to call the backbones, between commas, such as base,nuner"
     ),
-    layers: list[str] = typer.Option(
-        ["last", "both"],
-        help="Layer sets: last, both (last and middle), or indices such as -1,-4",
+    layers: str = typer.Option(
+        "last,both",
+        help="Layer sets between commas: last, both (last and middle), or indices with "
+        "a + between them, such as -1+-4",
     ),
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TEST]"
@@ -68,9 +69,13 @@ def fewshot(
     from ..fewshot.zero_shot import name_labels, read_names, run_zero
     from ..files import hash_file
     from ..readers.labelled.sets import read_docs
+    from ._util import split_list, split_numbers
 
+    ks = split_numbers(k)
     names_of_labels = read_names(label_names) if label_names else {}
-    described = describe_backbones(backbones, labels=names, layer_sets=layers)
+    described = describe_backbones(
+        split_list(backbones), labels=split_list(names), layer_sets=split_list(layers)
+    )
     train, test = read_docs(train_path, lang=lang), read_docs(test_path, lang=lang)
     # All draws come first: a k out of reach shows before the long part.
     drawn = {
@@ -78,7 +83,7 @@ def fewshot(
             draw_docs(train, n, seed=seed + d, allow_fewer=allow_fewer)
             for d in range(draws)
         ]
-        for n in sorted(set(k) - {0})
+        for n in sorted(set(ks) - {0})
     }
     setup_gpu(gpu_id)
     facts: Any = {
@@ -87,7 +92,7 @@ def fewshot(
         "data": {"train": hash_file(train_path), "test": hash_file(test_path)},
     }
     cells = []
-    if 0 in k:
+    if 0 in ks:
         called = name_labels([*train, *test], names_of_labels)
         cells += run_zero(test, described, called, threshold=threshold, **facts)
     if drawn:

@@ -51,7 +51,7 @@ def describe_backbones(
 
     names (Sequence[str]): Encoders in any form that `resolve_weights` takes.
     labels (Sequence[str]): What to call them; made from the names if empty.
-    layer_sets (Sequence[str]): "last", "both", or layers such as "-1,-4".
+    layer_sets (Sequence[str]): "last", "both", or layers such as "-1+-4".
     RETURNS (List[Backbone]): One a name, in the same order.
     RAISES (NunerError): N001 or N002 if one can't be found, N621 if the labels don't
         fit, N622 if a layer set is not understood or a layer does not exist.
@@ -103,7 +103,7 @@ def _load_config(source: str) -> Any:
 
 def _parse_layers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in text.split("+")]
     except ValueError:
         return []
 

@@ -25,14 +25,15 @@ def run(*args):
 def test_fewshot_then_report(assets, tiny, tmp_path):
     sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
     metrics = tmp_path / "metrics"
-    command = [*sets, "--backbones", *tiny, "--k", 1, 2, "--draws", 2]
-    command += ["--names", "base", "nuner", "--output", metrics / "probe"]
+    command = [*sets, "--backbones", ",".join(map(str, tiny)), "--draws", 2]
+    command += ["--k", "1,2", "--layers", "last, -1+-2"]
+    command += ["--names", "base,nuner", "--output", metrics / "probe"]
     result = run("fewshot", *command)
     assert result.exit_code == 0, result.output
     assert len(list(metrics.rglob("draw*.json"))) == 2 * 2 * 2 * 2
-    assert (metrics / "probe/listings/nuner/both/k2/draw1.json").is_file()
+    assert (metrics / "probe/listings/nuner/-1+-2/k2/draw1.json").is_file()
     assert "gain over base" in result.output
-    assert "entity F1, layers: both" in result.output
+    assert "entity F1, layers: -1+-2" in result.output
     result = run("report", metrics, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "gain over base" in (tmp_path / "out" / "report.md").read_text("utf8")
@@ -41,7 +42,7 @@ def test_fewshot_then_report(assets, tiny, tmp_path):
 
 def test_k_out_of_reach_stops_before_the_work(assets, tiny, tmp_path):
     sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
-    command = [*sets, "--backbones", tiny[0], "--k", 1, 64, "--output", tmp_path / "m"]
+    command = [*sets, "--backbones", tiny[0], "--k", "1,64", "--output", tmp_path / "m"]
     result = run("fewshot", *command)
     assert result.exit_code == 1
     assert "N611" in result.output
@@ -58,3 +59,14 @@ def test_errors_have_numbers_and_exit_codes(assets, tiny, tmp_path):
     assert result.exit_code == 1 and "N001" in result.output
     result = run("report", tmp_path, tmp_path / "out")
     assert result.exit_code == 1 and "N632" in result.output
+
+
+def test_a_list_that_is_none(assets, tiny, tmp_path):
+    train = assets / "listings" / "train.jsonl"
+    command = [train, train, "--backbones", tiny[0], "--output", tmp_path / "m"]
+    result = run("fewshot", *command, "--k", "1 4")
+    assert result.exit_code == 2
+    # Values are separated by commas alone.
+    result = run("fewshot", *command, "--k", 1, 4)
+    assert result.exit_code == 2
+    assert not (tmp_path / "m").exists()

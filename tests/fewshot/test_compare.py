@@ -141,9 +141,9 @@ def test_sets_without_a_common_label(sets, tiny, tmp_path):
 
 def test_layers_of_one_depth_are_the_same_for_all(tiny, tmp_path):
     names = [str(tiny / "one"), str(tiny / "two")]
-    plain = describe_backbones(names, labels=[], layer_sets=["last", "both", "-1,-3"])
+    plain = describe_backbones(names, labels=[], layer_sets=["last", "both", "-1+-3"])
     for backbone in plain:
-        assert backbone.layers == {"last": [-1], "both": [-1, -2], "-1,-3": [-1, -3]}
+        assert backbone.layers == {"last": [-1], "both": [-1, -2], "-1+-3": [-1, -3]}
     assert [backbone.label for backbone in plain] == ["one", "two"]
     assert plain[0].identity["sha256"] != plain[1].identity["sha256"]
 

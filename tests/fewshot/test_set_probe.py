@@ -25,7 +25,7 @@ def tiny(sets, tmp_path_factory):
 def test_the_same_figures_as_the_command_fewshot(tmp_path, sets, tiny):
     train, dev = sets
     scores = SetProbe(train, dev, k=2, draws=2)(*load_encoder(tiny), [-1, -2])
-    described = describe_backbones([str(tiny)], labels=["tiny"], layer_sets=["-1,-2"])
+    described = describe_backbones([str(tiny)], labels=["tiny"], layer_sets=["-1+-2"])
     cells = run_experiment(
         train,
         dev,

@@ -144,7 +144,7 @@ def test_zero_and_one_example_in_one_report(conll, backbone, tmp_path):
     names.write_text('{"P_1": "price"}')
     output = tmp_path / "metrics"
     arguments = ["fewshot", conll, conll, "--backbones", backbone, "--names", "nuner"]
-    arguments += ["--k", 0, 1, "--draws", 2, "--label-names", names]
+    arguments += ["--k", "0,1", "--draws", 2, "--label-names", names]
     arguments += ["--output", output / "probe"]
     result = CliRunner().invoke(app, [str(a) for a in arguments])
     assert result.exit_code == 0, result.output
