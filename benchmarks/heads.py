@@ -101,7 +101,7 @@ def run(cell: Cell) -> None:
     from spacy.util import load_config
 
     from spacy_nuner.fewshot.draws import draw_docs
-    from spacy_nuner.fewshot.zero_shot import read_names
+    from spacy_nuner.fewshot.zero_shot import read_labels
     from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
@@ -129,7 +129,7 @@ def run(cell: Cell) -> None:
             overrides["components.nuner_concepts.start"] = cell.start
         config = load_config(CONFIGS / f"{cell.config}.cfg", overrides=overrides)
         if cell.head == "described":
-            said = read_names(DESCRIBED / f"{Path(cell.folder).name}.json")
+            said = read_labels(DESCRIBED / f"{Path(cell.folder).name}.json")
             config["components"]["nuner_concepts"] |= {
                 "names": {label: one.name for label, one in said.items()},
                 "concepts": {label: one.description for label, one in said.items()},
@@ -160,7 +160,7 @@ def is_done(cell: Cell) -> bool:
 def identify(encoder: str, config: str) -> str:
     """Hash what a cell depends on besides its name."""
     from spacy_nuner.encoders.names import resolve_weights
-    from spacy_nuner.fewshot.compare import hash_file
+    from spacy_nuner.files import hash_file
 
     weights = Path(resolve_weights(encoder)) / "model.safetensors"
     return f"{hash_file(weights)[:16]}-{hash_file(CONFIGS / f'{config}.cfg')[:16]}"

@@ -5,7 +5,7 @@
 Each set is tagged by `nuner_concepts` with the names of its labels (`--labels`)
 at every threshold. The default of the component is the threshold with the best mean
 over the sets below; they are development and training files, and none is of the six
-sets whose test files `fewshot --k 0` reports. `$DATA/<set>/<file>` has two columns.
+sets whose test files `zero-shot` reports. `$DATA/<set>/<file>` has two columns.
 """
 
 import json
@@ -19,7 +19,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
-from spacy_nuner.fewshot.zero_shot import make_tagger, name_labels, read_names
+from spacy_nuner.fewshot.zero_shot import complete_labels, make_tagger, read_labels
 from spacy_nuner.files import replacing
 from spacy_nuner.readers.labelled.sets import copy_words, read_docs
 
@@ -81,8 +81,8 @@ def draw(docs: list[Doc], count: int, seed: int) -> list[Doc]:
 
 def score_thresholds(backbone: Path, names: Path, docs: list[Doc]) -> list[float]:
     """Entity F1 at each threshold; the encoder runs once."""
-    labels = name_labels(docs, read_names(names))
-    nlp = make_tagger(backbone, labels, threshold=None)
+    labels = complete_labels(docs, read_labels(names))
+    nlp = make_tagger(backbone, labels)
     pipe: Any = nlp.get_pipe("nuner_concepts")
     copies = [copy_words(doc, nlp.vocab) for doc in docs]
     logits = []

@@ -9,13 +9,14 @@ from .calibrate import calibrate
 from .convert import convert
 from .draw import draw
 from .export import export
-from .fewshot import fewshot
+from .fewshot import fewshot_cli
 from .import_ import import_
 from .pretrain import pretrain
-from .report import report
+from .report import report_cli
 from .sample import sample
 from .show import show
 from .stats import stats_cli
+from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
@@ -28,8 +29,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-# One command a file; a command imports what it needs inside its function, so that
-# `spacy --help` stays fast.
+# One command a file: `x_cli` parses the options, `x` works and can be called from
+# Python. Both import what they need inside, so that `spacy --help` stays fast.
 app.command("draw")(handle_errors(draw))
 app.command("sample")(handle_errors(sample))
 app.command("annotate")(handle_errors(annotate))
@@ -39,7 +40,8 @@ app.command("convert")(handle_errors(convert))
 app.command("stats")(handle_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain))
 app.command("average")(handle_errors(average))
-app.command("fewshot")(handle_errors(fewshot))
+app.command("fewshot")(handle_errors(fewshot_cli))
+app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate))
 app.command("show")(handle_errors(show))
-app.command("report")(handle_errors(report))
+app.command("report")(handle_errors(report_cli))
