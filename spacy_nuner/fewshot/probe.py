@@ -19,7 +19,7 @@ from ..encoders.layers import ALL
 from ..errors import Errors, NunerError
 from ..models.backbone import create_tok2vec, find_backbone, get_shim
 from ..models.precision import Precision
-from ..pipeline.decoding import split_by_length
+from ..pipeline.decoding import find_spans, split_by_length
 from ..readers.labelled.sets import copy_words, read_docs
 from .draws import draw_docs, gather_tokens
 
@@ -170,13 +170,11 @@ class Gold:
         token_f = f1_score(
             self.tokens, predicted, labels=self.scored, average=None, zero_division=0
         )
-        start = 0
-        for example in self.examples:
-            doc = example.predicted
-            doc.ents = decode_spans(
-                doc, predicted[start : start + len(doc)], self.labels
-            )
-            start += len(doc)
+        docs = [example.predicted for example in self.examples]
+        for doc, ents in zip(
+            docs, decode_spans(docs, predicted, self.labels), strict=True
+        ):
+            doc.ents = ents
         names = [self.labels[i] for i in self.scored]
         return {
             "macro_token_f": float(np.mean(token_f)),
@@ -219,20 +217,25 @@ def encode_labels(docs: Sequence[Doc], labels: Sequence[str]) -> Ints:
     )
 
 
-def decode_spans(doc: Doc, tokens: Ints, labels: Sequence[str]) -> list[Span]:
-    """Make an entity of each stretch of tokens of one label.
+def decode_spans(
+    docs: Sequence[Doc], tokens: Ints, labels: Sequence[str]
+) -> list[list[Span]]:
+    """Make an entity of each stretch of tokens of one label, as the component does.
 
-    doc (Doc): The Doc.
-    tokens (Ints): Index of each token's label. *Shape:* (n_tokens,)
+    docs (Sequence[Doc]): The Docs.
+    tokens (Ints): Index of the label of each token of all Docs. *Shape:* (n_tokens,)
     labels (Sequence[str]): Names of the labels.
-    RETURNS (list[Span]): The entities.
+    RETURNS (list[list[Span]]): The entities of each Doc.
     """
-    bounds = [0, *(np.flatnonzero(np.diff(tokens)) + 1).tolist(), len(doc)]
-    return [
-        Span(doc, start, end, label=labels[tokens[start]])
-        for start, end in zip(bounds, bounds[1:], strict=False)
-        if start < end and labels[tokens[start]] != OUTSIDE
-    ]
+    active = tokens[:, np.newaxis] == np.arange(len(labels))
+    active[:, labels.index(OUTSIDE)] = False
+    found = find_spans(active, active.astype("f4"), [len(doc) for doc in docs])
+    spans: list[list[Span]] = [[] for _ in docs]
+    for i, start, end, label in zip(
+        *(column.tolist() for column in found[:4]), strict=True
+    ):
+        spans[i].append(Span(docs[i], start, end, label=labels[label]))
+    return spans
 
 
 class SetProbe:
