@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,7 @@ from ..files import hash_file
 from ..models.precision import use_bf16
 from ..readers.labelled.sets import read_docs
 from .draws import Draw, gather_tokens
-from .probe import L2, Floats, Gold, embed_tokens, encode_labels, find_labels, fit_probe
+from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
 from .results import Cell
 
 
@@ -153,12 +153,12 @@ def run_probes(
     for backbone in backbones:
         planned = _plan_cells(dataset, backbone, draws)
         finished = [cell.find_finished(output) for cell, _ in planned]
-        if None in finished:
-            probes = _Probes(dataset, backbone, planned, gold)
-            missing = [i for i, one in enumerate(finished) if one is None]
-            for i in tqdm(missing, desc=f"{backbone.name}: probes", leave=False):
-                finished[i] = cell = probes.run(i)
+        missing = [i for i, one in enumerate(finished) if one is None]
+        if missing:
+            computed = _compute_cells(dataset, backbone, planned, missing, gold)
+            for i, cell in zip(missing, computed, strict=True):
                 cell.to_disk(output)
+                finished[i] = cell
         cells += [one for one in finished if one is not None]
     return cells
 
@@ -198,50 +198,47 @@ def _plan_cells(
     ]
 
 
-class _Probes:
-    """The vectors of a backbone, and the probes that are fitted to them."""
-
-    def __init__(
-        self,
-        dataset: Dataset,
-        backbone: Backbone,
-        planned: Sequence[tuple[Cell, Draw]],
-        gold: Gold,
-    ) -> None:
-        """Embed everything that is planned, whichever cells are finished: vectors in
-        bf16 depend on what else is in a batch, and are to be the same each time.
-        """
-        self.planned, self.gold = planned, gold
-        used = {i for layers in backbone.layers.values() for i in layers}
-        self.layers = sorted(used, reverse=True)
-        tokenizer, encoder = load_encoder(backbone.source)
-        pool, self.tokens = gather_tokens(dataset.train, [draw for _, draw in planned])
-        self.pool_gold = encode_labels(pool, gold.labels)
-        self.test, self.pool = (
-            embed_tokens(
-                docs,
-                tokenizer,
-                encoder,
-                hidden_layers=self.layers,
-                title=f"{backbone.name}: embedding {title}",
-            )
-            for docs, title in ((dataset.test, "test set"), (pool, "draws"))
+def _compute_cells(
+    dataset: Dataset,
+    backbone: Backbone,
+    planned: Sequence[tuple[Cell, Draw]],
+    missing: Sequence[int],
+    gold: Gold,
+) -> Iterator[Cell]:
+    """Fit and score the probes of some of the planned cells."""
+    tokenizer, encoder = load_encoder(backbone.source)
+    # Everything that is planned: vectors in bf16 depend on what else is in a batch, and
+    # are to be the same whichever cells are finished.
+    used = {i for layers in backbone.layers.values() for i in layers}
+    union = sorted(used, reverse=True)
+    pool, tokens_of = gather_tokens(dataset.train, [draw for _, draw in planned])
+    pool_gold = encode_labels(pool, gold.labels)
+    test_vectors, pool_vectors = (
+        embed_tokens(
+            docs,
+            tokenizer,
+            encoder,
+            hidden_layers=union,
+            title=f"{backbone.name}: embedding {title}",
         )
-
-    def run(self, i: int) -> Cell:
-        """Fit and score the probe of a planned cell."""
-        cell, _ = self.planned[i]
-        tokens = self.tokens[i]
+        for docs, title in ((dataset.test, "test set"), (pool, "draws"))
+    )
+    for i in tqdm(missing, desc=f"{backbone.name}: probes", leave=False):
+        cell, tokens = planned[i][0], tokens_of[i]
         start = time.perf_counter()
-        columns = [self.layers.index(x) for x in cell.settings["hidden_layers"]]
-        probe = fit_probe(
-            _concatenate(self.pool[tokens], columns),
-            self.pool_gold[tokens],
-            n_labels=len(self.gold.labels),
+        layers = cell.settings["hidden_layers"]
+        # All of them are no copy.
+        columns: Any = slice(None)
+        if layers != union:
+            columns = [union.index(layer) for layer in layers]
+        train, test = (
+            vectors[:, columns].reshape(len(vectors), -1)
+            for vectors in (pool_vectors[tokens], test_vectors)
         )
-        scores = self.gold.score(probe.predict(_concatenate(self.test, columns)))
+        probe = fit_probe(train, pool_gold[tokens], n_labels=len(gold.labels))
+        scores = gold.score(probe.predict(test))
         seconds = round(time.perf_counter() - start, 2)
-        return replace(cell, scores=scores, seconds=seconds)
+        yield replace(cell, scores=scores, seconds=seconds)
 
 
 def _make_name(encoder: str) -> str:
@@ -278,10 +275,3 @@ def _identify(source: str, config: Any) -> dict[str, str]:
     if weights:
         return {"sha256": " ".join(hash_file(path) for path in weights)}
     return {"commit": str(getattr(config, "_commit_hash", None))}
-
-
-def _concatenate(vectors: Floats, columns: Sequence[int]) -> Floats:
-    """Join the layers of each token. *Shape:* (n_tokens, n_columns * width)"""
-    if list(columns) != list(range(vectors.shape[1])):
-        vectors = vectors[:, list(columns)]
-    return vectors.reshape(len(vectors), -1)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..plotting import get_paths, new_figure
-from .results import AVERAGE, Curves, Point, split_name, title_layers
+from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,9 @@ def draw_heads(
     RETURNS (list[Path]): The files.
     """
     points = [scores["ents_f"] for scores in heads.values()]
-    colours = [COLOURS[_index(backbones, name) % len(COLOURS)] for name in heads]
+    colours = [
+        COLOURS[backbones.index(get_backbone(name)) % len(COLOURS)] for name in heads
+    ]
     with new_figure(path, (6.4, 0.9 + 0.5 * len(heads))) as figure:
         axis = figure.subplots()
         bars = axis.barh(
@@ -143,7 +145,3 @@ def _draw_line(
         linewidth=0,
     )
     axis.plot(ks, means, color=colour, marker=marker, markersize=5, label=name)
-
-
-def _index(backbones: Sequence[str], head: str) -> int:
-    return backbones.index(split_name(head)[0])

@@ -12,11 +12,10 @@ from .results import (
     Curves,
     Point,
     curve_table,
+    get_backbone,
     heads_table,
-    order_backbones,
     read_cells,
     read_heads,
-    split_name,
     title_layers,
 )
 
@@ -39,15 +38,15 @@ def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Pat
     if not cells and not heads:
         raise NunerError(Errors.N632, path=metrics)
     probed = [cell.backbone for cell in cells]
-    trained = [split_name(name)[0] for name in heads]
-    backbones = order_backbones([*probed, *trained], base)
+    trained = [get_backbone(name) for name in heads]
+    backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
     if base not in (probed or trained):
         raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
     sections = ["# What the backbones are worth"]
     written = [output / "report.md"]
     if heads:
         # In the order of their backbones, the base first.
-        ranked = sorted(heads, key=lambda name: backbones.index(split_name(name)[0]))
+        ranked = sorted(heads, key=lambda name: backbones.index(get_backbone(name)))
         heads = {name: heads[name] for name in ranked}
         sections += _describe_heads(heads, base)
         written += draw_heads(heads, backbones, output / "heads")

@@ -209,24 +209,13 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     return heads
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split the name of a head.
+def get_backbone(head: str) -> str:
+    """Get the backbone of a head.
 
-    name (str): Such as "nuner-ner".
-    RETURNS (tuple[str, str]): Backbone and head: "nuner" and "ner".
+    head (str): The name of the head, such as "nuner-ner".
+    RETURNS (str): Such as "nuner".
     """
-    backbone, _, head = name.rpartition("-")
-    return backbone, head
-
-
-def order_backbones(names: Sequence[str], base: str) -> list[str]:
-    """Put the backbone that gains are over first.
-
-    names (Sequence[str]): The names of backbones.
-    base (str): The one to put first, if it is there.
-    RETURNS (list[str]): All names, the others by name.
-    """
-    return sorted(set(names), key=lambda name: (name != base, name))
+    return head.rpartition("-")[0]
 
 
 def title_layers(layers: str) -> str:
@@ -295,7 +284,7 @@ def heads_table(
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: precision, recall and
         F1, and the gain in F1 over each head of the base.
     """
-    rivals = [name for name in heads if split_name(name)[0] == base]
+    rivals = [name for name in heads if get_backbone(name) == base]
     rows = []
     for name, scores in heads.items():
         gains = [

@@ -14,9 +14,9 @@ from spacy_nuner.fewshot.results import (
     Point,
     format_gain,
     format_point,
+    get_backbone,
     read_cells,
     read_heads,
-    split_name,
 )
 
 # data set -> backbone -> k -> macro token F1 of three draws
@@ -166,8 +166,8 @@ def test_writing_of_numbers():
 
 
 def test_names_of_heads(tmp_path):
-    assert split_name("nuner-ner") == ("nuner", "ner")
-    assert split_name("MiniLM-L6-parser") == ("MiniLM-L6", "parser")
+    assert get_backbone("nuner-ner") == "nuner"
+    assert get_backbone("MiniLM-L6-parser") == "MiniLM-L6"
     heads = tmp_path / "heads"
     heads.mkdir()
     # spaCy writes null where a score has nothing to count.
