@@ -397,7 +397,10 @@ class Errors:
         "smaller k, label more sentences, or take what is there (allow_fewer; "
         "--allow-fewer on the command line)."
     )
-    N612 = Message("Can't draw {k} mentions a label; k is 1 or more.")
+    N612 = Message(
+        "Can't draw {k} mentions a label; k is 1 or more. With no example at all: "
+        "spacy nuner zero-shot."
+    )
     N613 = Message(
         "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
         "the output so."
@@ -410,39 +413,37 @@ class Errors:
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
         "for each, of letters, digits and . _ + - only. Set them with --names, such as "
-        "--names base nuner."
+        "--names base,nuner."
     )
     N622 = Message(
         "Can't read the layers '{found}' of '{name}', which has {depth} layers. A "
         "layer set is 'last', 'both' (last and middle), or negative indices such as "
-        "'-1,-4'; -1 is the last layer."
+        "'-1+-4'; -1 is the last layer."
     )
     N623 = Message(
         "The labels of the two sets have nothing in common, so nothing can be scored. "
         "To draw from: {train}. To score on: {test}."
     )
-    N624 = Message(
-        "'{path}' does not say what labels are called: {reason}. Expected is a JSON "
-        'object of label -> name, such as {{"PROD_X": "product"}}, or label -> an '
-        'object with "name" and "description", both texts that are not empty.'
-    )
     N625 = Message(
-        "With no example (k = 0) labels are known by their names, which '{name}' can't "
-        "read: it has no concept encoder. Name backbones that 'spacy nuner pretrain' "
-        "made, or leave out k = 0."
+        "With no example labels are known by their names, which '{name}' can't read: "
+        "it has no concept encoder. Name backbones that 'spacy nuner pretrain' made."
     )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
         "object with '{key}'. Move the file away or make it again."
     )
     N632 = Message(
-        "Nothing to report in '{path}': no cell of the probe (k*/draw*.json, which "
-        "'spacy nuner fewshot' writes) and no scores of a head (heads/*.json, which "
+        "Nothing to report in '{path}': no cell (k*/draw*.json, which 'spacy nuner "
+        "fewshot' and 'zero-shot' write) and no scores of a head (heads/*.json, which "
         "'spacy evaluate --output' writes). Name the folder that holds them."
     )
     N633 = Message(
         "There are no results of the base '{base}' that gains are over. Found are: "
         "{found}. Name one of these with --base."
+    )
+    N635 = Message(
+        "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
+        "move this file away."
     )
 
 
@@ -533,6 +534,11 @@ class Warnings:
     W603 = Message(
         "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "
         "taken."
+    )
+    W604 = Message(
+        "The labelled set has no mention of: {labels}. They are looked for all the "
+        "same, and what is found of them counts as wrong. If that is a mistake, mend "
+        "the JSON of labels."
     )
 
 

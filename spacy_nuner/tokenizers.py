@@ -6,9 +6,9 @@ of such a script is a token, as in spaCy's own Chinese; all else is as in `xx`.
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
+from itertools import groupby
 from typing import Any
 
 import spacy
@@ -18,9 +18,23 @@ from spacy.tokens import Doc
 from spacy.util import compile_infix_regex, get_lang_class, registry
 from spacy.vocab import Vocab
 
-from . import tokenizers as unspaced
 from .errors import Errors, NunerError
 
+NAME = "spacy_nuner.MultilingualTokenizer.v1"
+# Scripts without blanks between words, as ranges of code points: Thai, Lao, Myanmar,
+# Khmer; iteration marks, kana; Han; half-width kana, rarer Han.
+SCRIPTS = """
+    0E00-0EFF 1000-109F 1780-17FF 3005-3007 3040-30FF 31F0-31FF 3400-4DBF 4E00-9FFF
+    F900-FAFF FF66-FF9F 20000-3FFFF
+"""
+# What may follow a letter besides the marks of its script: variation selectors, and
+# half-width voicing marks of kana, which are letters to Unicode.
+FOLLOWING = "\ufe00-\ufe0f\U000e0100-\U000e01ef\uff9e\uff9f"
+# Punctuation of full width, which has no blank around it either.
+PUNCTUATION = (
+    "\u3001-\u3003\u3008-\u3011\u3014-\u301f\u30fb"
+    "\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
 Tokenize = Callable[[str], Doc]
 
 
@@ -35,14 +49,14 @@ def blank(lang: str) -> Language:
         tokenizer = _tokenizer_of(get_lang_class(lang))
         return spacy.blank(lang, config={"nlp": {"tokenizer": tokenizer}})
     except ImportError as error:
-        # spaCy's own words: an unknown code, or a tokenizer that wants a package.
+        # spaCy's reason: an unknown code, or a package that its tokenizer needs.
         raise NunerError(Errors.N010, lang=lang, reason=error) from error
 
 
 def _tokenizer_of(cls: type[Language]) -> Any:
     """What the language's config names, but for "xx" one that splits all scripts."""
     settings = cls.default_config["nlp"]["tokenizer"]
-    return {"@tokenizers": unspaced.NAME} if cls.lang == "xx" else settings
+    return {"@tokenizers": NAME} if cls.lang == "xx" else settings
 
 
 @dataclass(frozen=True)
@@ -76,29 +90,6 @@ def make_tokenizer(lang: str) -> Tokenize:
         raise NunerError(Errors.N010, lang=lang, reason=error) from error
 
 
-NAME = "spacy_nuner.MultilingualTokenizer.v1"
-BLOCKS = (
-    *(
-        (0x0E00, 0x0EFF),
-        (0x1000, 0x109F),
-        (0x1780, 0x17FF),
-    ),  # Thai, Lao, Myanmar, Khmer
-    *((0x3005, 0x3007), (0x3040, 0x30FF), (0x31F0, 0x31FF)),  # iteration marks, kana
-    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),  # Han
-    *((0xFF66, 0xFF9F), (0x20000, 0x3FFFF)),  # half-width kana, rarer Han
-)
-# What may follow a letter besides the marks of its block: variation selectors.
-SELECTORS = ((0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
-# Half-width voicing marks of kana are letters to Unicode.
-VOICING = ((0xFF9E, 0xFF9F),)
-
-# Punctuation of full width, which has no blank around it either.
-PUNCTUATION = (
-    *((0x3001, 0x3003), (0x3008, 0x3011), (0x3014, 0x301F), (0x30FB, 0x30FB)),
-    *((0xFF01, 0xFF0F), (0xFF1A, 0xFF20), (0xFF3B, 0xFF40), (0xFF5B, 0xFF65)),
-)
-
-
 @registry.tokenizers(NAME)
 def make_multilingual_tokenizer() -> Callable[[Any], Tokenizer]:
     """Make the factory of the tokenizer, as `nlp.tokenizer` in a config has it.
@@ -108,32 +99,23 @@ def make_multilingual_tokenizer() -> Callable[[Any], Tokenizer]:
 
     def create(nlp: Any) -> Tokenizer:
         tokenizer = create_tokenizer()(nlp)
-        own = [_unspaced_character(), f"[{_as_class(PUNCTUATION)}]"]
-        infixes = compile_infix_regex([*(nlp.Defaults.infixes or []), *own])
-        tokenizer.infix_finditer = infixes.finditer
+        letter = f"[{_get_class('L', 'Nl')}][{_get_class('M')}{FOLLOWING}]*"
+        infixes = [*(nlp.Defaults.infixes or []), letter, f"[{PUNCTUATION}]"]
+        tokenizer.infix_finditer = compile_infix_regex(infixes).finditer
         return tokenizer
 
     return create
 
 
-def _unspaced_character() -> str:
-    """The pattern of a letter of these scripts, with the marks that belong to it."""
-    marks = [*_ranges("M"), *SELECTORS, *VOICING]
-    return f"[{_as_class(_ranges('L', 'Nl'))}][{_as_class(marks)}]*"
-
-
-def _ranges(*categories: str) -> Iterator[tuple[int, int]]:
-    """Runs of code points of some Unicode categories, among those of `BLOCKS`."""
-    start = None
-    for code in chain.from_iterable(range(a, b + 2) for a, b in BLOCKS):
-        inside = unicodedata.category(chr(code)).startswith(categories)
-        inside = inside and any(a <= code <= b for a, b in BLOCKS)
-        if inside and start is None:
-            start = code
-        elif not inside and start is not None:
-            yield start, code - 1
-            start = None
-
-
-def _as_class(ranges: Iterable[tuple[int, int]]) -> str:
-    return "".join(f"{chr(start)}-{chr(end)}" for start, end in ranges)
+def _get_class(*categories: str) -> str:
+    """The characters of these scripts in some Unicode categories, as a regex class."""
+    runs = []
+    for first, last in (span.split("-") for span in SCRIPTS.split()):
+        characters = map(chr, range(int(first, 16), int(last, 16) + 1))
+        for inside, run in groupby(
+            characters, lambda c: unicodedata.category(c).startswith(categories)
+        ):
+            if inside:
+                start, *others = run
+                runs.append(f"{start}-{others[-1] if others else start}")
+    return "".join(runs)

@@ -93,7 +93,7 @@ def test_a_place_that_can_not_be_written(tmp_path):
 WAITING = """
 import sys, time
 from pathlib import Path
-from spacy_nuner.cli._util import tell_errors
+from spacy_nuner.cli._util import handle_errors
 from spacy_nuner.files import replacing
 
 def command():
@@ -102,7 +102,7 @@ def command():
         print("begun", flush=True)
         time.sleep(60)
 
-tell_errors(command)()
+handle_errors(command)()
 """
 
 

@@ -1,4 +1,4 @@
-"""What the commands share: errors as messages, options that take several values."""
+"""What the commands share: errors as messages, lists between commas."""
 
 import functools
 import signal
@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperCommand
 
 from ..errors import NunerError
 
@@ -17,38 +16,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Extra `--section.setting value` arguments are overrides of the config.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-class ManyValues(TyperCommand):
-    """A command whose list options take values until the next option.
-
-    Click knows only `--k 1 --k 4`; people write `--k 1 4`. Positional arguments stand
-    before the options.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        many = {
-            flag
-            for param in self.params
-            if getattr(param, "multiple", False)
-            for flag in param.opts
-        }
-        return super().parse_args(ctx, _repeat_flags(args, many))
-
-
-def _repeat_flags(args: list[str], many: set[str]) -> list[str]:
-    out: list[str] = []
-    current: str | None = None
-    for arg in args:
-        if arg.startswith("--"):
-            current = arg if arg in many else None
-            if current is None:
-                out.append(arg)
-        elif current is not None:
-            out.extend((current, arg))
-        else:
-            out.append(arg)
-    return out
 
 
 def split_list(value: str) -> list[str]:
@@ -60,11 +27,25 @@ def split_list(value: str) -> list[str]:
     return [part for one in value.split(",") if (part := one.strip())]
 
 
-def tell_errors(command: Command) -> Command:
+def split_numbers(value: str) -> list[int]:
+    """Read a list of whole numbers.
+
+    value (str): Numbers between commas, such as "1,4,16,64".
+    RETURNS (list[int]): The numbers.
+    RAISES (typer.BadParameter): If one is no whole number.
+    """
+    try:
+        return [int(part) for part in split_list(value)]
+    except ValueError as error:
+        message = f"'{value}' is no list of whole numbers such as 1,4,16,64"
+        raise typer.BadParameter(message) from error
+
+
+def handle_errors(command: Command) -> Command:
     """Print a numbered error as one message and exit with 1, without a traceback.
 
-    A request to end (SIGTERM) ends the command as Ctrl-C does: what it has begun to
-    write beside its output is removed.
+    A request to end (SIGTERM) ends the command as Ctrl-C does: its temporary files are
+    removed.
 
     command (Callable): The function behind a command.
     RETURNS (Callable): The same with the error handling around it.
@@ -73,7 +54,7 @@ def tell_errors(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            with _ending_in_order():
+            with _exiting_on_sigterm():
                 return command(*args, **kwargs)
         except NunerError as error:
             from wasabi import msg
@@ -85,13 +66,13 @@ def tell_errors(command: Command) -> Command:
 
 
 @contextmanager
-def _ending_in_order() -> Iterator[None]:
+def _exiting_on_sigterm() -> Iterator[None]:
     def end(number: int, frame: FrameType | None) -> None:
-        # What a shell says of a process that a signal ended.
+        # The exit code that a shell reports for a process that a signal ended.
         sys.exit(128 + number)
 
     try:
-        before = signal.signal(signal.SIGTERM, end)
+        previous = signal.signal(signal.SIGTERM, end)
     except ValueError:
         # Not in the main thread, which alone may set this.
         yield
@@ -99,4 +80,4 @@ def _ending_in_order() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

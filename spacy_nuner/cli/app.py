@@ -2,7 +2,7 @@
 
 import typer
 
-from ._util import OVERRIDES, ManyValues, tell_errors
+from ._util import OVERRIDES, handle_errors
 from .annotate import annotate
 from .average import average
 from .build import build
@@ -10,14 +10,15 @@ from .calibrate import calibrate_cli
 from .convert import convert
 from .draw import draw
 from .export import export
-from .fewshot import fewshot
+from .fewshot import fewshot_cli
 from .import_ import import_
 from .init import init
 from .pretrain import pretrain
-from .report import report
+from .report import report_cli
 from .sample import sample
 from .show import show_cli
-from .stats import stats
+from .stats import stats_cli
+from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
 
@@ -30,20 +31,21 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 
-# One command a file; a command imports what it needs inside its function, so that
-# `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
-app.command("build")(tell_errors(build))
-app.command("init")(tell_errors(init))
-app.command("draw")(tell_errors(draw))
-app.command("sample")(tell_errors(sample))
-app.command("annotate")(tell_errors(annotate))
-app.command("export")(tell_errors(export))
-app.command("import")(tell_errors(import_))
-app.command("convert")(tell_errors(convert))
-app.command("stats")(tell_errors(stats))
-app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
-app.command("average")(tell_errors(average))
-app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
-app.command("calibrate")(tell_errors(calibrate_cli))
-app.command("show")(tell_errors(show_cli))
-app.command("report")(tell_errors(report))
+# One command a file: `x_cli` parses the options, `x` works and can be called from
+# Python. Both import what they need inside, so that `spacy --help` stays fast.
+app.command("build")(handle_errors(build))
+app.command("init")(handle_errors(init))
+app.command("draw")(handle_errors(draw))
+app.command("sample")(handle_errors(sample))
+app.command("annotate")(handle_errors(annotate))
+app.command("export")(handle_errors(export))
+app.command("import")(handle_errors(import_))
+app.command("convert")(handle_errors(convert))
+app.command("stats")(handle_errors(stats_cli))
+app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain))
+app.command("average")(handle_errors(average))
+app.command("fewshot")(handle_errors(fewshot_cli))
+app.command("zero-shot")(handle_errors(zero_shot_cli))
+app.command("calibrate")(handle_errors(calibrate_cli))
+app.command("show")(handle_errors(show_cli))
+app.command("report")(handle_errors(report_cli))

@@ -1,37 +1,40 @@
-"""`spacy nuner fewshot`: what a backbone is worth on a labelled set."""
+"""`spacy nuner fewshot`: what a backbone is worth on a few labelled sentences."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from ._util import split_list, split_numbers
 
-def fewshot(
-    train_path: Path = typer.Argument(
-        ..., metavar="TRAIN", help="Labelled set to draw from: .conll, .jsonl or .spacy"
+if TYPE_CHECKING:
+    from ..fewshot.results import Cell
+
+
+def fewshot_cli(
+    train: Path = typer.Argument(
+        ..., help="Labelled set to draw from: .conll, .jsonl or .spacy"
     ),
-    test_path: Path = typer.Argument(
-        ..., metavar="TEST", help="Labelled set to score on, whole"
-    ),
-    backbones: list[str] = typer.Option(
+    test: Path = typer.Argument(..., help="Labelled set to score on, whole"),
+    output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
+    backbones: str = typer.Option(
         ...,
-        help="Encoders to compare, the base first: folders, hub names or "
-        "package:NAME/PATH",
+        help="Encoders to compare, the base first, between commas: folders, hub names "
+        "or package:NAME/PATH",
     ),
-    output: Path = typer.Option(..., help="Folder of results, one JSON a cell"),
-    k: list[int] = typer.Option(
-        [1, 4, 16, 64],
-        help="Mentions of each label to draw; 0: nuner_concepts with the names of the "
-        "labels alone, for backbones with a concept encoder",
+    k: str = typer.Option(
+        "1,4,16,64", help="Mentions of each label to draw, between commas"
     ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
     seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
-    names: list[str] = typer.Option(
-        [], help="What to call the backbones, such as: base nuner"
+    names: str = typer.Option(
+        "", help="What to call the backbones, between commas, such as base,nuner"
     ),
-    layers: list[str] = typer.Option(
-        ["last", "both"],
-        help="Layer sets: last, both (last and middle), or indices such as -1,-4",
+    layers: str = typer.Option(
+        "last,both",
+        help="Layer sets between commas: last, both (last and middle), or indices with "
+        "a + between them, such as -1+-4",
     ),
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TEST]"
@@ -39,66 +42,101 @@ def fewshot(
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),
-    label_names: Path | None = typer.Option(
-        None,
-        help="For --k 0: JSON of label -> description, or label -> name and "
-        "description [default: the labels, read as words]",
-    ),
-    threshold: float | None = typer.Option(
-        None,
-        min=0,
-        max=1,
-        help="For --k 0: probability over which a span belongs to a label "
-        "[default: that of nuner_concepts]",
-    ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
     gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
 ) -> None:
     """Compare frozen encoders by a linear probe on a few labelled sentences.
 
-    With --k 0 the probe is replaced by nuner_concepts, which knows the labels by their
-    names. Finished cells in the folder of results are not computed again.
+    Finished cells in the folder of results are not computed again.
+    """
+    cells = fewshot(
+        train,
+        test,
+        output,
+        backbones=split_list(backbones),
+        k=split_numbers(k),
+        draws=draws,
+        seed=seed,
+        names=split_list(names),
+        layers=split_list(layers),
+        dataset=dataset,
+        allow_fewer=allow_fewer,
+        lang=lang,
+        gpu_id=gpu_id,
+    )
+    print_cells(cells, output)
+
+
+def fewshot(
+    train: Path,
+    test: Path,
+    output: Path,
+    *,
+    backbones: Sequence[str],
+    k: Sequence[int] = (1, 4, 16, 64),
+    draws: int = 5,
+    seed: int = 0,
+    names: Sequence[str] = (),
+    layers: Sequence[str] = ("last", "both"),
+    dataset: str | None = None,
+    allow_fewer: bool = False,
+    lang: str = "en",
+    gpu_id: int = -1,
+) -> list["Cell"]:
+    """Compare frozen encoders by a linear probe on a few labelled sentences.
+
+    train (Path): Labelled set to draw from.
+    test (Path): Labelled set to score on, whole.
+    output (Path): Folder of results; finished cells in it are not computed again.
+    backbones (Sequence[str]): Encoders to compare, the base first.
+    k (Sequence[int]): Mentions of each label to draw.
+    draws (int): Draws of each k.
+    seed (int): Seed of the first draw; draw d has seed + d.
+    names (Sequence[str]): What to call the backbones; made from `backbones` if empty.
+    layers (Sequence[str]): Layer sets, see `find_backbones`.
+    dataset (str | None): What to call the data set; None for the folder of `test`.
+    allow_fewer (bool): Take all mentions of a label that has fewer than k.
+    lang (str): Language of the tokenizer for texts.
+    gpu_id (int): GPU to embed on; -1 is the CPU.
+    RETURNS (list[Cell]): One for each backbone, layer set, k and draw.
+    RAISES (NunerError): What `find_backbones`, `read_docs`, `draw_docs` and
+        `run_probes` raise.
     """
     from spacy.cli._util import setup_gpu
-    from wasabi import msg
 
-    from ..fewshot.compare import describe_backbones, run_experiment
+    from ..fewshot.compare import Dataset, find_backbones, run_probes
     from ..fewshot.draws import draw_docs
-    from ..fewshot.results import METRICS, Curves, curve_table
-    from ..fewshot.zero_shot import name_labels, run_zero
-    from ..files import hash_file
-    from ..pipeline.labels import read_labels
-    from ..readers.labelled.sets import read_docs
 
-    names_of_labels = read_labels(label_names) if label_names else {}
-    described = describe_backbones(backbones, labels=names, layer_sets=layers)
-    train, test = read_docs(train_path, lang=lang), read_docs(test_path, lang=lang)
+    found = find_backbones(backbones, names=names, layers=layers)
+    data = Dataset.from_files(test, train, name=dataset, lang=lang)
     # All draws come first: a k out of reach shows before the long part.
     drawn = {
         n: [
-            draw_docs(train, n, seed=seed + d, allow_fewer=allow_fewer)
+            draw_docs(data.train, n, seed=seed + d, allow_fewer=allow_fewer)
             for d in range(draws)
         ]
-        for n in sorted(set(k) - {0})
+        for n in sorted(set(k))
     }
     setup_gpu(gpu_id)
-    facts: Any = {
-        "output": output,
-        "dataset": dataset or test_path.resolve().parent.name,
-        "data": {"train": hash_file(train_path), "test": hash_file(test_path)},
-    }
-    cells = []
-    if 0 in k:
-        called = name_labels([*train, *test], names_of_labels)
-        cells += run_zero(test, described, called, threshold=threshold, **facts)
-    if drawn:
-        cells += run_experiment(train, test, described, drawn, **facts)
+    return run_probes(data, found, drawn, output)
+
+
+def print_cells(cells: Sequence["Cell"], output: Path) -> None:
+    """Print a table for each metric and layer set of one data set.
+
+    cells (Sequence[Cell]): The cells, the base's first.
+    output (Path): Where they are.
+    """
+    from wasabi import msg
+
+    from ..fewshot.results import METRICS, Curves, curve_table
+
+    backbones = list(dict.fromkeys(cell.backbone for cell in cells))
     for metric, title in METRICS.items():
         curves = Curves(cells, metric)
-        for layer_set in curves.layers:
-            (name,) = curves.datasets
-            labels = [backbone.label for backbone in described]
-            header, rows = curve_table(curves, name, layer_set, labels)
-            msg.divider(f"{name}: {title}, layers: {layer_set}")
+        for layers in curves.layers:
+            (dataset,) = curves.datasets
+            header, rows = curve_table(curves, dataset, layers, backbones)
+            msg.divider(f"{dataset}: {title}, layers: {layers}")
             msg.table(rows, header=header, divider=True)
     msg.good(f"{len(cells)} cells in {output}")

@@ -1,13 +1,14 @@
 """`spacy nuner stats`: what a corpus is like, as a page, figures and numbers."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 
-def stats(
-    corpus_dir: Path = typer.Argument(help="Corpus that convert or import wrote"),
-    output_dir: Path = typer.Argument(
+def stats_cli(
+    corpus: Path = typer.Argument(help="Corpus that convert or import wrote"),
+    output: Path = typer.Argument(
         help="Folder for stats.html, stats.json and the figures; an earlier one is "
         "replaced"
     ),
@@ -20,21 +21,35 @@ def stats(
     """Count annotations and concepts, and draw them."""
     from wasabi import msg
 
-    from ..stats.counts import PUBLISHED, count_corpus
-    from ..stats.page import FIGURES, PAGE, mapped_names, write_stats
+    from ..stats.counts import compare_with_published
+    from ..stats.page import PAGE
 
-    counted = count_corpus(corpus_dir)
-    vectors = None
+    rows = compare_with_published(stats(corpus, output, backbone=backbone))
+    msg.table(rows, header=("", "this corpus", "NuNER"), aligns=("l", "r", "r"))
+    msg.good(f"Page, figures and numbers: {output / PAGE}")
+
+
+def stats(
+    corpus: Path, output: Path, *, backbone: Path | None = None
+) -> dict[str, Any]:
+    """Count annotations and concepts of a corpus, and draw them.
+
+    corpus (Path): A folder of DocBins with `doc.spans["concepts"]`.
+    output (Path): Folder for stats.html, stats.json and the figures; an earlier one is
+        replaced.
+    backbone (Path | None): Backbone folder, whose concept encoder lays out the map of
+        concepts; None to lay it out by their spelling.
+    RETURNS (dict[str, Any]): The content of stats.json.
+    RAISES (NunerError): What `count_corpus`, `ConceptEncoder.from_folder` and
+        `write_stats` raise.
+    """
+    from ..stats.counts import count_corpus
+    from ..stats.page import write_stats
+
+    counted = count_corpus(corpus)
+    encode = None
     if backbone is not None:
         from ..encoders.concept_encoder import ConceptEncoder
 
-        encoder = ConceptEncoder.from_folder(backbone)
-        vectors = encoder.encode(mapped_names(counted))
-    title = corpus_dir.resolve().name
-    summary = write_stats(counted, output_dir, title=title, vectors=vectors)
-    rows = []
-    for key, name, form in FIGURES:
-        values = (summary[key], PUBLISHED.get(key))
-        rows.append((name, *("" if v is None else form.format(v) for v in values)))
-    msg.table(rows, header=("", "this corpus", "NuNER"), aligns=("l", "r", "r"))
-    msg.good(f"Page, figures and numbers: {output_dir / PAGE}")
+        encode = ConceptEncoder.from_folder(backbone).encode
+    return write_stats(counted, output, title=corpus.resolve().name, encode=encode)

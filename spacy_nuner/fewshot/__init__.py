@@ -1,1 +1,1 @@
-"""What a backbone is worth: labelled sets, k-shot draws, a frozen probe, reports."""
+"""What a backbone is worth: k-shot draws, a frozen probe, names alone, reports."""

@@ -2,10 +2,10 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from spacy.tokens import Doc
 from thinc.api import get_torch_default_device
@@ -18,29 +18,77 @@ from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
+from ..readers.labelled.sets import read_docs
 from .draws import Draw, gather_tokens
-from .probe import L2, Floats, Gold, embed_tokens, encode_labels, find_labels, fit_probe
-from .results import Cell, find_cell, write_cell
+from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
+from .results import Cell
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled set.
+
+    name (str): What tables and folders call it.
+    train (list[Doc]): The pool to draw from, entities in `doc.ents`; may be empty.
+    test (list[Doc]): What is scored on.
+    hashes (dict[str, str]): Part -> SHA-256 of its file.
+    """
+
+    name: str
+    train: list[Doc]
+    test: list[Doc]
+    hashes: dict[str, str]
+
+    @classmethod
+    def from_files(
+        cls,
+        test: Path,
+        train: Path | None = None,
+        *,
+        name: str | None = None,
+        lang: str = "en",
+    ) -> Self:
+        """Read a set, in any form that `read_docs` takes.
+
+        test (Path): The file to score on.
+        train (Path | None): The file to draw from, if any.
+        name (str | None): What to call the set; None for the folder of the test file.
+        lang (str): Language of the tokenizer for texts.
+        RETURNS (Dataset): The set.
+        RAISES (NunerError): What `read_docs` raises.
+        """
+        paths = {"test": test, **({"train": train} if train else {})}
+        docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
+        return cls(
+            name or test.resolve().parent.name,
+            train=docs.get("train", []),
+            test=docs["test"],
+            hashes={part: hash_file(path) for part, path in paths.items()},
+        )
 
 
 @dataclass(frozen=True)
 class Backbone:
     """An encoder under comparison.
 
-    label: What tables and folders call it.
-    source: A folder or a hub name, for `load_encoder`.
-    identity: Its name, and the SHA-256 of its weights or the hub's commit.
-    layers: Layer set -> hidden layers, -1 being the last.
+    name (str): What tables and folders call it.
+    source (str): A folder or a hub name, for `load_encoder`.
+    identity (dict[str, str]): What it was named by, and the SHA-256 of its weights or
+        the hub's commit.
+    layers (dict[str, list[int]]): Layer set -> hidden layers, -1 being the last.
     """
 
-    label: str
+    name: str
     source: str
     identity: dict[str, str]
     layers: dict[str, list[int]]
 
 
-def describe_backbones(
-    names: Sequence[str], *, labels: Sequence[str], layer_sets: Sequence[str]
+def find_backbones(
+    encoders: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    layers: Sequence[str] = ("last", "both"),
 ) -> list[Backbone]:
     """Look at the encoders to compare without loading their weights.
 
@@ -49,48 +97,156 @@ def describe_backbones(
     (-1 and -7 of 12 layers). Encoders of one depth are read at the same layers, the
     first recommendation for all, so that none gains by the choice of layers.
 
-    names (Sequence[str]): Encoders in any form that `resolve_weights` takes.
-    labels (Sequence[str]): What to call them; made from the names if empty.
-    layer_sets (Sequence[str]): "last", "both", or layers such as "-1,-4".
-    RETURNS (List[Backbone]): One a name, in the same order.
-    RAISES (NunerError): N001 or N002 if one can't be found, N621 if the labels don't
+    encoders (Sequence[str]): Encoders in any form that `resolve_weights` takes.
+    names (Sequence[str]): What to call them; made from `encoders` if empty.
+    layers (Sequence[str]): Layer sets: "last", "both", or layers such as "-1+-4".
+    RETURNS (list[Backbone]): One for each encoder, in the same order.
+    RAISES (NunerError): N001 or N002 if one can't be found, N621 if the names don't
         fit, N622 if a layer set is not understood or a layer does not exist.
     """
-    labels = list(labels) or [_make_label(name) for name in names]
-    fit = all(re.fullmatch(r"\w[\w.+-]*", label) for label in labels)
-    if not fit or len(labels) != len(names) or len(set(labels)) < len(labels):
-        raise NunerError(Errors.N621, count=len(names), found=", ".join(labels))
-    sources = [resolve_weights(name) for name in names]
+    names = list(names) or [_make_name(encoder) for encoder in encoders]
+    valid = all(re.fullmatch(r"\w[\w.+-]*", name) for name in names)
+    if not valid or len(names) != len(encoders) or len(set(names)) < len(names):
+        raise NunerError(Errors.N621, count=len(encoders), found=", ".join(names))
+    sources = [resolve_weights(encoder) for encoder in encoders]
     configs = [_load_config(source) for source in sources]
+    depths = [config.num_hidden_layers for config in configs]
     both: dict[int, list[int]] = {}
     # Encoders that are backbones come first: their recommendation counts.
-    order = sorted(range(len(sources)), key=lambda i: read_info(sources[i]) is None)
-    for i in order:
-        depth = configs[i].num_hidden_layers
-        recommended = recommended_layers(sources[i], depth)
+    for source, depth in sorted(
+        zip(sources, depths, strict=True), key=lambda pair: read_info(pair[0]) is None
+    ):
+        recommended = recommended_layers(source, depth)
         if len(recommended) > 1:
             both.setdefault(depth, recommended)
-    backbones = []
-    for label, name, source, config in zip(
-        labels, names, sources, configs, strict=True
-    ):
-        depth = config.num_hidden_layers
-        known = {"last": [-1], "both": both.get(depth, [-1, -1 - depth // 2])}
-        layers = {text: known.get(text) or _parse_layers(text) for text in layer_sets}
-        for text, indices in layers.items():
-            if not indices or not all(-depth - 1 <= index < 0 for index in indices):
-                raise NunerError(Errors.N622, found=text, name=name, depth=depth)
-        identity = {"name": name, **_identify(source, config)}
-        backbones.append(Backbone(label, source, identity, layers))
-    return backbones
+    return [
+        Backbone(
+            name,
+            source,
+            identity={"name": encoder, **_identify(source, config)},
+            layers={text: _parse_layers(text, encoder, depth, both) for text in layers},
+        )
+        for name, encoder, source, config, depth in zip(
+            names, encoders, sources, configs, depths, strict=True
+        )
+    ]
 
 
-def _make_label(name: str) -> str:
+def run_probes(
+    dataset: Dataset,
+    backbones: Sequence[Backbone],
+    draws: Mapping[int, Sequence[Draw]],
+    output: Path,
+) -> list[Cell]:
+    """Probe every backbone on the same draws, except for cells that are finished.
+
+    dataset (Dataset): The set; draws refer to its training part.
+    backbones (Sequence[Backbone]): The encoders to compare.
+    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
+    output (Path): The folder of results. A cell is written as soon as it is finished;
+        one that is there with the same settings is not computed again.
+    RETURNS (list[Cell]): All the cells.
+    RAISES (NunerError): N623 if the test set has none of the labels.
+    """
+    gold = Gold(dataset.test, find_labels(dataset.train, dataset.test))
+    cells: list[Cell] = []
+    for backbone in backbones:
+        planned = _plan_cells(dataset, backbone, draws)
+        finished = [cell.find_finished(output) for cell, _ in planned]
+        missing = [i for i, one in enumerate(finished) if one is None]
+        if missing:
+            computed = _compute_cells(dataset, backbone, planned, missing, gold)
+            for i, cell in zip(missing, computed, strict=True):
+                cell.to_disk(output)
+                finished[i] = cell
+        cells += [one for one in finished if one is not None]
+    return cells
+
+
+def _plan_cells(
+    dataset: Dataset, backbone: Backbone, draws: Mapping[int, Sequence[Draw]]
+) -> list[tuple[Cell, Draw]]:
+    """List the cells of a backbone, without scores, and their draws."""
+    bf16 = use_bf16("auto", get_torch_default_device())
+    return [
+        (
+            Cell(
+                dataset=dataset.name,
+                backbone=backbone.name,
+                layers=layers,
+                k=k,
+                draw=number,
+                sentences=len(draw.docs),
+                tokens=sum(len(dataset.train[i]) for i in draw.docs),
+                mentions=draw.mentions,
+                settings={
+                    "encoder": backbone.identity,
+                    "hidden_layers": hidden_layers,
+                    "data": dataset.hashes,
+                    "seed": draw.seed,
+                    "docs": draw.docs,
+                    "labels": "IO",
+                    "l2": L2,
+                    "precision": "bf16" if bf16 else "fp32",
+                },
+            ),
+            draw,
+        )
+        for layers, hidden_layers in backbone.layers.items()
+        for k, draws_of_k in draws.items()
+        for number, draw in enumerate(draws_of_k)
+    ]
+
+
+def _compute_cells(
+    dataset: Dataset,
+    backbone: Backbone,
+    planned: Sequence[tuple[Cell, Draw]],
+    missing: Sequence[int],
+    gold: Gold,
+) -> Iterator[Cell]:
+    """Fit and score the probes of some of the planned cells."""
+    tokenizer, encoder = load_encoder(backbone.source)
+    # Everything that is planned: vectors in bf16 depend on what else is in a batch, and
+    # are to be the same whichever cells are finished.
+    used = {i for layers in backbone.layers.values() for i in layers}
+    union = sorted(used, reverse=True)
+    pool, tokens_of = gather_tokens(dataset.train, [draw for _, draw in planned])
+    pool_gold = encode_labels(pool, gold.labels)
+    test_vectors, pool_vectors = (
+        embed_tokens(
+            docs,
+            tokenizer,
+            encoder,
+            hidden_layers=union,
+            title=f"{backbone.name}: embedding {title}",
+        )
+        for docs, title in ((dataset.test, "test set"), (pool, "draws"))
+    )
+    for i in tqdm(missing, desc=f"{backbone.name}: probes", leave=False):
+        cell, tokens = planned[i][0], tokens_of[i]
+        start = time.perf_counter()
+        layers = cell.settings["hidden_layers"]
+        # All of them are no copy.
+        columns: Any = slice(None)
+        if layers != union:
+            columns = [union.index(layer) for layer in layers]
+        train, test = (
+            vectors[:, columns].reshape(len(vectors), -1)
+            for vectors in (pool_vectors[tokens], test_vectors)
+        )
+        probe = fit_probe(train, pool_gold[tokens], n_labels=len(gold.labels))
+        scores = gold.score(probe.predict(test))
+        seconds = round(time.perf_counter() - start, 2)
+        yield replace(cell, scores=scores, seconds=seconds)
+
+
+def _make_name(encoder: str) -> str:
     """`package:NAME/model` -> NAME, `numind/NuNER-v2.0` -> NuNER-v2.0."""
-    parts = [part for part in re.split(r"[:/\\]", name) if part.strip(".~")]
+    parts = [part for part in re.split(r"[:/\\]", encoder) if part.strip(".~")]
     if len(parts) > 1 and parts[-1] == "model":
         parts.pop()
-    return parts[-1] if parts else name
+    return parts[-1] if parts else encoder
 
 
 def _load_config(source: str) -> Any:
@@ -101,11 +257,17 @@ def _load_config(source: str) -> Any:
         raise NunerError(Errors.N001, name=source, reason=reason) from error
 
 
-def _parse_layers(text: str) -> list[int]:
+def _parse_layers(
+    text: str, encoder: str, depth: int, both: Mapping[int, list[int]]
+) -> list[int]:
+    known = {"last": [-1], "both": both.get(depth, [-1, -1 - depth // 2])}
     try:
-        return [int(part) for part in text.split(",")]
+        indices = known.get(text) or [int(part) for part in text.split("+")]
     except ValueError:
-        return []
+        indices = []
+    if not indices or not all(-depth - 1 <= index < 0 for index in indices):
+        raise NunerError(Errors.N622, found=text, name=encoder, depth=depth)
+    return indices
 
 
 def _identify(source: str, config: Any) -> dict[str, str]:
@@ -113,129 +275,3 @@ def _identify(source: str, config: Any) -> dict[str, str]:
     if weights:
         return {"sha256": " ".join(hash_file(path) for path in weights)}
     return {"commit": str(getattr(config, "_commit_hash", None))}
-
-
-def run_experiment(
-    train: Sequence[Doc],
-    test: Sequence[Doc],
-    backbones: Sequence[Backbone],
-    draws: Mapping[int, Sequence[Draw]],
-    *,
-    output: Path,
-    dataset: str,
-    data: Mapping[str, str],
-) -> list[Cell]:
-    """Probe every backbone on the same draws, except for the cells that stand already.
-
-    train (Sequence[Doc]): The pool that the draws refer to.
-    test (Sequence[Doc]): What every probe is scored on.
-    backbones (Sequence[Backbone]): The encoders to compare.
-    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
-    output (Path): The folder of results. A cell is written as soon as it is finished;
-        one that stands there with the same settings is not computed again.
-    dataset (str): What to call the data set.
-    data (Mapping[str, str]): What tells the data set's files apart, such as hashes;
-        part of the settings.
-    RETURNS (List[Cell]): All the cells.
-    RAISES (NunerError): N623 if the test set has none of the labels.
-    """
-    gold = Gold(test, find_labels(train, test))
-    finished: list[Cell] = []
-    for backbone in backbones:
-        plan = _plan_cells(backbone, draws, dataset, data)
-        standing = [find_cell(output, cell) for cell, _ in plan]
-        finished += [cell for cell in standing if cell is not None]
-        missing = [i for i, cell in enumerate(standing) if cell is None]
-        if missing:
-            finished += _compute_cells(
-                backbone, plan, missing, train, test, gold, output
-            )
-    return finished
-
-
-def _plan_cells(
-    backbone: Backbone,
-    draws: Mapping[int, Sequence[Draw]],
-    dataset: str,
-    data: Mapping[str, str],
-) -> list[tuple[Cell, Draw]]:
-    """List the cells of a backbone: coordinates and settings, without scores."""
-    plan = []
-    bf16 = use_bf16("auto", get_torch_default_device())
-    precision = "bf16" if bf16 else "fp32"
-    for layers, hidden_layers in backbone.layers.items():
-        for k, draws_of_k in draws.items():
-            for number, draw in enumerate(draws_of_k):
-                settings = {
-                    "encoder": backbone.identity,
-                    "hidden_layers": hidden_layers,
-                    "data": dict(data),
-                    "seed": draw.seed,
-                    "docs": draw.docs,
-                    "labels": "IO",
-                    "l2": L2,
-                    "precision": precision,
-                }
-                cell = {
-                    "dataset": dataset,
-                    "backbone": backbone.label,
-                    "layers": layers,
-                    "k": k,
-                    "draw": number,
-                    "sentences": len(draw.docs),
-                    "mentions": draw.mentions,
-                    "settings": settings,
-                }
-                plan.append((cell, draw))
-    return plan
-
-
-def _compute_cells(
-    backbone: Backbone,
-    plan: Sequence[tuple[Cell, Draw]],
-    missing: Sequence[int],
-    train: Sequence[Doc],
-    test: Sequence[Doc],
-    gold: Gold,
-    output: Path,
-) -> list[Cell]:
-    tokenizer, model = load_encoder(backbone.source)
-    # Everything that is planned: vectors in bf16 depend on what else is in a batch, and
-    # are to be the same whatever stands already.
-    read = {i for cell, _ in plan for i in cell["settings"]["hidden_layers"]}
-    union = sorted(read, reverse=True)
-    pool, tokens_of_draws = gather_tokens(train, [draw for _, draw in plan])
-    test_vectors, pool_vectors = (
-        embed_tokens(
-            docs,
-            tokenizer,
-            model,
-            hidden_layers=union,
-            title=f"{backbone.label}: embedding {title}",
-        )
-        for docs, title in ((test, "test set"), (pool, "draws"))
-    )
-    pool_gold = encode_labels(pool, gold.labels)
-    finished = []
-    for i in tqdm(missing, desc=f"{backbone.label}: probes", leave=False):
-        cell, tokens = plan[i][0], tokens_of_draws[i]
-        start = time.perf_counter()
-        columns = [union.index(i) for i in cell["settings"]["hidden_layers"]]
-        probe = fit_probe(
-            _concatenate(pool_vectors[tokens], columns),
-            pool_gold[tokens],
-            n_labels=len(gold.labels),
-        )
-        scores = gold.score(probe.predict(_concatenate(test_vectors, columns)))
-        seconds = round(time.perf_counter() - start, 2)
-        done = {**cell, "tokens": len(tokens), **scores, "seconds": seconds}
-        write_cell(output, done)
-        finished.append(done)
-    return finished
-
-
-def _concatenate(vectors: Floats, columns: Sequence[int]) -> Floats:
-    """Put the layers of each token side by side."""
-    if list(columns) != list(range(vectors.shape[1])):
-        vectors = vectors[:, list(columns)]
-    return vectors.reshape(len(vectors), -1)

@@ -19,8 +19,8 @@ class Draw:
 
     k (int): The mentions asked for of each label.
     seed (int): The seed of the draw.
-    docs (List[int]): Places of the drawn Docs in the pool, in rising order.
-    mentions (Dict[str, int]): Label -> mentions that the drawn Docs have of it.
+    docs (list[int]): Indices of the drawn Docs in the pool, rising.
+    mentions (dict[str, int]): Label -> mentions that the drawn Docs have of it.
     """
 
     k: int
@@ -56,21 +56,21 @@ def draw_docs(
     total = sum(counts, Counter[str]())
     if not total:
         raise NunerError(Errors.N614, count=len(docs))
-    _check_reach(total, k, allow_fewer)
+    _check_counts(total, k, allow_fewer)
     order = list(range(len(docs)))
     random.Random(seed).shuffle(order)
     drawn: set[int] = set()
     have: Counter[str] = Counter()
     for label in sorted(total, key=lambda name: (total[name], name)):
         for limit in (2 * k, None):
-            for place in order:
+            for i in order:
                 if have[label] >= k:
                     break
-                new = counts[place]
-                if place in drawn or not new[label]:
+                new = counts[i]
+                if i in drawn or not new[label]:
                     continue
                 if limit is None or all(have[x] + new[x] <= limit for x in new):
-                    drawn.add(place)
+                    drawn.add(i)
                     have.update(new)
     return Draw(k=k, seed=seed, docs=sorted(drawn), mentions=dict(sorted(have.items())))
 
@@ -82,22 +82,21 @@ def gather_tokens(
 
     docs (Sequence[Doc]): The pool.
     draws (Sequence[Draw]): Draws from it.
-    RETURNS (Tuple[List[Doc], List[Ints]]): The Docs, and for each draw the places of
+    RETURNS (tuple[list[Doc], list[Ints]]): The Docs, and for each draw the indices of
         its tokens among the tokens of these Docs, one after another.
     """
-    places = sorted({place for draw in draws for place in draw.docs})
-    drawn = [docs[place] for place in places]
-    ends = np.cumsum([len(doc) for doc in drawn])
-    tokens_of = {
-        place: np.arange(end - len(doc), end)
-        for place, doc, end in zip(places, drawn, ends, strict=True)
+    drawn = sorted({i for draw in draws for i in draw.docs})
+    ends = np.cumsum([len(docs[i]) for i in drawn]).tolist()
+    tokens = {
+        i: np.arange(end - len(docs[i]), end)
+        for i, end in zip(drawn, ends, strict=True)
     }
-    return drawn, [
-        np.concatenate([tokens_of[place] for place in draw.docs]) for draw in draws
+    return [docs[i] for i in drawn], [
+        np.concatenate([tokens[i] for i in draw.docs]) for draw in draws
     ]
 
 
-def _check_reach(total: Counter[str], k: int, allow_fewer: bool) -> None:
+def _check_counts(total: Counter[str], k: int, allow_fewer: bool) -> None:
     short = [f"{label} has {n}" for label, n in sorted(total.items()) if n < k]
     if not short:
         return

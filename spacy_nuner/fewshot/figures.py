@@ -1,30 +1,22 @@
-"""Figures of the report: learning curves and bars of heads."""
+"""Figures of the report: learning curves, bars of heads, reliability."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..errors import Errors, NunerError
-from ..files import replacing
-from .results import AVERAGE, Curves, Point, split_name, title_layers
+from ..plotting import get_paths, new_figure
+from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; grey is the base.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe and Ito's colours; grey is the base.
 COLOURS = ("#666666", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PANELS_A_ROW = 4
 # A share of fewer token-concept pairs says nothing.
 FEWEST_PAIRS = 10
-STYLE: Any = {
-    "font.size": 10,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "spacy_nuner",
-}
-# Without a date or a version the same results give the same files.
-METADATA = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}
 
 
 def draw_learning_curve(
@@ -37,16 +29,14 @@ def draw_learning_curve(
         the base's.
     path (Path): The figure without suffix; .png and .svg are written.
     title (str): What the y axis shows.
-    RETURNS (List[Path]): The files.
-    RAISES (NunerError): N006 if matplotlib is not installed.
+    RETURNS (list[Path]): The files.
     """
     datasets = [*curves.datasets, *([AVERAGE] if len(curves.datasets) > 1 else [])]
     panels = [(layers, name) for layers in reversed(curves.layers) for name in datasets]
     # One row for each layer set; with a single data set, one row for all.
     columns = min(len(datasets) if len(datasets) > 1 else len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // columns)
-    targets = _targets(path)
-    with _new_figure((0.7 + 2.9 * columns, 0.6 + 2.6 * rows), targets) as figure:
+    with new_figure(path, (0.7 + 2.9 * columns, 0.6 + 2.6 * rows)) as figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.remove()
@@ -61,7 +51,7 @@ def draw_learning_curve(
                 }
                 _draw_line(axis, points, number, backbone)
             axis.set_title(f"{dataset}\n{title_layers(layers)}")
-            # Linear up to 1, so that no example (k = 0) has its place too.
+            # Linear up to 1, so that no example (k = 0) is on the axis too.
             axis.set_xscale("symlog", base=2, linthresh=1)
             axis.set_xticks(curves.ks, [str(k) for k in curves.ks])
             axis.grid(axis="y", color="#dddddd", linewidth=0.8)
@@ -73,7 +63,7 @@ def draw_learning_curve(
         figure.legend(
             lines, names, loc="outside upper center", ncols=len(names), frameon=False
         )
-    return targets
+    return get_paths(path)
 
 
 def draw_heads(
@@ -85,21 +75,19 @@ def draw_heads(
         the bars.
     backbones (Sequence[str]): Backbones in the order of colours, as for the curves.
     path (Path): The figure without suffix; .png and .svg are written.
-    RETURNS (List[Path]): The files.
-    RAISES (NunerError): N006 if matplotlib is not installed.
+    RETURNS (list[Path]): The files.
     """
-    names = list(heads)
-    targets = _targets(path)
-    points = [heads[name]["ents_f"] for name in names]
-    with _new_figure((6.4, 0.9 + 0.5 * len(names)), targets) as figure:
+    points = [scores["ents_f"] for scores in heads.values()]
+    colours = [
+        COLOURS[backbones.index(get_backbone(name)) % len(COLOURS)] for name in heads
+    ]
+    with new_figure(path, (6.4, 0.9 + 0.5 * len(heads))) as figure:
         axis = figure.subplots()
         bars = axis.barh(
-            names,
+            list(heads),
             [100 * point.mean for point in points],
             xerr=[100 * (nan if point.std is None else point.std) for point in points],
-            color=[
-                _pick(COLOURS, backbones.index(split_name(name)[0])) for name in names
-            ],
+            color=colours,
             height=0.65,
             error_kw={"capsize": 3, "elinewidth": 1.2},
         )
@@ -109,7 +97,7 @@ def draw_heads(
         axis.set_xlim(0, 1.15 * axis.get_xlim()[1])
         axis.tick_params(axis="y", length=0)
         axis.set_xlabel("entity F1")
-    return targets
+    return get_paths(path)
 
 
 def draw_reliability(
@@ -120,31 +108,31 @@ def draw_reliability(
     rows (Mapping): A line each: mean probability, share that is true and number of
         token-concept pairs of each bin.
     path (Path): The figure without suffix; .png and .svg are written.
-    RETURNS (List[Path]): The files.
-    RAISES (NunerError): N006 if matplotlib is not installed.
+    RETURNS (list[Path]): The files.
     """
-    targets = _targets(path)
-    with _new_figure((4.2, 3.6), targets) as figure:
+    with new_figure(path, (4.2, 3.6)) as figure:
         axis = figure.subplots()
         axis.plot([0, 1], [0, 1], color="#bbbbbb", linestyle="--", label="ideal")
         for number, (name, points) in enumerate(rows.items()):
-            told = [(p, share) for p, share, count in points if count >= FEWEST_PAIRS]
+            shown = [(p, share) for p, share, count in points if count >= FEWEST_PAIRS]
             axis.plot(
-                [p for p, _ in told],
-                [share for _, share in told],
-                color=_pick(COLOURS, number),
-                marker=_pick(MARKERS, number),
+                [p for p, _ in shown],
+                [share for _, share in shown],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
                 markersize=5,
                 label=name,
             )
         axis.set_xlabel(f"probability (bins of {FEWEST_PAIRS} pairs or more)")
         axis.set_ylabel("share that is true")
         axis.legend(frameon=False)
-    return targets
+    return get_paths(path)
 
 
-def _draw_line(axis: Any, points: Mapping[int, Point], number: int, name: str) -> None:
-    colour = _pick(COLOURS, number)
+def _draw_line(
+    axis: "Axes", points: Mapping[int, Point], number: int, name: str
+) -> None:
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     ks = list(points)
     means = [100 * point.mean for point in points.values()]
     spreads = [100 * (point.std or 0.0) for point in points.values()]
@@ -156,30 +144,4 @@ def _draw_line(axis: Any, points: Mapping[int, Point], number: int, name: str) -
         alpha=0.2,
         linewidth=0,
     )
-    marker = _pick(MARKERS, number)
     axis.plot(ks, means, color=colour, marker=marker, markersize=5, label=name)
-
-
-@contextmanager
-def _new_figure(size: tuple[float, float], targets: Sequence[Path]) -> Iterator[Any]:
-    """Yield a figure of a width and height in inches, then write it to each target."""
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise NunerError(Errors.N006, package="matplotlib", extra="fewshot") from error
-    # A Figure without pyplot draws on Agg and opens no window.
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        yield figure
-        for target in targets:
-            with replacing(target) as beside:
-                figure.savefig(beside, dpi=200, metadata=METADATA[target.suffix])
-
-
-def _pick(values: Sequence[str], number: int) -> str:
-    return values[number % len(values)]
-
-
-def _targets(path: Path) -> list[Path]:
-    return [path.with_name(f"{path.name}{suffix}") for suffix in METADATA]

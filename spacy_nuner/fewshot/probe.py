@@ -1,71 +1,28 @@
-"""The frozen probe: multinomial logistic regression on an encoder's token vectors."""
+"""The frozen probe: logistic regression on an encoder's token vectors."""
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example
+from thinc.api import Model, reduce_first
 from torch import nn
 from tqdm import tqdm
 
 from ..encoders.layers import ALL
 from ..errors import Errors, NunerError
-from ..models.backbone import build_backbone, get_inputs, get_shim
+from ..models.backbone import build_tok2vec_backbone, find_backbone, get_shim
 from ..models.precision import Precision
-from ..models.windows import batch_by_length, get_pieces
-from ..pipeline.decoding import MAX_TOKENS
+from ..models.windows import batch_by_length
+from ..pipeline.decoding import MAX_TOKENS, join_cells
 from ..readers.labelled.sets import copy_words, read_docs
 from .draws import draw_docs, gather_tokens
-
-
-def embed_tokens(
-    docs: Sequence[Doc],
-    tokenizer: Any,
-    model: nn.Module,
-    *,
-    hidden_layers: Sequence[int],
-    precision: Precision = "auto",
-    title: str = "Embedding",
-) -> NDArray[np.float32]:
-    """Take the vectors of each token's first word piece from a frozen encoder.
-
-    They are computed as a pipeline computes them: texts over the encoder's limit are
-    cut into overlapping windows, and every token gets its vector.
-
-    docs (Sequence[Doc]): The Docs.
-    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
-    model (nn.Module): The encoder; frozen by this.
-    hidden_layers (Sequence[int]): Which layers, -1 being the last.
-    precision (str): As of `spacy_nuner.Backbone.v1`.
-    title (str): What the progress bar says.
-    RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
-        *Shape:* (n_tokens, n_layers, width)
-    """
-    backbone = build_backbone(
-        "", list(hidden_layers), freeze_layers=ALL, precision=precision
-    )
-    shim = get_shim(backbone)
-    shim.set_encoder(tokenizer, model)
-    docs = [doc for doc in docs if len(doc)]
-    token_starts = np.cumsum([0, *(len(doc) for doc in docs)])
-    width: Any = shim.encoder.config.hidden_size
-    out = np.zeros((token_starts[-1], len(hidden_layers), width), dtype="f4")
-    parts = list(batch_by_length([len(doc) for doc in docs], max_size=MAX_TOKENS))
-    for part in tqdm(parts, desc=title, unit="batch", leave=False):
-        pieces = get_pieces(tokenizer, [docs[i] for i in part])
-        vectors = shim.predict(get_inputs(backbone, pieces)).cpu().numpy()
-        piece_starts = np.cumsum([0, *(len(one.ids) for one in pieces)])
-        for i, one, start in zip(part, pieces, piece_starts, strict=False):
-            rows = out[token_starts[i] : token_starts[i + 1]]
-            rows[:] = vectors[start + one.starts].reshape(rows.shape)
-    return out
-
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -76,6 +33,52 @@ OUTSIDE = "O"
 # with all-MiniLM-L6-v2, on held-out parts of the training sets of mit-movie and
 # mit-restaurant (3 draws each); at no k another one had more than 2.2 points on it.
 L2 = 0.01
+
+
+def embed_tokens(
+    docs: Sequence[Doc],
+    tokenizer: Any,
+    encoder: nn.Module,
+    *,
+    hidden_layers: Sequence[int],
+    precision: Precision = "auto",
+    title: str = "Embedding",
+) -> Floats:
+    """Take the vectors of each token's first word piece from a frozen encoder.
+
+    They are computed as a pipeline computes them: texts over the encoder's limit are
+    cut into overlapping windows, and every token gets its vector.
+
+    docs (Sequence[Doc]): The Docs.
+    tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
+    encoder (nn.Module): The encoder; frozen by this.
+    hidden_layers (Sequence[int]): Which layers, -1 being the last.
+    precision (str): As of `spacy_nuner.Backbone.v1`.
+    title (str): What the progress bar says.
+    RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
+        *Shape:* (n_tokens, n_layers, width)
+    """
+    model = build_tok2vec_backbone(
+        "",
+        reduce_first(),
+        hidden_layers=list(hidden_layers),
+        freeze_layers=ALL,
+        precision=precision,
+    )
+    shim = get_shim(cast(Model, find_backbone(model)))
+    shim.set_encoder(tokenizer, encoder)
+    docs = [doc for doc in docs if len(doc)]
+    starts = np.cumsum([0, *(len(doc) for doc in docs)])
+    shape = (len(hidden_layers), shim.encoder.config.hidden_size)
+    out = np.zeros((starts[-1], *shape), dtype="f4")
+    lengths = [len(doc) for doc in docs]
+    parts = list(batch_by_length(lengths, max_size=MAX_TOKENS))
+    for part in tqdm(parts, desc=title, unit="batch", leave=False):
+        arrays = model.predict([docs[i] for i in part])
+        for i, vectors in zip(part, arrays, strict=True):
+            rows = model.ops.to_numpy(vectors).reshape(-1, *shape)
+            out[starts[i] : starts[i + 1]] = rows
+    return out
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,9 @@ class Gold:
     """The Docs that probes are scored on, prepared once for many scores."""
 
     def __init__(self, docs: Sequence[Doc], labels: Sequence[str]) -> None:
-        """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
+        """Prepare the scoring.
+
+        docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
         labels (Sequence[str]): Every label that may be predicted, `O` first.
         """
         self.labels = list(labels)
@@ -158,7 +163,7 @@ class Gold:
         """Score a prediction.
 
         predicted (Ints): Index of each token's label. *Shape:* (n_tokens,)
-        RETURNS (Dict[str, Any]): `macro_token_f`, the mean of `token_f_per_label` over
+        RETURNS (dict[str, Any]): `macro_token_f`, the mean of `token_f_per_label` over
             the labels without `O`; `ents_p`, `ents_r`, `ents_f` and `ents_per_type` as
             `spacy evaluate` has them. From 0 to 1.
         """
@@ -167,13 +172,11 @@ class Gold:
         token_f = f1_score(
             self.tokens, predicted, labels=self.scored, average=None, zero_division=0
         )
-        start = 0
-        for example in self.examples:
-            doc = example.predicted
-            doc.ents = decode_spans(
-                doc, predicted[start : start + len(doc)], self.labels
-            )
-            start += len(doc)
+        docs = [example.predicted for example in self.examples]
+        for doc, ents in zip(
+            docs, decode_spans(docs, predicted, self.labels), strict=True
+        ):
+            doc.ents = ents
         names = [self.labels[i] for i in self.scored]
         return {
             "macro_token_f": float(np.mean(token_f)),
@@ -187,15 +190,18 @@ def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:
 
     train (Sequence[Doc]): The Docs to learn from, entities in `doc.ents`.
     test (Sequence[Doc]): The Docs to score on.
-    RETURNS (List[str]): The labels of both, `O` first.
+    RETURNS (list[str]): The labels of both, `O` first.
     RAISES (NunerError): N623 if the two have no label in common.
     """
     learned, tested = (
         {ent.label_ for doc in docs for ent in doc.ents} for docs in (train, test)
     )
     if not learned & tested:
-        facts = {"train": ", ".join(sorted(learned)), "test": ", ".join(sorted(tested))}
-        raise NunerError(Errors.N623, **facts)
+        raise NunerError(
+            Errors.N623,
+            train=", ".join(sorted(learned)),
+            test=", ".join(sorted(tested)),
+        )
     return [OUTSIDE, *sorted(learned | tested)]
 
 
@@ -213,20 +219,25 @@ def encode_labels(docs: Sequence[Doc], labels: Sequence[str]) -> Ints:
     )
 
 
-def decode_spans(doc: Doc, tokens: Ints, labels: Sequence[str]) -> list[Span]:
-    """Make an entity of each stretch of tokens of one label.
+def decode_spans(
+    docs: Sequence[Doc], tokens: Ints, labels: Sequence[str]
+) -> list[list[Span]]:
+    """Make an entity of each stretch of tokens of one label, as the component does.
 
-    doc (Doc): The Doc.
-    tokens (Ints): Index of each token's label. *Shape:* (n_tokens,)
+    docs (Sequence[Doc]): The Docs.
+    tokens (Ints): Index of the label of each token of all Docs. *Shape:* (n_tokens,)
     labels (Sequence[str]): Names of the labels.
-    RETURNS (List[Span]): The entities.
+    RETURNS (list[list[Span]]): The entities of each Doc.
     """
-    bounds = [0, *(np.flatnonzero(np.diff(tokens)) + 1).tolist(), len(doc)]
-    return [
-        Span(doc, start, end, label=labels[tokens[start]])
-        for start, end in zip(bounds, bounds[1:], strict=False)
-        if start < end and labels[tokens[start]] != OUTSIDE
-    ]
+    rows = np.flatnonzero(tokens != labels.index(OUTSIDE))
+    certain = np.ones(len(rows), dtype="f4")
+    found = join_cells(rows, tokens[rows], certain, [len(doc) for doc in docs])
+    spans: list[list[Span]] = [[] for _ in docs]
+    for i, start, end, label in zip(
+        *(column.tolist() for column in found[:4]), strict=True
+    ):
+        spans[i].append(Span(docs[i], start, end, label=labels[label]))
+    return spans
 
 
 class SetProbe:
@@ -235,8 +246,9 @@ class SetProbe:
     def __init__(
         self, train: Sequence[Doc], dev: Sequence[Doc], *, k: int, draws: int
     ) -> None:
-        """train (Sequence[Doc]): The pool to draw from, entities in `doc.ents`.
+        """Draw from the pool.
 
+        train (Sequence[Doc]): The pool to draw from, entities in `doc.ents`.
         dev (Sequence[Doc]): What the probe is scored on.
         k (int): Mentions of each label; of one that has fewer, all are taken.
         draws (int): How many draws to take the mean of.
@@ -253,7 +265,7 @@ class SetProbe:
     @classmethod
     def from_files(
         cls, train: Path, dev: Path, *, lang: str, k: int, draws: int
-    ) -> "SetProbe":
+    ) -> Self:
         """Read the sets, in any form that `read_docs` takes.
 
         train (Path): The file to draw from.
@@ -270,7 +282,7 @@ class SetProbe:
     def __call__(
         self, tokenizer: Any, encoder: nn.Module, hidden_layers: list[int]
     ) -> dict[str, float]:
-        """Probe an encoder; see `pretrain.watch.Probe`.
+        """Probe an encoder; see `pretrain.evaluation.Probe`.
 
         tokenizer (PreTrainedTokenizerFast): Its tokenizer.
         encoder (nn.Module): The encoder, in evaluation mode.

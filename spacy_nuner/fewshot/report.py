@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ..errors import Errors, NunerError
 from ..files import replacing
-from .figures import draw_heads, draw_learning_curve
 from .results import (
     AVERAGE,
     METRICS,
@@ -13,11 +12,10 @@ from .results import (
     Curves,
     Point,
     curve_table,
+    get_backbone,
     heads_table,
-    order_backbones,
     read_cells,
     read_heads,
-    split_name,
     title_layers,
 )
 
@@ -30,23 +28,25 @@ def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Pat
     output (Path): Where `report.md`, `learning_curve.png`, `heads.png` and the same as
         `.svg` go.
     base (str): The backbone that gains are over.
-    RETURNS (List[Path]): What was written.
-    RAISES (NunerError): N631 if a file is no result, N632 if there is none, N633 if
-        there is none of the base.
+    RETURNS (list[Path]): What was written.
+    RAISES (NunerError): N006 if matplotlib is not installed, N631 if a file is no
+        result, N632 if there is none, N633 if there is none of the base.
     """
+    from .figures import draw_heads, draw_learning_curve
+
     cells, heads = read_cells(metrics), read_heads(metrics)
     if not cells and not heads:
         raise NunerError(Errors.N632, path=metrics)
-    probed = [cell["backbone"] for cell in cells]
-    trained = [split_name(name)[0] for name in heads]
-    backbones = order_backbones([*probed, *trained], base)
+    probed = [cell.backbone for cell in cells]
+    trained = [get_backbone(name) for name in heads]
+    backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
     if base not in (probed or trained):
         raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
     sections = ["# What the backbones are worth"]
     written = [output / "report.md"]
     if heads:
-        # Heads stand in the order of their backbones, the base's first.
-        ranked = sorted(heads, key=lambda name: backbones.index(split_name(name)[0]))
+        # In the order of their backbones, the base first.
+        ranked = sorted(heads, key=lambda name: backbones.index(get_backbone(name)))
         heads = {name: heads[name] for name in ranked}
         sections += _describe_heads(heads, base)
         written += draw_heads(heads, backbones, output / "heads")
@@ -60,8 +60,8 @@ def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Pat
             output / "learning_curve",
             title=METRICS[main],
         )
-    with replacing(written[0]) as beside:
-        beside.write_text("\n\n".join(sections) + "\n", encoding="utf8")
+    with replacing(written[0]) as temporary:
+        temporary.write_text("\n\n".join(sections) + "\n", encoding="utf8")
     return written
 
 
@@ -89,29 +89,30 @@ def _describe_cells(
         "![Learning curves](learning_curve.png)",
     ]
     for metric, title in METRICS.items():
-        one = curves[metric]
-        compared = [name for name in backbones if name in one.backbones]
-        datasets = [*([AVERAGE] if len(one.datasets) > 1 else []), *one.datasets]
-        for layers in one.layers:
-            for dataset in datasets:
+        curve = curves[metric]
+        compared = [name for name in backbones if name in curve.backbones]
+        average = [AVERAGE] if len(curve.datasets) > 1 else []
+        for layers in curve.layers:
+            for dataset in [*average, *curve.datasets]:
                 name = "Average over data sets" if dataset == AVERAGE else dataset
                 sections.append(f"### {name}: {title}, {title_layers(layers)}")
-                sections.append(_markdown(*curve_table(one, dataset, layers, compared)))
-    if drawn := [cell for cell in cells if cell["k"]]:
+                table = curve_table(curve, dataset, layers, compared)
+                sections.append(_markdown(*table))
+    if drawn := [cell for cell in cells if cell.k]:
         sections += ["### What was drawn", _describe_draws(drawn)]
-    if zero := [cell for cell in cells if not cell["k"]]:
+    if zero := [cell for cell in cells if not cell.k]:
         sections += ["### No example", *_describe_names(zero)]
     return [*sections, *_encoders(cells)]
 
 
 def _describe_draws(cells: Sequence[Cell]) -> str:
-    """Tell the size of draws: what k mentions cost in sentences."""
+    """The size of draws: what k mentions cost in sentences."""
     rows = []
-    for dataset, k in sorted({(cell["dataset"], cell["k"]) for cell in cells}):
-        same = [cell for cell in cells if (cell["dataset"], cell["k"]) == (dataset, k)]
-        draws = {cell["draw"]: cell for cell in same}.values()
-        sentences = [cell["sentences"] for cell in draws]
-        mentions = [count for cell in draws for count in cell["mentions"].values()]
+    for dataset, k in sorted({(cell.dataset, cell.k) for cell in cells}):
+        same = [cell for cell in cells if (cell.dataset, cell.k) == (dataset, k)]
+        draws = {cell.draw: cell for cell in same}.values()
+        sentences = [cell.sentences for cell in draws]
+        mentions = [count for cell in draws for count in cell.mentions.values()]
         rows.append(
             [dataset, str(k), str(len(draws)), _range(sentences), _range(mentions)]
         )
@@ -120,40 +121,36 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
 
 
 def _describe_names(cells: Sequence[Cell]) -> list[str]:
-    """Tell what is known where there is no example."""
-    thresholds = sorted({str(cell["settings"]["threshold"]) for cell in cells})
+    """What is known where there is no example."""
+    thresholds = sorted({str(cell.settings["threshold"]) for cell in cells})
     rows = {
-        (cell["dataset"], label): [
-            cell["dataset"],
+        (cell.dataset, label): [
+            cell.dataset,
             label,
-            known["name"],
-            known["description"] or "",
+            meaning["name"],
+            meaning["description"] or "",
         ]
         for cell in cells
-        for label, known in cell["settings"]["names"].items()
+        for label, meaning in cell.settings["names"].items()
     }
     header = ["data set", "label", "name", "description"]
     return [
-        "k = 0 is no probe: `nuner_concepts` was told what the labels are called and "
-        f"no more. Threshold: {', '.join(thresholds)}; of spans that overlap the one "
+        "k = 0 is no probe: `nuner_concepts` knows the labels by name and description "
+        f"alone. Threshold: {', '.join(thresholds)}; of spans that overlap the one "
         "with the best coverage counts (score times tokens).",
         _markdown(header, [rows[key] for key in sorted(rows)], words=4),
     ]
 
 
 def _encoders(cells: Sequence[Cell]) -> list[str]:
-    found = {}
+    rows = set()
     for cell in cells:
-        encoder = cell["settings"]["encoder"]
-        proof = encoder.get("sha256", encoder.get("commit", ""))
-        layers = ", ".join(map(str, cell["settings"]["hidden_layers"]))
-        row = [cell["backbone"], encoder["name"], cell["layers"], layers, proof[:12]]
-        found[tuple(row)] = row
+        encoder = cell.settings["encoder"]
+        version = encoder.get("sha256", encoder.get("commit", ""))[:12]
+        layers = ", ".join(map(str, cell.settings["hidden_layers"]))
+        rows.add((cell.backbone, encoder["name"], cell.layers, layers, version))
     header = ["backbone", "encoder", "layer set", "layers", "SHA-256 or commit"]
-    return [
-        "### What was read",
-        _markdown(header, [found[key] for key in sorted(found)]),
-    ]
+    return ["### What was read", _markdown(header, sorted(rows))]
 
 
 def _range(values: Sequence[int]) -> str:

@@ -1,17 +1,124 @@
-"""Rows of the tables that the terminal and the report show."""
+"""Results: the cells of a comparison, scores of trained heads, and their tables."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from ..errors import Errors, NunerError
 from ..files import replacing
 
-Cell = dict[str, Any]
 AVERAGE = "average"
+METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
+LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
+ABSENT = "–"
+HEADS = "heads"
+SCORES = ("ents_p", "ents_r", "ents_f")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one encoder scored with one draw; planned first, then with its scores.
+
+    dataset, backbone, layers (str): What it is of; `layers` names a layer set.
+    k, draw (int): Mentions of each label, 0 for none; number of the draw.
+    sentences, tokens (int): The size of the draw.
+    mentions (dict[str, int]): Label -> mentions that the draw has of it.
+    settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
+    scores (dict[str, Any]): As `Gold.score` gives them.
+    seconds (float): How long it took, without the embedding.
+    """
+
+    dataset: str
+    backbone: str
+    layers: str
+    k: int
+    draw: int
+    sentences: int
+    mentions: dict[str, int]
+    settings: dict[str, Any]
+    tokens: int = 0
+    scores: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def get_path(self, root: Path) -> Path:
+        """Get the file of the cell.
+
+        root (Path): The folder of all results.
+        RETURNS (Path): `root/dataset/backbone/layers/k<k>/draw<d>.json`.
+        """
+        folder = root / self.dataset / self.backbone / self.layers
+        return folder / f"k{self.k}" / f"draw{self.draw}.json"
+
+    def to_disk(self, root: Path) -> None:
+        """Write the cell as a flat JSON object.
+
+        root (Path): The folder of all results.
+        """
+        content = asdict(self)
+        content |= content.pop("scores")
+        with replacing(self.get_path(root)) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+
+    @classmethod
+    def from_disk(cls, path: Path) -> Self:
+        """Read a cell.
+
+        path (Path): The file.
+        RETURNS (Cell): The cell.
+        RAISES (NunerError): N631 if it is something else.
+        """
+        own = {one.name for one in fields(cls)} - {"scores"}
+        required = own - {"tokens", "seconds"}
+        content = read_json(path, [*sorted(required), *METRICS])
+        scores = {key: content.pop(key) for key in list(content) if key not in own}
+        return cls(**content, scores=scores)
+
+    def find_finished(self, root: Path) -> Self | None:
+        """Look whether the cell was computed before.
+
+        root (Path): The folder of all results.
+        RETURNS (Cell | None): The cell with its scores; None if it is not there, or was
+            made with other settings.
+        """
+        path = self.get_path(root)
+        if not path.is_file():
+            return None
+        found = type(self).from_disk(path)
+        return found if found.settings == self.settings else None
+
+
+def read_cells(root: Path) -> list[Cell]:
+    """Read every cell below a folder.
+
+    root (Path): The folder, such as the output of `fewshot`.
+    RETURNS (list[Cell]): The cells, ordered by path.
+    RAISES (NunerError): N631 if a file is no cell.
+    """
+    paths = sorted(root.glob("**/k[0-9]*/draw*.json"))
+    return [Cell.from_disk(path) for path in paths]
+
+
+def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Read a JSON object that must have some keys.
+
+    path (Path): The file.
+    keys (Sequence[str]): The keys.
+    RETURNS (dict[str, Any]): The object.
+    RAISES (NunerError): N631 if it is something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except ValueError as error:
+        raise NunerError(Errors.N631, path=path, key=keys[0], reason=error) from error
+    for key in keys:
+        if not isinstance(content, dict) or key not in content:
+            reason = f"it has no '{key}'"
+            raise NunerError(Errors.N631, path=path, key=key, reason=reason)
+    return dict(content)
 
 
 class Point(NamedTuple):
@@ -20,70 +127,6 @@ class Point(NamedTuple):
     mean: float
     std: float | None
     n: int
-
-
-def cell_path(root: Path, cell: Cell) -> Path:
-    """Tell where a cell stands.
-
-    root (Path): The folder of all results.
-    cell (Cell): A cell or its coordinates: dataset, backbone, layers, k, draw.
-    RETURNS (Path): `root/dataset/backbone/layers/k<k>/draw<d>.json`.
-    """
-    folder = root / cell["dataset"] / cell["backbone"] / cell["layers"]
-    return folder / f"k{cell['k']}" / f"draw{cell['draw']}.json"
-
-
-def write_cell(root: Path, cell: Cell) -> None:
-    """Write a finished cell to its place.
-
-    root (Path): The folder of all results.
-    cell (Cell): The cell with its coordinates, settings and scores.
-    """
-    with replacing(cell_path(root, cell)) as beside:
-        beside.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf8")
-
-
-def find_cell(root: Path, planned: Cell) -> Cell | None:
-    """Look whether a cell was finished before.
-
-    root (Path): The folder of all results.
-    planned (Cell): Its coordinates and settings.
-    RETURNS (Cell | None): The cell with its scores; None if it is not there, or was
-        made with other settings.
-    """
-    path = cell_path(root, planned)
-    if not path.is_file():
-        return None
-    cell = read_json(path, "settings")
-    return cell if cell["settings"] == planned["settings"] else None
-
-
-def read_cells(root: Path) -> list[Cell]:
-    """Read every cell below a folder, wherever its data sets stand.
-
-    root (Path): The folder, such as `--output` of `fewshot`.
-    RETURNS (List[Cell]): The cells, ordered by path.
-    RAISES (NunerError): N631 if a file is no cell.
-    """
-    paths = sorted(root.glob("**/k[0-9]*/draw*.json"))
-    return [read_json(path, "settings") for path in paths]
-
-
-def read_json(path: Path, key: str) -> dict[str, Any]:
-    """Read a JSON object that must have a key.
-
-    path (Path): The file.
-    key (str): The key that tells what the file is.
-    RETURNS (Dict[str, Any]): The object.
-    RAISES (NunerError): N631 if it is something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
-        raise NunerError(Errors.N631, path=path, key=key, reason=error) from error
-    if not isinstance(content, dict) or key not in content:
-        raise NunerError(Errors.N631, path=path, key=key, reason=f"it has no '{key}'")
-    return content
 
 
 def summarise(values: Iterable[float]) -> Point:
@@ -100,7 +143,9 @@ class Curves:
     """Learning curves: points by data set, layers and backbone, over k."""
 
     def __init__(self, cells: Iterable[Cell], metric: str) -> None:
-        """cells (Iterable[Cell]): The cells.
+        """Sort the scores of cells.
+
+        cells (Iterable[Cell]): The cells.
         metric (str): A score of theirs, such as "macro_token_f".
         """
         # (layers, backbone, k) -> data set -> draw -> value
@@ -108,8 +153,8 @@ class Curves:
             defaultdict(lambda: defaultdict(dict))
         )
         for cell in cells:
-            key = (cell["layers"], cell["backbone"], cell["k"])
-            self._values[key][cell["dataset"]][cell["draw"]] = cell[metric]
+            key = (cell.layers, cell.backbone, cell.k)
+            self._values[key][cell.dataset][cell.draw] = cell.scores[metric]
         self.datasets = sorted(
             {name for sets in self._values.values() for name in sets}
         )
@@ -140,17 +185,13 @@ class Curves:
         )
 
 
-HEADS = "heads"
-SCORES = ("ents_p", "ents_r", "ents_f")
-
-
 def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     """Read the scores of every head.
 
     root (Path): The folder of metrics. `heads/<name>.json` is a head that was trained
         once, `heads/<name>/draw<d>.json` one that was trained on several draws. A name
         is `<backbone>-<head>`, such as `nuner-ner`; the head has no hyphen.
-    RETURNS (Dict[str, Dict[str, Point]]): Name -> score -> its mean and spread.
+    RETURNS (dict[str, dict[str, Point]]): Name -> score -> its mean and spread.
     RAISES (NunerError): N631 if a file has no entity scores.
     """
     files: dict[str, list[Path]] = {}
@@ -160,7 +201,7 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
         files.setdefault(path.parent.name, []).append(path)
     heads = {}
     for name, paths in sorted(files.items()):
-        scores = [read_json(path, "ents_f") for path in paths]
+        scores = [read_json(path, SCORES[-1:]) for path in paths]
         # spaCy writes null where there was nothing to score.
         heads[name] = {
             key: summarise(score.get(key) or 0.0 for score in scores) for key in SCORES
@@ -168,29 +209,13 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     return heads
 
 
-def split_name(name: str) -> tuple[str, str]:
-    """Split the name of a head.
+def get_backbone(head: str) -> str:
+    """Get the backbone of a head.
 
-    name (str): Such as "nuner-ner".
-    RETURNS (Tuple[str, str]): Backbone and head: "nuner" and "ner".
+    head (str): The name of the head, such as "nuner-ner".
+    RETURNS (str): Such as "nuner".
     """
-    backbone, _, head = name.rpartition("-")
-    return backbone, head
-
-
-METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
-LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
-ABSENT = "–"
-
-
-def order_backbones(names: Sequence[str], base: str) -> list[str]:
-    """Put the backbone that gains are over first.
-
-    names (Sequence[str]): The names of backbones.
-    base (str): The one to put first, if it is there.
-    RETURNS (List[str]): All names, the others by name.
-    """
-    return sorted(set(names), key=lambda name: (name != base, name))
+    return head.rpartition("-")[0]
 
 
 def title_layers(layers: str) -> str:
@@ -235,7 +260,7 @@ def curve_table(
     dataset (str): A data set, or `AVERAGE`.
     layers (str): A layer set.
     backbones (Sequence[str]): The backbones; gains are over the first.
-    RETURNS (Tuple[List[str], List[List[str]]]): Header and rows: a column for each k;
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: a column for each k;
         below each backbone but the first its gain.
     """
     rows = []
@@ -256,10 +281,10 @@ def heads_table(
 
     heads (Mapping[str, Mapping[str, Point]]): What `read_heads` gave.
     base (str): The backbone that gains are over.
-    RETURNS (Tuple[List[str], List[List[str]]]): Header and rows: precision, recall and
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: precision, recall and
         F1, and the gain in F1 over each head of the base.
     """
-    rivals = [name for name in heads if split_name(name)[0] == base]
+    rivals = [name for name in heads if get_backbone(name) == base]
     rows = []
     for name, scores in heads.items():
         gains = [

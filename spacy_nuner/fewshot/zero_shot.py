@@ -1,42 +1,54 @@
 """The case of no example: labels that `nuner_concepts` knows by their names alone."""
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
 from ..readers.labelled.sets import copy_words
-from .compare import Backbone
+from .compare import Backbone, Dataset
 from .probe import OUTSIDE, Gold, encode_labels
-from .results import Cell, find_cell, write_cell
+from .results import Cell
 
 BATCH_SIZE = 128
 
 
-def name_labels(docs: Sequence[Doc], names: Mapping[str, Label]) -> dict[str, Label]:
-    """Collect the labels of a labelled set.
+def complete_labels(
+    docs: Sequence[Doc], labels: Mapping[str, Label]
+) -> dict[str, Label]:
+    """Add the labels of a labelled set to those that are given.
 
     docs (Sequence[Doc]): The set, entities in `doc.ents`.
-    names (Mapping[str, Label]): What is known of labels.
-    RETURNS (Dict[str, Label]): One for each label, sorted by label.
+    labels (Mapping[str, Label]): Labels that are given. Those that the set does
+        not have are looked for all the same, with warning W604.
+    RETURNS (dict[str, Label]): All of them, sorted by label.
     """
-    labels = sorted({ent.label_ for doc in docs for ent in doc.ents})
-    return {label: names.get(label) or Label() for label in labels}
+    found = {ent.label_ for doc in docs for ent in doc.ents}
+    if unknown := sorted(set(labels) - found):
+        message = Warnings.W604.format(labels=", ".join(unknown))
+        warnings.warn(message, stacklevel=2)
+    return {
+        label: labels.get(label) or Label() for label in sorted(found | set(labels))
+    }
 
 
 def make_tagger(
-    backbone: str | Path, labels: Mapping[str, Label], *, threshold: float | None
+    backbone: str | Path,
+    labels: Mapping[str, Label],
+    *,
+    threshold: float | None = None,
 ) -> Language:
-    """Make a blank pipeline with a `nuner_concepts` that was told names and no more.
+    """Make a blank pipeline with a `nuner_concepts` that knows labels by name alone.
 
     backbone (str | Path): A backbone with a concept encoder.
     labels (Mapping[str, Label]): What to look for. Labels compete: of spans that
@@ -48,54 +60,53 @@ def make_tagger(
     """
     if find_label_vectors(str(backbone)) is None:
         raise NunerError(Errors.N625, name=backbone)
-    config = {"backbone": str(backbone), "annotate_ents": True, "threshold": threshold}
+    config = {
+        "backbone": str(backbone),
+        "labels": {label: known.to_setting() for label, known in labels.items()},
+        "annotate_ents": True,
+        **({} if threshold is None else {"threshold": threshold}),
+    }
     nlp = spacy.blank("xx")
-    pipe: Any = nlp.add_pipe("nuner_concepts", config=config)
-    # Not in the config, whose sections can't be named as some labels are.
-    for label, known in labels.items():
-        pipe.add_label(label, known.description, name=known.name)
+    nlp.add_pipe("nuner_concepts", config=config)
     return nlp
 
 
-def run_zero(
-    test: Sequence[Doc],
+def run_zero_shot(
+    dataset: Dataset,
     backbones: Sequence[Backbone],
     labels: Mapping[str, Label],
-    *,
     output: Path,
-    dataset: str,
-    data: Mapping[str, str],
+    *,
     threshold: float | None = None,
 ) -> list[Cell]:
     """Tag a set by the names of its labels with each backbone.
 
-    test (Sequence[Doc]): The Docs to tag, entities in `doc.ents`.
+    dataset (Dataset): The set, whose test part is tagged.
     backbones (Sequence[Backbone]): Backbones with a concept encoder.
-    labels (Mapping[str, Label]): Every label of the set, as `name_labels` has it.
+    labels (Mapping[str, Label]): Every label of the set, as `complete_labels`
+        has it.
     output (Path): The folder of results: a cell with k = 0 for each backbone, layer
-        set "last". One that stands there with the same settings is not computed again.
-    dataset (str): What to call the data set.
-    data (Mapping[str, str]): What tells the data set's files apart, such as hashes.
+        set "last". One that is there with the same settings is not computed again.
     threshold (float | None): As for `make_tagger`.
-    RETURNS (List[Cell]): The cells.
+    RETURNS (list[Cell]): The cells.
     RAISES (NunerError): N625 if a backbone has no concept encoder.
     """
     taggers = [make_tagger(x.source, labels, threshold=threshold) for x in backbones]
-    gold = Gold(test, [OUTSIDE, *labels])
+    gold = Gold(dataset.test, [OUTSIDE, *labels])
     cells = []
     for backbone, nlp in zip(backbones, taggers, strict=True):
-        cell: Cell = {
-            "dataset": dataset,
-            "backbone": backbone.label,
-            "layers": "last",
-            "k": 0,
-            "draw": 0,
-            "sentences": 0,
-            "mentions": {},
-            "settings": {
+        planned = Cell(
+            dataset=dataset.name,
+            backbone=backbone.name,
+            layers="last",
+            k=0,
+            draw=0,
+            sentences=0,
+            mentions={},
+            settings={
                 "encoder": backbone.identity,
                 "hidden_layers": [-1],
-                "data": dict(data),
+                "data": dataset.hashes,
                 "names": {
                     label: {
                         "name": known.get_words(label),
@@ -106,20 +117,20 @@ def run_zero(
                 # One for all labels.
                 "threshold": THRESHOLD if threshold is None else threshold,
             },
-        }
-        standing = find_cell(output, cell)
-        if standing is None:
+        )
+        cell = planned.find_finished(output)
+        if cell is None:
             start = time.perf_counter()
-            scores = gold.score(encode_labels(_tag(nlp, test, backbone), gold.labels))
+            docs = _tag(nlp, dataset.test, title=f"{backbone.name}: no example")
+            scores = gold.score(encode_labels(docs, gold.labels))
             seconds = round(time.perf_counter() - start, 2)
-            standing = {**cell, **scores, "seconds": seconds}
-            write_cell(output, standing)
-        cells.append(standing)
+            cell = replace(planned, scores=scores, seconds=seconds)
+            cell.to_disk(output)
+        cells.append(cell)
     return cells
 
 
-def _tag(nlp: Language, docs: Sequence[Doc], backbone: Backbone) -> list[Doc]:
+def _tag(nlp: Language, docs: Sequence[Doc], *, title: str) -> list[Doc]:
     copies = (copy_words(doc, nlp.vocab) for doc in docs)
     tagged = nlp.pipe(copies, batch_size=BATCH_SIZE)
-    title = f"{backbone.label}: no example"
     return list(tqdm(tagged, total=len(docs), desc=title, leave=False))

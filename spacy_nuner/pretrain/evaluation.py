@@ -21,7 +21,6 @@ from ..encoders.folder import layers_to_read
 from ..encoders.layers import encoder_layers
 from ..errors import Errors, NunerError, Warnings
 from ..files import replacing
-from ..plotting import BLUE, GREEN, GREY, ORANGE, draw
 from .data.batches import Collator
 from .data.features import Features
 from .model import ContrastiveModel, dense_targets
@@ -30,9 +29,9 @@ from .settings import WatchSettings
 NAME = "curve"
 # Key, title, factor and colour of each panel.
 PANELS = (
-    ("loss", "Loss", 1, GREEN),
-    ("average_precision", "Average precision, held out (%)", 100, BLUE),
-    ("probe_token_f", "Frozen probe, token F1 (%)", 100, ORANGE),
+    ("loss", "Loss", 1, "#009E73"),
+    ("average_precision", "Average precision, held out (%)", 100, "#0072B2"),
+    ("probe_token_f", "Frozen probe, token F1 (%)", 100, "#D55E00"),
 )
 WIDTH, HEIGHT = 3.2, 2.7
 
@@ -45,14 +44,16 @@ def draw_curve(folder: Path, rows: list[dict[str, Any]], kept: int) -> None:
     kept (int): The step whose weights became the backbone.
     RAISES (NunerError): N006 if matplotlib is not installed.
     """
+    from ..plotting import new_figure
+
     points = {
         key: [(row["step"], factor * row[key]) for row in rows if key in row]
         for key, _, factor, _ in PANELS
     }
     panels = [panel for panel in PANELS if points[panel[0]]]
     last = max(row["step"] for row in rows)
-
-    def paint(figure: Any) -> None:
+    size = (0.3 + WIDTH * len(panels), HEIGHT)
+    with new_figure(folder / NAME, size, transparent=True) as figure:
         axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
         for axis, (key, title, _, colour) in zip(axes, panels, strict=True):
             _paint_panel(axis, points[key], colour, base=key != "loss")
@@ -62,10 +63,6 @@ def draw_curve(folder: Path, rows: list[dict[str, Any]], kept: int) -> None:
                 _mark_kept(axis, kept, last)
         figure.supxlabel("step", fontsize=10)
 
-    size = (0.3 + WIDTH * len(panels), HEIGHT)
-    drawing = draw(folder, NAME, "Pre-training", "", size, paint)
-    (folder / f"{NAME}.svg").write_text(drawing.svg, encoding="utf8")
-
 
 def _paint_panel(
     axis: Any, points: list[tuple[int, float]], colour: str, *, base: bool
@@ -74,10 +71,10 @@ def _paint_panel(
     # Looks are few, and each is a measurement; the line between them is none.
     marker = "o" if base else None
     axis.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1.5)
-    axis.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
+    axis.grid(axis="y", color="grey", alpha=0.25, linewidth=0.8)
     if base:
         # What lies above the line was won by training.
-        axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
+        axis.axhline(values[0], color="grey", linewidth=1, linestyle="--")
         axis.annotate(
             "base encoder",
             (1, values[0]),
@@ -85,14 +82,14 @@ def _paint_panel(
             xytext=(0, 3),
             textcoords="offset points",
             horizontalalignment="right",
-            color=GREY,
+            color="grey",
             fontsize=9,
         )
 
 
 def _mark_kept(axis: Any, kept: int, last: int) -> None:
     left = kept > last / 2
-    axis.axvline(kept, color=GREY, linewidth=1, linestyle=":")
+    axis.axvline(kept, color="grey", linewidth=1, linestyle=":")
     axis.annotate(
         "kept",
         (kept, 1),
@@ -101,7 +98,7 @@ def _mark_kept(axis: Any, kept: int, last: int) -> None:
         textcoords="offset points",
         horizontalalignment="right" if left else "left",
         verticalalignment="top",
-        color=GREY,
+        color="grey",
         fontsize=9,
     )
 

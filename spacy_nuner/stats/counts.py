@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,24 @@ PUBLISHED = {
     "share_of_top_100": 0.43,
     "share_of_singletons": 0.057,
 }
+FIGURES = [
+    # Key of the summary, what it is called, and how it is written.
+    ("sentences", "sentences", "{:,}"),
+    ("words_per_sentence", "words a sentence", "{:.1f}"),
+    ("annotations", "annotations", "{:,}"),
+    ("annotations_per_sentence", "annotations a sentence", "{:.2f}"),
+    ("spans", "spans (occurrences of an annotation)", "{:,}"),
+    ("described", "annotations with a description", "{:.1%}"),
+    ("concepts", "concepts", "{:,}"),
+    ("words_in_concept_names", "different words in their names", "{:,}"),
+    ("share_of_top_100", "share of the 100 most frequent", "{:.1%}"),
+    ("singletons", "concepts annotated once", "{:,}"),
+    ("share_of_singletons", "their share of the annotations", "{:.1%}"),
+    ("power_law_slope", "slope of the power law", "{:.2f}"),
+]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Concept:
     """A concept as the corpus has it.
 
@@ -54,7 +69,7 @@ class Concept:
 @dataclass
 class CorpusStats:
     """Counts of a corpus. An annotation is an entity with a concept in a sentence,
-    however often it stands there; a span is one place of it.
+    however often it occurs there; a span is one occurrence.
 
     words (Counter[int]): Sentences by their length in words.
     annotations (Counter[int]): Sentences by the number of their annotations.
@@ -75,7 +90,10 @@ class CorpusStats:
     report: dict[str, Any] | None = None
 
     def add(self, doc: Doc) -> None:
-        """doc (Doc): A sentence or passage to count."""
+        """Count a doc.
+
+        doc (Doc): A sentence or passage.
+        """
         self.words[len(doc.text.split())] += 1
         group = doc.spans.get(SPANS_KEY, [])
         described = group.attrs.get("descriptions", {}) if group else {}
@@ -95,12 +113,19 @@ class CorpusStats:
         self.spans += len(group)
 
     def ranked(self) -> list[Concept]:
-        """RETURNS (list[Concept]): The concepts, most frequent first, then by name."""
+        """List the concepts.
+
+        RETURNS (list[Concept]): Most frequent first, then by name.
+        """
         pairs = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return [Concept(name, count, *self.first[name]) for name, count in pairs]
 
     def summary(self) -> dict[str, Any]:
-        """RETURNS (dict[str, Any]): The figures, for people and for stats.json."""
+        """Work out the figures of stats.json.
+
+        RETURNS (dict[str, Any]): Name of the figure -> number; None where the power
+            law can't be fitted.
+        """
         sentences = self.words.total()
         total = self.counts.total()
         counts = sorted(self.counts.values(), reverse=True)
@@ -134,11 +159,13 @@ def count_corpus(folder: Path, *, progress: bool = True) -> CorpusStats:
         `doc.spans["concepts"]`.
     progress (bool): Whether to show a progress bar.
     RETURNS (CorpusStats): The counts.
-    RAISES (NunerError): N105 if there is no shard, N005 if a file can't be read, N108
-        if nothing is annotated.
+    RAISES (NunerError): N105 if there is no shard, N108 if nothing is annotated, N635
+        if the report of the conversion can't be read.
     """
     docs = tqdm(read_corpus(folder), unit=" docs", disable=not progress)
-    stats = count_docs(docs)
+    stats = CorpusStats()
+    for doc in docs:
+        stats.add(doc)
     if not stats.counts:
         count = stats.words.total()
         raise NunerError(Errors.N108, path=folder, count=count, key=SPANS_KEY)
@@ -146,12 +173,18 @@ def count_corpus(folder: Path, *, progress: bool = True) -> CorpusStats:
     return stats
 
 
-def count_docs(docs: Iterable[Doc]) -> CorpusStats:
-    """docs (Iterable[Doc]): Annotated docs. RETURNS (CorpusStats): Their counts."""
-    stats = CorpusStats()
-    for doc in docs:
-        stats.add(doc)
-    return stats
+def compare_with_published(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Write the figures of a corpus next to those of NuNER's authors.
+
+    summary (Mapping[str, Any]): What `CorpusStats.summary` gives.
+    RETURNS (list[list[str]]): Rows of name, figure and published figure; "" where
+        there is none.
+    """
+    return [
+        [name, *("" if v is None else form.format(v) for v in values)]
+        for key, name, form in FIGURES
+        for values in [(summary[key], PUBLISHED.get(key))]
+    ]
 
 
 def fit_power_law(counts: list[int]) -> tuple[float | None, float | None]:
@@ -180,9 +213,8 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     try:
         report = json.loads(path.read_text(encoding="utf8"))
     except ValueError as error:
-        todo = "Convert the corpus again, or move this file away."
-        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
-    # Beside DocBins of one's own may lie something else of this name.
+        raise NunerError(Errors.N635, path=path, reason=error) from error
+    # A folder of one's own DocBins may have another file of this name.
     is_ours = isinstance(report, dict) and {"records", "annotations"} <= set(report)
     return report if is_ours else None
 

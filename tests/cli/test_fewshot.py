@@ -4,6 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.fewshot import fewshot
+from spacy_nuner.cli.report import report
+from spacy_nuner.fewshot.results import read_cells
 
 from ..util import make_tiny_bert
 
@@ -25,14 +28,22 @@ def run(*args):
 def test_fewshot_then_report(assets, tiny, tmp_path):
     sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
     metrics = tmp_path / "metrics"
-    command = [*sets, "--backbones", *tiny, "--k", 1, 2, "--draws", 2]
-    command += ["--names", "base", "nuner", "--output", metrics / "probe"]
+    command = [
+        *sets,
+        metrics / "probe",
+        "--backbones",
+        ",".join(map(str, tiny)),
+        "--draws",
+        2,
+    ]
+    command += ["--k", "1,2", "--layers", "last, -1+-2"]
+    command += ["--names", "base,nuner"]
     result = run("fewshot", *command)
     assert result.exit_code == 0, result.output
     assert len(list(metrics.rglob("draw*.json"))) == 2 * 2 * 2 * 2
-    assert (metrics / "probe/listings/nuner/both/k2/draw1.json").is_file()
+    assert (metrics / "probe/listings/nuner/-1+-2/k2/draw1.json").is_file()
     assert "gain over base" in result.output
-    assert "entity F1, layers: both" in result.output
+    assert "entity F1, layers: -1+-2" in result.output
     result = run("report", metrics, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "gain over base" in (tmp_path / "out" / "report.md").read_text("utf8")
@@ -41,7 +52,11 @@ def test_fewshot_then_report(assets, tiny, tmp_path):
 
 def test_k_out_of_reach_stops_before_the_work(assets, tiny, tmp_path):
     sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
-    command = [*sets, "--backbones", tiny[0], "--k", 1, 64, "--output", tmp_path / "m"]
+    command = [
+        *(*sets, tmp_path / "m"),
+        *("--backbones", tiny[0]),
+        *("--k", "1,64"),
+    ]
     result = run("fewshot", *command)
     assert result.exit_code == 1
     assert "N611" in result.output
@@ -51,10 +66,49 @@ def test_k_out_of_reach_stops_before_the_work(assets, tiny, tmp_path):
 def test_errors_have_numbers_and_exit_codes(assets, tiny, tmp_path):
     train = assets / "listings" / "train.jsonl"
     none = tmp_path / "none.jsonl"
-    output = ("--output", tmp_path / "m")
-    result = run("fewshot", none, train, "--backbones", tiny[0], *output)
+    output = tmp_path / "m"
+    result = run("fewshot", none, train, output, "--backbones", tiny[0])
     assert result.exit_code == 1 and "N005" in result.output
-    result = run("fewshot", train, train, "--backbones", tmp_path / "x", *output)
+    result = run("fewshot", train, train, output, "--backbones", tmp_path / "x")
     assert result.exit_code == 1 and "N001" in result.output
+    result = run("fewshot", train, train, output, "--backbones", tiny[0], "--k", 0)
+    assert result.exit_code == 1 and "N612" in result.output
     result = run("report", tmp_path, tmp_path / "out")
     assert result.exit_code == 1 and "N632" in result.output
+
+
+def test_a_list_that_is_none(assets, tiny, tmp_path):
+    train = assets / "listings" / "train.jsonl"
+    command = [train, train, tmp_path / "m", "--backbones", tiny[0]]
+    result = run("fewshot", *command, "--k", "1 4")
+    assert result.exit_code == 2
+    # Values are separated by commas alone.
+    result = run("fewshot", *command, "--k", 1, 4)
+    assert result.exit_code == 2
+    assert not (tmp_path / "m").exists()
+
+
+def test_functions_of_the_commands(assets, tiny, tmp_path):
+    train, test = (assets / "listings" / f"{name}.jsonl" for name in ("train", "dev"))
+    cells = fewshot(
+        *(train, test, tmp_path / "probe"),
+        backbones=[str(tiny[0])],
+        names=["base"],
+        layers=["last"],
+        dataset="mine",
+        k=[1],
+        draws=2,
+        seed=7,
+    )
+    assert [(cell.dataset, cell.backbone, cell.k) for cell in cells] == [
+        ("mine", "base", 1)
+    ] * 2
+    assert [cell.settings["seed"] for cell in cells] == [7, 8]
+    assert read_cells(tmp_path) == cells
+    written = report(tmp_path, tmp_path / "out")
+    assert {path.name for path in written} == {
+        "report.md",
+        "learning_curve.png",
+        "learning_curve.svg",
+    }
+    assert all(path.is_file() for path in written)

@@ -5,13 +5,15 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.stats import stats
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.stats import page as overview
+from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = {"ranks", "shares", "cloud", "map", "lengths", "matches"}
@@ -169,27 +171,32 @@ def test_an_error_in_a_page_would_be_seen(tmp_path):
 
 
 def test_a_map_by_the_concept_encoder(corpus, tmp_path, monkeypatch):
-    import numpy as np
-
-    from spacy_nuner.encoders.concept_encoder import ConceptEncoder
-
     class Encoder:
         def encode(self, names):
             rng = np.random.default_rng(len(names))
             return rng.normal(size=(len(names), 8)).astype("float32")
 
     asked = []
-    monkeypatch.setattr(overview, "_draw_all", lambda *args: [])
     monkeypatch.setattr(
         ConceptEncoder,
         "from_folder",
         classmethod(lambda cls, path: asked.append(path) or Encoder()),
     )
-    result = run(corpus, tmp_path / "out", "--backbone", tmp_path / "backbone")
-    assert result.exit_code == 0, result.output
+    content = stats(corpus, tmp_path / "out", backbone=tmp_path / "backbone")
     assert asked == [tmp_path / "backbone"]
-    stats = json.loads((tmp_path / "out" / "stats.json").read_text())
-    assert "concept-encoder vectors" in stats["map"]
+    assert "concept-encoder vectors" in content["map"]
+    written = json.loads((tmp_path / "out" / "stats.json").read_text("utf8"))
+    assert written == json.loads(json.dumps(content))
+    page = (tmp_path / "out" / "stats.html").read_text("utf8")
+    assert "concept-encoder vectors" in page
+
+
+def test_all_words_of_the_cloud_are_drawn(output):
+    page = (output / "stats.html").read_text("utf8")
+    (title,) = re.findall(r"<h2>The (\d+) most frequent concepts, (\d+) that", page)
+    cloud = page.partition("<figure id=cloud>")[2].partition("</figure>")[0]
+    texts = re.findall(r'id="cloud-text_\d+"', cloud)
+    assert len(texts) == sum(map(int, title)) == 200
 
 
 @pytest.mark.parametrize("name", ["missing", "stats.txt"])

@@ -1,15 +1,17 @@
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot import compare as experiment
-from spacy_nuner.fewshot.compare import describe_backbones, hash_file, run_experiment
+from spacy_nuner.fewshot import compare
+from spacy_nuner.fewshot.compare import Dataset, find_backbones, run_probes
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
+from spacy_nuner.files import hash_file
 from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..conftest import MINILM
@@ -32,31 +34,24 @@ def tiny(sets, tmp_path_factory):
     return folder
 
 
-def run(sets, backbones, output, *, seeds=(0, 1), data=None, dataset="listings"):
+def run(sets, backbones, output, *, hashes=None):
     train, test = sets
-    draws = {k: [draw_docs(train, k, seed=seed) for seed in seeds] for k in (1, 4)}
-    return run_experiment(
-        train,
-        test,
-        backbones,
-        draws,
-        output=output,
-        dataset=dataset,
-        data=data or {"train": "a", "test": "b"},
-    )
+    draws = {k: [draw_docs(train, k, seed=seed) for seed in (0, 1)] for k in (1, 4)}
+    dataset = Dataset("listings", train, test, hashes or {"train": "a", "test": "b"})
+    return run_probes(dataset, backbones, draws, output)
 
 
 @pytest.fixture
 def embeddings(monkeypatch):
     """Counts how often and of how many Docs vectors were computed."""
     calls = []
-    original = experiment.embed_tokens
+    original = compare.embed_tokens
 
     def counting(docs, *args, **kwargs):
         calls.append(len(docs))
         return original(docs, *args, **kwargs)
 
-    monkeypatch.setattr(experiment, "embed_tokens", counting)
+    monkeypatch.setattr(compare, "embed_tokens", counting)
     return calls
 
 
@@ -64,26 +59,23 @@ def test_cells_are_written_resumed_and_made_again_if_settings_change(
     sets, tiny, tmp_path, embeddings
 ):
     names = [str(tiny / "one"), str(tiny / "two")]
-    backbones = describe_backbones(names, labels=[], layer_sets=["last", "both"])
+    backbones = find_backbones(names, layers=["last", "both"])
     cells = run(sets, backbones, tmp_path)
     assert len(cells) == 2 * 2 * 2 * 2
-    places = sorted(
-        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.json")
-    )
-    assert len(places) == len(cells)
-    assert "listings/one/both/k4/draw1.json" in places
+    paths = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.json"))
+    assert len(paths) == len(cells)
+    assert Path("listings/one/both/k4/draw1.json") in paths
     assert read_cells(tmp_path) == sorted(
-        json.loads(json.dumps(cells)),
-        key=lambda c: (c["dataset"], c["backbone"], c["layers"], c["k"], c["draw"]),
+        cells, key=lambda c: (c.dataset, c.backbone, c.layers, c.k, c.draw)
     )
     # Once a backbone: the test set, and of the pool only what was drawn.
-    drawn = {place for cell in cells for place in cell["settings"]["docs"]}
+    drawn = {i for cell in cells for i in cell.settings["docs"]}
     assert embeddings == [40, len(drawn)] * 2
 
     embeddings.clear()
     again = run(sets, backbones, tmp_path)
     assert not embeddings
-    assert sorted(map(str, again)) == sorted(map(str, cells))
+    assert again == cells
 
     lost = tmp_path / "listings" / "two" / "last" / "k1" / "draw0.json"
     before = json.loads(lost.read_text("utf8"))
@@ -95,33 +87,31 @@ def test_cells_are_written_resumed_and_made_again_if_settings_change(
     assert {**before, "seconds": 0} == {**after, "seconds": 0}
 
     embeddings.clear()
-    run(sets, backbones[:1], tmp_path, data={"train": "a", "test": "other"})
+    run(sets, backbones[:1], tmp_path, hashes={"train": "a", "test": "other"})
     assert len(embeddings) == 2
     cell = json.loads((tmp_path / "listings/one/last/k1/draw0.json").read_text("utf8"))
     assert cell["settings"]["data"]["test"] == "other"
 
 
 def test_a_cell_says_what_it_rests_on(sets, tiny, tmp_path):
-    (backbone,) = describe_backbones(
-        [str(tiny / "one")], labels=["base"], layer_sets=["last"]
-    )
+    (backbone,) = find_backbones([str(tiny / "one")], names=["base"], layers=["last"])
     train, _ = sets
     for cell in run(sets, [backbone], tmp_path):
-        docs = [train[place] for place in cell["settings"]["docs"]]
-        assert cell["sentences"] == len(docs)
-        assert cell["tokens"] == sum(map(len, docs))
-        assert min(cell["mentions"].values()) >= cell["k"]
-        assert sum(cell["mentions"].values()) == sum(len(doc.ents) for doc in docs)
-        found = list(cell["token_f_per_label"].values())
-        assert cell["macro_token_f"] == pytest.approx(np.mean(found))
+        docs = [train[i] for i in cell.settings["docs"]]
+        assert cell.sentences == len(docs)
+        assert cell.tokens == sum(map(len, docs))
+        assert min(cell.mentions.values()) >= cell.k
+        assert sum(cell.mentions.values()) == sum(len(doc.ents) for doc in docs)
+        found = list(cell.scores["token_f_per_label"].values())
+        assert cell.scores["macro_token_f"] == pytest.approx(np.mean(found))
         weights = hash_file(tiny / "one" / "model.safetensors")
-        assert cell["settings"]["encoder"]["sha256"] == weights
-        assert cell["backbone"] == "base"
+        assert cell.settings["encoder"]["sha256"] == weights
+        assert cell.backbone == "base"
 
 
 def test_more_mentions_help_a_real_encoder(sets, tmp_path):
     pytest.importorskip(MINILM.removeprefix("package:").partition("/")[0])
-    (backbone,) = describe_backbones([MINILM], labels=["base"], layer_sets=["both"])
+    (backbone,) = find_backbones([MINILM], names=["base"], layers=["both"])
     assert backbone.layers == {"both": [-1, -4]}
     curves = Curves(run(sets, [backbone], tmp_path), "macro_token_f")
     few, more = (curves.point("listings", "both", "base", k) for k in (1, 4))
@@ -132,7 +122,7 @@ def test_more_mentions_help_a_real_encoder(sets, tmp_path):
 def test_sets_without_a_common_label(sets, tiny, tmp_path):
     path = tmp_path / "other.conll"
     path.write_text("Ada B-PER\nsang O\n", "utf8")
-    backbones = describe_backbones([str(tiny / "one")], labels=[], layer_sets=["last"])
+    backbones = find_backbones([str(tiny / "one")], layers=["last"])
     with pytest.raises(NunerError) as caught:
         run((sets[0], read_docs(path)), backbones, tmp_path)
     assert caught.value.code == "N623"
@@ -141,10 +131,10 @@ def test_sets_without_a_common_label(sets, tiny, tmp_path):
 
 def test_layers_of_one_depth_are_the_same_for_all(tiny, tmp_path):
     names = [str(tiny / "one"), str(tiny / "two")]
-    plain = describe_backbones(names, labels=[], layer_sets=["last", "both", "-1,-3"])
+    plain = find_backbones(names, layers=["last", "both", "-1+-3"])
     for backbone in plain:
-        assert backbone.layers == {"last": [-1], "both": [-1, -2], "-1,-3": [-1, -3]}
-    assert [backbone.label for backbone in plain] == ["one", "two"]
+        assert backbone.layers == {"last": [-1], "both": [-1, -2], "-1+-3": [-1, -3]}
+    assert [backbone.name for backbone in plain] == ["one", "two"]
     assert plain[0].identity["sha256"] != plain[1].identity["sha256"]
 
 
@@ -152,33 +142,44 @@ def test_a_backbone_recommends_layers_to_encoders_of_its_depth(sets, tiny, tmp_p
     texts = [doc.text for doc in sets[0]]
     backbone = make_tiny_bert(tmp_path / "nuner", texts)
     deeper = make_tiny_bert(tmp_path / "deeper", texts, layers=6)
-    facts = {field.name: None for field in fields(BackboneInfo)}
-    facts |= {"format": 1, "hidden_layers": [-1, -3]}
-    (backbone / "nuner.json").write_text(json.dumps(facts), "utf8")
+    content = {field.name: None for field in fields(BackboneInfo)}
+    content |= {"format": 1, "hidden_layers": [-1, -3]}
+    (backbone / "nuner.json").write_text(json.dumps(content), "utf8")
     names = [str(tiny / "one"), str(backbone), str(deeper)]
-    described = describe_backbones(names, labels=[], layer_sets=["both"])
+    described = find_backbones(names, layers=["both"])
     assert [one.layers["both"] for one in described] == [[-1, -3], [-1, -3], [-1, -4]]
 
 
 @pytest.mark.parametrize(
-    "labels, layers, code",
+    "given, layers, code",
     [
         (["a"], "last", "N621"),
         (["a", "a"], "last", "N621"),
         (["a", "../b"], "last", "N621"),
         ([], "middle", "N622"),
+        ([], "-1,-2", "N622"),
         ([], "-4", "N622"),
         ([], "0", "N622"),
     ],
 )
-def test_names_and_layers_that_do_not_fit(tiny, labels, layers, code):
+def test_names_and_layers_that_do_not_fit(tiny, given, layers, code):
     names = [str(tiny / "one"), str(tiny / "two")]
     with pytest.raises(NunerError) as caught:
-        describe_backbones(names, labels=labels, layer_sets=[layers])
+        find_backbones(names, names=given, layers=[layers])
     assert caught.value.code == code
+
+
+def test_a_set_is_named_by_its_folder(assets):
+    paths = [assets / "listings" / f"{name}.jsonl" for name in ("dev", "train")]
+    dataset = Dataset.from_files(*paths)
+    assert dataset.name == "listings"
+    assert dataset.hashes == {"test": hash_file(paths[0]), "train": hash_file(paths[1])}
+    assert 0 < len(dataset.test) < len(dataset.train)
+    alone = Dataset.from_files(paths[0], name="mine")
+    assert (alone.name, alone.train) == ("mine", [])
 
 
 def test_a_missing_encoder(tmp_path):
     with pytest.raises(NunerError) as caught:
-        describe_backbones([str(tmp_path / "none")], labels=[], layer_sets=["last"])
+        find_backbones([str(tmp_path / "none")], layers=["last"])
     assert caught.value.code == "N001"

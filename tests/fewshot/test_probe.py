@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import spacy
@@ -8,6 +10,7 @@ from spacy.scorer import Scorer
 from spacy.tokens import Doc
 
 from spacy_nuner.encoders.layers import load_encoder, max_pieces
+from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.probe import (
     OUTSIDE,
     Gold,
@@ -126,11 +129,8 @@ def test_scores_agree_with_seqeval_and_spacy(listings):
         gold.tokens,
     )
     scores = gold.score(predicted)
-    by_doc = np.split(predicted, np.cumsum([len(doc) for doc in listings])[:-1])
-    spans = {
-        id(doc): decode_spans(doc, tokens, labels)
-        for doc, tokens in zip(listings, by_doc, strict=True)
-    }
+    decoded = decode_spans(listings, predicted, labels)
+    spans = {id(doc): ents for doc, ents in zip(listings, decoded, strict=True)}
     truth = to_iob2(listings, lambda doc: doc.ents)
     guess = to_iob2(listings, lambda doc: spans[id(doc)])
     for key, function in (
@@ -180,10 +180,25 @@ def test_labels_that_the_test_set_lacks_are_not_averaged(listings):
 
 def test_io_labels_and_back(listings):
     labels = labels_of(listings)
-    doc = listings[0]
-    tokens = encode_labels([doc], labels)
-    assert [labels[i] for i in tokens] == [t.ent_type_ or OUTSIDE for t in doc]
-    assert [(s.start, s.end, s.label_) for s in decode_spans(doc, tokens, labels)] == [
-        (e.start, e.end, e.label_) for e in doc.ents
-    ]
-    assert decode_spans(Doc(doc.vocab), np.zeros(0, dtype="i8"), labels) == []
+    docs = [*listings[:2], Doc(listings[0].vocab)]
+    tokens = encode_labels(docs, labels)
+    expected = [t.ent_type_ or OUTSIDE for doc in docs for t in doc]
+    assert [labels[i] for i in tokens] == expected
+    for doc, spans in zip(docs, decode_spans(docs, tokens, labels), strict=True):
+        assert [(s.start, s.end, s.label_) for s in spans] == [
+            (e.start, e.end, e.label_) for e in doc.ents
+        ]
+
+
+def test_no_entity_crosses_the_end_of_a_doc():
+    vocab = spacy.blank("en").vocab
+    docs = [Doc(vocab, words=["a", "b"]), Doc(vocab, words=["c"])]
+    tokens = np.array([0, 1, 1])
+    spans = decode_spans(docs, tokens, [OUTSIDE, "X"])
+    assert [[span.text for span in ents] for ents in spans] == [["b"], ["c"]]
+
+
+def test_without_scikit_learn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
+    with pytest.raises(NunerError, match=r"N006.*scikit-learn.*\[fewshot\]"):
+        fit_probe(np.eye(2, dtype="f4"), np.array([0, 1]), 2)

@@ -1,4 +1,6 @@
 import json
+import sys
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -7,13 +9,14 @@ from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.report import write_report
 from spacy_nuner.fewshot.results import (
     AVERAGE,
+    Cell,
     Curves,
     Point,
     format_gain,
     format_point,
+    get_backbone,
+    read_cells,
     read_heads,
-    split_name,
-    write_cell,
 )
 
 # data set -> backbone -> k -> macro token F1 of three draws
@@ -36,25 +39,24 @@ def record(root, *, only=None):
                 for draw, value in enumerate(values):
                     if only and dataset not in only:
                         continue
-                    write_cell(root, make_cell(dataset, backbone, k, draw, value))
+                    make_cell(dataset, backbone, k, draw, value).to_disk(root)
 
 
 def make_cell(dataset, backbone, k, draw, value):
-    return {
-        "dataset": dataset,
-        "backbone": backbone,
-        "layers": "last",
-        "k": k,
-        "draw": draw,
-        "sentences": 3 * k + draw,
-        "mentions": {"A": k, "B": k + draw},
-        "settings": {
+    return Cell(
+        dataset=dataset,
+        backbone=backbone,
+        layers="last",
+        k=k,
+        draw=draw,
+        sentences=3 * k + draw,
+        mentions={"A": k, "B": k + draw},
+        settings={
             "encoder": {"name": backbone, "sha256": backbone * 8},
             "hidden_layers": [-1],
         },
-        "macro_token_f": value,
-        "ents_f": value / 2,
-    }
+        scores={"macro_token_f": value, "ents_f": value / 2},
+    )
 
 
 def record_heads(root):
@@ -164,8 +166,8 @@ def test_writing_of_numbers():
 
 
 def test_names_of_heads(tmp_path):
-    assert split_name("nuner-ner") == ("nuner", "ner")
-    assert split_name("MiniLM-L6-parser") == ("MiniLM-L6", "parser")
+    assert get_backbone("nuner-ner") == "nuner"
+    assert get_backbone("MiniLM-L6-parser") == "MiniLM-L6"
     heads = tmp_path / "heads"
     heads.mkdir()
     # spaCy writes null where a score has nothing to count.
@@ -195,3 +197,35 @@ def test_nothing_to_report_and_no_such_base(tmp_path):
         write_report(tmp_path, tmp_path / "out", base="roberta")
     assert caught.value.code == "N633"
     assert "base, nuner" in str(caught.value)
+
+
+def test_cells_are_flat_json_and_come_back(tmp_path):
+    cell = make_cell("a", "base", 4, 1, 0.5)
+    cell.to_disk(tmp_path)
+    path = tmp_path / "a" / "base" / "last" / "k4" / "draw1.json"
+    content = json.loads(path.read_text("utf8"))
+    assert content["macro_token_f"] == 0.5 and content["k"] == 4
+    assert "scores" not in content
+    assert read_cells(tmp_path) == [cell]
+    assert replace(cell, scores={}).find_finished(tmp_path) == cell
+    assert replace(cell, settings={"other": 1}).find_finished(tmp_path) is None
+
+
+@pytest.mark.parametrize("missing", ["settings", "mentions", "macro_token_f"])
+def test_cells_that_lack_something(tmp_path, missing):
+    make_cell("a", "base", 4, 1, 0.5).to_disk(tmp_path)
+    (path,) = tmp_path.rglob("draw1.json")
+    content = json.loads(path.read_text("utf8"))
+    del content[missing]
+    path.write_text(json.dumps(content), "utf8")
+    with pytest.raises(NunerError, match=f"N631.*{missing}"):
+        read_cells(tmp_path)
+
+
+def test_without_matplotlib(metrics, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("plotting", "fewshot.figures"):
+        monkeypatch.delitem(sys.modules, f"spacy_nuner.{name}", raising=False)
+    with pytest.raises(NunerError, match=r"N006.*matplotlib.*\[fewshot\]"):
+        write_report(metrics, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

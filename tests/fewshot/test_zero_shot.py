@@ -1,6 +1,7 @@
 """Labels known by their names alone, on a backbone that the test pre-trains."""
 
 import json
+import warnings
 
 import pytest
 import spacy
@@ -8,13 +9,14 @@ from spacy.tokens import Doc, Span
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.zero_shot import zero_shot
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot.compare import describe_backbones
+from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.results import read_cells
 from spacy_nuner.fewshot.zero_shot import (
+    complete_labels,
     make_tagger,
-    name_labels,
-    run_zero,
+    run_zero_shot,
 )
 from spacy_nuner.pipeline.decoding import THRESHOLD
 from spacy_nuner.pipeline.labels import Label, read_labels
@@ -22,14 +24,14 @@ from spacy_nuner.pipeline.labels import Label, read_labels
 from ..conftest import ROOT
 from ..util import make_tiny_bert
 
-LABELS = ROOT / "assets" / "labels"
+FOLDER = ROOT / "assets" / "labels"
 
 # As words so that one label is found by its name and the other needs one.
 TEXTS = [
     ("Leyton costs 900", [(0, 1, "Area"), (2, 3, "P_1")]),
     ("900 for Hackney", [(0, 1, "P_1"), (2, 3, "Area")]),
 ]
-NAMES = {"P_1": Label("price")}
+LABELS = {"P_1": Label("price")}
 
 
 @pytest.fixture
@@ -55,44 +57,44 @@ def conll(docs, tmp_path):
     return path
 
 
-def run(docs, backbone, output, **settings):
-    described = describe_backbones([backbone], labels=["nuner"], layer_sets=["last"])
-    labels = name_labels(docs, NAMES)
-    settings = {"dataset": "flats", "data": {"test": "a"}, **settings}
-    return run_zero(docs, described, labels, output=output, **settings)
+def run(docs, backbone, output, *, labels=LABELS, threshold=None):
+    return run_zero_shot(
+        Dataset("flats", [], docs, {"test": "a"}),
+        find_backbones([backbone], names=["nuner"], layers=["last"]),
+        complete_labels(docs, labels),
+        output,
+        threshold=threshold,
+    )
 
 
 def test_names_alone_find_entities(docs, backbone, tmp_path):
     (cell,) = run(docs, backbone, tmp_path)
-    assert cell["k"] == 0 and cell["mentions"] == {}
-    assert cell["ents_f"] == cell["macro_token_f"] == 1.0
-    assert cell["settings"]["names"]["P_1"]["name"] == "price"
-    assert read_cells(tmp_path) == [json.loads(json.dumps(cell))]
+    assert cell.k == 0 and cell.mentions == {}
+    assert cell.scores["ents_f"] == cell.scores["macro_token_f"] == 1.0
+    assert cell.settings["names"]["P_1"]["name"] == "price"
+    assert read_cells(tmp_path) == [cell]
     assert (tmp_path / "flats/nuner/last/k0/draw0.json").is_file()
 
 
 def test_without_its_name_a_label_says_nothing(docs, backbone, tmp_path):
-    described = describe_backbones([backbone], labels=["nuner"], layer_sets=["last"])
-    labels = name_labels(docs, {"P_1": Label("area"), "Area": Label("price")})
-    (cell,) = run_zero(
-        docs, described, labels, output=tmp_path, dataset="flats", data={}
-    )
-    assert cell["ents_f"] == 0.0
+    labels = {"P_1": Label("area"), "Area": Label("price")}
+    (cell,) = run(docs, backbone, tmp_path, labels=labels)
+    assert cell.scores["ents_f"] == 0.0
 
 
 def test_the_threshold_is_a_setting(docs, backbone, tmp_path):
     (never,) = run(docs, backbone, tmp_path, threshold=0.999999)
-    assert never["ents_f"] == 0.0
-    assert never["settings"]["threshold"] == 0.999999
+    assert never.scores["ents_f"] == 0.0
+    assert never.settings["threshold"] == 0.999999
     # A cell of another threshold is made again, one of the same is not.
     (cell,) = run(docs, backbone, tmp_path)
-    assert cell["ents_f"] == 1.0
-    assert cell["settings"]["threshold"] == THRESHOLD
-    assert run(docs, backbone, tmp_path) == [json.loads(json.dumps(cell))]
+    assert cell.scores["ents_f"] == 1.0
+    assert cell.settings["threshold"] == THRESHOLD
+    assert run(docs, backbone, tmp_path) == [cell]
 
 
 def test_scores_are_those_of_the_component(docs, backbone, tmp_path):
-    nlp = make_tagger(backbone, name_labels(docs, NAMES), threshold=None)
+    nlp = make_tagger(backbone, complete_labels(docs, LABELS))
     found = [[(e.text, e.label_) for e in nlp(doc.text).ents] for doc in docs]
     assert found == [[(e.text, e.label_) for e in doc.ents] for doc in docs]
 
@@ -104,25 +106,55 @@ def test_a_backbone_without_concept_encoder_is_refused(docs, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_labels_that_the_set_lacks_are_looked_for_with_a_warning(docs):
+    given = {**LABELS, "GARDEN": Label("garden")}
+    with pytest.warns(UserWarning, match=r"W604.*: GARDEN\."):
+        labels = complete_labels(docs, given)
+    assert labels == {
+        "Area": Label(),
+        "GARDEN": Label("garden"),
+        "P_1": Label("price"),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        complete_labels(docs, LABELS)
+
+
 def test_zero_and_one_example_in_one_report(conll, backbone, tmp_path):
-    names = tmp_path / "names.json"
-    names.write_text('{"P_1": {"name": "price"}}')
-    output = tmp_path / "metrics"
-    arguments = ["fewshot", conll, conll, "--backbones", backbone, "--names", "nuner"]
-    arguments += ["--k", 0, 1, "--draws", 2, "--label-names", names]
-    arguments += ["--output", output / "probe"]
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
-    assert "k=0" in result.output
-    arguments = ["report", output, tmp_path / "report", "--base", "nuner"]
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    assert result.exit_code == 0, result.output
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"P_1": {"name": "price"}}')
+    metrics = tmp_path / "metrics"
+    encoder = ["--backbones", backbone, "--names", "nuner"]
+    invoke("zero-shot", conll, metrics / "zero", *encoder, "--labels", labels)
+    output = invoke(
+        *("fewshot", conll, conll, metrics / "probe", *encoder),
+        *("--k", 1, "--draws", 2),
+    )
+    assert "k=1" in output
+    invoke("report", metrics, tmp_path / "report", "--base", "nuner")
     report = (tmp_path / "report" / "report.md").read_text("utf8")
     assert "| nuner | 100.0 |" in report
+    assert "k=0 | k=1" in report
     assert "| set | P_1 | price |" in report
 
 
-@pytest.mark.parametrize("path", sorted(LABELS.glob("*.json")), ids=lambda p: p.stem)
+def invoke(*args):
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_function_of_the_command(conll, backbone, tmp_path):
+    labels = tmp_path / "labels.json"
+    labels.write_text('{"P_1": {"name": "price"}}')
+    settings = {"backbones": [backbone], "names": ["nuner"], "labels": labels}
+    (cell,) = zero_shot(conll, tmp_path / "out", **settings)
+    assert cell.scores["ents_f"] == 1.0 and cell.dataset == "set"
+    (never,) = zero_shot(conll, tmp_path / "out", threshold=0.999999, **settings)
+    assert never.scores["ents_f"] == 0.0
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda p: p.stem)
 def test_reported_sets_have_a_name_for_each_label(path, data, assets):
     folder = assets if path.stem == "listings" else data
     files = [*(folder / path.stem).glob("*.conll")]

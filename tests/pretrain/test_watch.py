@@ -153,7 +153,9 @@ def test_too_few_texts_to_hold_out(tmp_path, make_watched, caplog):
 def test_without_matplotlib_the_backbone_stands(
     tmp_path, make_watched, monkeypatch, caplog
 ):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    modules = __import__("sys").modules
+    monkeypatch.setitem(modules, "matplotlib", None)
+    monkeypatch.delitem(modules, "spacy_nuner.plotting", raising=False)
     pretrain(make_watched(), tmp_path / "out")
     assert "W303" in caplog.text and "matplotlib" in caplog.text
     assert (tmp_path / "out" / "metrics.jsonl").exists()

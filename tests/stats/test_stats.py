@@ -1,6 +1,8 @@
 """Counts of a corpus, and the layouts that its figures are drawn from."""
 
 import json
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -9,15 +11,10 @@ from spacy.tokens import DocBin, Span
 
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.errors import NunerError
-from spacy_nuner.stats.concept_map import (
-    LUMINANCE,
-    _colour,
-    _luminance,
-    make_map,
-    ngram_vectors,
-    place_words,
-)
+from spacy_nuner.stats.charts import place_words
+from spacy_nuner.stats.concept_map import get_colours, make_map
 from spacy_nuner.stats.counts import PUBLISHED, count_corpus, fit_power_law
+from spacy_nuner.stats.page import write_stats
 
 
 def write_corpus(folder, *sentences):
@@ -119,7 +116,7 @@ def test_what_can_not_be_counted(tmp_path):
         count_corpus(tmp_path, progress=False)
     write_corpus(tmp_path, ("Rome", [(0, 1, "city")], {}))
     (tmp_path / "report.json").write_text("{")
-    with pytest.raises(NunerError, match=r"N005.*report\.json"):
+    with pytest.raises(NunerError, match=r"N635.*report\.json"):
         count_corpus(tmp_path, progress=False)
 
 
@@ -127,17 +124,16 @@ def test_words_of_a_cloud_do_not_cover_each_other():
     rng = np.random.default_rng(0)
     sizes = np.stack([rng.uniform(5, 80, 150), rng.uniform(4, 30, 150)], axis=1)
     sizes = sizes[np.argsort(-sizes[:, 1])]
-    places = place_words(sizes, gap=2.0)
-    distance = np.abs(places[:, None] - places[None])
+    points = place_words(sizes, aspect=1.8, gap=2.0)
+    distance = np.abs(points[:, None] - points[None])
     needed = (sizes[:, None] + sizes[None]) / 2 + 2.0
     apart = (distance >= needed - 1e-9).any(axis=2)
     assert apart[~np.eye(150, dtype=bool)].all()
-    assert (places[0] == 0).all()
+    assert (points[0] == 0).all()
     # It is a cloud and not a line: words cover half of the ellipse around them.
-    reach = np.abs(places) + sizes / 2
+    reach = np.abs(points) + sizes / 2
     area = np.pi * np.prod(np.quantile(reach, 0.95, axis=0))
     assert sizes.prod(axis=1).sum() > 0.5 * area
-    assert place_words([]).shape == (0, 2)
 
 
 def make_vectors(*, clusters=5, size=12, width=16):
@@ -147,56 +143,86 @@ def make_vectors(*, clusters=5, size=12, width=16):
     return (middles[:, None] + spread).reshape(-1, width)
 
 
-def test_what_is_alike_stands_together_in_one_hue():
-    where = make_map(make_vectors(), "vectors")
-    assert where.places.shape == (60, 2)
-    assert where.method.startswith("vectors, ")
-    rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in where.colours])
-    for values in (where.places, rgb.astype(float)):
+def make_names(vectors):
+    return [f"concept {number}" for number in range(len(vectors))]
+
+
+def get_rgb(colours):
+    return np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours])
+
+
+def test_what_is_alike_is_near_and_has_one_hue():
+    vectors = make_vectors()
+    where = make_map(make_names(vectors), vectors)
+    assert where.points.shape == (60, 2)
+    assert where.method.startswith("names by their concept-encoder vectors, ")
+    for values in (where.points, get_rgb(where.colours).astype(float)):
         groups = values.reshape(5, 12, -1)
         inside = np.linalg.norm(groups - groups.mean(1, keepdims=True), axis=2).mean()
         between = np.linalg.norm(
             groups.mean(1)[:, None] - groups.mean(1)[None], axis=2
         ).mean()
         assert between > 2 * inside
-    again = make_map(make_vectors(), "vectors")
-    assert (again.places == where.places).all()
+    again = make_map(make_names(vectors), vectors)
+    assert (again.points == where.points).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11])
 def test_maps_of_a_few_concepts(count):
-    where = make_map(np.eye(count, 4), "vectors")
-    assert where.places.shape == (count, 2)
-    assert np.isfinite(where.places).all()
-    assert len(where.colours) == count
+    vectors = np.eye(count, 4)
+    for given in (vectors, None):
+        where = make_map(make_names(vectors), given)
+        assert where.points.shape == (count, 2)
+        assert np.isfinite(where.points).all()
+        assert len(where.colours) == count
 
 
 def test_colours_can_be_read_on_white_and_on_black():
     rng = np.random.default_rng(0)
-    for red, green, blue in rng.uniform(size=(200, 3)):
-        colour = _colour(red, green, blue)
-        rgb = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        assert _luminance(rgb) == pytest.approx(LUMINANCE, abs=0.01)
+    rgb = get_rgb(get_colours(rng.normal(size=(200, 3)))) / 255
+    # WCAG 2's relative luminance and contrast.
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ [0.2126, 0.7152, 0.0722]
+    assert (1.05 / (luminance + 0.05)).min() > 4
+    assert ((luminance + 0.05) / 0.05).min() > 4
+    # They are not all grey.
+    assert np.ptp(rgb, axis=1).mean() > 0.3
 
 
-def test_names_that_are_spelled_alike_are_alike():
-    vectors = ngram_vectors(["car part", "aircraft part", "novel"])
-    near, far = vectors[0] @ vectors[1], vectors[0] @ vectors[2]
-    assert near > 0.3 > far
+def test_without_vectors_names_that_are_spelled_alike_are_near():
+    names = [f"{word} part" for word in ("car", "aircraft", "motor", "ship", "bicycle")]
+    names += [
+        f"novel by {word}" for word in ("woman", "german", "man", "child", "poet")
+    ]
+    where = make_map(names)
+    assert where.method.startswith("names by their character n-grams, ")
+    first, second = where.points[:5], where.points[5:]
+    spread = max(np.ptp(first, axis=0).max(), np.ptp(second, axis=0).max())
+    assert np.linalg.norm(first.mean(0) - second.mean(0)) > spread / 2
 
 
-def test_missing_packages(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
-    with pytest.raises(NunerError, match=r"N006.*spacy-nuner\[fewshot\]"):
-        make_map(np.eye(3), "vectors")
+@pytest.mark.parametrize(
+    "module, package",
+    [
+        ("sklearn.manifold", "scikit-learn"),
+        ("matplotlib", "matplotlib"),
+    ],
+)
+def test_missing_packages(module, package, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, module, None)
+    for name in ("plotting", "stats.charts"):
+        monkeypatch.delitem(sys.modules, f"spacy_nuner.{name}", raising=False)
+    stats = count_corpus(
+        write_corpus(tmp_path / "corpus", ("Rome", [(0, 1, "city")], {})),
+        progress=False,
+    )
+    expected = rf"N006.*{package}.*spacy-nuner\[fewshot\]"
+    with pytest.raises(NunerError, match=expected):
+        write_stats(stats, tmp_path / "out", title="corpus")
+    assert not (tmp_path / "out").exists()
 
 
 def test_umap_lays_the_map_out_where_it_is_installed(monkeypatch):
-    import sys
-    import types
-
     class Umap:
         def __init__(self, **settings):
             assert settings["metric"] == "cosine"
@@ -205,8 +231,9 @@ def test_umap_lays_the_map_out_where_it_is_installed(monkeypatch):
             return vectors[:, :2]
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=Umap))
-    where = make_map(make_vectors(), "vectors")
-    assert where.method == "vectors, UMAP"
+    vectors = make_vectors()
+    where = make_map(make_names(vectors), vectors)
+    assert where.method.endswith("vectors, UMAP")
 
 
 def test_report_of_another_form_is_left_out(tmp_path):
