@@ -3,17 +3,17 @@
 import typer
 
 from ._util import OVERRIDES, ManyValues, tell_errors
-from .annotate import annotate
+from .annotate import annotate_cli
 from .average import average
 from .calibrate import calibrate
 from .convert import convert
 from .draw import draw
-from .export import export
+from .export import export_cli
 from .fewshot import fewshot
 from .import_ import import_
 from .pretrain import pretrain
 from .report import report
-from .sample import sample
+from .sample import sample_cli
 from .show import show
 from .stats import stats
 
@@ -31,9 +31,9 @@ app = typer.Typer(
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
 app.command("draw")(tell_errors(draw))
-app.command("sample")(tell_errors(sample))
-app.command("annotate")(tell_errors(annotate))
-app.command("export")(tell_errors(export))
+app.command("sample")(tell_errors(sample_cli))
+app.command("annotate")(tell_errors(annotate_cli))
+app.command("export")(tell_errors(export_cli))
 app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
 app.command("stats")(tell_errors(stats))

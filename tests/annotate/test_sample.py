@@ -88,10 +88,10 @@ def test_broken_and_endless_pieces_are_counted(english, monkeypatch):
     monkeypatch.setattr(english, "max_length", 1000)
     texts = ("a\x00b", "Good.\nx\ufffdy", "\ud800", "word " * 300, "", " \n ")
     assert split(english, *texts, skips=skips) == [("Good.", 1)]
-    assert skips.counts == {
-        "with broken characters": 3,
-        "longer than 1,000 characters": 1,
-    }
+    assert skips.describe() == (
+        "3 with broken characters (first: s:d), "
+        "1 longer than 1,000 characters (first: s:d)"
+    )
 
 
 # Drawing
@@ -141,9 +141,8 @@ def test_a_sample_of_c4(english, data, tmp_path):
     report = SampleReport()
     source = str(data / "raw-text" / "c4.jsonl")
     documents = list(read_documents(source, skips=report.skips))[:1500]
-    sample = draw_sample(
-        documents, english, n=500, min_words=8, max_words=30, report=report
-    )
+    sample = DistinctSample(500)
+    draw_sample(documents, english, sample, report, min_words=8, max_words=30)
     path = tmp_path / "sample.jsonl"
     write_sample(sample, path)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
