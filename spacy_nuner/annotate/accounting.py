@@ -30,25 +30,21 @@ class Price:
 
     input (float): Price of a million tokens of requests.
     output (float): Price of a million tokens of answers.
-    batch (float): What the Batch API takes of that, such as 0.5.
     currency (str): The currency, for the report.
     """
 
     input: float
     output: float
-    batch: float = 1.0
     currency: str = "USD"
 
-    def cost(self, prompt: float, completion: float, *, batch: bool = False) -> float:
+    def cost(self, prompt: float, completion: float) -> float:
         """Price some tokens.
 
         prompt (float): Tokens of requests.
         completion (float): Tokens of answers.
-        batch (bool): Whether they go through the Batch API.
         RETURNS (float): The price in the table's currency.
         """
-        full = (prompt * self.input + completion * self.output) / 1e6
-        return full * (self.batch if batch else 1.0)
+        return (prompt * self.input + completion * self.output) / 1e6
 
     def show(self, cost: float) -> str:
         """Write a price with its currency.
@@ -59,20 +55,30 @@ class Price:
         return f"{cost:,.{4 if cost < 10 else 2}f} {self.currency}"
 
 
-def load_price(path: Path, model: str) -> Price:
+def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
     """Find a model in a table of prices.
 
     path (Path): JSON with `currency` and `models`, each with `input` and `output`, the
         price of a million tokens, and `batch`, the factor of the Batch API.
     model (str): The model.
+    batch (bool): Take its price in the Batch API.
     RETURNS (Price): Its price.
     RAISES (NunerError): N209 without the model, N220 if the table can't be used.
     """
     try:
         table = json.loads(path.read_text(encoding="utf8"))
         models: dict[str, Any] = dict(table["models"])
-        row = models.get(model)
-        price = row if row is None else _read_price(row, table.get("currency", "USD"))
+        price = None
+        if model in models:
+            row = models[model]
+            factor = float(row.get("batch", 1.0)) if batch else 1.0
+            price = Price(
+                input=float(row["input"]) * factor,
+                output=float(row["output"]) * factor,
+                currency=str(table.get("currency", "USD")),
+            )
+            if not all(0 <= one < math.inf for one in (price.input, price.output)):
+                raise ValueError(f"a price is a number from 0 up, found {row}")
     except OSError as error:
         reason = error.strerror or str(error)
         raise NunerError(Errors.N220, path=path, reason=reason) from error
@@ -83,14 +89,6 @@ def load_price(path: Path, model: str) -> Price:
         known = ", ".join(models) or "no model"
         raise NunerError(Errors.N209, model=model, path=path, known=known)
     return price
-
-
-def _read_price(row: dict[str, Any], currency: str) -> Price:
-    prices = {name: float(row[name]) for name in ("input", "output")}
-    prices["batch"] = float(row.get("batch", 1.0))
-    if not all(math.isfinite(price) and price >= 0 for price in prices.values()):
-        raise ValueError(f"a price is a number from 0 up, found {prices}")
-    return Price(**prices, currency=str(currency))
 
 
 def estimate_tokens(text: str) -> float:
@@ -118,13 +116,11 @@ class Limits:
     failures (int): Sentences without an answer at which it stops.
     cost (float | None): Most money to spend, None for no limit.
     price (Price | None): What tokens cost; must be there if there is a limit.
-    batch (bool): Whether the Batch API's prices hold.
     """
 
     failures: int = 100
     cost: float | None = None
     price: Price | None = None
-    batch: bool = False
 
     def price_of(self, prompt: float, completion: float) -> float:
         """Price some tokens.
@@ -133,9 +129,7 @@ class Limits:
         completion (float): Tokens of answers.
         RETURNS (float): The cost, 0 without a price.
         """
-        if self.price is None:
-            return 0.0
-        return self.price.cost(prompt, completion, batch=self.batch)
+        return self.price.cost(prompt, completion) if self.price else 0.0
 
 
 @dataclass

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
 from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion
 from .accounting import Account
-from .client import CHAT_PATH, Endpoint, Failure
+from .client import Endpoint, Failure
 from .collect import split_answer
 from .prompts import Settings
 from .store import Request, Row, Store, Task
@@ -23,6 +23,7 @@ from .store import Request, Row, Store, Task
 if TYPE_CHECKING:
     from openai.types import Batch
 
+URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 # Limits of the API for one batch.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
@@ -58,24 +59,15 @@ class OpenBatch:
     created: float
 
 
-class Ledger:
+class _Ledger:
     """The batches of a store at one server, written down before they are sent."""
 
     def __init__(self, store: Store, base_url: str) -> None:
-        """Open the ledger.
-
-        store (Store): The store.
-        base_url (str): The server; other servers' batches are left alone.
-        """
         self.store = store
         self.base_url = base_url
 
     def add(self, settings: Settings, requests: Sequence[Request]) -> None:
-        """Write a batch down.
-
-        settings (Settings): How it asks.
-        requests (Sequence[list[Sentence]]): The sentences of each request.
-        """
+        """Write a batch down."""
         name = uuid.uuid4().hex
         with self.store.writing() as db:
             number = self.store.add_settings(db, settings)
@@ -93,10 +85,7 @@ class Ledger:
             )
 
     def batches(self) -> list[OpenBatch]:
-        """Read the batches that are not collected yet.
-
-        RETURNS (list[OpenBatch]): The batches, oldest first.
-        """
+        """Read the batches that are not collected yet, oldest first."""
         with self.store.writing() as db:
             rows = db.execute(
                 "SELECT id, settings, file_id, batch_id, created FROM batches "
@@ -109,10 +98,7 @@ class Ledger:
         ]
 
     def update(self, batch: OpenBatch) -> None:
-        """Write the server's ids down, as soon as they are known.
-
-        batch (OpenBatch): The batch.
-        """
+        """Write the server's ids down, as soon as they are known."""
         with self.store.writing() as db:
             db.execute(
                 "UPDATE batches SET file_id = ?, batch_id = ? WHERE id = ?",
@@ -120,12 +106,7 @@ class Ledger:
             )
 
     def requests(self, batch: OpenBatch) -> list[tuple[int, Request]]:
-        """Read the requests that are not answered yet.
-
-        batch (OpenBatch): The batch.
-        RETURNS (list[tuple[int, list[Sentence]]]): Numbers of requests and their
-            sentences.
-        """
+        """Read the requests that are not answered yet, with their numbers."""
         with self.store.writing() as db:
             rows = db.execute(
                 "SELECT number, position, id, text FROM batch_items WHERE batch = ? "
@@ -138,22 +119,14 @@ class Ledger:
         ]
 
     def answer(self, batch: OpenBatch, rows: Sequence[Row]) -> None:
-        """Add answers and take their sentences off the batch, in one transaction.
-
-        batch (OpenBatch): The batch.
-        rows (Sequence[tuple[Sentence, Answer]]): The sentences with their answers.
-        """
+        """Add answers and take their sentences off the batch, in one transaction."""
         with self.store.writing() as db:
             self.store.insert(db, rows, batch.settings)
             keys = [(batch.id, batch.settings.key(one.text)) for one, _ in rows]
             db.executemany("DELETE FROM batch_items WHERE batch = ? AND key = ?", keys)
 
     def close(self, batch: OpenBatch) -> int:
-        """Forget a batch; what it did not answer can be asked again.
-
-        batch (OpenBatch): The batch.
-        RETURNS (int): How many sentences that are.
-        """
+        """Forget a batch; give how many sentences it did not answer."""
         with self.store.writing() as db:
             sql = "DELETE FROM batch_items WHERE batch = ?"
             left = db.execute(sql, [batch.id]).rowcount
@@ -164,32 +137,22 @@ class Ledger:
 # The files of the API
 
 
-def request_line(
+def _request_line(
     name: str, number: int, settings: Settings, request: Sequence[Sentence]
 ) -> bytes:
-    """Make a line of a request file.
-
-    name (str): The batch.
-    number (int): The request's number in it.
-    settings (Settings): How it is asked.
-    request (Sequence[Sentence]): The sentences.
-    RETURNS (bytes): The line.
-    """
     line = {
         "custom_id": f"{name}-{number}",
         "method": "POST",
-        "url": f"/v1{CHAT_PATH}",
+        "url": URL,
         "body": settings.body([sentence.text for sentence in request]),
     }
     return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
-    """Read an output or error file.
+def _read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
+    """Read an output or error file: numbers of requests and what came of them.
 
-    path (Path): The file.
-    YIELDS (tuple[int, Answer | Failure]): The request's number and what came of it. A
-        line that is damaged is passed over: its request counts as not answered.
+    A line that is damaged is passed over: its request counts as not answered.
     """
     with path.open("rb") as file:
         for line in file:
@@ -241,7 +204,7 @@ class BatchRun:
         self.account = account
         self.poll = poll
         self.status = status
-        self.ledger = Ledger(task.store, endpoint.base_url)
+        self._ledger = _Ledger(task.store, endpoint.base_url)
         self._over_budget = False
         # Sentences that this run does not send again, by their keys.
         self._given_up: set[bytes] = set()
@@ -270,14 +233,14 @@ class BatchRun:
         settings = self.task.settings
         requests: list[Request] = []
         size, reserved = 0, 0.0
-        for request in self.task.requests(without=frozenset(self._given_up)):
+        for request in self.task.requests(without=self._given_up):
             message = settings.prompt.render([sentence.text for sentence in request])
             cost = self.account.longest_cost(message, settings, len(request))
             if not self.account.try_reserve(cost):
                 self._over_budget = True
                 break
             reserved += cost
-            length = len(request_line("", 0, settings, request)) + NAME_BYTES
+            length = len(_request_line("", 0, settings, request)) + NAME_BYTES
             full = len(requests) == MOST_REQUESTS or size + length > MOST_BYTES
             if requests and full:
                 await self._send(requests)
@@ -289,8 +252,8 @@ class BatchRun:
         return reserved
 
     async def _send(self, requests: Sequence[Request]) -> None:
-        self.ledger.add(self.task.settings, requests)
-        for batch in self.ledger.batches():
+        self._ledger.add(self.task.settings, requests)
+        for batch in self._ledger.batches():
             await self._advance(batch)
 
     async def _advance(self, batch: OpenBatch) -> str:
@@ -300,25 +263,25 @@ class BatchRun:
             with self._temporary_folder() as folder:
                 path = Path(folder) / f"{batch.id}.jsonl"
                 with path.open("wb") as lines:
-                    for number, request in self.ledger.requests(batch):
-                        line = request_line(batch.id, number, batch.settings, request)
+                    for number, request in self._ledger.requests(batch):
+                        line = _request_line(batch.id, number, batch.settings, request)
                         lines.write(line)
                 async with self._explained():
                     file = await client.files.create(file=path, purpose="batch")
             batch.file_id = file.id
-            self.ledger.update(batch)
+            self._ledger.update(batch)
         if batch.batch_id is None:
             batch.batch_id = await self._find(batch)
             if batch.batch_id is None:
                 async with self._explained():
                     made = await client.batches.create(
                         input_file_id=batch.file_id,
-                        endpoint="/v1/chat/completions",
+                        endpoint=URL,
                         completion_window="24h",
                         metadata={METADATA: batch.id},
                     )
                 batch.batch_id = made.id
-            self.ledger.update(batch)
+            self._ledger.update(batch)
             self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
         return batch.batch_id
 
@@ -338,7 +301,7 @@ class BatchRun:
     async def _collect_all(self) -> int:
         """Wait for all batches; give how many sentences are to be sent again."""
         unanswered = 0
-        while batches := self.ledger.batches():
+        while batches := self._ledger.batches():
             under_way = done = total = 0
             for batch in batches:
                 batch_id = await self._advance(batch)
@@ -366,7 +329,7 @@ class BatchRun:
             if file_id is not None:
                 await self._read_file(batch, file_id)
         failed = account.report.failures.total() - failed
-        unanswered = self.ledger.close(batch) - failed
+        unanswered = self._ledger.close(batch) - failed
         account.log(
             "batch ended", id=batch.id, status=remote.status, unanswered=unanswered
         )
@@ -375,7 +338,7 @@ class BatchRun:
         return unanswered
 
     async def _read_file(self, batch: OpenBatch, file_id: str) -> None:
-        requests = dict(self.ledger.requests(batch))
+        requests = dict(self._ledger.requests(batch))
         prompt = batch.settings.prompt
         rows: list[Row] = []
         with self._temporary_folder() as folder:
@@ -384,7 +347,7 @@ class BatchRun:
                 files = self.endpoint.client.files.with_streaming_response
                 async with files.content(file_id) as response:
                     await response.stream_to_file(path)
-            for number, outcome in read_answers(path):
+            for number, outcome in _read_answers(path):
                 # A request that is gone was read before this run was cut off.
                 request = requests.pop(number, None)
                 if request is None:
@@ -401,7 +364,7 @@ class BatchRun:
             self._add(batch, rows)
 
     def _add(self, batch: OpenBatch, rows: Sequence[Row]) -> None:
-        self.ledger.answer(batch, rows)
+        self._ledger.answer(batch, rows)
         self.account.add_answers(rows, structured=batch.settings.prompt.structured)
         if self.task.retry_bad:
             # It may be bad still, but it was asked about again, as was wanted.

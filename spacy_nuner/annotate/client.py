@@ -5,10 +5,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -89,7 +89,8 @@ class Rate:
         now = time.monotonic()
         self._recover(now)
         turn = max(self._next, now - BURST)
-        self._next = turn + amount * self._seconds / self._share
+        self._next = turn
+        self.correct(amount)
         if turn > now:
             await asyncio.sleep(turn - now)
 
@@ -112,52 +113,14 @@ class Rate:
         self._updated = now
 
 
-class Slots:
-    """How many requests are under way at once: fewer after an overload, then more.
-
-    The limit falls by a fifth at an overload and rises by one for every round of good
-    answers (additive increase, multiplicative decrease).
-    """
-
-    def __init__(self, most: int) -> None:
-        """Start at the highest limit.
-
-        most (int): That limit.
-        """
-        self.most = most
-        self.limit = float(most)
-        self._used = 0
-        self._freed = asyncio.Condition()
-
-    async def __aenter__(self) -> None:
-        async with self._freed:
-            await self._freed.wait_for(lambda: self._used < int(self.limit))
-            self._used += 1
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        async with self._freed:
-            self._used -= 1
-            # One for this slot, and one because the limit may have grown.
-            self._freed.notify(2)
-
-    def shrink(self) -> None:
-        """Take an overload into account."""
-        self.limit = max(1.0, self.limit * SHRINK_BY)
-
-    def grow(self) -> None:
-        """Take a good answer into account, before its slot is left."""
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
-
-
 class Pace:
     """Everything that holds requests back.
 
-    slots (Slots): How many are under way at once.
+    How many are under way at once falls by a fifth at an overload and rises by one for
+    every round of good answers (additive increase, multiplicative decrease).
+
+    most (int): The highest limit of requests under way, and the one at the start.
+    limit (float): The limit now.
     tokens (Rate): Tokens a minute.
     """
 
@@ -165,11 +128,28 @@ class Pace:
         self, concurrency: int, *, rpm: float | None = None, tpm: float | None = None
     ) -> None:
         """Start at full speed; see `Connection` for the arguments."""
-        self.slots = Slots(concurrency)
+        self.most = concurrency
+        self.limit = float(concurrency)
         self.tokens = Rate(tpm)
         self._requests = Rate(rpm)
+        self._under_way = 0
+        self._changed = asyncio.Condition()
         self._shrunk = -SHRINK_EVERY
         self._resume = 0.0
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait until one more request may be under way; it is until the block ends."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._under_way < int(self.limit))
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._under_way -= 1
+                # One for this slot, and one because the limit may have grown.
+                self._changed.notify(2)
 
     async def before_request(self) -> None:
         """Wait until the next request may go out."""
@@ -186,12 +166,13 @@ class Pace:
         """
         now = time.monotonic()
         if status == 200:
-            self.slots.grow()
+            self.limit = min(float(self.most), self.limit + 1 / self.limit)
         elif status in OVERLOAD:
             if now - self._shrunk >= SHRINK_EVERY:
                 self._shrunk = now
-                for limit in (self.slots, self.tokens, self._requests):
-                    limit.shrink()
+                self.limit = max(1.0, self.limit * SHRINK_BY)
+                self.tokens.shrink()
+                self._requests.shrink()
             if retry_after is not None:
                 self._resume = max(self._resume, now + retry_after)
 
@@ -256,15 +237,8 @@ class Endpoint:
             http_client=openai.DefaultAioHttpClient(event_hooks=hooks),
         )
 
-    async def __aenter__(self) -> "Endpoint":
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self.client.close()
 
     async def ask(self, body: dict[str, Any]) -> Answer | Failure:

@@ -62,26 +62,13 @@ def make_plan(task: Task) -> Plan:
     RAISES (NunerError): N201 if the file holds no sentence.
     """
     plan = Plan()
-    prompt = task.settings.prompt
-    texts: list[str] = []
-
-    def send() -> None:
-        message = prompt.render(texts)
+    for request in task.requests(counts=plan.states, skips=plan.skips):
+        message = task.settings.prompt.render([one.text for one in request])
         plan.requests += 1
         plan.bytes += len(message.encode())
         # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
             plan.samples.append(message)
-        texts.clear()
-
-    for sentence, state in task.states(plan.skips):
-        plan.states[state] += 1
-        if state == "to ask":
-            texts.append(sentence.text)
-            if len(texts) == prompt.sentences:
-                send()
-    if texts:
-        send()
     if not plan.states:
         reason = plan.skips.describe() or "the file is empty"
         raise NunerError(Errors.N201, source=task.path, reason=reason)
@@ -198,7 +185,7 @@ class Run:
         requests = self.task.requests()
         workers = [
             asyncio.create_task(self._work(requests))
-            for _ in range(self.endpoint.pace.slots.most)
+            for _ in range(self.endpoint.pace.most)
         ]
         try:
             with self._interruptible():
@@ -238,7 +225,7 @@ class Run:
         try:
             expected = estimate_tokens(message) + self._mean_completion
             await self.endpoint.pace.tokens.take(expected)
-            async with self.endpoint.pace.slots:
+            async with self.endpoint.pace.slot():
                 if self._stopping:
                     return
                 outcome = await self.endpoint.ask(body)

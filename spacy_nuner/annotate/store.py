@@ -5,7 +5,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -389,43 +389,39 @@ class Task:
     settings: Settings
     retry_bad: bool = False
 
-    def states(
-        self, skips: Skips, *, without: frozenset[bytes] = frozenset()
-    ) -> Iterator[tuple[Sentence, State]]:
-        """Go through the sentences and look each up.
+    def requests(
+        self,
+        *,
+        without: Container[bytes] = (),
+        counts: Counter[State] | None = None,
+        skips: Skips | None = None,
+    ) -> Iterator[Request]:
+        """Look each sentence up; those that are to be asked about become requests.
 
-        skips (Skips): Counts the lines that can't be used.
-        without (frozenset[bytes]): Keys of sentences that are not to be asked about.
-        YIELDS (tuple[Sentence, State]): Each sentence, and what becomes of it.
+        without (Container[bytes]): Keys of sentences that are not to be asked about.
+        counts (Counter[State] | None): Counts the sentences by what becomes of them.
+        skips (Skips | None): Counts the lines that can't be used.
+        YIELDS (list[Sentence]): The sentences of a request.
         """
+        counts = Counter() if counts is None else counts
+        request: Request = []
         # The first half of each key: a sentence that is repeated is asked about once.
         seen: set[bytes] = set()
-        for sentence in read_sentences(self.path, skips):
+        for sentence in read_sentences(self.path, Skips() if skips is None else skips):
             key = self.settings.key(sentence.text)
             state: State = "repeated" if key[:16] in seen else "answered"
             if state == "answered" and key not in without:
                 state = self.store.state(
                     sentence, self.settings, retry_bad=self.retry_bad
                 )
-                if state == "to ask":
-                    seen.add(key[:16])
-            yield sentence, state
-
-    def requests(
-        self, *, without: frozenset[bytes] = frozenset()
-    ) -> Iterator[list[Sentence]]:
-        """Put the sentences that are to be asked about into requests.
-
-        without (frozenset[bytes]): As in `states`.
-        YIELDS (list[Sentence]): The sentences of a request.
-        """
-        request: Request = []
-        for sentence, state in self.states(Skips(), without=without):
-            if state == "to ask":
-                request.append(sentence)
-                if len(request) == self.settings.prompt.sentences:
-                    yield request
-                    request = []
+            counts[state] += 1
+            if state != "to ask":
+                continue
+            seen.add(key[:16])
+            request.append(sentence)
+            if len(request) == self.settings.prompt.sentences:
+                yield request
+                request = []
         if request:
             yield request
 

@@ -105,11 +105,11 @@ def annotate_cli(
         Limits(
             failures=max_failures,
             cost=max_cost,
-            price=load_price(prices, model) if prices else None,
-            batch=batch,
+            price=load_price(prices, model, batch=batch) if prices else None,
         ),
-        retry_bad=retry == "bad",
+        batch=batch,
         poll=poll,
+        retry_bad=retry == "bad",
         log=log,
         dry_run=dry_run,
     )
@@ -122,8 +122,9 @@ def annotate(
     connection: "Connection",
     limits: "Limits",
     *,
-    retry_bad: bool = False,
+    batch: bool = False,
     poll: float = 60.0,
+    retry_bad: bool = False,
     log: Path | None = None,
     dry_run: bool = False,
 ) -> "Report":
@@ -133,9 +134,10 @@ def annotate(
     store (Path): The SQLite file for the answers; it is made if it does not exist.
     settings (Settings): Prompt, model and parameters.
     connection (Connection): The server and how fast it is asked.
-    limits (Limits): When to stop, and whether the Batch API is used.
-    retry_bad (bool): Ask again, and only, where the answer is of no use.
+    limits (Limits): When to stop.
+    batch (bool): Use the Batch API.
     poll (float): Seconds between two queries for the batches' state.
+    retry_bad (bool): Ask again, and only, where the answer is of no use.
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
     RETURNS (Report): The counts of the run.
@@ -144,6 +146,7 @@ def annotate(
         can't be used.
     """
     import asyncio
+    from contextlib import aclosing
 
     from ..annotate.accounting import Account
     from ..annotate.client import Endpoint
@@ -153,14 +156,13 @@ def annotate(
     account = Account(limits, log=None if dry_run else log)
 
     async def run(task: Task) -> None:
-        needs_key = not dry_run
-        async with Endpoint(
-            connection, account.report, needs_key=needs_key
-        ) as endpoint:
+        opened = Endpoint(connection, account.report, needs_key=not dry_run)
+        async with aclosing(opened) as endpoint:
             plan = make_plan(task)
             await _show_plan(plan, task, endpoint, limits)
             if not dry_run:
-                await _ask(plan, task, endpoint, account, poll=poll)
+                seconds = poll if batch else None
+                await _ask(plan, task, endpoint, account, poll=seconds)
 
     opened = Store(store, read_only=dry_run)
     try:
@@ -221,7 +223,12 @@ async def _show_plan(
 
 
 async def _ask(
-    plan: "Plan", task: "Task", endpoint: "Endpoint", account: "Account", *, poll: float
+    plan: "Plan",
+    task: "Task",
+    endpoint: "Endpoint",
+    account: "Account",
+    *,
+    poll: float | None,
 ) -> None:
     from tqdm import tqdm
 
@@ -229,7 +236,7 @@ async def _ask(
     from ..annotate.collect import Run
 
     limits, report, settings = account.limits, account.report, task.settings
-    expected = plan.to_ask + (plan.states["in a batch"] if limits.batch else 0)
+    expected = plan.to_ask + (0 if poll is None else plan.states["in a batch"])
     bar = tqdm(total=expected, unit=" sentences", disable=None, smoothing=0.05)
 
     def progress(count: int) -> None:
@@ -251,11 +258,11 @@ async def _ask(
         to_ask=plan.to_ask,
     )
     try:
-        if limits.batch:
+        if poll is None:
+            await Run(task, endpoint, account).all()
+        else:
             status = bar.set_description_str
             await BatchRun(task, endpoint, account, poll=poll, status=status).all()
-        else:
-            await Run(task, endpoint, account).all()
     finally:
         bar.close()
         account.log("end", **vars(report))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
 
@@ -55,20 +56,20 @@ def ask(
     url,
     *,
     settings=None,
+    batch=False,
     retry_bad=False,
     log=None,
-    account=None,
     limits=None,
     **connection,
 ):
     """Run once against a server and give the report."""
     connection = {"concurrency": 16, "timeout": 5.0} | connection
-    account = account or Account(limits or Limits(), log=log)
+    account = Account(limits or Limits(), log=log)
 
     async def run(task):
         server = Connection(url, **connection)
-        async with Endpoint(server, account.report) as endpoint:
-            if account.limits.batch:
+        async with aclosing(Endpoint(server, account.report)) as endpoint:
+            if batch:
                 await BatchRun(task, endpoint, account, poll=0.02).all()
             else:
                 await Run(task, endpoint, account).all()

@@ -15,8 +15,6 @@ from spacy_nuner.errors import NunerError
 from .conftest import ask, settings_for, stored
 from .server import Server, annotate
 
-BATCH = Limits(batch=True)
-
 
 @pytest.fixture
 def store_path(tmp_path):
@@ -27,9 +25,8 @@ def test_batches_answer_what_is_missing(real_texts, write_sentences, store_path)
     path = write_sentences(real_texts[:40])
     with Server() as server:
         ask(write_sentences(real_texts[:10], "ten.jsonl"), store_path, server.url)
-        price = Price(input=1.0, output=2.0, batch=0.5)
-        limits = Limits(batch=True, price=price)
-        report = ask(path, store_path, server.url, limits=limits)
+        limits = Limits(price=Price(input=0.5, output=1.0))
+        report = ask(path, store_path, server.url, batch=True, limits=limits)
         assert len(server.batches) == 1
         assert server.answered == dict.fromkeys(real_texts[:40], 1)
         lines = [json.loads(line) for line in server.files["file-0"].splitlines()]
@@ -53,7 +50,7 @@ def test_no_file_is_over_the_limits(
     monkeypatch.setattr(batch, limit, value)
     path = write_sentences(real_texts[:30])
     with Server() as server:
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 30
+        assert ask(path, store_path, server.url, batch=True).answers == 30
         sent = [server.files[one["input_file_id"]] for one in server.batches.values()]
     assert len(sent) >= files
     for file in sent:
@@ -74,13 +71,13 @@ def test_expired_and_missing_requests_go_back_in_line(
             texts[4]: "missing",
             texts[5]: "no such parameter",
         }
-        report = ask(path, store_path, server.url, limits=BATCH)
+        report = ask(path, store_path, server.url, batch=True)
         assert len(server.batches) == 2
         assert report.failures == {"http 400": 1}
         assert report.answers == 19
         assert "no such parameter" in report.reason
         # The next run asks once more where the server said no.
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 1
+        assert ask(path, store_path, server.url, batch=True).answers == 1
     assert stored(store_path).keys() == set(texts)
 
 
@@ -89,7 +86,7 @@ def test_several_sentences_a_request(real_texts, write_sentences, store_path):
     path = write_sentences(texts)
     settings = settings_for(sentences=4)
     with Server() as server:
-        report = ask(path, store_path, server.url, limits=BATCH, settings=settings)
+        report = ask(path, store_path, server.url, batch=True, settings=settings)
     assert report.verdicts == {"good": 21}
     contents = {
         text: answer.content for text, answer in stored(store_path, settings).items()
@@ -100,8 +97,8 @@ def test_several_sentences_a_request(real_texts, write_sentences, store_path):
 def test_bad_answers_are_asked_again_once(real_texts, write_sentences, store_path):
     path = write_sentences(real_texts[:5])
     with Server(reply=lambda body: "I would rather not.") as server:
-        ask(path, store_path, server.url, limits=BATCH)
-        report = ask(path, store_path, server.url, limits=BATCH, retry_bad=True)
+        ask(path, store_path, server.url, batch=True)
+        report = ask(path, store_path, server.url, batch=True, retry_bad=True)
         assert report.verdicts == {"unreadable": 5}
         assert server.seen == dict.fromkeys(real_texts[:5], 2)
 
@@ -113,23 +110,23 @@ def test_a_batch_that_the_server_will_not_run(
     with Server() as server:
         server.fail_batches = ["too many tokens are in line"]
         with pytest.raises(NunerError, match="too many tokens are in line") as raised:
-            ask(path, store_path, server.url, limits=BATCH)
+            ask(path, store_path, server.url, batch=True)
         assert raised.value.code == "N214"
         # Where others got through, it is sent again after them.
         monkeypatch.setattr(batch, "MOST_REQUESTS", 10)
         server.fail_batches = ["too many tokens are in line"]
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 20
+        assert ask(path, store_path, server.url, batch=True).answers == 20
         assert server.answered == dict.fromkeys(real_texts[:20], 1)
 
 
 def test_it_stops_before_spending_more(real_texts, write_sentences, store_path):
     path = write_sentences(real_texts[:50])
-    price = Price(input=0.0, output=2.0, batch=0.5)
     settings = settings_for(max_tokens=100)
-    limits = Limits(batch=True, cost=0.00105, price=price)
+    limits = Limits(cost=0.00105, price=Price(input=0.0, output=1.0))
+    asked = {"batch": True, "settings": settings, "limits": limits}
     with Server() as server:
         with pytest.raises(NunerError) as raised:
-            ask(path, store_path, server.url, settings=settings, limits=limits)
+            ask(path, store_path, server.url, **asked)
         # 100 tokens of output cost 0.0001 at most.
         assert raised.value.code == "N208"
         assert len(server.answered) == 10
@@ -154,7 +151,7 @@ def test_a_run_that_dies_between_two_steps(
         forker.wait(pid)
         server.hold_after = None
         assert stored(store_path) == {}
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 20
+        assert ask(path, store_path, server.url, batch=True).answers == 20
         assert len(server.batches) == 1
         assert server.seen == dict.fromkeys(real_texts[:20], 1)
     assert stored(store_path).keys() == set(real_texts[:20])
@@ -176,10 +173,10 @@ def test_a_run_that_dies_while_it_collects(
         forker.wait(pid)
         server.hold_after = None
         assert len(stored(store_path)) == 19
-        report = ask(path, store_path, server.url, limits=BATCH)
+        report = ask(path, store_path, server.url, batch=True)
         assert (report.answers, report.failures) == (0, {"http 400": 1})
         assert len(server.batches) == 1
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 1
+        assert ask(path, store_path, server.url, batch=True).answers == 1
     assert stored(store_path).keys() == set(real_texts[:20])
 
 
@@ -198,7 +195,7 @@ def test_a_killed_run_is_gone_on_with(real_texts, write_sentences, store_path, f
         # Neither does a run without --batch ask about what is in a batch.
         assert ask(path, store_path, server.url).requests == 0
         server.polls = 1
-        assert ask(path, store_path, server.url, limits=BATCH).answers == 30
+        assert ask(path, store_path, server.url, batch=True).answers == 30
         assert len(server.batches) == 1
     left = sqlite3.connect(store_path)
     for table in ("batches", "batch_items"):

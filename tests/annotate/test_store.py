@@ -5,7 +5,6 @@ import sqlite3
 
 import pytest
 
-from spacy_nuner.annotate.batch import Ledger
 from spacy_nuner.annotate.store import Store
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.answers import Answer, Sentence
@@ -92,8 +91,9 @@ def test_a_store_of_the_first_format(path, store, read_only):
     states = [again.state(sentence, SETTINGS) for sentence in SENTENCES[2:6]]
     assert states == ["answered", "to ask", "to ask", "in a batch"]
     if not read_only:
-        (batch,) = Ledger(again, "http://a/v1").batches()
-        assert (batch.id, batch.settings, batch.file_id) == ("b", SETTINGS, "f")
+        with again.writing() as db:
+            batches = db.execute("SELECT * FROM batches").fetchall()
+        assert batches == [("b", "http://a/v1", number, "f", None, 3.0)]
         add(again, *SENTENCES[3:5])
         assert again.kinds() == [("paper", SETTINGS.prompt.hash, "m", 5)]
     again.close()
