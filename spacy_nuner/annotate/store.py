@@ -88,14 +88,8 @@ class Store:
         self._lock: BaseFileLock | None = None
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         try:
-            self._open(read_only)
-        except OSError as error:
-            self.close()
-            reason = error.strerror or str(error)
-            raise NunerError(Errors.N216, path=path, reason=reason) from error
-        except sqlite3.DatabaseError as error:
-            self.close()
-            raise self._explain(error) from error
+            with self._explaining():
+                self._open(read_only)
         except NunerError:
             self.close()
             raise
@@ -181,7 +175,7 @@ class Store:
         YIELDS (Connection): The database.
         RAISES (NunerError): N216 if it can't be written.
         """
-        try:
+        with self._explaining():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -190,14 +184,16 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            raise self._explain(error) from error
 
-    def _explain(self, error: sqlite3.DatabaseError) -> NunerError:
-        if isinstance(error, sqlite3.OperationalError):
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
             # A full disk, a folder that can't be written to, a lock that never ends.
-            return NunerError(Errors.N216, path=self.path, reason=error)
-        return NunerError(Errors.N210, path=self.path, reason=error)
+            raise NunerError(Errors.N216, path=self.path, reason=error) from error
+        except sqlite3.DatabaseError as error:
+            raise NunerError(Errors.N210, path=self.path, reason=error) from error
 
     # Settings
 

@@ -146,16 +146,14 @@ def annotate(
         can't be used.
     """
     import asyncio
-    from contextlib import aclosing
+    from contextlib import aclosing, closing
 
     from ..annotate.accounting import Account
     from ..annotate.client import Endpoint
     from ..annotate.collect import make_plan
     from ..annotate.store import Store, Task
 
-    account = Account(limits, log=None if dry_run else log)
-
-    async def run(task: Task) -> None:
+    async def run(task: Task, account: Account) -> None:
         opened = Endpoint(connection, account.report, needs_key=not dry_run)
         async with aclosing(opened) as endpoint:
             plan = make_plan(task)
@@ -164,14 +162,15 @@ def annotate(
                 seconds = poll if batch else None
                 await _ask(plan, task, endpoint, account, poll=seconds)
 
-    opened = Store(store, read_only=dry_run)
-    try:
-        asyncio.run(run(Task(sentences, opened, settings, retry_bad=retry_bad)))
-    except KeyboardInterrupt:
-        raise NunerError(Errors.N217) from None
-    finally:
-        opened.close()
-        account.close()
+    with (
+        closing(Store(store, read_only=dry_run)) as opened,
+        closing(Account(limits, log=None if dry_run else log)) as account,
+    ):
+        task = Task(sentences, opened, settings, retry_bad=retry_bad)
+        try:
+            asyncio.run(run(task, account))
+        except KeyboardInterrupt:
+            raise NunerError(Errors.N217) from None
     return account.report
 
 

@@ -1,6 +1,7 @@
 """`spacy nuner export`: answers out of the store, for convert."""
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import typer
@@ -47,8 +48,5 @@ def export(
     """
     from ..annotate.store import Store, export_records
 
-    opened = Store(store, read_only=True)
-    try:
+    with closing(Store(store, read_only=True)) as opened:
         return export_records(opened, output, prompt=prompt, model=model)
-    finally:
-        opened.close()

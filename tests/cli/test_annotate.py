@@ -5,7 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from spacy_nuner.annotate.accounting import Limits
+from spacy_nuner.annotate.client import Connection
+from spacy_nuner.annotate.prompts import Settings, load_prompt
+from spacy_nuner.cli.annotate import annotate
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.export import export
+from spacy_nuner.cli.sample import sample
 
 from ..annotate.server import Server
 
@@ -67,6 +73,25 @@ def test_from_a_source_to_records(run, source, tmp_path):
     assert all(list(one) == ["id", "text", "answer"] for one in records)
 
 
+def test_the_commands_are_functions(source, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    sentences, store = tmp_path / "sentences.jsonl", tmp_path / "store.sqlite"
+    drawn = sample(str(source), sentences, n=20, max_documents=30)
+    assert (drawn.kept, drawn.documents) == (20, 30)
+    settings = Settings(load_prompt("paper"), "m", {"temperature": 0})
+    with Server() as server:
+        connection = Connection(base_url=server.url, concurrency=4)
+        for batch, answers in ((True, 20), (False, 0)):
+            report = annotate(
+                *(sentences, store, settings, connection, Limits()),
+                batch=batch,
+                poll=0.02,
+            )
+            assert report.answers == answers
+        assert len(server.answered) == 20
+    assert export(store, tmp_path / "answers.jsonl") == {"good": 20}
+
+
 def test_the_estimate_learns_from_the_server_and_the_store(run, source, tmp_path):
     store = tmp_path / "store.sqlite"
     with Server(tokenizer=True) as server:
@@ -126,9 +151,11 @@ def test_what_failed_is_told(run, source, tmp_path):
         (["--extra", "3"], "N213"),
         (["--prices", "none.json"], "N220"),
         (["--base-url", "https://api.openai.com/v1"], "N205"),
+        (["--log", "source.jsonl/log.jsonl"], "N003"),
     ],
 )
-def test_settings_that_make_no_sense(run, source, tmp_path, more, number):
+def test_settings_that_make_no_sense(run, source, tmp_path, monkeypatch, more, number):
+    monkeypatch.chdir(tmp_path)
     args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
     assert number in run(*args, "--base-url", "http://127.0.0.1:9", *more, code=1)
 
