@@ -78,7 +78,7 @@ def sample(
     report, drawn = sampling.SampleReport(), sampling.DistinctSample(n)
     nlp = sampling.load_splitter("rule", "en")
     repeated = itertools.chain.from_iterable(
-        sampling.read_documents(str(source), skips=report.skips) for _ in range(times)
+        sampling.read_documents(str(source), tally=report.tally) for _ in range(times)
     )
     start, busy = time.perf_counter(), time.process_time()
     sampling.draw_sample(repeated, nlp, drawn, report)

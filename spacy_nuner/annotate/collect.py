@@ -21,7 +21,7 @@ from .accounting import (
     estimate_tokens,
 )
 from .client import Endpoint, Failure, is_openai
-from .sample import Skips
+from .sample import Tally
 from .store import Request, Row, State, Task
 
 T = TypeVar("T")
@@ -39,14 +39,14 @@ class Plan:
     requests (int): Requests for those that are to be asked about.
     bytes (int): Length of the requests' messages together, in bytes of UTF-8.
     samples (list[str]): Some of the messages.
-    skips (Skips): Lines that can't be used.
+    tally (Tally): Lines that can't be used.
     """
 
     states: Counter[State] = field(default_factory=Counter)
     requests: int = 0
     bytes: int = 0
     samples: list[str] = field(default_factory=list)
-    skips: Skips = field(default_factory=Skips)
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def to_ask(self) -> int:
@@ -62,7 +62,7 @@ def make_plan(task: Task) -> Plan:
     RAISES (NunerError): N201 if the file holds no sentence.
     """
     plan = Plan()
-    for request in task.requests(counts=plan.states, skips=plan.skips):
+    for request in task.requests(counts=plan.states, tally=plan.tally):
         message = task.settings.prompt.render([one.text for one in request])
         plan.requests += 1
         plan.bytes += len(message.encode())
@@ -70,7 +70,7 @@ def make_plan(task: Task) -> Plan:
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
             plan.samples.append(message)
     if not plan.states:
-        reason = plan.skips.describe() or "the file is empty"
+        reason = plan.tally.describe() or "the file is empty"
         raise NunerError(Errors.N201, source=task.path, reason=reason)
     return plan
 

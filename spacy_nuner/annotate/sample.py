@@ -28,7 +28,7 @@ TEXT_SUFFIXES = (".txt", ".text", ".md")
 MAX_PARAGRAPH_LINES = 200
 # Documents that a streamed data set holds back to mix them (datasets' own default).
 SHUFFLE_BUFFER = 1000
-# Splitters beside the names of spaCy pipelines.
+# Splitters besides the names of spaCy pipelines.
 RULE = "rule"
 LINE = "line"
 # Pieces that go through spaCy before its vocabulary forgets them: many, since the
@@ -46,7 +46,7 @@ Lines = Iterator[tuple[int, bytes]]
 # Reading
 
 
-class Skips:
+class Tally:
     """Counts what was passed over, by kind, and where that was seen first."""
 
     def __init__(self) -> None:
@@ -102,22 +102,25 @@ def is_broken(text: str) -> bool:
     return _BROKEN.search(text) is not None
 
 
-def read_rows(path: str, skips: Skips) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_objects(path: str, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the objects of a JSON Lines file; what is none is counted and left out.
 
     path (str): The file, unpacked by its suffix, or "-" for standard input.
-    skips (Skips): Counts the lines that hold no object.
+    tally (Tally): Counts the lines that hold no object.
     YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
     RAISES (NunerError): N005 if the file is missing or damaged, N006 if the package
         that unpacks it is missing.
     """
-    return _parse_rows(_read_lines(path), path, skips)
+    for number, line in _read_lines(path):
+        data = parse_object(line, f"{path}:{number}", tally)
+        if data is not None:
+            yield number, data
 
 
 def read_documents(
     source: str,
     *,
-    skips: Skips,
+    tally: Tally,
     field: str = "text",
     split: str = "train",
     seed: int = 0,
@@ -128,7 +131,7 @@ def read_documents(
     source (str): `hub:NAME` or `hub:NAME:CONFIG` for a data set of the Hugging Face
         hub (`hub:allenai/c4:en`), a JSON Lines or text file, a folder of those, or "-"
         for standard input. Files may be compressed.
-    skips (Skips): Counts what holds no text.
+    tally (Tally): Counts what holds no text.
     field (str): The field that holds the text, for JSON Lines and data sets.
     split (str): The split of a data set on the hub.
     seed (int): Orders the shards of a data set on the hub.
@@ -140,19 +143,23 @@ def read_documents(
     """
     if source.startswith(HUB_PREFIX):
         rows = _read_hub(source, split=split, seed=seed)
-        yield from _from_rows(rows, source, field=field, skips=skips)
+        yield from _from_rows(rows, source, field=field, tally=tally)
         return
     for path in _find_files(source):
         lines = _read_lines(path)
         name = "stdin" if path == STDIN else Path(path).name
-        is_json = _plain_suffix(path) in JSON_SUFFIXES
+        is_json = plain_suffix(path) in JSON_SUFFIXES
         if path == STDIN:
             lines, is_json = _peek(lines)
         if is_json:
-            rows = _parse_rows(lines, name, skips)
-            yield from _from_rows(rows, name, field=field, skips=skips)
+            rows = (
+                (number, row)
+                for number, line in lines
+                if (row := parse_object(line, f"{name}:{number}", tally)) is not None
+            )
+            yield from _from_rows(rows, name, field=field, tally=tally)
         else:
-            yield from _from_text(lines, name, by_line=by_line, skips=skips)
+            yield from _from_text(lines, name, by_line=by_line, tally=tally)
 
 
 def _read_lines(path: str) -> Lines:
@@ -163,27 +170,31 @@ def _read_lines(path: str) -> Lines:
         yield from enumerate(file, start=1)
 
 
-def _parse_rows(
-    lines: Lines, name: str, skips: Skips
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in lines:
-        if not line.strip():
-            continue
-        try:
-            # Left to itself, json guesses at UTF-16 and UTF-32.
-            row = json.loads(line.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            skips.add("not UTF-8", f"{name}:{number}")
-        except (ValueError, RecursionError):
-            skips.add("not JSON", f"{name}:{number}")
-        else:
-            if isinstance(row, dict):
-                yield number, row
-            else:
-                skips.add("not a JSON object", f"{name}:{number}")
+def parse_object(line: bytes, where: str, tally: Tally) -> dict[str, Any] | None:
+    """Read one line of JSON Lines.
+
+    line (bytes): The line.
+    where (str): Its file and number, for the report.
+    tally (Tally): Counts the line if it holds no object.
+    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
+    """
+    if not line.strip():
+        return None
+    try:
+        # Left to itself, json guesses at UTF-16 and UTF-32.
+        data = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        tally.add("not UTF-8", where)
+    except (ValueError, RecursionError):
+        tally.add("not JSON", where)
+    else:
+        if isinstance(data, dict):
+            return data
+        tally.add("not a JSON object", where)
+    return None
 
 
-def _plain_suffix(path: str) -> str:
+def plain_suffix(path: str) -> str:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     while suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
@@ -195,7 +206,7 @@ def _find_files(source: str) -> list[str]:
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES
     paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
-    files = sorted(path for path in paths if _plain_suffix(path) in known)
+    files = sorted(path for path in paths if plain_suffix(path) in known)
     if not files:
         reason = f"the folder holds no file that ends in {', '.join(known)}"
         raise NunerError(Errors.N201, source=source, reason=reason)
@@ -218,12 +229,12 @@ def _from_rows(
     source: str,
     *,
     field: str,
-    skips: Skips,
+    tally: Tally,
 ) -> Iterator[Document]:
     for number, row in rows:
         text = row.get(field)
         if not isinstance(text, str):
-            skips.add(f"without a text in '{field}'", f"{source}:{number}")
+            tally.add(f"without a text in '{field}'", f"{source}:{number}")
             continue
         names = (row.get(key) for key in ("doc", "id", "url"))
         doc = next((name for name in names if name is not None), number)
@@ -231,7 +242,7 @@ def _from_rows(
 
 
 def _from_text(
-    lines: Lines, source: str, *, by_line: bool, skips: Skips
+    lines: Lines, source: str, *, by_line: bool, tally: Tally
 ) -> Iterator[Document]:
     limit = 1 if by_line else MAX_PARAGRAPH_LINES
     paragraph: list[str] = []
@@ -240,7 +251,7 @@ def _from_text(
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            skips.add("not UTF-8", f"{source}:{number}")
+            tally.add("not UTF-8", f"{source}:{number}")
             continue
         if text:
             paragraph.append(text)
@@ -302,18 +313,18 @@ def load_splitter(splitter: str, lang: str) -> "Language":
 
 
 def split_sentences(
-    nlp: "Language", documents: Iterable[Document], skips: Skips
+    nlp: "Language", documents: Iterable[Document], tally: Tally
 ) -> Iterator[tuple[str, int, Document]]:
     """Cut documents into sentences.
 
     nlp (Language): What `load_splitter` gave. A pipeline without sentence boundaries
         takes every line as a sentence.
     documents (Iterable[Document]): The documents.
-    skips (Skips): Counts pieces that are too long for spaCy or hold broken characters.
+    tally (Tally): Counts pieces that are too long for spaCy or hold broken characters.
     YIELDS (tuple[str, int, Document]): A sentence with single blanks, its number of
         words (tokens that are neither punctuation nor blank) and its document.
     """
-    pieces = _pieces(documents, nlp.max_length, skips)
+    pieces = _pieces(documents, nlp.max_length, tally)
     for first in pieces:
         zone = itertools.chain([first], itertools.islice(pieces, ZONE_PIECES))
         # Without a zone the vocabulary would keep every word that ever came by.
@@ -324,7 +335,7 @@ def split_sentences(
 
 
 def _pieces(
-    documents: Iterable[Document], max_length: int, skips: Skips
+    documents: Iterable[Document], max_length: int, tally: Tally
 ) -> Iterator[tuple[str, Document]]:
     for document in documents:
         where = f"{document.source}:{document.doc}"
@@ -332,9 +343,9 @@ def _pieces(
             if not piece.strip():
                 continue
             if len(piece) > max_length:
-                skips.add(f"longer than {max_length:,} characters", where)
+                tally.add(f"longer than {max_length:,} characters", where)
             elif is_broken(piece):
-                skips.add("with broken characters", where)
+                tally.add("with broken characters", where)
             else:
                 yield piece, document
 
@@ -353,18 +364,18 @@ def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
 
 
 class DistinctSample:
-    """Keeps n distinct texts of a stream, each distinct one with the same chance.
+    """Takes n distinct texts of a stream, each distinct one with the same chance.
 
     The rank of a text is a seeded hash of it, and the n lowest ranks stay. So a text
-    that comes again has the rank it had, and is neither kept twice nor more likely to
-    be kept; memory is that of n texts however long the stream is; and the sample does
+    that comes again has the rank it had, and is neither taken twice nor more likely to
+    be taken; memory is that of n texts however long the stream is; and the sample does
     not depend on the order of the stream.
     """
 
     def __init__(self, n: int, *, seed: int = 0) -> None:
         """Start with nothing.
 
-        n (int): How many to keep.
+        n (int): How many to take.
         seed (int): Another seed, another sample.
         """
         self.n = n
@@ -376,7 +387,7 @@ class DistinctSample:
         """Take a text if its rank is among the n lowest so far.
 
         text (str): The text.
-        record (Callable[[], bytes]): Makes what is kept for it.
+        record (Callable[[], bytes]): Makes what is written for it.
         """
         digest = hashlib.blake2b(text.encode(), digest_size=16, salt=self._salt)
         rank = int.from_bytes(digest.digest(), "big")
@@ -408,15 +419,15 @@ class SampleReport:
     documents (int): Documents read.
     sentences (int): Sentences within the limits of length, repeated ones counted.
     outside (int): Sentences that were too short or too long.
-    kept (int): Distinct sentences drawn.
-    skips (Skips): What could not be used.
+    drawn (int): Distinct sentences in the sample.
+    tally (Tally): What could not be used.
     """
 
     documents: int = 0
     sentences: int = 0
     outside: int = 0
-    kept: int = 0
-    skips: Skips = field(default_factory=Skips)
+    drawn: int = 0
+    tally: Tally = field(default_factory=Tally)
 
 
 def draw_sample(
@@ -444,13 +455,13 @@ def draw_sample(
             report.documents += 1
             yield document
 
-    for text, words, document in split_sentences(nlp, count(), report.skips):
+    for text, words, document in split_sentences(nlp, count(), report.tally):
         if min_words <= words <= max_words:
             report.sentences += 1
             sample.offer(text, partial(_record, text, document))
         else:
             report.outside += 1
-    report.kept = len(sample)
+    report.drawn = len(sample)
 
 
 def write_sample(sample: DistinctSample, path: Path) -> None:

@@ -15,7 +15,7 @@ from ..errors import Errors, NunerError
 from ..files import replacing
 from ..readers.answers import GOOD, Answer, Sentence, judge, to_record
 from .prompts import Prompt, Settings
-from .sample import Skips, is_broken, read_rows
+from .sample import Tally, is_broken, read_objects
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -353,19 +353,19 @@ class Store:
 # What is to be asked
 
 
-def read_sentences(path: Path, skips: Skips) -> Iterator[Sentence]:
+def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
     """Read sentences in a stream.
 
     path (Path): JSON Lines with `text` and, if there is one, `id`; may be compressed.
-    skips (Skips): Counts the lines that can't be used.
+    tally (Tally): Counts the lines that can't be used.
     YIELDS (Sentence): The sentences; without an id the number of the line is one.
     """
-    for number, row in read_rows(str(path), skips):
+    for number, row in read_objects(str(path), tally):
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
-            skips.add("without a text", f"{path.name}:{number}")
+            tally.add("without a text", f"{path.name}:{number}")
         elif is_broken(text):
-            skips.add("with broken characters", f"{path.name}:{number}")
+            tally.add("with broken characters", f"{path.name}:{number}")
         else:
             yield Sentence(number, str(row.get("id", number)), text)
 
@@ -390,20 +390,20 @@ class Task:
         *,
         without: Container[bytes] = (),
         counts: Counter[State] | None = None,
-        skips: Skips | None = None,
+        tally: Tally | None = None,
     ) -> Iterator[Request]:
         """Look each sentence up; those that are to be asked about become requests.
 
         without (Container[bytes]): Keys of sentences that are not to be asked about.
         counts (Counter[State] | None): Counts the sentences by what becomes of them.
-        skips (Skips | None): Counts the lines that can't be used.
+        tally (Tally | None): Counts the lines that can't be used.
         YIELDS (list[Sentence]): The sentences of a request.
         """
         counts = Counter() if counts is None else counts
         request: Request = []
         # The first half of each key: a sentence that is repeated is asked about once.
         seen: set[bytes] = set()
-        for sentence in read_sentences(self.path, Skips() if skips is None else skips):
+        for sentence in read_sentences(self.path, Tally() if tally is None else tally):
             key = self.settings.key(sentence.text)
             state: State = "repeated" if key[:16] in seen else "answered"
             if state == "answered" and key not in without:

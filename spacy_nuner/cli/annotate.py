@@ -193,8 +193,8 @@ async def _show_plan(
 
     from ..annotate.collect import estimate
 
-    if plan.skips.total():
-        found = plan.skips.describe()
+    if plan.tally.total():
+        found = plan.tally.describe()
         msg.warn(Warnings.W201.format(source=task.path, found=found))
     total = plan.states.total()
     msg.info(

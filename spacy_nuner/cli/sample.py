@@ -47,13 +47,13 @@ def sample_cli(
         max_documents=max_documents,
         split=split,
     )
-    if report.skips.total():
-        found = report.skips.describe()
+    if report.tally.total():
+        found = report.tally.describe()
         msg.warn(Warnings.W201.format(source=source, found=found))
-    if report.kept < n:
-        msg.warn(Warnings.W202.format(n=n, found=report.kept))
+    if report.drawn < n:
+        msg.warn(Warnings.W202.format(n=n, found=report.drawn))
     msg.good(
-        f"{report.kept:,} sentences in {output}, out of {report.sentences:,} of "
+        f"{report.drawn:,} sentences in {output}, out of {report.sentences:,} of "
         f"{report.documents:,} documents ({report.outside:,} outside "
         f"{min_words} to {max_words} words)"
     )
@@ -108,7 +108,7 @@ def sample(
     report = SampleReport()
     documents = read_documents(
         source,
-        skips=report.skips,
+        tally=report.tally,
         field=field,
         split=split,
         seed=seed,
@@ -118,8 +118,8 @@ def sample(
     progress = tqdm(limited, unit=" documents", disable=None)
     drawn = DistinctSample(n, seed=seed)
     draw_sample(progress, nlp, drawn, report, min_words=min_words, max_words=max_words)
-    if not report.kept:
-        found = report.skips.describe() or f"{report.outside} outside the word limits"
+    if not report.drawn:
+        found = report.tally.describe() or f"{report.outside} outside the word limits"
         reason = f"{report.documents} documents, no usable sentence: {found}"
         raise NunerError(Errors.N201, source=source, reason=reason)
     write_sample(drawn, output)

@@ -77,7 +77,7 @@ def test_the_commands_are_functions(source, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     sentences, store = tmp_path / "sentences.jsonl", tmp_path / "store.sqlite"
     drawn = sample(str(source), sentences, n=20, max_documents=30)
-    assert (drawn.kept, drawn.documents) == (20, 30)
+    assert (drawn.drawn, drawn.documents) == (20, 30)
     settings = Settings(load_prompt("paper"), "m", {"temperature": 0})
     with Server() as server:
         connection = Connection(base_url=server.url, concurrency=4)
