@@ -118,12 +118,15 @@ class _Ledger:
             (number, [Sentence(*row[1:]) for row in group]) for number, group in grouped
         ]
 
-    def answer(self, batch: OpenBatch, rows: Sequence[Row]) -> None:
-        """Add answers and take their sentences off the batch, in one transaction."""
+    def answer(
+        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+    ) -> None:
+        """Add answers and take their requests off the batch, in one transaction."""
         with self.store.writing() as db:
             self.store.insert(db, rows, batch.settings)
-            keys = [(batch.id, batch.settings.key(one.text)) for one, _ in rows]
-            db.executemany("DELETE FROM batch_items WHERE batch = ? AND key = ?", keys)
+            keys = [(batch.id, number) for number in numbers]
+            sql = "DELETE FROM batch_items WHERE batch = ? AND number = ?"
+            db.executemany(sql, keys)
 
     def close(self, batch: OpenBatch) -> int:
         """Forget a batch; give how many sentences it did not answer."""
@@ -325,11 +328,12 @@ class BatchRun:
             first = remote.errors.data[0]
             self._reason = self.endpoint.redact(first.message or first.code or "")
         failed = account.report.failures.total()
+        missed = 0
         for file_id in (remote.output_file_id, remote.error_file_id):
             if file_id is not None:
-                await self._read_file(batch, file_id)
+                missed += await self._read_file(batch, file_id)
         failed = account.report.failures.total() - failed
-        unanswered = self._ledger.close(batch) - failed
+        unanswered = self._ledger.close(batch) - failed + missed
         account.log(
             "batch ended", id=batch.id, status=remote.status, unanswered=unanswered
         )
@@ -337,10 +341,13 @@ class BatchRun:
             raise error
         return unanswered
 
-    async def _read_file(self, batch: OpenBatch, file_id: str) -> None:
+    async def _read_file(self, batch: OpenBatch, file_id: str) -> int:
+        """Store the answers of a file; give how many sentences they passed over."""
         requests = dict(self._ledger.requests(batch))
         prompt = batch.settings.prompt
+        numbers: list[int] = []
         rows: list[Row] = []
+        passed_over = 0
         with self._temporary_folder() as folder:
             path = Path(folder) / "answers.jsonl"
             async with self._explained():
@@ -357,14 +364,21 @@ class BatchRun:
                     continue
                 message = prompt.render([sentence.text for sentence in request])
                 self.account.book(outcome, message)
-                rows += split_answer(request, outcome, structured=prompt.structured)[0]
+                structured = prompt.structured
+                answered, missed = split_answer(request, outcome, structured=structured)
+                numbers.append(number)
+                rows += answered
+                passed_over += len(missed)
                 if len(rows) >= GROUP:
-                    self._add(batch, rows)
-                    rows = []
-            self._add(batch, rows)
+                    self._add(batch, numbers, rows)
+                    numbers, rows = [], []
+            self._add(batch, numbers, rows)
+        return passed_over
 
-    def _add(self, batch: OpenBatch, rows: Sequence[Row]) -> None:
-        self._ledger.answer(batch, rows)
+    def _add(
+        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+    ) -> None:
+        self._ledger.answer(batch, numbers, rows)
         self.account.add_answers(rows, structured=batch.settings.prompt.structured)
         if self.task.retry_bad:
             # It may be bad still, but it was asked about again, as was wanted.

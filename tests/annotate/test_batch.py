@@ -13,7 +13,7 @@ from spacy_nuner.annotate.accounting import Limits, Price
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, settings_for, stored
-from .server import Server, annotate
+from .server import Server, annotate, asked
 
 
 @pytest.fixture
@@ -123,10 +123,10 @@ def test_it_stops_before_spending_more(real_texts, write_sentences, store_path):
     path = write_sentences(real_texts[:50])
     settings = settings_for(max_tokens=100)
     limits = Limits(cost=0.00105, price=Price(input=0.0, output=1.0))
-    asked = {"batch": True, "settings": settings, "limits": limits}
+    options = {"batch": True, "settings": settings, "limits": limits}
     with Server() as server:
         with pytest.raises(NunerError) as raised:
-            ask(path, store_path, server.url, **asked)
+            ask(path, store_path, server.url, **options)
         # 100 tokens of output cost 0.0001 at most.
         assert raised.value.code == "N208"
         assert len(server.answered) == 10
@@ -178,6 +178,38 @@ def test_a_run_that_dies_while_it_collects(
         assert len(server.batches) == 1
         assert ask(path, store_path, server.url, batch=True).answers == 1
     assert stored(store_path).keys() == set(real_texts[:20])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_what_an_answer_passed_over_before_a_kill(write_sentences, store_path, forker):
+    texts = [f"Lisbon has {number} hills." for number in range(8)]
+    path = write_sentences(texts)
+
+    def reply(body):
+        # The last of several is passed over.
+        answers = [f"Lisbon <> city <> {text}" for text in asked(body)]
+        if len(answers) == 1:
+            return answers[0]
+        return "\n".join(f"[{n}] {one}" for n, one in enumerate(answers[:-1], start=1))
+
+    settings = settings_for(sentences=4)
+    with Server(reply=reply) as server:
+        server.batch_faults = {texts[4]: "no such parameter"}
+        server.hold_after = "GET /v1/files/file-2"
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        more = ("--batch", "--poll", "0.02", "--per-request", "4")
+        pid = forker.start(*args, *more)
+        assert server.held.wait(30)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        server.hold_after = None
+        assert stored(store_path, settings).keys() == set(texts[:3])
+        ask(path, store_path, server.url, batch=True, settings=settings)
+        ask(path, store_path, server.url, batch=True, settings=settings)
+    contents = {
+        text: answer.content for text, answer in stored(store_path, settings).items()
+    }
+    assert contents == {text: f"Lisbon <> city <> {text}" for text in texts}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
