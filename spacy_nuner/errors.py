@@ -204,6 +204,19 @@ class Errors:
         "Interrupted. What was answered is in the store; the same command asks the "
         "rest."
     )
+    N218 = Message(
+        "The store '{path}' is in use: process {pid} writes to it. Wait until it ends, "
+        "or name another store."
+    )
+    N219 = Message(
+        "Can't read the prompt '{path}': {reason}. Save it as UTF-8 text that may be "
+        "read."
+    )
+    N220 = Message(
+        "'{path}' is no table of prices: {reason}. Expected is JSON such as "
+        "configs/prices.json: for each model the price of a million input and output "
+        "tokens, numbers from 0 up."
+    )
 
     # Pre-training
     N301 = Message(
@@ -462,10 +475,6 @@ class Warnings:
     W204 = Message(
         "{count} answers are of no use ({kinds}). They are kept; --retry bad asks for "
         "them again."
-    )
-    W205 = Message(
-        "{count} sentences were left to another process on this store, or to a batch "
-        "that --batch collects."
     )
 
     # Pre-training

@@ -1,17 +1,17 @@
-"""When a run stops by itself."""
+"""What tokens cost, what a run may spend and fail at, and what came of it."""
 
 import asyncio
 import json
 import math
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
-from ..readers.answers import GOOD, Answer, Sentence, Verdict
+from ..readers.answers import GOOD, Answer, Sentence, judge
 from .prompts import Settings
 
 # Where no tokenizer is served: English text has about four bytes a token.
@@ -20,6 +20,8 @@ BYTES_PER_TOKEN = 4.0
 MESSAGE_TOKENS = 8
 # The answers in assets/annotations have 398 characters a sentence on average.
 TOKENS_PER_ANSWER = 100
+# Reserved for an answer that has no --max-tokens.
+UNBOUNDED_ANSWER = 1024
 
 
 @dataclass(frozen=True)
@@ -28,132 +30,112 @@ class Price:
 
     input (float): Price of a million tokens of requests.
     output (float): Price of a million tokens of answers.
-    batch (float): What the Batch API takes of that, such as 0.5.
     currency (str): The currency, for the report.
     """
 
     input: float
     output: float
-    batch: float = 1.0
     currency: str = "USD"
 
-    def cost(self, prompt: float, completion: float, *, batch: bool = False) -> float:
+    def cost(self, prompt: float, completion: float) -> float:
         """Price some tokens.
 
         prompt (float): Tokens of requests.
         completion (float): Tokens of answers.
-        batch (bool): Whether they go through the Batch API.
         RETURNS (float): The price in the table's currency.
         """
-        full = (prompt * self.input + completion * self.output) / 1e6
-        return full * (self.batch if batch else 1.0)
+        return (prompt * self.input + completion * self.output) / 1e6
 
     def show(self, cost: float) -> str:
-        """cost (float): A price. RETURNS (str): With its currency."""
-        return f"{cost:,.4f} {self.currency}" if cost < 10 else self._round(cost)
+        """Write a price with its currency.
 
-    def _round(self, cost: float) -> str:
-        return f"{cost:,.2f} {self.currency}"
+        cost (float): The price.
+        RETURNS (str): Such as "0.0012 EUR".
+        """
+        return f"{cost:,.{4 if cost < 10 else 2}f} {self.currency}"
 
 
-def load_price(path: Path, model: str) -> Price:
+def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
     """Find a model in a table of prices.
 
     path (Path): JSON with `currency` and `models`, each with `input` and `output`, the
         price of a million tokens, and `batch`, the factor of the Batch API.
     model (str): The model.
+    batch (bool): Take its price in the Batch API.
     RETURNS (Price): Its price.
-    RAISES (NunerError): N005 if the table can't be read, N209 without the model.
+    RAISES (NunerError): N209 without the model, N220 if the table can't be used.
     """
     try:
         table = json.loads(path.read_text(encoding="utf8"))
-        models: dict[str, Any] = table["models"]
-        known = ", ".join(models) or "no model"
-        if model not in models:
-            raise NunerError(Errors.N209, model=model, path=path, known=known)
-        row = models[model]
-        price = Price(
-            input=float(row["input"]),
-            output=float(row["output"]),
-            batch=float(row.get("batch", 1.0)),
-            currency=str(table.get("currency", "USD")),
-        )
-    except NunerError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        todo = "Expected is a table such as configs/prices.json."
+        models: dict[str, Any] = dict(table["models"])
+        price = None
+        if model in models:
+            row = models[model]
+            factor = float(row.get("batch", 1.0)) if batch else 1.0
+            price = Price(
+                input=float(row["input"]) * factor,
+                output=float(row["output"]) * factor,
+                currency=str(table.get("currency", "USD")),
+            )
+            if not all(0 <= one < math.inf for one in (price.input, price.output)):
+                raise ValueError(f"a price is a number from 0 up, found {row}")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NunerError(Errors.N220, path=path, reason=reason) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise NunerError(Errors.N005, path=path, reason=reason, todo=todo) from error
-    numbers = (price.input, price.output, price.batch)
-    if not all(math.isfinite(number) and number >= 0 for number in numbers):
-        todo = "Prices are numbers from 0 up."
-        raise NunerError(Errors.N005, path=path, reason=f"price of {model}", todo=todo)
+        raise NunerError(Errors.N220, path=path, reason=reason) from error
+    if price is None:
+        known = ", ".join(models) or "no model"
+        raise NunerError(Errors.N209, model=model, path=path, known=known)
     return price
 
 
 def estimate_tokens(text: str) -> float:
-    """text (str): A message. RETURNS (float): About how many tokens it has."""
+    """Guess at the tokens of a message by its length.
+
+    text (str): The message.
+    RETURNS (float): About how many tokens it has.
+    """
     return len(text.encode()) / BYTES_PER_TOKEN + MESSAGE_TOKENS
 
 
-class Budget:
-    """Money that requests set aside before they go out.
+def name_counts(counts: Counter[str]) -> str:
+    """Write counts as a list, the highest first.
 
-    spent (float): What answers have cost.
+    counts (Counter[str]): The counts.
+    RETURNS (str): Such as "3 timeout, 1 empty".
+    """
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may fail at and spend.
+
+    failures (int): Sentences without an answer at which it stops.
+    cost (float | None): Most money to spend, None for no limit.
+    price (Price | None): What tokens cost; must be there if there is a limit.
     """
 
-    def __init__(self, limit: float) -> None:
-        """limit (float): The most to spend."""
-        self.limit = limit
-        self.spent = 0.0
-        self._reserved = 0.0
-        self._under_way = 0
-        self._changed = asyncio.Condition()
+    failures: int = 100
+    cost: float | None = None
+    price: Price | None = None
 
-    def try_reserve(self, cost: float) -> bool:
-        """Set money aside if there is enough.
+    def price_of(self, prompt: float, completion: float) -> float:
+        """Price some tokens.
 
-        cost (float): The most that the request can cost.
-        RETURNS (bool): Whether it may go out.
+        prompt (float): Tokens of requests.
+        completion (float): Tokens of answers.
+        RETURNS (float): The cost, 0 without a price.
         """
-        if self.spent + self._reserved + cost > self.limit:
-            return False
-        self._reserved += cost
-        self._under_way += 1
-        return True
-
-    async def reserve(self, cost: float) -> bool:
-        """Set money aside; requests under way may give some back, so wait for them.
-
-        cost (float): The most that the request can cost.
-        RETURNS (bool): False if there is too little with nothing under way.
-        """
-        async with self._changed:
-            while not self.try_reserve(cost):
-                if self._under_way == 0:
-                    return False
-                await self._changed.wait()
-            return True
-
-    async def settle(self, reserved: float, cost: float) -> None:
-        """Book a request that has ended.
-
-        reserved (float): What was set aside for it.
-        cost (float): What it cost.
-        """
-        async with self._changed:
-            self._reserved -= reserved
-            self._under_way -= 1
-            self.spent += cost
-            self._changed.notify_all()
+        return self.price.cost(prompt, completion) if self.price else 0.0
 
 
 @dataclass
 class Report:
     """The counts of a run.
 
-    repeated (int): Sentences whose text came before in the same file.
-    elsewhere (int): Sentences that another process or a batch is asking about.
     requests (int): Requests sent, repeated ones counted.
     statuses (Counter[int]): Responses by HTTP status.
     answers (int): Answers stored.
@@ -166,8 +148,6 @@ class Report:
     cost (float): What they cost, 0 without a price.
     """
 
-    repeated: int = 0
-    elsewhere: int = 0
     requests: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     answers: int = 0
@@ -179,150 +159,194 @@ class Report:
     estimated: int = 0
     cost: float = 0.0
 
-    def book(
-        self, answer: Answer, request: str, price: Price | None, *, batch: bool = False
-    ) -> float:
-        """Count the tokens of an answered request.
-
-        answer (Answer): The whole answer.
-        request (str): The message that was sent.
-        price (Price | None): What tokens cost.
-        batch (bool): Whether it went through the Batch API.
-        RETURNS (float): What the request cost.
-        """
-        prompt, completion = answer.prompt_tokens, answer.completion_tokens
-        if prompt is None or completion is None:
-            self.estimated += 1
-            prompt = round(estimate_tokens(request))
-            completion = round(estimate_tokens(answer.content))
-        self.prompt_tokens += prompt
-        self.completion_tokens += completion
-        cost = price.cost(prompt, completion, batch=batch) if price else 0.0
-        self.cost += cost
-        return cost
-
-    def count(self, verdict: Verdict) -> None:
-        """verdict (Verdict): Of an answer that was stored."""
-        self.answers += 1
-        self.verdicts[verdict] += 1
-
     def bad(self) -> Counter[str]:
-        """RETURNS (Counter[str]): The answers that are of no use, by reason."""
+        """Count the answers that are of no use.
+
+        RETURNS (Counter[str]): Their number by reason.
+        """
         bad = {name: count for name, count in self.verdicts.items() if name != GOOD}
         return Counter(bad)
 
 
-def name_counts(counts: Counter[str]) -> str:
-    """counts (Counter[str]): Counts. RETURNS (str): Such as "3 timeout, 1 empty"."""
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+class Account:
+    """Books what a run does, and says when it has to stop.
 
+    Requests reserve what they can cost at most before they go out.
 
-class RunLog:
-    """A log of JSON Lines, appended to; None as path logs nothing."""
-
-    def __init__(self, path: Path | None) -> None:
-        """path (Path | None): The file. RAISES (NunerError): N003 if it can't be."""
-        self._file: IO[str] | None = None
-        if path is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                # Line by line, so that a killed run leaves whole lines.
-                self._file = path.open("a", encoding="utf8", buffering=1)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise NunerError(Errors.N003, path=path, reason=reason) from error
-
-    def write(self, event: str, **facts: Any) -> None:
-        """event (str): What happened. **facts: What is known of it."""
-        if self._file is not None:
-            line = {"time": round(time.time(), 3), "event": event, **facts}
-            self._file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
-
-    def answer(self, sentence: Sentence, answer: Answer, verdict: Verdict) -> None:
-        """Note an answer; its words are in the store.
-
-        sentence (Sentence): The sentence.
-        answer (Answer): Its answer.
-        verdict (Verdict): What it is worth.
-        """
-        self.write(
-            "answer",
-            id=sentence.id,
-            verdict=verdict,
-            finish_reason=answer.finish_reason,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-            latency=answer.latency and round(answer.latency, 3),
-        )
-
-    def __enter__(self) -> "RunLog":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._file is not None:
-            self._file.close()
-
-
-# Set aside for an answer that has no --max-tokens.
-UNBOUNDED_ANSWER = 1024
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a run may fail and spend.
-
-    failures (int): Sentences without an answer at which it stops.
-    cost (float | None): Most money to spend, None for no limit.
-    price (Price | None): What tokens cost; must be there if there is a limit.
+    limits (Limits): When to stop.
+    report (Report): The counts so far.
+    progress (Callable[[int], None]): Called with the number of sentences that were
+        answered or failed.
     """
 
-    failures: int = 100
-    cost: float | None = None
-    price: Price | None = None
+    def __init__(self, limits: Limits, *, log: Path | None = None) -> None:
+        """Open an account, and the log if there is one.
 
-    def most_expensive(
-        self, message: str, settings: Settings, sentences: int, *, batch: bool = False
-    ) -> float:
+        limits (Limits): When to stop.
+        log (Path | None): A file of JSON Lines that is appended to: a line for each
+            answer and failure.
+        RAISES (NunerError): N003 if the log can't be written to.
+        """
+        self.limits = limits
+        self.report = Report()
+        self.progress: Callable[[int], None] = lambda count: None
+        self._reserved = 0.0
+        self._under_way = 0
+        self._changed = asyncio.Condition()
+        self._log: IO[str] | None = None
+        if log is not None:
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                # Line by line, so that a killed run leaves whole lines.
+                self._log = log.open("a", encoding="utf8", buffering=1)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise NunerError(Errors.N003, path=log, reason=reason) from error
+
+    def close(self) -> None:
+        """Close the log."""
+        if self._log is not None:
+            self._log.close()
+
+    def log(self, event: str, **fields: Any) -> None:
+        """Add a line to the log.
+
+        event (str): What happened.
+        **fields: What is known of it.
+        """
+        if self._log is not None:
+            line = {"time": round(time.time(), 3), "event": event, **fields}
+            self._log.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+
+    # Money
+
+    def longest_cost(self, message: str, settings: Settings, sentences: int) -> float:
         """Price a request at the longest answer that it can get.
 
         message (str): The message.
         settings (Settings): How it is asked.
         sentences (int): Sentences in the request.
-        batch (bool): Whether it goes through the Batch API.
         RETURNS (float): The cost, 0 without a price. Without `--max-tokens` an answer
             is taken to be no longer than 1,024 tokens a sentence.
         """
-        if self.price is None:
-            return 0.0
         params = settings.params
-        most = params.get("max_tokens") or params.get("max_completion_tokens")
-        longest = float(most or UNBOUNDED_ANSWER * sentences)
-        return self.price.cost(estimate_tokens(message), longest, batch=batch)
+        longest = params.get("max_tokens") or params.get("max_completion_tokens")
+        completion = float(longest or UNBOUNDED_ANSWER * sentences)
+        return self.limits.price_of(estimate_tokens(message), completion)
 
-    def too_expensive(self, spent: float) -> NunerError:
-        """spent (float): Cost of the run. RETURNS (NunerError): N208, to stop with."""
-        show = self.price.show if self.price else str
-        return NunerError(Errors.N208, limit=show(self.cost or 0.0), spent=show(spent))
+    def try_reserve(self, cost: float) -> bool:
+        """Reserve money if there is enough.
 
-    def too_many_failures(self, report: Report) -> NunerError | None:
-        """Tell whether to stop for failures.
-
-        report (Report): The counts so far.
-        RETURNS (NunerError | None): N207 if there are too many.
+        cost (float): The most that the request can cost.
+        RETURNS (bool): Whether it may go out.
         """
-        count = report.failures.total()
-        if count < self.failures:
-            return None
-        return self.failed(report)
+        limit = self.limits.cost
+        if limit is not None and self.report.cost + self._reserved + cost > limit:
+            return False
+        self._reserved += cost
+        self._under_way += 1
+        return True
 
-    @staticmethod
-    def failed(report: Report) -> NunerError:
-        """report (Report): The counts. RETURNS (NunerError): N207, to stop with."""
-        kinds = name_counts(report.failures)
+    async def reserve(self, cost: float) -> bool:
+        """Reserve money; requests under way may give some back, so wait for them.
+
+        cost (float): The most that the request can cost.
+        RETURNS (bool): False if there is too little with nothing under way.
+        """
+        async with self._changed:
+            while not self.try_reserve(cost):
+                if self._under_way == 0:
+                    return False
+                await self._changed.wait()
+            return True
+
+    async def release(self, cost: float) -> None:
+        """Give back what a request that has ended had reserved.
+
+        cost (float): What was reserved.
+        """
+        async with self._changed:
+            self._reserved -= cost
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    # Answers and failures
+
+    def book(self, answer: Answer, message: str) -> int:
+        """Count the tokens of an answered request.
+
+        answer (Answer): The whole answer.
+        message (str): The message that was sent.
+        RETURNS (int): The tokens of both together.
+        """
+        report = self.report
+        prompt, completion = answer.prompt_tokens, answer.completion_tokens
+        if prompt is None or completion is None:
+            report.estimated += 1
+            prompt = round(estimate_tokens(message))
+            completion = round(estimate_tokens(answer.content))
+        report.prompt_tokens += prompt
+        report.completion_tokens += completion
+        report.cost += self.limits.price_of(prompt, completion)
+        return prompt + completion
+
+    def add_answers(
+        self, rows: Sequence[tuple[Sentence, Answer]], *, structured: bool
+    ) -> None:
+        """Count and log answers that were stored.
+
+        rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
+        structured (bool): Whether JSON was asked for.
+        """
+        for sentence, answer in rows:
+            verdict = judge(answer, text=sentence.text, structured=structured)
+            self.report.answers += 1
+            self.report.verdicts[verdict] += 1
+            # The words of the answer are in the store.
+            self.log(
+                "answer",
+                id=sentence.id,
+                verdict=verdict,
+                finish_reason=answer.finish_reason,
+                prompt_tokens=answer.prompt_tokens,
+                completion_tokens=answer.completion_tokens,
+                latency=answer.latency and round(answer.latency, 3),
+            )
+        self.progress(len(rows))
+
+    def add_failure(self, request: Sequence[Sentence], kind: str, reason: str) -> None:
+        """Count and log a request that got no answer.
+
+        request (Sequence[Sentence]): Its sentences.
+        kind (str): The kind of failure.
+        reason (str): In the server's words.
+        """
+        self.report.failures[kind] += len(request)
+        self.report.reason = reason
+        ids = [sentence.id for sentence in request]
+        self.log("failure", ids=ids, kind=kind, reason=reason)
+        self.progress(len(request))
+
+    # Reasons to stop
+
+    def too_expensive(self) -> NunerError:
+        """Explain that the next request could cost too much.
+
+        RETURNS (NunerError): N208.
+        """
+        show = self.limits.price.show if self.limits.price else str
+        limit, spent = show(self.limits.cost or 0.0), show(self.report.cost)
+        return NunerError(Errors.N208, limit=limit, spent=spent)
+
+    def failed(self, *, at_least: int = 1) -> NunerError | None:
+        """Tell whether too many sentences have no answer.
+
+        at_least (int): From how many on they are too many.
+        RETURNS (NunerError | None): N207 if so.
+        """
+        report = self.report
         count = report.failures.total()
+        if count < at_least:
+            return None
+        kinds = name_counts(report.failures)
         return NunerError(Errors.N207, count=count, kinds=kinds, reason=report.reason)

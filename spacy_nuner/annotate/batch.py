@@ -9,25 +9,36 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
-from ..readers.answers import (
-    Answer,
-    MalformedAnswer,
-    Sentence,
-    judge,
-    read_completion,
-    share,
-)
-from . import batch as ledger
-from .accounting import Budget, Limits, Report, RunLog
-from .client import CHAT_PATH, Endpoint, Failure
+from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion
+from .accounting import Account
+from .client import Endpoint, Failure
+from .collect import split_answer
 from .prompts import Settings
-from .sample import Skips
-from .store import Row, Store, Wanted, Writer, chunks, read_sentences
+from .store import Request, Row, Store, Task
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+# Limits of the API for one batch.
+MOST_REQUESTS = 50_000
+MOST_BYTES = 200_000_000
+# What a line grows by once it has the names of its batch and request.
+NAME_BYTES = 64
+# The server had no time for the request within the window.
+EXPIRED = "batch_expired"
+ENDED = ("completed", "failed", "expired", "cancelled")
+# Where our name of a batch stands on the server.
+METADATA = "spacy_nuner_batch"
+# Answers that are committed at a time, at least.
+GROUP = 500
+
+
+# The batches in the store
 
 
 @dataclass
@@ -36,7 +47,6 @@ class OpenBatch:
 
     id (str): Our name for it, which stands in the server's metadata too.
     settings (Settings): How it asks.
-    number (int): The settings' number in the store.
     file_id (str | None): The server's id of the request file, once it is there.
     batch_id (str | None): The server's id of the batch, once it is made.
     created (float): When it was written down, in seconds since 1970.
@@ -44,143 +54,95 @@ class OpenBatch:
 
     id: str
     settings: Settings
-    number: int
     file_id: str | None
     batch_id: str | None
     created: float
 
 
-def register(
-    store: Store,
-    settings: Settings,
-    base_url: str,
-    requests: Iterable[Sequence[Sentence]],
-) -> None:
-    """Write a batch down before anything is sent; its claims become its items.
+class _Ledger:
+    """The batches of a store at one server, written down before they are sent."""
 
-    store (Store): The store.
-    settings (Settings): How it asks.
-    base_url (str): The server.
-    requests (Iterable[Sequence[Sentence]]): The sentences of each request.
-    """
-    number = store.settings_id(settings)
-    name = uuid.uuid4().hex
-    with store.writing() as db:
-        db.execute(
-            "INSERT INTO batches VALUES (?, ?, ?, ?, NULL, NULL, ?)",
-            [name, store.owner, base_url, number, time.time()],
-        )
-        for place, request in enumerate(requests):
-            for part, sentence in enumerate(request):
-                key = settings.key(sentence.text)
-                db.execute(
-                    "INSERT INTO batch_items VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [name, place, part, key, *sentence],
-                )
-                db.execute("DELETE FROM claims WHERE key = ?", [key])
+    def __init__(self, store: Store, base_url: str) -> None:
+        self.store = store
+        self.base_url = base_url
 
+    def add(self, settings: Settings, requests: Sequence[Request]) -> None:
+        """Write a batch down."""
+        name = uuid.uuid4().hex
+        with self.store.writing() as db:
+            number = self.store.add_settings(db, settings)
+            db.execute(
+                "INSERT INTO batches VALUES (?, ?, ?, NULL, NULL, ?)",
+                [name, self.base_url, number, time.time()],
+            )
+            db.executemany(
+                "INSERT INTO batch_items VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    [name, index, part, settings.key(sentence.text), *sentence]
+                    for index, request in enumerate(requests)
+                    for part, sentence in enumerate(request)
+                ),
+            )
 
-def open_batches(store: Store, base_url: str) -> list[OpenBatch]:
-    """Find the batches of this process, and take over those of processes that ended.
+    def batches(self) -> list[OpenBatch]:
+        """Read the batches that are not collected yet, oldest first."""
+        with self.store.writing() as db:
+            rows = db.execute(
+                "SELECT id, settings, file_id, batch_id, created FROM batches "
+                "WHERE base_url = ? ORDER BY created",
+                [self.base_url],
+            ).fetchall()
+        return [
+            OpenBatch(name, self.store.get_settings(number), file_id, batch_id, created)
+            for name, number, file_id, batch_id, created in rows
+        ]
 
-    store (Store): The store.
-    base_url (str): The server; other servers' batches are left alone.
-    RETURNS (list[OpenBatch]): The batches, oldest first.
-    """
-    with store.writing() as db:
-        db.execute(
-            "UPDATE batches SET owner = ? "
-            "WHERE owner NOT IN (SELECT owner FROM owners)",
-            [store.owner],
-        )
-        rows = db.execute(
-            "SELECT id, settings, file_id, batch_id, created FROM batches "
-            "WHERE owner = ? AND base_url = ? ORDER BY created",
-            [store.owner, base_url],
-        ).fetchall()
-    return [
-        OpenBatch(name, store.settings(number), number, file_id, batch_id, created)
-        for name, number, file_id, batch_id, created in rows
-    ]
+    def update(self, batch: OpenBatch) -> None:
+        """Write the server's ids down, as soon as they are known."""
+        with self.store.writing() as db:
+            db.execute(
+                "UPDATE batches SET file_id = ?, batch_id = ? WHERE id = ?",
+                [batch.file_id, batch.batch_id, batch.id],
+            )
 
+    def requests(self, batch: OpenBatch) -> list[tuple[int, Request]]:
+        """Read the requests that are not answered yet, with their numbers."""
+        with self.store.writing() as db:
+            rows = db.execute(
+                "SELECT number, position, id, text FROM batch_items WHERE batch = ? "
+                "ORDER BY number, part",
+                [batch.id],
+            ).fetchall()
+        grouped = itertools.groupby(rows, key=lambda row: int(row[0]))
+        return [
+            (number, [Sentence(*row[1:]) for row in group]) for number, group in grouped
+        ]
 
-def note(store: Store, batch: OpenBatch) -> None:
-    """Write the server's ids down as soon as they are known.
+    def answer(
+        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+    ) -> None:
+        """Add answers and take their requests off the batch, in one transaction."""
+        with self.store.writing() as db:
+            self.store.insert(db, rows, batch.settings)
+            keys = [(batch.id, number) for number in numbers]
+            sql = "DELETE FROM batch_items WHERE batch = ? AND number = ?"
+            db.executemany(sql, keys)
 
-    store (Store): The store.
-    batch (OpenBatch): The batch.
-    """
-    with store.writing() as db:
-        db.execute(
-            "UPDATE batches SET file_id = ?, batch_id = ? WHERE id = ?",
-            [batch.file_id, batch.batch_id, batch.id],
-        )
-
-
-def read_requests(store: Store, batch: OpenBatch) -> list[tuple[int, list[Sentence]]]:
-    """Read the requests that are not answered yet.
-
-    store (Store): The store.
-    batch (OpenBatch): The batch.
-    RETURNS (list[tuple[int, list[Sentence]]]): Numbers of requests, their sentences.
-    """
-    with store.writing() as db:
-        rows = db.execute(
-            "SELECT number, position, id, text FROM batch_items WHERE batch = ? "
-            "ORDER BY number, part",
-            [batch.id],
-        ).fetchall()
-    grouped = itertools.groupby(rows, key=lambda row: int(row[0]))
-    return [
-        (number, [Sentence(*row[1:]) for row in group]) for number, group in grouped
-    ]
+    def close(self, batch: OpenBatch) -> int:
+        """Forget a batch; give how many sentences it did not answer."""
+        with self.store.writing() as db:
+            sql = "DELETE FROM batch_items WHERE batch = ?"
+            left = db.execute(sql, [batch.id]).rowcount
+            db.execute("DELETE FROM batches WHERE id = ?", [batch.id])
+        return left
 
 
-def settle(
-    store: Store, batch: OpenBatch, rows: Sequence[tuple[Sentence, Answer]]
-) -> None:
-    """Add answers and take their sentences off the batch, in one transaction.
-
-    store (Store): The store.
-    batch (OpenBatch): The batch.
-    rows (Sequence[tuple[Sentence, Answer]]): The sentences with their answers.
-    """
-    with store.writing() as db:
-        store.insert(db, rows, batch.settings, batch.number)
-        keys = [(batch.id, batch.settings.key(one.text)) for one, _ in rows]
-        db.executemany("DELETE FROM batch_items WHERE batch = ? AND key = ?", keys)
+# The files of the API
 
 
-def close_batch(store: Store, batch: OpenBatch) -> int:
-    """Forget a batch; what it did not answer is back in line.
-
-    store (Store): The store.
-    batch (OpenBatch): The batch.
-    RETURNS (int): How many sentences that are.
-    """
-    with store.writing() as db:
-        sql = "DELETE FROM batch_items WHERE batch = ?"
-        left = db.execute(sql, [batch.id]).rowcount
-        db.execute("DELETE FROM batches WHERE id = ?", [batch.id])
-    return left
-
-
-URL = f"/v1{CHAT_PATH}"
-# The server had no time for the request within the window.
-EXPIRED = "batch_expired"
-
-
-def request_line(
+def _request_line(
     name: str, number: int, settings: Settings, request: Sequence[Sentence]
 ) -> bytes:
-    """Make a line of a request file.
-
-    name (str): The batch.
-    number (int): The request's number in it.
-    settings (Settings): How it is asked.
-    request (Sequence[Sentence]): The sentences.
-    RETURNS (bytes): The line.
-    """
     line = {
         "custom_id": f"{name}-{number}",
         "method": "POST",
@@ -190,24 +152,10 @@ def request_line(
     return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def write_requests(store: Store, batch: OpenBatch, path: Path) -> None:
-    """Write the request file of a batch.
+def _read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
+    """Read an output or error file: numbers of requests and what came of them.
 
-    store (Store): The store, which has the sentences.
-    batch (OpenBatch): The batch.
-    path (Path): The file.
-    """
-    with path.open("wb") as file:
-        for number, request in read_requests(store, batch):
-            file.write(request_line(batch.id, number, batch.settings, request))
-
-
-def read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
-    """Read an output or error file.
-
-    path (Path): The file.
-    YIELDS (tuple[int, Answer | Failure]): The request's number and what came of it. A
-        line that is damaged is passed over: its request counts as not answered.
+    A line that is damaged is passed over: its request counts as not answered.
     """
     with path.open("rb") as file:
         for line in file:
@@ -216,10 +164,10 @@ def read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
                 number = int(row["custom_id"].rpartition("-")[2])
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            yield number, _outcome(row)
+            yield number, _read_outcome(row)
 
 
-def _outcome(row: dict[str, Any]) -> Answer | Failure:
+def _read_outcome(row: dict[str, Any]) -> Answer | Failure:
     response = row.get("response") or {}
     error = row.get("error") or {}
     status = response.get("status_code")
@@ -234,91 +182,68 @@ def _outcome(row: dict[str, Any]) -> Answer | Failure:
         return Failure("malformed", str(failure))
 
 
-if TYPE_CHECKING:
-    from openai.types import Batch
-
-# Limits of the API for one batch.
-MOST_REQUESTS = 50_000
-MOST_BYTES = 200_000_000
-# What a line grows by once it has the names of its batch and request.
-NAME_BYTES = 64
-METADATA = "spacy_nuner_batch"
-ENDED = ("completed", "failed", "expired", "cancelled")
-# Requests whose answers are committed at a time.
-GROUP = 500
-Request = list[Sentence]
-
-
 class BatchRun:
-    """Sends the sentences of a file as batches and waits for their answers."""
+    """Sends sentences as batches and waits for their answers."""
 
     def __init__(
         self,
-        store: Store,
-        settings: Settings,
+        task: Task,
         endpoint: Endpoint,
+        account: Account,
         *,
-        report: Report,
-        limits: Limits,
-        log: RunLog,
-        wanted: Wanted | None = None,
         poll: float = 60.0,
-        progress: Callable[[int], None] = lambda count: None,
         status: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """store (Store): Where answers go.
-        settings (Settings): How it is asked.
+        """Prepare a run.
+
+        task (Task): What is to have an answer.
         endpoint (Endpoint): The server.
-        report (Report): Counts what happens.
-        limits (Limits): When to stop.
-        log (RunLog): Notes what happens.
-        wanted (Wanted | None): As in `Store.claim`.
-        poll (float): Seconds between two looks at the batches.
-        progress (Callable[[int], None]): Hears how many sentences are done with.
-        status (Callable[[str], None]): Hears how the batches stand.
+        account (Account): Books what happens.
+        poll (float): Seconds between two queries for the batches' state.
+        status (Callable[[str], None]): Called with how the batches stand.
         """
-        self.store = store
-        self.settings = settings
+        self.task = task
         self.endpoint = endpoint
-        self.report = report
-        self.limits = limits
-        self.log = log
-        self.wanted = wanted
+        self.account = account
         self.poll = poll
-        self.progress = progress
         self.status = status
-        self._writer = Writer(store, settings)
-        self._budget = None if limits.cost is None else Budget(limits.cost)
+        self._ledger = _Ledger(task.store, endpoint.base_url)
         self._over_budget = False
         # Sentences that this run does not send again, by their keys.
         self._given_up: set[bytes] = set()
-        self._trouble = "its requests expired or were passed over"
+        self._reason = "its requests expired or were passed over"
 
-    async def all(self, path: Path) -> None:
-        """Get an answer to every sentence of a file that needs one.
+    async def all(self) -> None:
+        """Get an answer to every sentence that needs one.
 
-        path (Path): The sentences.
         RAISES (NunerError): N206, N207, N208 or N214 if it stopped before the end.
         """
-        async with self._writer:
-            back = 1
-            while back and not self._over_budget:
-                await self._submit(path)
-                before = self.report.answers
-                back = await self._collect_all()
-                if back and self.report.answers == before:
-                    raise NunerError(Errors.N214, reason=self._trouble)
+        unanswered = 1
+        while unanswered and not self._over_budget:
+            reserved = await self._submit()
+            before = self.account.report.answers
+            unanswered = await self._collect_all()
+            await self.account.release(reserved)
+            if unanswered and self.account.report.answers == before:
+                raise NunerError(Errors.N214, reason=self._reason)
         if self._over_budget:
-            raise self.limits.too_expensive(self.report.cost)
+            raise self.account.too_expensive()
 
     # Out
 
-    async def _submit(self, path: Path) -> None:
-        """Write what is missing down as batches and send them."""
+    async def _submit(self) -> float:
+        """Send what is missing as batches; give what that can cost at most."""
+        settings = self.task.settings
         requests: list[Request] = []
-        size = 0
-        async for request in self._requests(path):
-            length = len(request_line("", 0, self.settings, request)) + NAME_BYTES
+        size, reserved = 0, 0.0
+        for request in self.task.requests(without=self._given_up):
+            message = settings.prompt.render([sentence.text for sentence in request])
+            cost = self.account.longest_cost(message, settings, len(request))
+            if not self.account.try_reserve(cost):
+                self._over_budget = True
+                break
+            reserved += cost
+            length = len(_request_line("", 0, settings, request)) + NAME_BYTES
             full = len(requests) == MOST_REQUESTS or size + length > MOST_BYTES
             if requests and full:
                 await self._send(requests)
@@ -327,75 +252,40 @@ class BatchRun:
             size += length
         if requests:
             await self._send(requests)
-
-    async def _requests(self, path: Path) -> AsyncIterator[Request]:
-        request: Request = []
-        for chunk in chunks(read_sentences(path, Skips())):
-            chunk = [one for one in chunk if self._key(one) not in self._given_up]
-            claimed = await self._writer.run(
-                partial(self.store.claim, chunk, self.settings, wanted=self.wanted)
-            )
-            self.report.repeated += claimed.repeated
-            for sentence in claimed.mine:
-                request.append(sentence)
-                if len(request) < self.settings.prompt.sentences:
-                    continue
-                if not self._affordable(request):
-                    return
-                yield request
-                request = []
-        if request and self._affordable(request):
-            yield request
-
-    def _key(self, sentence: Sentence) -> bytes:
-        return self.settings.key(sentence.text)
-
-    def _affordable(self, request: Request) -> bool:
-        if self._budget is None:
-            return True
-        message = self.settings.prompt.render([one.text for one in request])
-        cost = self.limits.most_expensive(
-            message, self.settings, len(request), batch=True
-        )
-        self._over_budget = not self._budget.try_reserve(cost)
-        return not self._over_budget
+        return reserved
 
     async def _send(self, requests: Sequence[Request]) -> None:
-        url = self.endpoint.base_url
-        await self._writer.run(
-            partial(ledger.register, self.store, self.settings, url, requests)
-        )
-        for batch in await self._open_batches():
+        self._ledger.add(self.task.settings, requests)
+        for batch in self._ledger.batches():
             await self._advance(batch)
-
-    async def _open_batches(self) -> list[OpenBatch]:
-        url = self.endpoint.base_url
-        return await self._writer.run(partial(ledger.open_batches, self.store, url))
 
     async def _advance(self, batch: OpenBatch) -> str:
         """Upload and create, as far as that is still to be done; give the id."""
         client = self.endpoint.client
         if batch.file_id is None:
-            with self._folder() as folder:
+            with self._temporary_folder() as folder:
                 path = Path(folder) / f"{batch.id}.jsonl"
-                await self._writer.run(partial(write_requests, self.store, batch, path))
+                with path.open("wb") as lines:
+                    for number, request in self._ledger.requests(batch):
+                        line = _request_line(batch.id, number, batch.settings, request)
+                        lines.write(line)
                 async with self._explained():
                     file = await client.files.create(file=path, purpose="batch")
             batch.file_id = file.id
-            await self._writer.run(partial(ledger.note, self.store, batch))
+            self._ledger.update(batch)
         if batch.batch_id is None:
             batch.batch_id = await self._find(batch)
             if batch.batch_id is None:
                 async with self._explained():
                     made = await client.batches.create(
                         input_file_id=batch.file_id,
-                        endpoint="/v1/chat/completions",
+                        endpoint=URL,
                         completion_window="24h",
                         metadata={METADATA: batch.id},
                     )
                 batch.batch_id = made.id
-            await self._writer.run(partial(ledger.note, self.store, batch))
-            self.log.write("batch", id=batch.id, batch_id=batch.batch_id)
+            self._ledger.update(batch)
+            self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
         return batch.batch_id
 
     async def _find(self, batch: OpenBatch) -> str | None:
@@ -412,16 +302,16 @@ class BatchRun:
     # Back
 
     async def _collect_all(self) -> int:
-        """Wait for all batches; tell how many sentences are back in line."""
-        back = 0
-        while batches := await self._open_batches():
+        """Wait for all batches; give how many sentences are to be sent again."""
+        unanswered = 0
+        while batches := self._ledger.batches():
             under_way = done = total = 0
             for batch in batches:
                 batch_id = await self._advance(batch)
                 async with self._explained():
                     remote = await self.endpoint.client.batches.retrieve(batch_id)
                 if remote.status in ENDED:
-                    back += await self._collect(batch, remote)
+                    unanswered += await self._collect(batch, remote)
                     continue
                 under_way += 1
                 if remote.request_counts is not None:
@@ -430,100 +320,94 @@ class BatchRun:
             if under_way:
                 self.status(f"{under_way} batches, {done:,} of {total:,} requests")
                 await asyncio.sleep(self.poll)
-        return back
+        return unanswered
 
     async def _collect(self, batch: OpenBatch, remote: "Batch") -> int:
+        account = self.account
         if remote.errors is not None and remote.errors.data:
             first = remote.errors.data[0]
-            self._trouble = self.endpoint.redact(first.message or first.code or "")
-        failed = self.report.failures.total()
+            self._reason = self.endpoint.redact(first.message or first.code or "")
+        failed = account.report.failures.total()
+        missed = 0
         for file_id in (remote.output_file_id, remote.error_file_id):
             if file_id is not None:
-                await self._read_file(batch, file_id)
-        failed = self.report.failures.total() - failed
-        left = await self._writer.run(partial(ledger.close_batch, self.store, batch))
-        back = left - failed
-        self.log.write(
-            "batch ended", id=batch.id, status=remote.status, back_in_line=back
+                missed += await self._read_file(batch, file_id)
+        failed = account.report.failures.total() - failed
+        unanswered = self._ledger.close(batch) - failed + missed
+        account.log(
+            "batch ended", id=batch.id, status=remote.status, unanswered=unanswered
         )
-        error = self.limits.too_many_failures(self.report)
-        if error is not None:
+        if error := account.failed(at_least=account.limits.failures):
             raise error
-        return back
+        return unanswered
 
-    async def _read_file(self, batch: OpenBatch, file_id: str) -> None:
-        requests = dict(
-            await self._writer.run(partial(ledger.read_requests, self.store, batch))
-        )
-        with self._folder() as folder:
+    async def _read_file(self, batch: OpenBatch, file_id: str) -> int:
+        """Store the answers of a file; give how many sentences they passed over."""
+        requests = dict(self._ledger.requests(batch))
+        prompt = batch.settings.prompt
+        numbers: list[int] = []
+        rows: list[Row] = []
+        passed_over = 0
+        with self._temporary_folder() as folder:
             path = Path(folder) / "answers.jsonl"
             async with self._explained():
                 files = self.endpoint.client.files.with_streaming_response
                 async with files.content(file_id) as response:
                     await response.stream_to_file(path)
-            rows: list[Row] = []
-            for number, outcome in read_answers(path):
+            for number, outcome in _read_answers(path):
                 # A request that is gone was read before this run was cut off.
                 request = requests.pop(number, None)
                 if request is None:
                     continue
                 if isinstance(outcome, Failure):
                     self._fail(request, outcome)
-                else:
-                    rows.extend(self._share(batch.settings, request, outcome))
+                    continue
+                message = prompt.render([sentence.text for sentence in request])
+                self.account.book(outcome, message)
+                structured = prompt.structured
+                answered, missed = split_answer(request, outcome, structured=structured)
+                numbers.append(number)
+                rows += answered
+                passed_over += len(missed)
                 if len(rows) >= GROUP:
-                    await self._keep(batch, rows)
-                    rows = []
-            await self._keep(batch, rows)
+                    self._add(batch, numbers, rows)
+                    numbers, rows = [], []
+            self._add(batch, numbers, rows)
+        return passed_over
 
-    def _share(self, settings: Settings, request: Request, answer: Answer) -> list[Row]:
-        message = settings.prompt.render([sentence.text for sentence in request])
-        self.report.book(answer, message, self.limits.price, batch=True)
-        structured = settings.prompt.structured
-        answers = share(answer, len(request), structured=structured)
-        return [(request[index], part) for index, part in answers.items()]
+    def _add(
+        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+    ) -> None:
+        self._ledger.answer(batch, numbers, rows)
+        self.account.add_answers(rows, structured=batch.settings.prompt.structured)
+        if self.task.retry_bad:
+            # It may be bad still, but it was asked about again, as was wanted.
+            self._give_up(sentence for sentence, _ in rows)
 
     def _fail(self, request: Request, failure: Failure) -> None:
         reason = self.endpoint.redact(failure.reason)[:500]
-        ids = [sentence.id for sentence in request]
-        self.log.write("failure", ids=ids, kind=failure.kind, reason=reason)
-        if failure.kind != EXPIRED:
-            self.report.failures[failure.kind] += len(request)
-            self.report.reason = reason
-            self._given_up.update(self._key(sentence) for sentence in request)
-            self.progress(len(request))
+        if failure.kind == EXPIRED:
+            ids = [sentence.id for sentence in request]
+            self.account.log("failure", ids=ids, kind=failure.kind, reason=reason)
+        else:
+            self.account.add_failure(request, failure.kind, reason)
+            self._give_up(request)
 
-    async def _keep(self, batch: OpenBatch, rows: list[Row]) -> None:
-        await self._writer.run(partial(ledger.settle, self.store, batch, rows))
-        structured = batch.settings.prompt.structured
-        for sentence, answer in rows:
-            verdict = judge(answer, text=sentence.text, structured=structured)
-            self.report.count(verdict)
-            self.log.answer(sentence, answer, verdict)
-            if self.wanted is not None:
-                # It may be bad still, but it was asked about again, as was wanted.
-                self._given_up.add(self._key(sentence))
-        self.progress(len(rows))
+    def _give_up(self, sentences: Iterable[Sentence]) -> None:
+        key = self.task.settings.key
+        self._given_up.update(key(sentence.text) for sentence in sentences)
 
-    # Around
-
-    def _folder(self) -> "tempfile.TemporaryDirectory[str]":
+    def _temporary_folder(self) -> "tempfile.TemporaryDirectory[str]":
         # Beside the store: what is written has its size, and /tmp may be in memory.
-        return tempfile.TemporaryDirectory(
-            prefix=f".{self.store.path.name}.", dir=self.store.path.parent
-        )
+        path = self.task.store.path
+        return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
+        """Turn the client's errors into ours."""
         import openai
 
         try:
             yield
         except openai.OpenAIError as error:
-            failure = self.endpoint.explain(error)
-            todo = failure.todo or "Run the same command again to go on."
-            reason = failure.reason.rstrip(".")
-            url = self.endpoint.base_url
-            raise NunerError(
-                Errors.N206, base_url=url, reason=reason, todo=todo
-            ) from error
+            raise self.endpoint.refusal(self.endpoint.explain(error)) from error

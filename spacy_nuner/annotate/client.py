@@ -1,170 +1,20 @@
-"""One OpenAI-compatible server: requests with the client's own retries."""
+"""One OpenAI-compatible server: when requests go out, and their retries."""
 
 import asyncio
 import json
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
 from ..readers.answers import Answer, read_completion
 from .accounting import Report
-
-# A quarter of a second's worth may go at once, so that a late timer loses no capacity.
-BURST = 0.25
-# Many requests hear of one overload at the same time; it counts once.
-SHRINK_EVERY = 1.0
-SHRINK_BY = 0.8
-# A rate is what was told, so it gives way less, and is back after some three seconds.
-SLOW_BY = 0.95
-RECOVER_BY = 1.02
-# Statuses by which servers say that there are too many requests.
-OVERLOAD = frozenset({429, 503, 529})
-
-
-class Rate:
-    """Spaces amounts out so that no more than so many a minute are taken.
-
-    First come, first served. Other than in a bucket of tokens, an amount may be larger
-    than what goes at once, and may be corrected when the true one is known.
-    """
-
-    def __init__(self, per_minute: float) -> None:
-        """per_minute (float): The limit."""
-        self._seconds = 60 / per_minute
-        # Of the limit, since an overload; and when that was looked at last.
-        self._share = 1.0
-        self._seen = 0.0
-        self._next = 0.0
-
-    async def take(self, amount: float = 1.0) -> None:
-        """Wait for the turn. amount (float): How much of the limit it takes."""
-        now = time.monotonic()
-        self._recover(now)
-        turn = max(self._next, now - BURST)
-        self._next = turn + amount * self._seconds / self._share
-        if turn > now:
-            await asyncio.sleep(turn - now)
-
-    def correct(self, amount: float) -> None:
-        """amount (float): How much more (or less, if negative) was taken in truth."""
-        self._next += amount * self._seconds / self._share
-
-    def shrink(self) -> None:
-        """Take an overload into account: the limit is higher than what is allowed."""
-        self._recover(time.monotonic())
-        self._share *= SLOW_BY
-
-    def _recover(self, now: float) -> None:
-        passed, self._seen = now - self._seen, now
-        if self._share < 1:
-            self._share = min(1.0, self._share * RECOVER_BY**passed)
-
-
-class Slots:
-    """How many requests are under way at once: fewer after an overload, then more.
-
-    The limit falls by a fifth at an overload and rises by one for every round of good
-    answers (additive increase, multiplicative decrease).
-    """
-
-    def __init__(self, most: int) -> None:
-        """most (int): The highest limit, and the one at the start."""
-        self.most = most
-        self.limit = float(most)
-        self._used = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    async def __aenter__(self) -> None:
-        while self._used >= int(self.limit):
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-        self._used += 1
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._used -= 1
-        self._wake()
-
-    def shrink(self) -> None:
-        """Take an overload into account."""
-        self.limit = max(1.0, self.limit * SHRINK_BY)
-
-    def grow(self) -> None:
-        """Take a good answer into account."""
-        self.limit = min(float(self.most), self.limit + 1 / self.limit)
-        self._wake()
-
-    def _wake(self) -> None:
-        free = int(self.limit) - self._used
-        while free > 0 and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                free -= 1
-
-
-class Pace:
-    """Everything that holds requests back.
-
-    slots (Slots): How many are under way at once.
-    tokens (Rate | None): Tokens a minute, None for no limit.
-    """
-
-    def __init__(
-        self, concurrency: int, *, rpm: float | None = None, tpm: float | None = None
-    ) -> None:
-        """concurrency (int): Most requests at once.
-        rpm (float | None): Most requests a minute, repeated ones counted.
-        tpm (float | None): Most tokens a minute.
-        """
-        self.slots = Slots(concurrency)
-        self.tokens = Rate(tpm) if tpm else None
-        self._requests = Rate(rpm) if rpm else None
-        rates = [rate for rate in (self.tokens, self._requests) if rate is not None]
-        self._adapting: list[Slots | Rate] = [self.slots, *rates]
-        self._shrunk = -SHRINK_EVERY
-        self._resume = 0.0
-
-    async def before_request(self) -> None:
-        """Wait until the next request may go out."""
-        while (pause := self._resume - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        if self._requests is not None:
-            await self._requests.take()
-
-    def after_response(self, status: int, retry_after: float | None) -> None:
-        """Learn from a response.
-
-        status (int): Its HTTP status.
-        retry_after (float | None): Seconds that the server asks to wait. All requests
-            wait then, not only the one that was told.
-        """
-        if status in OVERLOAD:
-            self._shrink()
-            if retry_after is not None:
-                self._resume = max(self._resume, time.monotonic() + retry_after)
-        elif status == 200:
-            self.slots.grow()
-
-    def _shrink(self) -> None:
-        now = time.monotonic()
-        if now - self._shrunk >= SHRINK_EVERY:
-            self._shrunk = now
-            for one in self._adapting:
-                one.shrink()
-
 
 if TYPE_CHECKING:
     import openai
@@ -174,6 +24,16 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 # Own servers mostly ask for no key, but the client sends one always.
 NO_KEY = "none"
 CHAT_PATH = "/chat/completions"
+# A quarter of a second's worth may go at once, so that a late timer loses no capacity.
+BURST = 0.25
+# Many requests hear of one overload at the same time; it counts once.
+SHRINK_EVERY = 1.0
+SHRINK_BY = 0.8
+# A rate is what the user gave, so it falls less, and is back after some three seconds.
+SLOW_BY = 0.95
+RECOVER_BY = 1.02
+# Statuses by which servers say that there are too many requests.
+OVERLOAD = frozenset({429, 503, 529})
 # The client does not wait longer for a server that names a time; neither do we.
 LONGEST_PAUSE = 120.0
 _TODO = {
@@ -181,6 +41,140 @@ _TODO = {
     403: "Check what this key may do.",
     404: "Check --model and --base-url.",
 }
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server and how it is asked.
+
+    base_url (str): Its address up to `/v1`.
+    concurrency (int): Most requests at once.
+    rpm (float | None): Most requests a minute, repeated ones counted.
+    tpm (float | None): Most tokens a minute.
+    timeout (float): Seconds to wait for a response.
+    retries (int): How often a request that failed is sent again.
+    """
+
+    base_url: str = OPENAI_URL
+    concurrency: int = 32
+    rpm: float | None = None
+    tpm: float | None = None
+    timeout: float = 120.0
+    retries: int = 6
+
+
+class Rate:
+    """Spaces amounts out so that no more than so many a minute are taken.
+
+    First come, first served. Other than in a bucket of tokens, an amount may be larger
+    than what goes at once, and may be corrected when the true one is known.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        """Start with nothing taken.
+
+        per_minute (float | None): The limit, None for none.
+        """
+        self._seconds = 60 / per_minute if per_minute else 0.0
+        # Of the limit, since an overload; and when that was computed last.
+        self._share = 1.0
+        self._updated = time.monotonic()
+        self._next = 0.0
+
+    async def take(self, amount: float = 1.0) -> None:
+        """Wait for the turn.
+
+        amount (float): How much of the limit it takes.
+        """
+        now = time.monotonic()
+        self._recover(now)
+        turn = max(self._next, now - BURST)
+        self._next = turn
+        self.correct(amount)
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+    def correct(self, amount: float) -> None:
+        """Take a better figure into account.
+
+        amount (float): How much more (or less, if negative) was taken in truth.
+        """
+        self._next += amount * self._seconds / self._share
+
+    def shrink(self) -> None:
+        """Take an overload into account: the limit is higher than what is allowed."""
+        self._recover(time.monotonic())
+        self._share *= SLOW_BY
+
+    def _recover(self, now: float) -> None:
+        # As large a power as is ever needed, whatever the time that has passed.
+        passed = min(now - self._updated, 1000.0)
+        self._share = min(1.0, self._share * RECOVER_BY**passed)
+        self._updated = now
+
+
+class Pace:
+    """Everything that holds requests back.
+
+    How many are under way at once falls by a fifth at an overload and rises by one for
+    every round of good answers (additive increase, multiplicative decrease).
+
+    most (int): The highest limit of requests under way, and the one at the start.
+    limit (float): The limit now.
+    tokens (Rate): Tokens a minute.
+    """
+
+    def __init__(
+        self, concurrency: int, *, rpm: float | None = None, tpm: float | None = None
+    ) -> None:
+        """Start at full speed; see `Connection` for the arguments."""
+        self.most = concurrency
+        self.limit = float(concurrency)
+        self.tokens = Rate(tpm)
+        self._requests = Rate(rpm)
+        self._under_way = 0
+        self._changed = asyncio.Condition()
+        self._shrunk = -SHRINK_EVERY
+        self._resume = 0.0
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Wait until one more request may be under way; it is until the block ends."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._under_way < int(self.limit))
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            async with self._changed:
+                self._under_way -= 1
+                # One for this slot, and one because the limit may have grown.
+                self._changed.notify(2)
+
+    async def before_request(self) -> None:
+        """Wait until the next request may go out."""
+        while (pause := self._resume - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        await self._requests.take()
+
+    def after_response(self, status: int, retry_after: float | None) -> None:
+        """Learn from a response.
+
+        status (int): Its HTTP status.
+        retry_after (float | None): Seconds that the server asks to wait. All requests
+            wait then, not only the one that was answered so.
+        """
+        now = time.monotonic()
+        if status == 200:
+            self.limit = min(float(self.most), self.limit + 1 / self.limit)
+        elif status in OVERLOAD:
+            if now - self._shrunk >= SHRINK_EVERY:
+                self._shrunk = now
+                self.limit = max(1.0, self.limit * SHRINK_BY)
+                self.tokens.shrink()
+                self._requests.shrink()
+            if retry_after is not None:
+                self._resume = max(self._resume, now + retry_after)
 
 
 class Failure(NamedTuple):
@@ -200,24 +194,17 @@ class Endpoint:
     """A server that answers `/v1/chat/completions`.
 
     base_url (str): Its address.
+    pace (Pace): Holds every request back, repeated ones too.
     client (AsyncOpenAI): The client, for files and batches.
     """
 
     def __init__(
-        self,
-        base_url: str,
-        *,
-        pace: Pace,
-        report: Report,
-        retries: int = 6,
-        timeout: float = 120.0,
-        needs_key: bool = True,
+        self, connection: Connection, report: Report, *, needs_key: bool = True
     ) -> None:
-        """base_url (str): The address up to `/v1`.
-        pace (Pace): Holds every request back, repeated ones too.
+        """Make the client; nothing is sent.
+
+        connection (Connection): The server.
         report (Report): Counts requests and statuses.
-        retries (int): How often the client sends a request again.
-        timeout (float): Seconds to wait for a response.
         needs_key (bool): Whether OpenAI is going to be asked anything.
         RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N205
             without a key.
@@ -228,11 +215,11 @@ class Endpoint:
         except ImportError as error:
             package = f"the package '{error.name}'"
             raise NunerError(Errors.N006, package=package, extra="annotate") from error
-        self.base_url = base_url
+        self.base_url = connection.base_url
         self._key = os.environ.get(KEY_VARIABLE, "")
-        if needs_key and not self._key and is_openai(base_url):
-            raise NunerError(Errors.N205, base_url=base_url)
-        self._pace = pace
+        if needs_key and not self._key and is_openai(self.base_url):
+            raise NunerError(Errors.N205, base_url=self.base_url)
+        self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
         self._report = report
         # Hooks see each try of a request, retries too, which the client's caller
         # does not.
@@ -242,15 +229,15 @@ class Endpoint:
         }
         self.client = openai.AsyncOpenAI(
             api_key=self._key or NO_KEY,
-            base_url=base_url,
-            max_retries=retries,
-            timeout=timeout,
+            base_url=self.base_url,
+            max_retries=connection.retries,
+            timeout=connection.timeout,
             # With aiohttp a request takes half as much of the processor; the other
             # one searches a list of all connections for each.
             http_client=openai.DefaultAioHttpClient(event_hooks=hooks),
         )
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the connections."""
         await self.client.close()
 
@@ -329,15 +316,30 @@ class Endpoint:
             todo = "The account has no money left: add some."
         elif wait is not None and wait > LONGEST_PAUSE:
             todo = f"It asks to wait {wait:.0f} seconds: come back then."
-        reason = self.redact(f"{status}, {_said(error)}")[:500]
+        reason = self.redact(f"{status}, {_message(error)}")[:500]
         return Failure(f"http {status}", reason, todo)
 
+    def refusal(self, failure: Failure) -> NunerError:
+        """Explain that the server refuses to go on.
+
+        failure (Failure): Its last answer.
+        RETURNS (NunerError): N206.
+        """
+        todo = failure.todo or "Run the same command again to go on."
+        reason = failure.reason.rstrip(".")
+        url = self.base_url
+        return NunerError(Errors.N206, base_url=url, reason=reason, todo=todo)
+
     def redact(self, text: str) -> str:
-        """text (str): Words of the server. RETURNS (str): The same without the key."""
+        """Take the key out of a text.
+
+        text (str): Words of the server.
+        RETURNS (str): The same without the key.
+        """
         return text.replace(self._key, "***") if self._key else text
 
     async def _before(self, request: Any) -> None:
-        await self._pace.before_request()
+        await self.pace.before_request()
         self._report.requests += request.url.path.endswith(CHAT_PATH)
 
     async def _after(self, response: Any) -> None:
@@ -348,7 +350,7 @@ class Endpoint:
         wait = retry_after(response.headers)
         if wait is not None and wait > LONGEST_PAUSE:
             wait = None
-        self._pace.after_response(status, wait)
+        self.pace.after_response(status, wait)
         if status == 200:
             await self._check(response)
 
@@ -360,11 +362,11 @@ class Endpoint:
         except ValueError as error:
             # A response cut short or made of something else is worth another try, and
             # the client gives one to what its HTTP library could not read.
-            said = f"no chat completion: {error}"
-            raise httpx2.DecodingError(said, request=response.request) from error
+            message = f"no chat completion: {error}"
+            raise httpx2.DecodingError(message, request=response.request) from error
 
 
-def _said(error: "openai.APIStatusError") -> str:
+def _message(error: "openai.APIStatusError") -> str:
     """The message in the JSON of an error; versions of the client unpack it or not."""
     body = error.body
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
@@ -375,7 +377,11 @@ def _said(error: "openai.APIStatusError") -> str:
 
 
 def is_openai(base_url: str) -> bool:
-    """base_url (str): An address. RETURNS (bool): Whether it is OpenAI's own."""
+    """Tell OpenAI's own server from others.
+
+    base_url (str): An address.
+    RETURNS (bool): Whether it is OpenAI's.
+    """
     return urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname
 
 

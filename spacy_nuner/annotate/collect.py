@@ -1,33 +1,78 @@
-"""Many requests at once, each answer in the store before the next is asked for."""
+"""What is to be asked, what it will cost, and the asking: many requests at once."""
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from typing import TypeVar
 
 from ..errors import Errors, NunerError
-from ..readers.answers import Answer, Sentence, judge, share
+from ..readers.answers import Answer, share
 from .accounting import (
     BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
     TOKENS_PER_ANSWER,
-    Budget,
+    Account,
     Limits,
-    Price,
-    Report,
-    RunLog,
     estimate_tokens,
 )
-from .client import Endpoint, Failure, Pace, is_openai
-from .prompts import Settings
-from .sample import Skips
-from .store import CHUNK, Plan, Store, Wanted, Writer, chunks, read_sentences
+from .client import Endpoint, Failure, is_openai
+from .sample import Tally
+from .store import Request, Row, State, Task
 
+T = TypeVar("T")
+# Requests whose messages are measured by the server's tokenizer.
+MEASURED = 20
 # Answers in the store from which their mean length is taken.
 ENOUGH_ANSWERS = 20
+
+
+@dataclass
+class Plan:
+    """What a run has before it.
+
+    states (Counter[State]): Sentences in the file, by what becomes of them.
+    requests (int): Requests for those that are to be asked about.
+    bytes (int): Length of the requests' messages together, in bytes of UTF-8.
+    samples (list[str]): Some of the messages.
+    tally (Tally): Lines that can't be used.
+    """
+
+    states: Counter[State] = field(default_factory=Counter)
+    requests: int = 0
+    bytes: int = 0
+    samples: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+
+    @property
+    def to_ask(self) -> int:
+        """How many sentences are to be asked about."""
+        return self.states["to ask"]
+
+
+def make_plan(task: Task) -> Plan:
+    """Go through the sentences once, to count them.
+
+    task (Task): What is to have an answer.
+    RETURNS (Plan): What is to be asked.
+    RAISES (NunerError): N201 if the file holds no sentence.
+    """
+    plan = Plan()
+    for request in task.requests(counts=plan.states, tally=plan.tally):
+        message = task.settings.prompt.render([one.text for one in request])
+        plan.requests += 1
+        plan.bytes += len(message.encode())
+        # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
+        if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
+            plan.samples.append(message)
+    if not plan.states:
+        reason = plan.tally.describe() or "the file is empty"
+        raise NunerError(Errors.N201, source=task.path, reason=reason)
+    return plan
 
 
 @dataclass(frozen=True)
@@ -49,50 +94,44 @@ class Estimate:
 
 
 async def estimate(
-    plan: Plan,
-    store: Store,
-    settings: Settings,
-    endpoint: Endpoint | None,
-    price: Price | None,
-    *,
-    batch: bool = False,
+    plan: Plan, task: Task, endpoint: Endpoint, limits: Limits
 ) -> Estimate:
     """Estimate tokens and price. Asks the server's tokenizer, never the model.
 
     plan (Plan): What is to be asked.
-    store (Store): The answers so far.
-    settings (Settings): How it is asked.
-    endpoint (Endpoint | None): The server, None to go by length alone.
-    price (Price | None): What tokens cost.
-    batch (bool): Whether the Batch API is used.
+    task (Task): The answers so far, and how it is asked.
+    endpoint (Endpoint): The server.
+    limits (Limits): With what tokens cost.
     RETURNS (Estimate): The figures and what they rest on.
     """
-    per_token = None
-    # OpenAI serves no tokenizer.
-    if endpoint is not None and not is_openai(endpoint.base_url):
-        per_token = await _bytes_per_token(plan, settings, endpoint)
-    basis = f"{BYTES_PER_TOKEN:g} bytes a token"
+    per_token = await _bytes_per_token(plan, task.settings.model, endpoint)
     if per_token is not None:
         basis = f"the server's tokenizer, {per_token:.2f} bytes a token"
-    prompt = plan.bytes / (per_token or BYTES_PER_TOKEN)
-    prompt += MESSAGE_TOKENS * plan.requests
-    mean, count = store.mean_completion(settings)
-    if mean is None or count < ENOUGH_ANSWERS:
-        mean, known = TOKENS_PER_ANSWER, "the answers in assets/annotations"
     else:
-        known = f"the newest {count:,} answers in the store"
+        per_token = BYTES_PER_TOKEN
+        basis = f"{per_token:g} bytes a token"
+    prompt = plan.bytes / per_token + MESSAGE_TOKENS * plan.requests
+    mean, count = task.store.mean_completion(task.settings)
+    source = f"the newest {count:,} answers in the store"
+    if mean is None or count < ENOUGH_ANSWERS:
+        mean, source = TOKENS_PER_ANSWER, "the answers in assets/annotations"
     completion = mean * plan.to_ask
-    cost = price.cost(prompt, completion, batch=batch) if price else None
-    basis_of_answers = f"{mean:.0f} tokens a sentence, the mean of {known}"
-    return Estimate(prompt, completion, basis, basis_of_answers, cost)
+    return Estimate(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        prompt_basis=basis,
+        completion_basis=f"{mean:.0f} tokens a sentence, the mean of {source}",
+        cost=limits.price_of(prompt, completion) if limits.price else None,
+    )
 
 
-async def _bytes_per_token(
-    plan: Plan, settings: Settings, endpoint: Endpoint
-) -> float | None:
+async def _bytes_per_token(plan: Plan, model: str, endpoint: Endpoint) -> float | None:
+    # OpenAI serves no tokenizer.
+    if is_openai(endpoint.base_url):
+        return None
     size = tokens = 0
     for message in plan.samples:
-        count = await endpoint.count_tokens(settings.model, message)
+        count = await endpoint.count_tokens(model, message)
         if not count:
             return None
         size += len(message.encode())
@@ -100,191 +139,144 @@ async def _bytes_per_token(
     return size / tokens if tokens else None
 
 
-Request = list[Sentence]
+def split_answer(
+    request: Request, answer: Answer, *, structured: bool
+) -> tuple[list[Row], Request]:
+    """Give each sentence of a request its part of the answer.
+
+    request (list[Sentence]): The sentences.
+    answer (Answer): The whole answer.
+    structured (bool): Whether JSON was asked for.
+    RETURNS (tuple[list[tuple[Sentence, Answer]], list[Sentence]]): The sentences with
+        their answers, and those that the answer says nothing about.
+    """
+    answers = share(answer, len(request), structured=structured)
+    rows = [(request[index], part) for index, part in answers.items()]
+    return rows, [one for index, one in enumerate(request) if index not in answers]
 
 
 class Run:
-    """Asks about the sentences of a file until none is left or a limit is reached."""
+    """Asks about sentences until none is left or a limit is reached."""
 
-    def __init__(
-        self,
-        store: Store,
-        settings: Settings,
-        endpoint: Endpoint,
-        pace: Pace,
-        *,
-        report: Report,
-        limits: Limits,
-        log: RunLog,
-        wanted: Wanted | None = None,
-        progress: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        """store (Store): Where answers go.
-        settings (Settings): How it is asked.
+    def __init__(self, task: Task, endpoint: Endpoint, account: Account) -> None:
+        """Prepare a run.
+
+        task (Task): What is to have an answer.
         endpoint (Endpoint): The server.
-        pace (Pace): How fast; the endpoint's own.
-        report (Report): Counts what happens; the endpoint's own.
-        limits (Limits): When to stop.
-        log (RunLog): Notes what happens.
-        wanted (Wanted | None): As in `Store.claim`.
-        progress (Callable[[int], None]): Hears how many sentences are done with.
+        account (Account): Books what happens; its report is the endpoint's too.
         """
-        self.store = store
-        self.settings = settings
+        self.task = task
         self.endpoint = endpoint
-        self.pace = pace
-        self.report = report
-        self.limits = limits
-        self.log = log
-        self.wanted = wanted
-        self.progress = progress
-        self.budget = None if limits.cost is None else Budget(limits.cost)
-        self._stop: NunerError | None = None
+        self.account = account
         self._stopping = False
-        self._mean_completion = float(TOKENS_PER_ANSWER * settings.prompt.sentences)
-        self._writer = Writer(store, settings)
+        self._error: NunerError | None = None
+        sentences = task.settings.prompt.sentences
+        self._mean_completion = float(TOKENS_PER_ANSWER * sentences)
+        # All that is done with the store, a commit's wait for the disk too.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._arrived: deque[Row] = deque()
 
-    async def all(self, path: Path) -> None:
-        """Ask about every sentence of a file that needs it.
+    async def all(self) -> None:
+        """Ask about every sentence that needs it.
 
-        path (Path): The sentences.
-        RAISES (NunerError): N206, N207 or N208 if it stopped before the end.
+        RAISES (NunerError): N206, N207, N208, N216 or N217 if it stopped before the
+            end.
         """
-        requests: asyncio.Queue[Request | None] = asyncio.Queue(1)
-        workers = self.pace.slots.most
-        tasks = [
-            asyncio.create_task(self._feed(path, requests, workers)),
-            *(asyncio.create_task(self._work(requests)) for _ in range(workers)),
+        requests = self.task.requests()
+        workers = [
+            asyncio.create_task(self._work(requests))
+            for _ in range(self.endpoint.pace.most)
         ]
-        async with self._writer:
-            try:
-                with self._interruptible():
-                    await asyncio.gather(*tasks)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-        if self._stop is not None:
-            raise self._stop
+        try:
+            with self._interruptible():
+                await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            self._thread.shutdown()
+            # What a worker that was cancelled did not wait for.
+            self._commit_arrived()
+        if self._error is not None:
+            raise self._error
 
-    def stop(self, error: NunerError | None = None) -> None:
+    def stop(self, error: NunerError) -> None:
         """Send no more requests; those under way are waited for.
 
-        error (NunerError | None): Why, if the run is to fail.
+        error (NunerError): Why.
         """
         self._stopping = True
-        self._stop = self._stop or error
+        self._error = self._error or error
 
-    # From the file to the queue
-
-    async def _feed(
-        self, path: Path, requests: asyncio.Queue[Request | None], workers: int
-    ) -> None:
-        request: Request = []
-        # Some rounds of requests: what is claimed here, no other process can take.
-        size = min(CHUNK, 4 * workers * self.settings.prompt.sentences)
-        # What can't be used was told when the plan was made.
-        for chunk in chunks(read_sentences(path, Skips()), size):
-            if self._stopping:
-                break
-            claimed = await self._writer.run(
-                partial(self.store.claim, chunk, self.settings, wanted=self.wanted)
-            )
-            self.report.elsewhere += claimed.elsewhere
-            self.report.repeated += claimed.repeated
-            for sentence in claimed.mine:
-                request.append(sentence)
-                if len(request) == self.settings.prompt.sentences:
-                    await requests.put(request)
-                    request = []
-        if request:
-            await requests.put(request)
-        for _ in range(workers):
-            await requests.put(None)
-
-    async def _work(self, requests: asyncio.Queue[Request | None]) -> None:
-        while (request := await requests.get()) is not None:
-            if not self._stopping:
-                await self._ask(request)
-
-    # One request
+    async def _work(self, requests: Iterator[Request]) -> None:
+        # In the thread of the store, which looks every sentence up.
+        take = partial(next, requests, None)
+        while not self._stopping and (request := await self._in_thread(take)):
+            await self._ask(request)
 
     async def _ask(self, request: Request) -> None:
-        body = self.settings.body([sentence.text for sentence in request])
+        account, settings = self.account, self.task.settings
+        body = settings.body([sentence.text for sentence in request])
         message = body["messages"][0]["content"]
-        reserved = self.limits.most_expensive(message, self.settings, len(request))
-        if self.budget is not None and not await self.budget.reserve(reserved):
-            self.stop(self.limits.too_expensive(self.report.cost))
+        reserved = account.longest_cost(message, settings, len(request))
+        if not await account.reserve(reserved):
+            self.stop(account.too_expensive())
             return
-        cost = 0.0
         try:
             expected = estimate_tokens(message) + self._mean_completion
-            if self.pace.tokens is not None:
-                await self.pace.tokens.take(expected)
-            async with self.pace.slots:
+            await self.endpoint.pace.tokens.take(expected)
+            async with self.endpoint.pace.slot():
                 if self._stopping:
                     return
                 outcome = await self.endpoint.ask(body)
             if isinstance(outcome, Failure):
-                await self._fail(request, outcome)
+                self._fail(request, outcome)
                 return
-            cost = self.report.book(outcome, message, self.limits.price)
-            self._learn_length(outcome, expected)
+            used = account.book(outcome, message)
         finally:
-            if self.budget is not None:
-                await self.budget.settle(reserved, cost)
-        for sentence in await self._keep(request, outcome):
+            await account.release(reserved)
+        if outcome.completion_tokens is not None:
+            self.endpoint.pace.tokens.correct(used - expected)
+            more = outcome.completion_tokens - self._mean_completion
+            self._mean_completion += 0.05 * more
+        structured = settings.prompt.structured
+        rows, missed = split_answer(request, outcome, structured=structured)
+        await self._commit(rows)
+        account.add_answers(rows, structured=structured)
+        for sentence in missed:
             # Left out of the answer to several: alone it can't be overlooked.
             if not self._stopping:
                 await self._ask([sentence])
 
-    async def _keep(self, request: Request, answer: Answer) -> Request:
-        """Commit an answer; hand back the sentences that it says nothing about."""
-        structured = self.settings.prompt.structured
-        answers = share(answer, len(request), structured=structured)
-        rows = [(request[index], part) for index, part in answers.items()]
-        await self._writer.commit(rows)
-        for sentence, part in rows:
-            verdict = judge(part, text=sentence.text, structured=structured)
-            self.report.count(verdict)
-            self.log.answer(sentence, part, verdict)
-        self.progress(len(rows))
-        return [one for index, one in enumerate(request) if index not in answers]
-
-    async def _fail(self, request: Request, failure: Failure) -> None:
-        report = self.report
-        report.failures[failure.kind] += len(request)
-        report.reason = failure.reason
-        self.log.write(
-            "failure",
-            ids=[sentence.id for sentence in request],
-            kind=failure.kind,
-            reason=failure.reason,
-        )
-        keys = [self.settings.key(sentence.text) for sentence in request]
-        await self._writer.run(partial(self.store.release, keys))
-        self.progress(len(request))
+    def _fail(self, request: Request, failure: Failure) -> None:
+        self.account.add_failure(request, failure.kind, failure.reason)
         if failure.todo:
-            url = self.endpoint.base_url
-            reason = failure.reason.rstrip(".")
-            facts = {"base_url": url, "reason": reason, "todo": failure.todo}
-            self.stop(NunerError(Errors.N206, **facts))
-        elif error := self.limits.too_many_failures(report):
+            self.stop(self.endpoint.refusal(failure))
+        elif error := self.account.failed(at_least=self.account.limits.failures):
             self.stop(error)
 
-    # Pace
+    # The store
 
-    def _learn_length(self, answer: Answer, expected: float) -> None:
-        if answer.completion_tokens is None or answer.prompt_tokens is None:
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def _commit(self, rows: Sequence[Row]) -> None:
+        """Wait until answers are on the disk; those that came meanwhile go together."""
+        self._arrived.extend(rows)
+        await self._in_thread(self._commit_arrived)
+
+    def _commit_arrived(self) -> None:
+        rows: list[Row] = []
+        while self._arrived:
+            rows.append(self._arrived.popleft())
+        if not rows:
             return
-        used = answer.completion_tokens + answer.prompt_tokens
-        if self.pace.tokens is not None:
-            self.pace.tokens.correct(used - expected)
-        self._mean_completion += 0.05 * (
-            answer.completion_tokens - self._mean_completion
-        )
-
-    # Stopping
+        try:
+            self.task.store.add(rows, self.task.settings)
+        except NunerError:
+            # Whoever waits for one of these has to hear of it too.
+            self._arrived.extendleft(reversed(rows))
+            raise
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

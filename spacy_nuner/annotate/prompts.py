@@ -85,7 +85,8 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
         so their words are used with JSON in the place of the line format.
     sentences (int): How many sentences share a request.
     RETURNS (Prompt): The prompt.
-    RAISES (NunerError): N203 if there is no such prompt, N204 if it has no slot.
+    RAISES (NunerError): N203 if there is no such prompt, N204 if it has no slot, N219
+        if the file is no text.
     """
     if name in PUBLISHED:
         name = STRUCTURED if structured else name
@@ -99,8 +100,7 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
     try:
         template = path.read_text(encoding="utf8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        todo = "Save the prompt as UTF-8 text."
-        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
+        raise NunerError(Errors.N219, path=path, reason=error) from error
     if template.count(SLOT) != 1:
         raise NunerError(Errors.N204, name=path, count=template.count(SLOT))
     return Prompt(name, template, structured=structured, sentences=sentences)
@@ -126,7 +126,11 @@ class Settings:
         return hashlib.sha256(_canonical(parts)).hexdigest()
 
     def key(self, text: str) -> bytes:
-        """text (str): A sentence. RETURNS (bytes): SHA-256 of settings and sentence."""
+        """Name a sentence under these settings.
+
+        text (str): The sentence.
+        RETURNS (bytes): The SHA-256 of settings and sentence.
+        """
         return _digest(self.hash, text)
 
     def question(self, text: str) -> bytes:

@@ -15,113 +15,69 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Errors, NunerError
 from ..files import replacing
+from ..readers.sources import HUB_PREFIX, PACKED, open_source
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
 
 STDIN = "-"
-# Text that holds one of these is binary data or was decoded wrongly; a lone surrogate
-# can't be written as UTF-8 at all.
-BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
-
-
-class Skips:
-    """Counts what was passed over, by reason, and where that was seen first."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, reason: str, place: str) -> None:
-        """reason (str): Why it was passed over. place (str): Where it stands."""
-        self.counts[reason] += 1
-        self.first.setdefault(reason, place)
-
-    def total(self) -> int:
-        """RETURNS (int): How many were passed over for any reason."""
-        return self.counts.total()
-
-    def describe(self) -> str:
-        """RETURNS (str): The counts by reason, each with the first place."""
-        return ", ".join(
-            f"{count} {reason} (first: {self.first[reason]})"
-            for reason, count in self.counts.most_common()
-        )
-
-
-def read_lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """Read the lines of a file, unpacked by the suffix (.gz, .bz2, .xz, .zst).
-
-    path (str): The file, or "-" for standard input.
-    YIELDS (tuple[int, bytes]): The number of the line, from 1, and the line.
-    RAISES (NunerError): N005 if the file is missing or damaged, N006 if the package
-        that unpacks it is missing.
-    """
-    if path == STDIN:
-        yield from enumerate(sys.stdin.buffer, start=1)
-        return
-    from smart_open import open as open_packed
-
-    try:
-        with open_packed(path, "rb") as file:
-            yield from enumerate(file, start=1)
-    except ImportError as error:
-        package = f"the package '{error.name}'"
-        raise NunerError(Errors.N006, package=package, extra="annotate") from error
-    except Exception as error:
-        # Each kind of compression has its own exception for damaged data.
-        reason = str(getattr(error, "strerror", None) or error)
-        todo = "Check that the file exists, may be read and was copied whole."
-        raise NunerError(Errors.N005, path=path, reason=reason, todo=todo) from error
-
-
-def read_rows(path: str, skips: Skips) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read the objects of a JSON Lines file; what is none is counted and left out.
-
-    path (str): The file, or "-" for standard input.
-    skips (Skips): Counts the lines that hold no object.
-    YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
-    """
-    for number, line in read_lines(path):
-        row = parse_row(line, f"{path}:{number}", skips)
-        if row is not None:
-            yield number, row
-
-
-def parse_row(line: bytes, place: str, skips: Skips) -> dict[str, Any] | None:
-    """Read one line of JSON.
-
-    line (bytes): The line.
-    place (str): Where it stands, for the report.
-    skips (Skips): Counts the line if it holds no object.
-    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
-    """
-    if not line.strip():
-        return None
-    try:
-        # Left to itself, json guesses at UTF-16 and UTF-32.
-        row = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        skips.add("not UTF-8", place)
-    except (ValueError, RecursionError):
-        skips.add("not JSON", place)
-    else:
-        if isinstance(row, dict):
-            return row
-        skips.add("not a JSON object", place)
-    return None
-
-
-def is_folder(path: str) -> bool:
-    """path (str): A path or "-". RETURNS (bool): Whether a folder stands there."""
-    return path != STDIN and Path(path).is_dir()
-
-
-HUB_PREFIX = "hub:"
-PACKED = (".gz", ".bz2", ".xz", ".zst")
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 # A file of one line a sentence has no blank lines: a paragraph ends here at the latest.
 MAX_PARAGRAPH_LINES = 200
 # Documents that a streamed data set holds back to mix them (datasets' own default).
 SHUFFLE_BUFFER = 1000
+# Splitters besides the names of spaCy pipelines.
+RULE = "rule"
+LINE = "line"
+# Pieces that go through spaCy before its vocabulary forgets them: many, since the
+# tokenizer has to meet every word again afterwards.
+ZONE_PIECES = 50_000
+# The parts of a trained pipeline that do not split sentences.
+NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
+# Text that holds one of these is binary data or was decoded wrongly; a lone surrogate
+# can't be written as UTF-8 at all.
+_BROKEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
+
+Lines = Iterator[tuple[int, bytes]]
+
+
+# Reading
+
+
+class Tally:
+    """Counts what was passed over, by kind, and where that was seen first."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+
+    def add(self, kind: str, where: str) -> None:
+        """Count one.
+
+        kind (str): Why it was passed over.
+        where (str): Where it stands.
+        """
+        self.counts[kind] += 1
+        self.first.setdefault(kind, where)
+
+    def total(self) -> int:
+        """Count all.
+
+        RETURNS (int): How many were passed over for any reason.
+        """
+        return self.counts.total()
+
+    def describe(self) -> str:
+        """Write the counts in a line.
+
+        RETURNS (str): The counts by kind, each with where it was seen first.
+        """
+        return ", ".join(
+            f"{count} {kind} (first: {self.first[kind]})"
+            for kind, count in self.counts.most_common()
+        )
 
 
 class Document(NamedTuple):
@@ -137,10 +93,34 @@ class Document(NamedTuple):
     doc: str
 
 
+def is_broken(text: str) -> bool:
+    """Tell whether a text is binary data or was decoded wrongly.
+
+    text (str): The text.
+    RETURNS (bool): Whether it has characters that no text has.
+    """
+    return _BROKEN.search(text) is not None
+
+
+def read_objects(path: str, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the objects of a JSON Lines file; what is none is counted and left out.
+
+    path (str): The file, unpacked by its suffix, or "-" for standard input.
+    tally (Tally): Counts the lines that hold no object.
+    YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
+    RAISES (NunerError): N005 if the file is missing or damaged, N006 if the package
+        that unpacks it is missing.
+    """
+    for number, line in _read_lines(path):
+        data = parse_object(line, f"{path}:{number}", tally)
+        if data is not None:
+            yield number, data
+
+
 def read_documents(
     source: str,
     *,
-    skips: Skips,
+    tally: Tally,
     field: str = "text",
     split: str = "train",
     seed: int = 0,
@@ -151,7 +131,7 @@ def read_documents(
     source (str): `hub:NAME` or `hub:NAME:CONFIG` for a data set of the Hugging Face
         hub (`hub:allenai/c4:en`), a JSON Lines or text file, a folder of those, or "-"
         for standard input. Files may be compressed.
-    skips (Skips): Counts what holds no text.
+    tally (Tally): Counts what holds no text.
     field (str): The field that holds the text, for JSON Lines and data sets.
     split (str): The split of a data set on the hub.
     seed (int): Orders the shards of a data set on the hub.
@@ -162,50 +142,78 @@ def read_documents(
         is missing.
     """
     if source.startswith(HUB_PREFIX):
-        rows = _hub_rows(source, split=split, seed=seed)
-        yield from _from_rows(rows, source, field=field, skips=skips)
+        rows = _read_hub(source, split=split, seed=seed)
+        yield from _from_rows(rows, source, field=field, tally=tally)
         return
-    for path in _files(source):
-        lines = read_lines(path)
+    for path in _find_files(source):
+        lines = _read_lines(path)
+        name = "stdin" if path == STDIN else Path(path).name
+        is_json = plain_suffix(path) in JSON_SUFFIXES
         if path == STDIN:
             lines, is_json = _peek(lines)
-        else:
-            is_json = _plain_suffix(path) in JSON_SUFFIXES
-        name = "stdin" if path == STDIN else Path(path).name
         if is_json:
-            numbered = (
-                (str(number), row)
+            rows = (
+                (number, row)
                 for number, line in lines
-                if (row := parse_row(line, f"{name}:{number}", skips)) is not None
+                if (row := parse_object(line, f"{name}:{number}", tally)) is not None
             )
-            yield from _from_rows(numbered, name, field=field, skips=skips)
+            yield from _from_rows(rows, name, field=field, tally=tally)
         else:
-            yield from _from_text(lines, name, by_line=by_line, skips=skips)
+            yield from _from_text(lines, name, by_line=by_line, tally=tally)
 
 
-def _plain_suffix(path: str) -> str:
+def _read_lines(path: str) -> Lines:
+    if path == STDIN:
+        yield from enumerate(sys.stdin.buffer, start=1)
+        return
+    with open_source(path) as file:
+        yield from enumerate(file, start=1)
+
+
+def parse_object(line: bytes, where: str, tally: Tally) -> dict[str, Any] | None:
+    """Read one line of JSON Lines.
+
+    line (bytes): The line.
+    where (str): Its file and number, for the report.
+    tally (Tally): Counts the line if it holds no object.
+    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
+    """
+    if not line.strip():
+        return None
+    try:
+        # Left to itself, json guesses at UTF-16 and UTF-32.
+        data = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        tally.add("not UTF-8", where)
+    except (ValueError, RecursionError):
+        tally.add("not JSON", where)
+    else:
+        if isinstance(data, dict):
+            return data
+        tally.add("not a JSON object", where)
+    return None
+
+
+def plain_suffix(path: str) -> str:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     while suffixes and suffixes[-1] in PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
-def _files(source: str) -> list[str]:
-    if not is_folder(source):
+def _find_files(source: str) -> list[str]:
+    if source == STDIN or not Path(source).is_dir():
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES
-    found = [str(path) for path in Path(source).rglob("*") if path.is_file()]
-    files = sorted(path for path in found if _plain_suffix(path) in known)
+    paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
+    files = sorted(path for path in paths if plain_suffix(path) in known)
     if not files:
-        suffixes = ", ".join(known)
-        reason = f"the folder holds no file that ends in {suffixes}"
+        reason = f"the folder holds no file that ends in {', '.join(known)}"
         raise NunerError(Errors.N201, source=source, reason=reason)
     return files
 
 
-def _peek(
-    lines: Iterator[tuple[int, bytes]],
-) -> tuple[Iterator[tuple[int, bytes]], bool]:
+def _peek(lines: Lines) -> tuple[Lines, bool]:
     """Standard input has no suffix: JSON Lines begin with a brace."""
     start = []
     for item in lines:
@@ -217,24 +225,24 @@ def _peek(
 
 
 def _from_rows(
-    rows: Iterable[tuple[str, dict[str, Any]]],
+    rows: Iterable[tuple[int, dict[str, Any]]],
     source: str,
     *,
     field: str,
-    skips: Skips,
+    tally: Tally,
 ) -> Iterator[Document]:
     for number, row in rows:
         text = row.get(field)
         if not isinstance(text, str):
-            skips.add(f"without a text in '{field}'", f"{source}:{number}")
+            tally.add(f"without a text in '{field}'", f"{source}:{number}")
             continue
-        named = (row.get(key) for key in ("doc", "id", "url"))
-        doc = next((str(name) for name in named if name is not None), number)
-        yield Document(text, str(row.get("source", source)), doc)
+        names = (row.get(key) for key in ("doc", "id", "url"))
+        doc = next((name for name in names if name is not None), number)
+        yield Document(text, str(row.get("source", source)), str(doc))
 
 
 def _from_text(
-    lines: Iterable[tuple[int, bytes]], source: str, *, by_line: bool, skips: Skips
+    lines: Lines, source: str, *, by_line: bool, tally: Tally
 ) -> Iterator[Document]:
     limit = 1 if by_line else MAX_PARAGRAPH_LINES
     paragraph: list[str] = []
@@ -243,7 +251,7 @@ def _from_text(
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError:
-            skips.add("not UTF-8", f"{source}:{number}")
+            tally.add("not UTF-8", f"{source}:{number}")
             continue
         if text:
             paragraph.append(text)
@@ -254,22 +262,21 @@ def _from_text(
         yield Document(" ".join(paragraph), source, str(number))
 
 
-def _hub_rows(
+def _read_hub(
     source: str, *, split: str, seed: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         from datasets import load_dataset
     except ImportError as error:
         package = "the package 'datasets'"
         raise NunerError(Errors.N006, package=package, extra="pretrain") from error
-    name, _, config = source[len(HUB_PREFIX) :].partition(":")
+    name, _, config = source.removeprefix(HUB_PREFIX).partition(":")
     try:
         rows = load_dataset(name, config or None, split=split, streaming=True)
         # Shards are drawn at random, so a run that reads only a part of the data set
         # does not read its beginning.
         shuffled = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        for number, row in enumerate(shuffled, start=1):
-            yield str(number), row
+        yield from enumerate(shuffled, start=1)
     except Exception as error:
         # A missing name, configuration or split, a network that is not there or breaks
         # off, a damaged shard: each its own exception.
@@ -277,78 +284,7 @@ def _hub_rows(
         raise NunerError(Errors.N201, source=source, reason=reason) from error
 
 
-if TYPE_CHECKING:
-    from spacy.language import Language
-    from spacy.tokens import Doc
-
-# Splitters beside the names of spaCy pipelines.
-RULE = "rule"
-LINE = "line"
-# Pieces that go through spaCy before its vocabulary forgets them: many, since the
-# tokenizer has to meet every word again afterwards.
-ZONE_PIECES = 50_000
-# The parts of a trained pipeline that do not split sentences.
-NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
-_BROKEN = re.compile(BROKEN_CHARS)
-
-
-class DistinctSample:
-    """Keeps n distinct texts of a stream, each distinct one with the same chance.
-
-    The rank of a text is a seeded hash of it, and the n lowest ranks stay. So a text
-    that comes again has the rank it had, and is neither kept twice nor more likely to
-    be kept; memory is that of n texts however long the stream is; and the sample does
-    not depend on the order of the stream.
-    """
-
-    def __init__(self, n: int, *, seed: int) -> None:
-        """n (int): How many to keep. seed (int): Another seed, another sample."""
-        self.n = n
-        self._salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
-        self._highest: list[int] = []
-        self._kept: dict[int, bytes] = {}
-
-    def offer(self, text: str, record: Callable[[], bytes]) -> None:
-        """Take a text if its rank is among the n lowest so far.
-
-        text (str): The text.
-        record (Callable[[], bytes]): Makes what is kept for it.
-        """
-        digest = hashlib.blake2b(text.encode(), digest_size=16, salt=self._salt)
-        rank = int.from_bytes(digest.digest(), "big")
-        if len(self._kept) < self.n:
-            if rank not in self._kept:
-                heapq.heappush(self._highest, -rank)
-                self._kept[rank] = record()
-        elif rank < -self._highest[0] and rank not in self._kept:
-            del self._kept[-heapq.heapreplace(self._highest, -rank)]
-            self._kept[rank] = record()
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def records(self) -> Iterator[bytes]:
-        """YIELDS (bytes): The records by rank, so the first k are a sample of k."""
-        for rank in sorted(self._kept):
-            yield self._kept[rank]
-
-
-@dataclass
-class SampleReport:
-    """What a sample was drawn from.
-
-    documents (int): Documents read.
-    sentences (int): Sentences within the limits of length, repeated ones counted.
-    outside (int): Sentences that were too short or too long.
-    kept (int): Distinct sentences written.
-    skips (Skips): What could not be used.
-    """
-
-    documents: int = 0
-    sentences: int = 0
-    outside: int = 0
-    kept: int = 0
-    skips: Skips = field(default_factory=Skips)
+# Sentences
 
 
 def load_splitter(splitter: str, lang: str) -> "Language":
@@ -377,25 +313,41 @@ def load_splitter(splitter: str, lang: str) -> "Language":
 
 
 def split_sentences(
-    nlp: "Language", documents: Iterable[Document], skips: Skips
+    nlp: "Language", documents: Iterable[Document], tally: Tally
 ) -> Iterator[tuple[str, int, Document]]:
     """Cut documents into sentences.
 
     nlp (Language): What `load_splitter` gave. A pipeline without sentence boundaries
         takes every line as a sentence.
     documents (Iterable[Document]): The documents.
-    skips (Skips): Counts pieces that are too long for spaCy or hold broken characters.
+    tally (Tally): Counts pieces that are too long for spaCy or hold broken characters.
     YIELDS (tuple[str, int, Document]): A sentence with single blanks, its number of
         words (tokens that are neither punctuation nor blank) and its document.
     """
-    pieces = _pieces(documents, nlp.max_length, skips)
+    pieces = _pieces(documents, nlp.max_length, tally)
     for first in pieces:
         zone = itertools.chain([first], itertools.islice(pieces, ZONE_PIECES))
         # Without a zone the vocabulary would keep every word that ever came by.
         with nlp.memory_zone():
             for doc, document in nlp.pipe(zone, as_tuples=True):
-                for sent, words in _sentences(doc):
-                    yield sent, words, document
+                for sentence, words in _sentences(doc):
+                    yield sentence, words, document
+
+
+def _pieces(
+    documents: Iterable[Document], max_length: int, tally: Tally
+) -> Iterator[tuple[str, Document]]:
+    for document in documents:
+        where = f"{document.source}:{document.doc}"
+        for piece in document.text.splitlines():
+            if not piece.strip():
+                continue
+            if len(piece) > max_length:
+                tally.add(f"longer than {max_length:,} characters", where)
+            elif is_broken(piece):
+                tally.add("with broken characters", where)
+            else:
+                yield piece, document
 
 
 def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
@@ -408,54 +360,108 @@ def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
         yield " ".join(sent.text.split()), words
 
 
-def _pieces(
-    documents: Iterable[Document], max_length: int, skips: Skips
-) -> Iterator[tuple[str, Document]]:
-    for document in documents:
-        place = f"{document.source}:{document.doc}"
-        for piece in document.text.splitlines():
-            if not piece.strip():
-                continue
-            if len(piece) > max_length:
-                skips.add(f"longer than {max_length:,} characters", place)
-            elif _BROKEN.search(piece):
-                skips.add("with broken characters", place)
-            else:
-                yield piece, document
+# Drawing
+
+
+class DistinctSample:
+    """Takes n distinct texts of a stream, each distinct one with the same chance.
+
+    The rank of a text is a seeded hash of it, and the n lowest ranks stay. So a text
+    that comes again has the rank it had, and is neither taken twice nor more likely to
+    be taken; memory is that of n texts however long the stream is; and the sample does
+    not depend on the order of the stream.
+    """
+
+    def __init__(self, n: int, *, seed: int = 0) -> None:
+        """Start with nothing.
+
+        n (int): How many to take.
+        seed (int): Another seed, another sample.
+        """
+        self.n = n
+        self._salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+        self._highest: list[int] = []
+        self._records: dict[int, bytes] = {}
+
+    def offer(self, text: str, record: Callable[[], bytes]) -> None:
+        """Take a text if its rank is among the n lowest so far.
+
+        text (str): The text.
+        record (Callable[[], bytes]): Makes what is written for it.
+        """
+        digest = hashlib.blake2b(text.encode(), digest_size=16, salt=self._salt)
+        rank = int.from_bytes(digest.digest(), "big")
+        if rank in self._records:
+            return
+        if len(self._records) < self.n:
+            heapq.heappush(self._highest, -rank)
+            self._records[rank] = record()
+        elif rank < -self._highest[0]:
+            del self._records[-heapq.heapreplace(self._highest, -rank)]
+            self._records[rank] = record()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def records(self) -> Iterator[bytes]:
+        """Go through the sample.
+
+        YIELDS (bytes): The records by rank, so the first k are a sample of k.
+        """
+        for rank in sorted(self._records):
+            yield self._records[rank]
+
+
+@dataclass
+class SampleReport:
+    """What a sample was drawn from.
+
+    documents (int): Documents read.
+    sentences (int): Sentences within the limits of length, repeated ones counted.
+    outside (int): Sentences that were too short or too long.
+    drawn (int): Distinct sentences in the sample.
+    tally (Tally): What could not be used.
+    """
+
+    documents: int = 0
+    sentences: int = 0
+    outside: int = 0
+    drawn: int = 0
+    tally: Tally = field(default_factory=Tally)
 
 
 def draw_sample(
     documents: Iterable[Document],
     nlp: "Language",
+    sample: DistinctSample,
+    report: SampleReport,
     *,
-    n: int,
-    seed: int = 0,
     min_words: int = 5,
     max_words: int = 80,
-    report: SampleReport,
-) -> DistinctSample:
+) -> None:
     """Draw sentences from documents.
 
     documents (Iterable[Document]): The documents, read once.
     nlp (Language): What `load_splitter` gave.
-    n (int): How many distinct sentences to keep.
-    seed (int): Another seed, another sample.
+    sample (DistinctSample): Takes records `{"id", "text", "source", "doc"}`; the id is
+        a hash of the text.
+    report (SampleReport): Counts what was seen.
     min_words (int): Shorter sentences are left out.
     max_words (int): Longer sentences are left out.
-    report (SampleReport): Counts what was seen.
-    RETURNS (DistinctSample): Records `{"id", "text", "source", "doc"}`; the id is a
-        hash of the text.
     """
-    sample = DistinctSample(n, seed=seed)
-    counted = _count(documents, report)
-    for text, words, document in split_sentences(nlp, counted, report.skips):
+
+    def count() -> Iterator[Document]:
+        for document in documents:
+            report.documents += 1
+            yield document
+
+    for text, words, document in split_sentences(nlp, count(), report.tally):
         if min_words <= words <= max_words:
             report.sentences += 1
             sample.offer(text, partial(_record, text, document))
         else:
             report.outside += 1
-    report.kept = len(sample)
-    return sample
+    report.drawn = len(sample)
 
 
 def write_sample(sample: DistinctSample, path: Path) -> None:
@@ -464,14 +470,8 @@ def write_sample(sample: DistinctSample, path: Path) -> None:
     sample (DistinctSample): The sample.
     path (Path): The file.
     """
-    with replacing(path) as beside, beside.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.writelines(sample.records())
-
-
-def _count(documents: Iterable[Document], report: SampleReport) -> Iterator[Document]:
-    for document in documents:
-        report.documents += 1
-        yield document
 
 
 def _record(text: str, document: Document) -> bytes:

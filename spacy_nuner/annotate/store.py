@@ -1,38 +1,37 @@
 """Answers in SQLite: each committed as it comes, none asked for twice."""
 
-import asyncio
-import itertools
 import json
 import os
-import re
-import socket
 import sqlite3
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import Errors, NunerError
 from ..files import replacing
 from ..readers.answers import GOOD, Answer, Sentence, judge, to_record
 from .prompts import Prompt, Settings
-from .sample import BROKEN_CHARS, Skips, read_rows
+from .sample import Tally, is_broken, read_objects
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
-VERSION = 1
-# A process renews its claims three times in this time; after it they lapse.
-LEASE = 120.0
-# SQLite waits so long for another process to finish writing.
+# 1 had claims of sentences and owners of batches.
+VERSION = 2
+# SQLite waits so long for another program to finish writing.
 BUSY_MS = 60_000
-SCHEMA = """
+PROCESS_TABLE = "CREATE TABLE process (pid INTEGER NOT NULL)"
+BATCHES_TABLE = """CREATE TABLE batches (
+    id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
+    settings INTEGER NOT NULL REFERENCES settings (id),
+    file_id TEXT, batch_id TEXT, created REAL NOT NULL)"""
+SCHEMA = f"""
 CREATE TABLE settings (
     id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE,
     prompt TEXT NOT NULL, prompt_hash TEXT NOT NULL, template TEXT NOT NULL,
@@ -47,109 +46,183 @@ CREATE TABLE answers (
     prompt_tokens INTEGER, completion_tokens INTEGER, latency REAL,
     time REAL NOT NULL, UNIQUE (key, attempt));
 CREATE INDEX answers_by_question ON answers (question);
-CREATE TABLE owners (
-    owner TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL,
-    seen REAL NOT NULL);
-CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE batches (
-    id TEXT PRIMARY KEY, owner TEXT NOT NULL, base_url TEXT NOT NULL,
-    settings INTEGER NOT NULL REFERENCES settings (id),
-    file_id TEXT, batch_id TEXT, created REAL NOT NULL);
+{PROCESS_TABLE};
+{BATCHES_TABLE};
 CREATE TABLE batch_items (
     batch TEXT NOT NULL, number INTEGER NOT NULL, part INTEGER NOT NULL,
     key BLOB NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (batch, number, part)) WITHOUT ROWID;
-CREATE INDEX batch_items_by_key ON batch_items (key);
-"""
+CREATE INDEX batch_items_by_key ON batch_items (key)"""
+MIGRATION_FROM_1 = f"""
+DROP TABLE claims;
+DROP TABLE owners;
+{PROCESS_TABLE};
+ALTER TABLE batches RENAME TO batches_of_owners;
+{BATCHES_TABLE};
+INSERT INTO batches SELECT id, base_url, settings, file_id, batch_id, created
+    FROM batches_of_owners;
+DROP TABLE batches_of_owners"""
 ANSWER_COLUMNS = (
     "content, finish_reason, refusal, served, prompt_tokens, completion_tokens, latency"
 )
 
-
-class Claimed(NamedTuple):
-    """What became of sentences that were to be claimed.
-
-    mine (list[Sentence]): Those that this process is to ask about.
-    done (int): Those that need no asking.
-    elsewhere (int): Those that another process or a batch is asking about.
-    repeated (int): Those whose text this process has claimed already.
-    """
-
-    mine: list[Sentence]
-    done: int
-    elsewhere: int
-    repeated: int
-
-
-# Which sentences are to be asked about, going by the newest answer to the question.
-Wanted = Callable[[Sentence, Answer], bool]
+Row = tuple[Sentence, Answer]
+Request = list[Sentence]
+# What becomes of a sentence; "repeated" is one whose text came before in the file.
+State = Literal["to ask", "answered", "repeated", "in a batch"]
 
 
 class Store:
-    """A file of answers. Several processes may use one at the same time.
+    """A file of answers, which one process at a time writes to."""
 
-    owner (str): Names this process in the claims.
-    """
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open a store.
 
-    def __init__(self, path: Path) -> None:
-        """path (Path): The file; it is made if it does not exist.
-
+        path (Path): The file; it is made if it does not exist.
+        read_only (bool): Read beside the process that writes. A file that does not
+            exist is not made, but taken as empty.
         RAISES (NunerError): N210 if the file is something else, N216 if it can't be
-            written.
+            written, N218 if another process writes to it.
         """
         self.path = path
-        self.owner = uuid.uuid4().hex
+        self._lock: BaseFileLock | None = None
+        self._db = sqlite3.connect(":memory:", isolation_level=None)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise NunerError(Errors.N216, path=path, reason=error.strerror) from error
-        try:
-            self._db = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            self._check()
+            with self._explaining():
+                self._open(read_only)
+        except NunerError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let other processes write to it."""
+        self._db.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _open(self, read_only: bool) -> None:
+        if not read_only:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not read_only or self.path.exists():
+            self._connect(self.path)
+        version = self._read_version()
+        if not read_only:
+            self._take_lock()
             self._db.execute("PRAGMA journal_mode = WAL")
             # Every commit reaches the disk: an answer is paid for.
             self._db.execute("PRAGMA synchronous = FULL")
-        except sqlite3.DatabaseError as error:
-            raise self._explain(error) from error
+            self._migrate()
+        elif version == 0:
+            self._connect(":memory:")
+            self._migrate()
+
+    def _connect(self, name: Path | str) -> None:
+        self._db.close()
+        self._db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
+        self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _read_version(self) -> int:
+        """Read the format; 0 for a file that is still empty."""
+        if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+            return 0
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        reason = ""
+        if application != APPLICATION:
+            reason = "it is another program's database"
+        elif not 1 <= version <= VERSION:
+            reason = f"its format is {version}, this version knows up to {VERSION}"
+        if reason:
+            raise NunerError(Errors.N210, path=self.path, reason=reason)
+        return version
+
+    def _take_lock(self) -> None:
+        from filelock import FileLock, Timeout
+
+        # The operating system's lock, which ends with the process, however that ends.
+        lock = FileLock(f"{self.path}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            pid = self._writing_process()
+            raise NunerError(Errors.N218, path=self.path, pid=pid) from error
+        self._lock = lock
+
+    def _writing_process(self) -> str:
+        try:
+            row = self._db.execute("SELECT pid FROM process").fetchone()
+        except sqlite3.OperationalError:
+            # It has not made its tables yet.
+            row = None
+        return "that has just started" if row is None else str(row[0])
+
+    def _migrate(self) -> None:
         with self.writing() as db:
-            # Another process may have made the tables in the meantime.
-            if self._check():
-                for statement in SCHEMA.split(";\n"):
+            version = self._read_version()
+            if version < VERSION:
+                statements = SCHEMA if version == 0 else MIGRATION_FROM_1
+                for statement in statements.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {VERSION}")
-        self.heartbeat()
+            db.execute("DELETE FROM process")
+            db.execute("INSERT INTO process VALUES (?)", [os.getpid()])
 
-    def close(self) -> None:
-        """Give back what was claimed and close the file."""
-        with self.writing() as db:
-            db.execute("DELETE FROM claims WHERE owner = ?", [self.owner])
-            db.execute("DELETE FROM owners WHERE owner = ?", [self.owner])
-        self._db.close()
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction, which is rolled back on an exception.
+
+        YIELDS (Connection): The database.
+        RAISES (NunerError): N216 if it can't be written.
+        """
+        with self._explaining():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.OperationalError) as error:
+            # A full disk, a folder that can't be written to, a lock that never ends.
+            raise NunerError(Errors.N216, path=self.path, reason=error) from error
+        except sqlite3.DatabaseError as error:
+            raise NunerError(Errors.N210, path=self.path, reason=error) from error
 
     # Settings
 
-    def settings_id(self, settings: Settings) -> int:
-        """settings (Settings): Of a run. RETURNS (int): Their number in the store."""
+    def add_settings(self, db: sqlite3.Connection, settings: Settings) -> int:
+        """Find the number of settings, which are added if they are new.
+
+        db (Connection): What `writing` gave.
+        settings (Settings): The settings.
+        RETURNS (int): Their number in the store.
+        """
         prompt = settings.prompt
         params = json.dumps(settings.params, sort_keys=True)
-        with self.writing() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO settings (hash, prompt, prompt_hash, template, "
-                "structured, sentences, model, params) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    *(settings.hash, prompt.name, prompt.hash, prompt.template),
-                    *(prompt.structured, prompt.sentences, settings.model, params),
-                ],
-            )
-            found = "SELECT id FROM settings WHERE hash = ?"
-            return int(db.execute(found, [settings.hash]).fetchone()[0])
+        db.execute(
+            "INSERT OR IGNORE INTO settings (hash, prompt, prompt_hash, template, "
+            "structured, sentences, model, params) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                *(settings.hash, prompt.name, prompt.hash, prompt.template),
+                *(prompt.structured, prompt.sentences, settings.model, params),
+            ],
+        )
+        query = "SELECT id FROM settings WHERE hash = ?"
+        return int(db.execute(query, [settings.hash]).fetchone()[0])
 
-    def settings(self, number: int) -> Settings:
-        """number (int): What `settings_id` gave. RETURNS (Settings): The settings."""
+    def get_settings(self, number: int) -> Settings:
+        """Read settings.
+
+        number (int): What `add_settings` gave.
+        RETURNS (Settings): The settings.
+        """
         row = self._db.execute(
             "SELECT prompt, template, structured, sentences, model, params "
             "FROM settings WHERE id = ?",
@@ -158,122 +231,28 @@ class Store:
         prompt = Prompt(row[0], row[1], structured=bool(row[2]), sentences=row[3])
         return Settings(prompt, row[4], json.loads(row[5]))
 
-    # Claims
-
-    def claim(
-        self,
-        sentences: Iterable[Sentence],
-        settings: Settings,
-        *,
-        wanted: Wanted | None = None,
-    ) -> Claimed:
-        """Take the sentences that this process is to ask about.
-
-        sentences (Iterable[Sentence]): A few hundred sentences.
-        settings (Settings): How they are asked about.
-        wanted (Wanted | None): Which of those with an answer are asked about again.
-            None: those without an answer under these settings.
-        RETURNS (Claimed): The sentences to ask about, and what became of the others.
-        """
-        chunk = list(sentences)
-        keyed = {settings.key(sentence.text): sentence for sentence in chunk}
-        mine: list[Sentence] = []
-        done = elsewhere = 0
-        repeated = len(chunk) - len(keyed)
-        with self.writing() as db:
-            for key, sentence in keyed.items():
-                if not self._needs(db, key, sentence, settings, wanted):
-                    done += 1
-                elif (holder := self._holder(db, key)) is None:
-                    db.execute("INSERT INTO claims VALUES (?, ?)", [key, self.owner])
-                    mine.append(sentence)
-                elif holder == self.owner:
-                    repeated += 1
-                else:
-                    elsewhere += 1
-        return Claimed(mine, done, elsewhere, repeated)
-
-    def needs(
-        self, sentence: Sentence, settings: Settings, wanted: Wanted | None = None
-    ) -> bool:
-        """Tell whether a sentence is to be asked about, without claiming it.
-
-        sentence (Sentence): The sentence.
-        settings (Settings): How it is asked about.
-        wanted (Wanted | None): As in `claim`.
-        RETURNS (bool): Whether `claim` would take it if no one else had.
-        """
-        key = settings.key(sentence.text)
-        return self._needs(self._db, key, sentence, settings, wanted)
-
-    def _needs(
-        self,
-        db: sqlite3.Connection,
-        key: bytes,
-        sentence: Sentence,
-        settings: Settings,
-        wanted: Wanted | None,
-    ) -> bool:
-        if wanted is None:
-            found = db.execute("SELECT 1 FROM answers WHERE key = ? LIMIT 1", [key])
-            return found.fetchone() is None
-        row = db.execute(
-            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE question = ? "
-            "ORDER BY rowid DESC LIMIT 1",
-            [settings.question(sentence.text)],
-        ).fetchone()
-        return row is not None and wanted(sentence, Answer(*row))
-
-    def _holder(self, db: sqlite3.Connection, key: bytes) -> str | None:
-        row = db.execute("SELECT owner FROM claims WHERE key = ?", [key]).fetchone()
-        if row is None:
-            batch = "SELECT batch FROM batch_items WHERE key = ? LIMIT 1"
-            row = db.execute(batch, [key]).fetchone()
-        return None if row is None else str(row[0])
-
-    def release(self, keys: Iterable[bytes]) -> None:
-        """keys (Iterable[bytes]): Of sentences that got no answer."""
-        rows = [(key, self.owner) for key in keys]
-        with self.writing() as db:
-            db.executemany("DELETE FROM claims WHERE key = ? AND owner = ?", rows)
-
-    def heartbeat(self) -> None:
-        """Say that this process lives, and free what dead ones had claimed."""
-        host, now = socket.gethostname(), time.time()
-        with self.writing() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?)",
-                [self.owner, host, os.getpid(), now],
-            )
-            owners = db.execute("SELECT owner, host, pid, seen FROM owners").fetchall()
-            for owner, where, pid, seen in owners:
-                if seen < now - LEASE or (where == host and not _is_running(pid)):
-                    db.execute("DELETE FROM claims WHERE owner = ?", [owner])
-                    db.execute("DELETE FROM owners WHERE owner = ?", [owner])
-
     # Answers
 
-    def add(
-        self, rows: Sequence[tuple[Sentence, Answer]], settings: Settings, number: int
-    ) -> None:
-        """Commit answers and give back their claims.
+    def add(self, rows: Sequence[Row], settings: Settings) -> None:
+        """Commit answers.
 
         rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
         settings (Settings): How they were asked about.
-        number (int): What `settings_id` gave for them.
+        RAISES (NunerError): N216 if they can't be written.
         """
         with self.writing() as db:
-            self.insert(db, rows, settings, number)
+            self.insert(db, rows, settings)
 
     def insert(
-        self,
-        db: sqlite3.Connection,
-        rows: Sequence[tuple[Sentence, Answer]],
-        settings: Settings,
-        number: int,
+        self, db: sqlite3.Connection, rows: Sequence[Row], settings: Settings
     ) -> None:
-        """Add answers in a transaction that is open already; see `add`."""
-        now = time.time()
+        """Add answers in a transaction that is open already; see `add`.
+
+        db (Connection): What `writing` gave.
+        rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
+        settings (Settings): How they were asked about.
+        """
+        number, now = self.add_settings(db, settings), time.time()
         for sentence, answer in rows:
             key = settings.key(sentence.text)
             question = settings.question(sentence.text)
@@ -287,7 +266,39 @@ class Store:
                     *(answer.latency, now, key),
                 ],
             )
-            db.execute("DELETE FROM claims WHERE key = ?", [key])
+
+    def state(
+        self, sentence: Sentence, settings: Settings, *, retry_bad: bool = False
+    ) -> State:
+        """Look up what becomes of a sentence.
+
+        sentence (Sentence): The sentence.
+        settings (Settings): How it is asked about.
+        retry_bad (bool): Ask again, and only, where the newest answer is of no use,
+            whatever its parameters were.
+        RETURNS (State): "to ask", "answered" or "in a batch".
+        """
+        key, question = settings.key(sentence.text), settings.question(sentence.text)
+        if retry_bad:
+            row = self._db.execute(
+                f"SELECT {ANSWER_COLUMNS} FROM answers WHERE question = ? "
+                "ORDER BY rowid DESC LIMIT 1",
+                [question],
+            ).fetchone()
+            answered = row is None or self._is_good(sentence, Answer(*row), settings)
+        else:
+            query = "SELECT 1 FROM answers WHERE key = ? LIMIT 1"
+            answered = self._db.execute(query, [key]).fetchone() is not None
+        if answered:
+            return "answered"
+        query = "SELECT 1 FROM batch_items WHERE key = ? LIMIT 1"
+        waiting = self._db.execute(query, [key]).fetchone() is not None
+        return "in a batch" if waiting else "to ask"
+
+    @staticmethod
+    def _is_good(sentence: Sentence, answer: Answer, settings: Settings) -> bool:
+        structured = settings.prompt.structured
+        return judge(answer, text=sentence.text, structured=structured) == GOOD
 
     def mean_completion(self, settings: Settings) -> tuple[float | None, int]:
         """Average the length of the newest answers to a prompt by a model.
@@ -306,7 +317,11 @@ class Store:
         return mean, count
 
     def kinds(self) -> list[tuple[str, str, str, int]]:
-        """RETURNS (list): Prompt, its hash, model and the number of answers of each."""
+        """Count the answers by what was asked.
+
+        RETURNS (list[tuple[str, str, str, int]]): Prompt, its hash, model and the
+            number of answers of each.
+        """
         return self._db.execute(
             "SELECT prompt, prompt_hash, model, COUNT(*) FROM answers "
             "JOIN settings ON settings.id = answers.settings "
@@ -334,260 +349,77 @@ class Store:
         for row in rows:
             yield Sentence(*row[1:4]), Answer(*row[4:]), bool(row[0])
 
-    # The file
 
-    def _check(self) -> bool:
-        """Tell whether the file is still empty; if not, it must be a store."""
-        if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
-            return True
-        application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        reason = ""
-        if application != APPLICATION:
-            reason = "it is another program's database"
-        elif version != VERSION:
-            reason = f"its format is {version}, this version knows {VERSION}"
-        if reason:
-            raise NunerError(Errors.N210, path=self.path, reason=reason)
-        return False
-
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """YIELDS (Connection): In a transaction; it is rolled back on an exception."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-        except sqlite3.DatabaseError as error:
-            raise self._explain(error) from error
-
-    def _explain(self, error: sqlite3.DatabaseError) -> NunerError:
-        if isinstance(error, sqlite3.OperationalError):
-            # A full disk, a folder that can't be written to, a lock that never ends.
-            return NunerError(Errors.N216, path=self.path, reason=error)
-        return NunerError(Errors.N210, path=self.path, reason=error)
+# What is to be asked
 
 
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":
-        # No such question there; the lease lapses instead.
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-# Sentences that are looked up and claimed at a time, at most.
-CHUNK = 256
-# Requests that the plan keeps to measure how long a token is.
-MEASURED = 20
-_BROKEN = re.compile(BROKEN_CHARS)
-
-
-def read_sentences(path: Path, skips: Skips) -> Iterator[Sentence]:
+def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
     """Read sentences in a stream.
 
     path (Path): JSON Lines with `text` and, if there is one, `id`; may be compressed.
-    skips (Skips): Counts the lines that can't be used.
+    tally (Tally): Counts the lines that can't be used.
     YIELDS (Sentence): The sentences; without an id the number of the line is one.
     """
-    for number, row in read_rows(str(path), skips):
+    for number, row in read_objects(str(path), tally):
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
-            skips.add("without a text", f"{path.name}:{number}")
-        elif _BROKEN.search(text):
-            skips.add("with broken characters", f"{path.name}:{number}")
+            tally.add("without a text", f"{path.name}:{number}")
+        elif is_broken(text):
+            tally.add("with broken characters", f"{path.name}:{number}")
         else:
             yield Sentence(number, str(row.get("id", number)), text)
 
 
-def chunks(
-    sentences: Iterator[Sentence], size: int = CHUNK
-) -> Iterator[list[Sentence]]:
-    """Take sentences some at a time.
+@dataclass(frozen=True)
+class Task:
+    """Sentences that are to have an answer in a store.
 
-    sentences (Iterator[Sentence]): The sentences.
-    size (int): How many at a time.
-    YIELDS (list[Sentence]): The next ones.
-    """
-    while chunk := list(itertools.islice(sentences, size)):
-        yield chunk
-
-
-def is_bad(settings: Settings) -> Wanted:
-    """Choose what is asked about again.
-
-    settings (Settings): How it is asked about.
-    RETURNS (Wanted): For `Store.claim`: the sentences whose answer is of no use.
-    """
-
-    def wanted(sentence: Sentence, answer: Answer) -> bool:
-        structured = settings.prompt.structured
-        return judge(answer, text=sentence.text, structured=structured) != GOOD
-
-    return wanted
-
-
-@dataclass
-class Plan:
-    """What a run has before it.
-
-    sentences (int): Sentences in the file.
-    to_ask (int): Those that are to be asked about.
-    requests (int): Requests for them.
-    bytes (int): Length of the requests' messages together, in bytes of UTF-8.
-    samples (list[str]): Some of the messages.
-    skips (Skips): Lines that can't be used.
-    """
-
-    sentences: int = 0
-    to_ask: int = 0
-    requests: int = 0
-    bytes: int = 0
-    samples: list[str] = field(default_factory=list)
-    skips: Skips = field(default_factory=Skips)
-
-
-def make_plan(
-    path: Path, store: Store, settings: Settings, wanted: Wanted | None
-) -> Plan:
-    """Go through the sentences without claiming any.
-
-    path (Path): The sentences.
-    store (Store): The answers so far.
+    path (Path): The sentences, as JSON Lines.
+    store (Store): The answers.
     settings (Settings): How it is asked.
-    wanted (Wanted | None): As in `Store.claim`.
-    RETURNS (Plan): What is to be asked.
-    RAISES (NunerError): N201 if the file holds no sentence.
-    """
-    plan = Plan()
-    open_request: list[str] = []
-    # The first half of each key: a sentence that is repeated is asked about once.
-    seen: set[bytes] = set()
-
-    def send() -> None:
-        message = settings.prompt.render(open_request)
-        plan.requests += 1
-        plan.bytes += len(message.encode())
-        # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
-        if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
-            plan.samples.append(message)
-        open_request.clear()
-
-    for sentence in read_sentences(path, plan.skips):
-        plan.sentences += 1
-        key = settings.key(sentence.text)[:16]
-        if key not in seen and store.needs(sentence, settings, wanted):
-            seen.add(key)
-            plan.to_ask += 1
-            open_request.append(sentence.text)
-            if len(open_request) == settings.prompt.sentences:
-                send()
-    if open_request:
-        send()
-    if not plan.sentences:
-        reason = plan.skips.describe() or "the file is empty"
-        raise NunerError(Errors.N201, source=path, reason=reason)
-    return plan
-
-
-T = TypeVar("T")
-Row = tuple[Sentence, Answer]
-
-
-class Writer:
-    """Runs the store in a thread of its own and commits answers in groups.
-
-    Used as a context (`async with`), it also renews the claims of this process.
+    retry_bad (bool): Ask again, and only, where the newest answer is of no use.
     """
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        """store (Store): The store. settings (Settings): How it is asked."""
-        self._store = store
-        self._settings = settings
-        self._number = store.settings_id(settings)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._arrived: list[tuple[Sequence[Row], asyncio.Future[None]]] = []
-        self._committing: asyncio.Task[None] | None = None
-        self._renewing: asyncio.Task[None] | None = None
+    path: Path
+    store: Store
+    settings: Settings
+    retry_bad: bool = False
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """Run something in the thread of the store.
-
-        function (Callable[[], T]): What to run.
-        RETURNS (T): Its result.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
-
-    async def commit(self, rows: Sequence[Row]) -> None:
-        """Wait until answers are on the disk; those that come meanwhile go together.
-
-        rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
-        RAISES (NunerError): N216 if they can't be written.
-        """
-        if not rows:
-            return
-        done = asyncio.get_running_loop().create_future()
-        self._arrived.append((rows, done))
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_arrived())
-        await done
-
-    async def _commit_arrived(self) -> None:
-        while self._arrived:
-            arrived, self._arrived = self._arrived, []
-            rows = [row for some, _ in arrived for row in some]
-            error = await self._add(rows)
-            for _, done in arrived:
-                if done.done():
-                    continue
-                if error is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(error)
-        self._committing = None
-
-    async def _add(self, rows: Sequence[Row]) -> NunerError | None:
-        add = partial(self._store.add, rows, self._settings, self._number)
-        try:
-            await self.run(add)
-        except NunerError as error:
-            return error
-        return None
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE / 3)
-            await self.run(self._store.heartbeat)
-
-    async def __aenter__(self) -> "Writer":
-        self._renewing = asyncio.create_task(self._renew())
-        return self
-
-    async def __aexit__(
+    def requests(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        tasks = [task for task in (self._renewing, self._committing) if task]
-        if self._renewing is not None:
-            self._renewing.cancel()
-        # What has arrived is committed even when the run ends with an error.
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
-        self._thread.shutdown()
-        broken = [one for one in ended if isinstance(one, NunerError)]
-        if broken and error is None:
-            raise broken[0]
+        *,
+        without: Container[bytes] = (),
+        counts: Counter[State] | None = None,
+        tally: Tally | None = None,
+    ) -> Iterator[Request]:
+        """Look each sentence up; those that are to be asked about become requests.
+
+        without (Container[bytes]): Keys of sentences that are not to be asked about.
+        counts (Counter[State] | None): Counts the sentences by what becomes of them.
+        tally (Tally | None): Counts the lines that can't be used.
+        YIELDS (list[Sentence]): The sentences of a request.
+        """
+        counts = Counter() if counts is None else counts
+        request: Request = []
+        # The first half of each key: a sentence that is repeated is asked about once.
+        seen: set[bytes] = set()
+        for sentence in read_sentences(self.path, Tally() if tally is None else tally):
+            key = self.settings.key(sentence.text)
+            state: State = "repeated" if key[:16] in seen else "answered"
+            if state == "answered" and key not in without:
+                state = self.store.state(
+                    sentence, self.settings, retry_bad=self.retry_bad
+                )
+            counts[state] += 1
+            if state != "to ask":
+                continue
+            seen.add(key[:16])
+            request.append(sentence)
+            if len(request) == self.settings.prompt.sentences:
+                yield request
+                request = []
+        if request:
+            yield request
 
 
 def export_records(
@@ -602,38 +434,27 @@ def export_records(
     RETURNS (Counter[str]): The records by what their answers are worth.
     RAISES (NunerError): N211 if prompt and model are not clear, N212 without answers.
     """
-    prompt_hash, model = _choose(store, prompt, model)
-    verdicts: Counter[str] = Counter()
-    with replacing(path) as beside, beside.open("w", encoding="utf8") as file:
-        for record, verdict in _records(store, prompt_hash, model):
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            verdicts[verdict] += 1
-    return verdicts
-
-
-def _records(
-    store: Store, prompt_hash: str, model: str
-) -> Iterator[tuple[dict[str, Any], str]]:
-    for sentence, answer, structured in store.newest(prompt_hash, model):
-        verdict = judge(answer, text=sentence.text, structured=structured)
-        yield to_record(sentence, answer, structured=structured), verdict
-
-
-def _choose(store: Store, prompt: str | None, model: str | None) -> tuple[str, str]:
-    found = [
-        (name, prompt_hash, served, count)
-        for name, prompt_hash, served, count in store.kinds()
+    kinds = [
+        (name, prompt_hash, asked, count)
+        for name, prompt_hash, asked, count in store.kinds()
         if prompt is None or name == prompt or prompt_hash.startswith(prompt)
-        if model is None or served == model
+        if model is None or asked == model
     ]
-    if not found:
+    if not kinds:
         which = f" to the prompt '{prompt}'" if prompt else ""
         which += f" of the model '{model}'" if model else ""
         raise NunerError(Errors.N212, path=store.path, which=which)
-    if len(found) > 1:
-        kinds = ", ".join(
-            f"--prompt {name} ({prompt_hash[:8]}) --model {served}: {count:,} answers"
-            for name, prompt_hash, served, count in found
+    if len(kinds) > 1:
+        found = ", ".join(
+            f"--prompt {name} ({prompt_hash[:8]}) --model {asked}: {count:,} answers"
+            for name, prompt_hash, asked, count in kinds
         )
-        raise NunerError(Errors.N211, path=store.path, found=kinds)
-    return found[0][1], found[0][2]
+        raise NunerError(Errors.N211, path=store.path, found=found)
+    _, prompt_hash, model, _ = kinds[0]
+    verdicts: Counter[str] = Counter()
+    with replacing(path) as temporary, temporary.open("w", encoding="utf8") as file:
+        for sentence, answer, structured in store.newest(prompt_hash, model):
+            record = to_record(sentence, answer, structured=structured)
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            verdicts[judge(answer, text=sentence.text, structured=structured)] += 1
+    return verdicts

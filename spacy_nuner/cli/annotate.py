@@ -1,5 +1,6 @@
 """`spacy nuner annotate`: sentences through an LLM."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,14 +9,14 @@ import typer
 from ..errors import Errors, NunerError, Warnings
 
 if TYPE_CHECKING:
-    from ..annotate.accounting import Limits, Report, RunLog
-    from ..annotate.client import Endpoint, Pace
-    from ..annotate.collect import Estimate
+    from ..annotate.accounting import Account, Limits, Report
+    from ..annotate.client import Connection, Endpoint
+    from ..annotate.collect import Plan
     from ..annotate.prompts import Settings
-    from ..annotate.store import Plan, Store, Wanted
+    from ..annotate.store import Task
 
 
-def annotate(
+def annotate_cli(
     sentences: Path = typer.Argument(help="JSON Lines with text and id"),
     store: Path = typer.Argument(help="SQLite file for the answers, old or new"),
     model: str = typer.Option(help="Name of the model on the server"),
@@ -56,11 +57,11 @@ def annotate(
         100, help="Stop at so many sentences without an answer", min=1
     ),
     dry_run: bool = typer.Option(
-        False, "--dry-run", help="Tell requests, tokens and price; ask nothing"
+        False, "--dry-run", help="Show requests, tokens and price; ask nothing"
     ),
     batch: bool = typer.Option(False, "--batch", help="Use the Batch API"),
     poll: float = typer.Option(
-        60.0, help="Seconds between two looks at the batches", min=0.01
+        60.0, help="Seconds between two queries for the batches' state", min=0.01
     ),
     retry: str | None = typer.Option(
         None, help="bad: ask again, and only, where the answer is of no use"
@@ -72,140 +73,160 @@ def annotate(
     The API key is read from OPENAI_API_KEY. Stop it at any time: the same command goes
     on where it was.
     """
-    import asyncio
-    import tempfile
-
-    from ..annotate.accounting import Limits, Report, RunLog, load_price
-    from ..annotate.client import OPENAI_URL, Endpoint, Pace
+    from ..annotate.accounting import Limits, load_price
+    from ..annotate.client import OPENAI_URL, Connection, is_openai
     from ..annotate.prompts import Settings, load_prompt
-    from ..annotate.store import Store, is_bad, make_plan
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
     if max_cost is not None and prices is None:
         raise NunerError(Errors.N215)
     base_url = base_url or OPENAI_URL
-    settings = Settings(
-        load_prompt(prompt, structured=structured, sentences=per_request),
-        model,
-        _params(base_url, temperature, seed, max_tokens, extra),
-    )
-    price = load_price(prices, model) if prices else None
-    limits = Limits(failures=max_failures, cost=max_cost, price=price)
-    report = Report()
-    pace = Pace(concurrency, rpm=rpm, tpm=tpm)
-
-    async def run(opened: Store) -> None:
-        endpoint = Endpoint(
-            base_url,
-            pace=pace,
-            report=report,
-            retries=retries,
-            timeout=timeout,
-            needs_key=not dry_run,
-        )
-        try:
-            wanted = is_bad(settings) if retry else None
-            plan = make_plan(sentences, opened, settings, wanted)
-            await _show_plan(plan, opened, settings, endpoint, limits, batch=batch)
-            if dry_run:
-                return
-            with RunLog(log) as running_log:
-                await _ask(
-                    sentences,
-                    plan,
-                    *(opened, settings, endpoint, pace, report, limits, running_log),
-                    wanted=wanted,
-                    poll=poll if batch else None,
-                )
-        finally:
-            await endpoint.close()
-
-    with tempfile.TemporaryDirectory() as folder:
-        # A dry run leaves no file behind.
-        missing = dry_run and not store.exists()
-        opened = Store(Path(folder) / "store.sqlite" if missing else store)
-        try:
-            asyncio.run(run(opened))
-        except KeyboardInterrupt:
-            raise NunerError(Errors.N217) from None
-        finally:
-            opened.close()
-
-
-def _params(
-    base_url: str,
-    temperature: float | None,
-    seed: int | None,
-    max_tokens: int | None,
-    extra: str | None,
-) -> dict[str, Any]:
-    import json
-
-    from ..annotate.client import is_openai
-
     # OpenAI's newer models refuse the older name, other servers know only that one.
     longest = "max_completion_tokens" if is_openai(base_url) else "max_tokens"
-    named = {"temperature": temperature, "seed": seed, longest: max_tokens}
-    params: dict[str, Any] = {
-        name: value for name, value in named.items() if value is not None
-    }
-    if extra is not None:
+    params = {"temperature": temperature, "seed": seed, longest: max_tokens}
+    given = {name: value for name, value in params.items() if value is not None}
+    annotate(
+        sentences,
+        store,
+        Settings(
+            load_prompt(prompt, structured=structured, sentences=per_request),
+            model,
+            given | _read_extra(extra),
+        ),
+        Connection(
+            base_url=base_url,
+            concurrency=concurrency,
+            rpm=rpm,
+            tpm=tpm,
+            timeout=timeout,
+            retries=retries,
+        ),
+        Limits(
+            failures=max_failures,
+            cost=max_cost,
+            price=load_price(prices, model, batch=batch) if prices else None,
+        ),
+        batch=batch,
+        poll=poll,
+        retry_bad=retry == "bad",
+        log=log,
+        dry_run=dry_run,
+    )
+
+
+def annotate(
+    sentences: Path,
+    store: Path,
+    settings: "Settings",
+    connection: "Connection",
+    limits: "Limits",
+    *,
+    batch: bool = False,
+    poll: float = 60.0,
+    retry_bad: bool = False,
+    log: Path | None = None,
+    dry_run: bool = False,
+) -> "Report":
+    """Ask an LLM about each sentence that has no answer in the store yet.
+
+    sentences (Path): JSON Lines with text and id.
+    store (Path): The SQLite file for the answers; it is made if it does not exist.
+    settings (Settings): Prompt, model and parameters.
+    connection (Connection): The server and how fast it is asked.
+    limits (Limits): When to stop.
+    batch (bool): Use the Batch API.
+    poll (float): Seconds between two queries for the batches' state.
+    retry_bad (bool): Ask again, and only, where the answer is of no use.
+    log (Path | None): A log as JSON Lines, appended to.
+    dry_run (bool): Only show requests, tokens and price.
+    RETURNS (Report): The counts of the run.
+    RAISES (NunerError): N201 without sentences, N205 without a key, N206, N207, N208,
+        N214 or N217 if it stopped before the end, N210, N216 or N218 if the store
+        can't be used.
+    """
+    import asyncio
+    from contextlib import aclosing, closing
+
+    from ..annotate.accounting import Account
+    from ..annotate.client import Endpoint
+    from ..annotate.collect import make_plan
+    from ..annotate.store import Store, Task
+
+    async def run(task: Task, account: Account) -> None:
+        opened = Endpoint(connection, account.report, needs_key=not dry_run)
+        async with aclosing(opened) as endpoint:
+            plan = make_plan(task)
+            await _show_plan(plan, task, endpoint, limits)
+            if not dry_run:
+                seconds = poll if batch else None
+                await _ask(plan, task, endpoint, account, poll=seconds)
+
+    with (
+        closing(Store(store, read_only=dry_run)) as opened,
+        closing(Account(limits, log=None if dry_run else log)) as account,
+    ):
+        task = Task(sentences, opened, settings, retry_bad=retry_bad)
         try:
-            params |= json.loads(extra)
-        except (ValueError, TypeError) as error:
-            raise NunerError(Errors.N213, reason=error) from error
-    return params
+            asyncio.run(run(task, account))
+        except KeyboardInterrupt:
+            raise NunerError(Errors.N217) from None
+    return account.report
+
+
+def _read_extra(extra: str | None) -> dict[str, Any]:
+    if extra is None:
+        return {}
+    try:
+        fields = json.loads(extra)
+    except ValueError as error:
+        raise NunerError(Errors.N213, reason=error) from error
+    if not isinstance(fields, dict):
+        raise NunerError(Errors.N213, reason=f"found {extra}")
+    return fields
 
 
 async def _show_plan(
-    plan: "Plan",
-    store: "Store",
-    settings: "Settings",
-    endpoint: "Endpoint",
-    limits: "Limits",
-    *,
-    batch: bool,
+    plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
 ) -> None:
     from wasabi import msg
 
     from ..annotate.collect import estimate
 
-    if plan.skips.total():
-        found = plan.skips.describe()
-        msg.warn(Warnings.W201.format(source="the sentences", found=found))
+    if plan.tally.total():
+        found = plan.tally.describe()
+        msg.warn(Warnings.W201.format(source=task.path, found=found))
+    total = plan.states.total()
     msg.info(
-        f"{plan.sentences:,} sentences, {plan.sentences - plan.to_ask:,} need no "
-        f"asking, {plan.to_ask:,} to ask in {plan.requests:,} requests"
+        f"{total:,} sentences, {total - plan.to_ask:,} need no asking, "
+        f"{plan.to_ask:,} to ask in {plan.requests:,} requests"
     )
+    if repeated := plan.states["repeated"]:
+        msg.text(f"{repeated:,} sentences stand in the file more than once")
+    if waiting := plan.states["in a batch"]:
+        msg.text(f"{waiting:,} sentences are in a batch, which --batch collects")
     if not plan.to_ask:
         return
-    told = await estimate(plan, store, settings, endpoint, limits.price, batch=batch)
-    msg.text(f"About {told.prompt_tokens:,.0f} tokens to send ({told.prompt_basis})")
+    tokens = await estimate(plan, task, endpoint, limits)
     msg.text(
-        f"About {told.completion_tokens:,.0f} tokens to get ({told.completion_basis})"
+        f"About {tokens.prompt_tokens:,.0f} tokens to send ({tokens.prompt_basis})"
     )
-    msg.text(_show_cost(told, limits))
-
-
-def _show_cost(told: "Estimate", limits: "Limits") -> str:
-    if told.cost is None or limits.price is None:
-        return "No price: name a table with --prices"
-    return f"About {limits.price.show(told.cost)} in all"
+    msg.text(
+        f"About {tokens.completion_tokens:,.0f} tokens to get "
+        f"({tokens.completion_basis})"
+    )
+    if limits.price is None or tokens.cost is None:
+        msg.text("No price: name a table with --prices")
+    else:
+        msg.text(f"About {limits.price.show(tokens.cost)} in all")
 
 
 async def _ask(
-    path: Path,
     plan: "Plan",
-    store: "Store",
-    settings: "Settings",
+    task: "Task",
     endpoint: "Endpoint",
-    pace: "Pace",
-    report: "Report",
-    limits: "Limits",
-    log: "RunLog",
+    account: "Account",
     *,
-    wanted: "Wanted | None",
     poll: float | None,
 ) -> None:
     from tqdm import tqdm
@@ -213,47 +234,40 @@ async def _ask(
     from ..annotate.batch import BatchRun
     from ..annotate.collect import Run
 
-    bar = tqdm(total=plan.to_ask, unit=" sentences", disable=None, smoothing=0.05)
+    limits, report, settings = account.limits, account.report, task.settings
+    expected = plan.to_ask + (0 if poll is None else plan.states["in a batch"])
+    bar = tqdm(total=expected, unit=" sentences", disable=None, smoothing=0.05)
 
     def progress(count: int) -> None:
-        told = {"failed": str(report.failures.total())}
+        counts = {"failed": str(report.failures.total())}
         if limits.price is not None:
-            told["cost"] = limits.price.show(report.cost)
-        bar.set_postfix(told, refresh=False)
+            counts["cost"] = limits.price.show(report.cost)
+        bar.set_postfix(counts, refresh=False)
         bar.update(count)
 
-    log.write(
+    account.progress = progress
+    account.log(
         "start",
         base_url=endpoint.redact(endpoint.base_url),
         model=settings.model,
         prompt=settings.prompt.name,
         prompt_hash=settings.prompt.hash,
         params=settings.params,
-        sentences=plan.sentences,
+        sentences=plan.states.total(),
         to_ask=plan.to_ask,
     )
-    shared: dict[str, Any] = {
-        "report": report,
-        "limits": limits,
-        "log": log,
-        "wanted": wanted,
-        "progress": progress,
-    }
     try:
         if poll is None:
-            await Run(store, settings, endpoint, pace, **shared).all(path)
+            await Run(task, endpoint, account).all()
         else:
             status = bar.set_description_str
-            batches = BatchRun(
-                store, settings, endpoint, poll=poll, status=status, **shared
-            )
-            await batches.all(path)
+            await BatchRun(task, endpoint, account, poll=poll, status=status).all()
     finally:
         bar.close()
-        log.write("end", **vars(report))
+        account.log("end", **vars(report))
         _show_report(report, limits)
-    if report.failures and not report.answers:
-        raise limits.failed(report)
+    if not report.answers and (error := account.failed()):
+        raise error
 
 
 def _show_report(report: "Report", limits: "Limits") -> None:
@@ -271,18 +285,12 @@ def _show_report(report: "Report", limits: "Limits") -> None:
         msg.text(
             f"{report.estimated:,} answers came without a count of tokens: guessed"
         )
-    unlucky = {code: n for code, n in report.statuses.items() if code != 200}
-    if unlucky:
-        told = ", ".join(f"{count} of {code}" for code, count in unlucky.items())
-        msg.text(f"Responses other than 200: {told}")
-    if report.repeated:
-        msg.text(f"{report.repeated:,} sentences stand in the file more than once")
-    if report.elsewhere:
-        msg.warn(Warnings.W205.format(count=report.elsewhere))
-    bad = report.bad()
-    if bad:
+    statuses = {code: n for code, n in report.statuses.items() if code != 200}
+    if statuses:
+        counts = ", ".join(f"{count} of {code}" for code, count in statuses.items())
+        msg.text(f"Responses other than 200: {counts}")
+    if bad := report.bad():
         msg.warn(Warnings.W204.format(count=bad.total(), kinds=name_counts(bad)))
-    failures = report.failures
-    if failures:
+    if failures := report.failures:
         kinds = name_counts(failures)
         msg.warn(Warnings.W203.format(count=failures.total(), kinds=kinds))

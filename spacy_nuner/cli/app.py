@@ -3,19 +3,19 @@
 import typer
 
 from ._util import OVERRIDES, handle_errors
-from .annotate import annotate
+from .annotate import annotate_cli
 from .average import average
 from .build import build
 from .calibrate import calibrate_cli
 from .convert import convert
 from .draw import draw
-from .export import export
+from .export import export_cli
 from .fewshot import fewshot_cli
 from .import_ import import_
 from .init import init
 from .pretrain import pretrain
 from .report import report_cli
-from .sample import sample
+from .sample import sample_cli
 from .show import show_cli
 from .stats import stats_cli
 from .zero_shot import zero_shot_cli
@@ -36,9 +36,9 @@ app = typer.Typer(
 app.command("build")(handle_errors(build))
 app.command("init")(handle_errors(init))
 app.command("draw")(handle_errors(draw))
-app.command("sample")(handle_errors(sample))
-app.command("annotate")(handle_errors(annotate))
-app.command("export")(handle_errors(export))
+app.command("sample")(handle_errors(sample_cli))
+app.command("annotate")(handle_errors(annotate_cli))
+app.command("export")(handle_errors(export_cli))
 app.command("import")(handle_errors(import_))
 app.command("convert")(handle_errors(convert))
 app.command("stats")(handle_errors(stats_cli))

@@ -1,11 +1,17 @@
 """`spacy nuner sample`: sentences out of any text."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+from ..errors import Errors, NunerError, Warnings
 
-def sample(
+if TYPE_CHECKING:
+    from ..annotate.sample import SampleReport
+
+
+def sample_cli(
     source: str = typer.Argument(
         help="hub:NAME:CONFIG (such as hub:allenai/c4:en), a JSON Lines or text file "
         "(plain, .gz, .bz2, .xz, .zst), a folder of those, or - for standard input"
@@ -26,55 +32,95 @@ def sample(
     split: str = typer.Option("train", help="Split of a data set on the hub"),
 ) -> None:
     """Draw sentences from a source, each distinct one with the same chance."""
+    from wasabi import msg
+
+    report = sample(
+        source,
+        output,
+        n=n,
+        seed=seed,
+        field=field,
+        splitter=splitter,
+        lang=lang,
+        min_words=min_words,
+        max_words=max_words,
+        max_documents=max_documents,
+        split=split,
+    )
+    if report.tally.total():
+        found = report.tally.describe()
+        msg.warn(Warnings.W201.format(source=source, found=found))
+    if report.drawn < n:
+        msg.warn(Warnings.W202.format(n=n, found=report.drawn))
+    msg.good(
+        f"{report.drawn:,} sentences in {output}, out of {report.sentences:,} of "
+        f"{report.documents:,} documents ({report.outside:,} outside "
+        f"{min_words} to {max_words} words)"
+    )
+
+
+def sample(
+    source: str,
+    output: Path,
+    *,
+    n: int,
+    seed: int = 0,
+    field: str = "text",
+    splitter: str = "rule",
+    lang: str = "en",
+    min_words: int = 5,
+    max_words: int = 80,
+    max_documents: int | None = None,
+    split: str = "train",
+) -> "SampleReport":
+    """Draw sentences from a source, each distinct one with the same chance.
+
+    source (str): What `annotate.sample.read_documents` takes.
+    output (Path): JSON Lines with id, text, source and doc.
+    n (int): How many distinct sentences to draw.
+    seed (int): Another seed, another sample.
+    field (str): The field that holds the text.
+    splitter (str): "rule", "line", or the name of a spaCy pipeline.
+    lang (str): spaCy's code of the language.
+    min_words (int): The shortest sentence, in words.
+    max_words (int): The longest sentence, in words.
+    max_documents (int | None): Stop reading after so many documents.
+    split (str): The split of a data set on the hub.
+    RETURNS (SampleReport): What it was drawn from.
+    RAISES (NunerError): N005, N006, N010, N201 or N202 if there is nothing to read or
+        nothing to split it with.
+    """
     import itertools
 
     from tqdm import tqdm
-    from wasabi import msg
 
     from ..annotate.sample import (
         LINE,
+        DistinctSample,
         SampleReport,
         draw_sample,
         load_splitter,
         read_documents,
         write_sample,
     )
-    from ..errors import Errors, NunerError, Warnings
 
     nlp = load_splitter(splitter, lang)
     report = SampleReport()
     documents = read_documents(
         source,
-        skips=report.skips,
+        tally=report.tally,
         field=field,
         split=split,
         seed=seed,
         by_line=splitter == LINE,
     )
-    progress = tqdm(
-        itertools.islice(documents, max_documents), unit=" documents", disable=None
-    )
-    drawn = draw_sample(
-        progress,
-        nlp,
-        n=n,
-        seed=seed,
-        min_words=min_words,
-        max_words=max_words,
-        report=report,
-    )
-    if not drawn:
-        found = report.skips.describe() or f"{report.outside} outside the word limits"
+    limited = itertools.islice(documents, max_documents)
+    progress = tqdm(limited, unit=" documents", disable=None)
+    drawn = DistinctSample(n, seed=seed)
+    draw_sample(progress, nlp, drawn, report, min_words=min_words, max_words=max_words)
+    if not report.drawn:
+        found = report.tally.describe() or f"{report.outside} outside the word limits"
         reason = f"{report.documents} documents, no usable sentence: {found}"
         raise NunerError(Errors.N201, source=source, reason=reason)
     write_sample(drawn, output)
-    if report.skips.total():
-        found = report.skips.describe()
-        msg.warn(Warnings.W201.format(source=source, found=found))
-    if report.kept < n:
-        msg.warn(Warnings.W202.format(n=n, found=report.kept))
-    msg.good(
-        f"{report.kept:,} sentences in {output}, out of {report.sentences:,} of "
-        f"{report.documents:,} documents ({report.outside:,} outside "
-        f"{min_words} to {max_words} words)"
-    )
+    return report

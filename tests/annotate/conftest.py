@@ -2,15 +2,16 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
 
-from spacy_nuner.annotate.accounting import Limits, Report, RunLog
+from spacy_nuner.annotate.accounting import Account, Limits
 from spacy_nuner.annotate.batch import BatchRun
-from spacy_nuner.annotate.client import Endpoint, Pace
+from spacy_nuner.annotate.client import Connection, Endpoint
 from spacy_nuner.annotate.collect import Run
 from spacy_nuner.annotate.prompts import Settings, load_prompt
-from spacy_nuner.annotate.store import Store
+from spacy_nuner.annotate.store import Store, Task
 
 from ..forker import Forker
 
@@ -56,53 +57,37 @@ def ask(
     *,
     settings=None,
     batch=False,
-    wanted=None,
-    concurrency=16,
-    rpm=None,
-    tpm=None,
-    retries=6,
-    timeout=5.0,
+    retry_bad=False,
     log=None,
-    report=None,
-    **limits,
+    limits=None,
+    **connection,
 ):
     """Run once against a server and give the report."""
-    settings = settings or settings_for()
-    pace = Pace(concurrency, rpm=rpm, tpm=tpm)
-    report = report or Report()
+    connection = {"concurrency": 16, "timeout": 5.0} | connection
+    account = Account(limits or Limits(), log=log)
 
-    async def run(store, run_log):
-        endpoint = Endpoint(
-            url, pace=pace, report=report, retries=retries, timeout=timeout
-        )
-        shared = {
-            "report": report,
-            "limits": Limits(**limits),
-            "log": run_log,
-            "wanted": wanted,
-        }
-        if batch:
-            asking = BatchRun(store, settings, endpoint, poll=0.02, **shared)
-        else:
-            asking = Run(store, settings, endpoint, pace, **shared)
-        try:
-            await asking.all(path)
-        finally:
-            await endpoint.close()
+    async def run(task):
+        server = Connection(url, **connection)
+        async with aclosing(Endpoint(server, account.report)) as endpoint:
+            if batch:
+                await BatchRun(task, endpoint, account, poll=0.02).all()
+            else:
+                await Run(task, endpoint, account).all()
 
-    with RunLog(log) as run_log:
-        store = Store(store_path)
-        try:
-            asyncio.run(run(store, run_log))
-        finally:
-            store.close()
-    return report
+    store = Store(store_path)
+    try:
+        settings = settings or settings_for()
+        asyncio.run(run(Task(path, store, settings, retry_bad=retry_bad)))
+    finally:
+        store.close()
+        account.close()
+    return account.report
 
 
 def stored(store_path, settings=None):
     """The newest answers by sentence."""
     settings = settings or settings_for()
-    store = Store(store_path)
+    store = Store(store_path, read_only=True)
     try:
         rows = store.newest(settings.prompt.hash, settings.model)
         return {sentence.text: answer for sentence, answer, _ in rows}

@@ -94,6 +94,11 @@ class Server:
         self.files, self.batches = {}, {}
         self.batch_faults = {}
         self.fail_batches = []
+        # A step, such as "POST /v1/files", whose work is done but never responded to.
+        self.hold_after = None
+        self.held = threading.Event()
+        # A step that is refused.
+        self.broken = None
         # A quarter of a second's worth may come at once.
         self._burst = (ceiling or 0) / 4
         self._budget, self._refilled = self._burst, time.monotonic()
@@ -120,7 +125,9 @@ class Server:
         path = scope["path"]
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         given = headers.get("authorization", "").removeprefix("Bearer ")
-        if self.key is not None and given != self.key:
+        if self.broken and f"{scope['method']} {path}".startswith(self.broken):
+            await self._json(send, 400, {"error": {"message": "injected: broken"}})
+        elif self.key is not None and given != self.key:
             # Some servers repeat the key in what they say.
             await self._json(send, 401, {"error": {"message": f"bad key {given}"}})
         elif path == "/v1/chat/completions":
@@ -129,12 +136,17 @@ class Server:
             count = len(json.loads(body)["prompt"].split())
             await self._json(send, 200, {"count": count})
         elif path == "/v1/files":
-            await self._json(send, 200, self._upload(body, headers))
+            file = self._upload(body, headers)
+            await self._hold(scope)
+            await self._json(send, 200, file)
         elif path.startswith("/v1/files/"):
+            await self._hold(scope)
             content = self.files[path.split("/")[3]]
             await self._send(send, 200, content, b"application/octet-stream")
         elif path.startswith("/v1/batches"):
-            await self._json(send, 200, self._batch(scope, path, body))
+            batch = self._batch(scope, path, body)
+            await self._hold(scope)
+            await self._json(send, 200, batch)
         else:
             await self._json(send, 404, {"error": {"message": "no such path"}})
 
@@ -231,6 +243,12 @@ class Server:
         await send({"type": "http.response.body", "body": content})
 
     # Files and batches
+
+    async def _hold(self, scope):
+        step = f"{scope['method']} {scope['path']}"
+        if self.hold_after is not None and step.startswith(self.hold_after):
+            self.held.set()
+            await asyncio.sleep(60)
 
     def _upload(self, body, headers):
         boundary = headers["content-type"].partition("boundary=")[2].encode()

@@ -9,13 +9,11 @@ import time
 import pytest
 
 from spacy_nuner.annotate import batch
-from spacy_nuner.annotate import batch as ledger
-from spacy_nuner.annotate.accounting import Price
-from spacy_nuner.annotate.store import is_bad
+from spacy_nuner.annotate.accounting import Limits, Price
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, settings_for, stored
-from .server import Server, annotate
+from .server import Server, annotate, asked
 
 
 @pytest.fixture
@@ -27,8 +25,8 @@ def test_batches_answer_what_is_missing(real_texts, write_sentences, store_path)
     path = write_sentences(real_texts[:40])
     with Server() as server:
         ask(write_sentences(real_texts[:10], "ten.jsonl"), store_path, server.url)
-        price = Price(input=1.0, output=2.0, batch=0.5)
-        report = ask(path, store_path, server.url, batch=True, price=price)
+        limits = Limits(price=Price(input=0.5, output=1.0))
+        report = ask(path, store_path, server.url, batch=True, limits=limits)
         assert len(server.batches) == 1
         assert server.answered == dict.fromkeys(real_texts[:40], 1)
         lines = [json.loads(line) for line in server.files["file-0"].splitlines()]
@@ -100,8 +98,7 @@ def test_bad_answers_are_asked_again_once(real_texts, write_sentences, store_pat
     path = write_sentences(real_texts[:5])
     with Server(reply=lambda body: "I would rather not.") as server:
         ask(path, store_path, server.url, batch=True)
-        wanted = is_bad(settings_for())
-        report = ask(path, store_path, server.url, batch=True, wanted=wanted)
+        report = ask(path, store_path, server.url, batch=True, retry_bad=True)
         assert report.verdicts == {"unreadable": 5}
         assert server.seen == dict.fromkeys(real_texts[:5], 2)
 
@@ -124,51 +121,95 @@ def test_a_batch_that_the_server_will_not_run(
 
 def test_it_stops_before_spending_more(real_texts, write_sentences, store_path):
     path = write_sentences(real_texts[:50])
-    price = Price(input=0.0, output=2.0, batch=0.5)
     settings = settings_for(max_tokens=100)
-    limits = {"cost": 0.00105, "price": price}
+    limits = Limits(cost=0.00105, price=Price(input=0.0, output=1.0))
+    options = {"batch": True, "settings": settings, "limits": limits}
     with Server() as server:
         with pytest.raises(NunerError) as raised:
-            ask(path, store_path, server.url, batch=True, settings=settings, **limits)
+            ask(path, store_path, server.url, **options)
         # 100 tokens of output cost 0.0001 at most.
         assert raised.value.code == "N208"
         assert len(server.answered) == 10
     assert len(stored(store_path, settings)) == 10
 
 
-@pytest.mark.parametrize("step", ["files.create", "batches.create", "collect"])
+@pytest.mark.parametrize(
+    "step", ["POST /v1/files", "POST /v1/batches", "GET /v1/files"]
+)
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 def test_a_run_that_dies_between_two_steps(
-    real_texts, write_sentences, store_path, monkeypatch, step
+    real_texts, write_sentences, store_path, forker, step
 ):
-    """The other side has done its part, but the store was not told."""
+    """The other side has done its part, but the store does not know."""
     path = write_sentences(real_texts[:20])
-
-    class Died(Exception):
-        pass
-
-    noted = ledger.note
-
-    def die(store, one):
-        if step == "collect" or (step == "files.create") == (one.batch_id is None):
-            raise Died
-        noted(store, one)
-
-    if step == "collect":
-        monkeypatch.setattr(batch, "GROUP", 7)
-        monkeypatch.setattr(
-            ledger, "close_batch", lambda *_: (_ for _ in ()).throw(Died)
-        )
-    else:
-        monkeypatch.setattr(ledger, "note", die)
     with Server() as server:
-        with pytest.raises(Died):
-            ask(path, store_path, server.url, batch=True)
-        monkeypatch.undo()
-        report = ask(path, store_path, server.url, batch=True)
+        server.hold_after = step
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        pid = forker.start(*args, "--batch", "--poll", "0.02")
+        assert server.held.wait(30)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        server.hold_after = None
+        assert stored(store_path) == {}
+        assert ask(path, store_path, server.url, batch=True).answers == 20
         assert len(server.batches) == 1
         assert server.seen == dict.fromkeys(real_texts[:20], 1)
-    assert report.answers == (0 if step == "collect" else 20)
     assert stored(store_path).keys() == set(real_texts[:20])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_a_run_that_dies_while_it_collects(
+    real_texts, write_sentences, store_path, forker
+):
+    path = write_sentences(real_texts[:20])
+    with Server() as server:
+        server.batch_faults = {real_texts[5]: "no such parameter"}
+        # The file of errors, after that of the requests and that of the answers.
+        server.hold_after = "GET /v1/files/file-2"
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        pid = forker.start(*args, "--batch", "--poll", "0.02")
+        assert server.held.wait(30)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        server.hold_after = None
+        assert len(stored(store_path)) == 19
+        report = ask(path, store_path, server.url, batch=True)
+        assert (report.answers, report.failures) == (0, {"http 400": 1})
+        assert len(server.batches) == 1
+        assert ask(path, store_path, server.url, batch=True).answers == 1
+    assert stored(store_path).keys() == set(real_texts[:20])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_what_an_answer_passed_over_before_a_kill(write_sentences, store_path, forker):
+    texts = [f"Lisbon has {number} hills." for number in range(8)]
+    path = write_sentences(texts)
+
+    def reply(body):
+        # The last of several is passed over.
+        answers = [f"Lisbon <> city <> {text}" for text in asked(body)]
+        if len(answers) == 1:
+            return answers[0]
+        return "\n".join(f"[{n}] {one}" for n, one in enumerate(answers[:-1], start=1))
+
+    settings = settings_for(sentences=4)
+    with Server(reply=reply) as server:
+        server.batch_faults = {texts[4]: "no such parameter"}
+        server.hold_after = "GET /v1/files/file-2"
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        more = ("--batch", "--poll", "0.02", "--per-request", "4")
+        pid = forker.start(*args, *more)
+        assert server.held.wait(30)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        server.hold_after = None
+        assert stored(store_path, settings).keys() == set(texts[:3])
+        ask(path, store_path, server.url, batch=True, settings=settings)
+        ask(path, store_path, server.url, batch=True, settings=settings)
+    contents = {
+        text: answer.content for text, answer in stored(store_path, settings).items()
+    }
+    assert contents == {text: f"Lisbon <> city <> {text}" for text in texts}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
@@ -184,12 +225,11 @@ def test_a_killed_run_is_gone_on_with(real_texts, write_sentences, store_path, f
         os.kill(pid, signal.SIGKILL)
         forker.wait(pid)
         # Neither does a run without --batch ask about what is in a batch.
-        report = ask(path, store_path, server.url)
-        assert (report.requests, report.elsewhere) == (0, 30)
+        assert ask(path, store_path, server.url).requests == 0
         server.polls = 1
         assert ask(path, store_path, server.url, batch=True).answers == 30
         assert len(server.batches) == 1
     left = sqlite3.connect(store_path)
-    for table in ("claims", "owners", "batches", "batch_items"):
+    for table in ("batches", "batch_items"):
         assert left.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)
     left.close()

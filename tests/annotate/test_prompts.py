@@ -58,7 +58,7 @@ def test_files_that_are_no_prompt(tmp_path):
     with pytest.raises(NunerError, match="N203.*paper, blog"):
         load_prompt("papers")
     (tmp_path / "latin.txt").write_bytes(b"\xe4 {text}")
-    with pytest.raises(NunerError, match="N005"):
+    with pytest.raises(NunerError, match="N219.*utf-8"):
         load_prompt(str(tmp_path / "latin.txt"))
 
 

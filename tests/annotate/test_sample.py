@@ -11,7 +11,7 @@ from spacy_nuner.annotate.sample import (
     DistinctSample,
     Document,
     SampleReport,
-    Skips,
+    Tally,
     draw_sample,
     load_splitter,
     read_documents,
@@ -26,9 +26,9 @@ def english():
     return load_splitter("rule", "en")
 
 
-def split(nlp, *texts, skips=None):
+def split(nlp, *texts, tally=None):
     documents = [Document(text, "s", "d") for text in texts]
-    found = split_sentences(nlp, documents, skips or Skips())
+    found = split_sentences(nlp, documents, tally or Tally())
     return [(sentence, words) for sentence, words, _ in found]
 
 
@@ -84,14 +84,14 @@ def test_no_such_language_or_pipeline(splitter, lang, number):
 
 
 def test_broken_and_endless_pieces_are_counted(english, monkeypatch):
-    skips = Skips()
+    tally = Tally()
     monkeypatch.setattr(english, "max_length", 1000)
     texts = ("a\x00b", "Good.\nx\ufffdy", "\ud800", "word " * 300, "", " \n ")
-    assert split(english, *texts, skips=skips) == [("Good.", 1)]
-    assert skips.counts == {
-        "with broken characters": 3,
-        "longer than 1,000 characters": 1,
-    }
+    assert split(english, *texts, tally=tally) == [("Good.", 1)]
+    assert tally.describe() == (
+        "3 with broken characters (first: s:d), "
+        "1 longer than 1,000 characters (first: s:d)"
+    )
 
 
 # Drawing
@@ -140,14 +140,13 @@ def test_memory_does_not_grow_with_the_stream():
 def test_a_sample_of_c4(english, data, tmp_path):
     report = SampleReport()
     source = str(data / "raw-text" / "c4.jsonl")
-    documents = list(read_documents(source, skips=report.skips))[:1500]
-    sample = draw_sample(
-        documents, english, n=500, min_words=8, max_words=30, report=report
-    )
+    documents = list(read_documents(source, tally=report.tally))[:1500]
+    sample = DistinctSample(500)
+    draw_sample(documents, english, sample, report, min_words=8, max_words=30)
     path = tmp_path / "sample.jsonl"
     write_sample(sample, path)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert len(rows) == report.kept == 500
+    assert len(rows) == report.drawn == 500
     assert report.documents == 1500
     assert report.sentences > 1500
     assert report.outside > 0

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from spacy_nuner.annotate.sample import Document, Skips, read_documents
+from spacy_nuner.annotate.sample import Document, Tally, read_documents
 from spacy_nuner.errors import NunerError
 
 ROWS = [
@@ -28,8 +28,8 @@ def lines(rows):
 
 
 def read(source, **settings):
-    skips = Skips()
-    return list(read_documents(str(source), skips=skips, **settings)), skips
+    tally = Tally()
+    return list(read_documents(str(source), tally=tally, **settings)), tally
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
@@ -42,31 +42,35 @@ def test_json_lines_plain_and_packed(tmp_path, suffix):
     path = tmp_path / f"x.jsonl{suffix}"
     with open_packed(path, "wb") as file:
         file.write(lines(ROWS))
-    documents, skips = read(path)
+    documents, tally = read(path)
     assert [one._replace(source="x.jsonl") for one in documents] == [
         one._replace(source="x.jsonl") for one in DOCUMENTS
     ]
     assert documents[1].source == "web"
-    assert skips.total() == 0
+    assert tally.total() == 0
 
 
 def test_another_field(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_bytes(lines([{"body": "One.", "text": 3}, {"text": "Two."}]))
-    documents, skips = read(path, field="body")
+    documents, tally = read(path, field="body")
     assert [one.text for one in documents] == ["One."]
-    assert skips.counts == {"without a text in 'body'": 1}
-    assert skips.first == {"without a text in 'body'": "x.jsonl:2"}
+    assert tally.describe() == "1 without a text in 'body' (first: x.jsonl:2)"
 
 
 def test_what_holds_no_text_is_counted(tmp_path):
     path = tmp_path / "x.jsonl"
     broken = [b'{"text": "cut', b"\xff\xfe\x00", b"[1]", b"3", b"", b"[" * 100_000]
     path.write_bytes(lines(ROWS) + b"\n".join(broken) + b"\n")
-    documents, skips = read(path)
+    documents, tally = read(path)
     assert len(documents) == 3
-    assert skips.counts == {"not JSON": 2, "not UTF-8": 1, "not a JSON object": 2}
-    assert "x.jsonl:4" in skips.describe()
+    assert tally.total() == 5
+    for found in (
+        "2 not JSON (first: x.jsonl:4)",
+        "1 not UTF-8",
+        "2 not a JSON object",
+    ):
+        assert found in tally.describe()
 
 
 def test_paragraphs_of_a_text_file(tmp_path):
@@ -74,13 +78,13 @@ def test_paragraphs_of_a_text_file(tmp_path):
     path.write_bytes(
         "\ufeffA sentence that\nwas wrapped.\n\n\nAnother.\n".encode() + b"\xe4\n"
     )
-    documents, skips = read(path)
+    documents, tally = read(path)
     assert [one.text for one in documents] == [
         "A sentence that was wrapped.",
         "Another.",
     ]
     assert [one.doc for one in documents] == ["3", "6"]
-    assert skips.counts == {"not UTF-8": 1}
+    assert tally.describe() == "1 not UTF-8 (first: book.txt:6)"
     documents, _ = read(path, by_line=True)
     assert len(documents) == 3
 

@@ -1,13 +1,10 @@
-"""The file of answers: claims, leases, and what is no store."""
+"""The file of answers: who may write, what is kept, and what is no store."""
 
 import os
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
-from spacy_nuner.annotate import store as module
 from spacy_nuner.annotate.store import Store
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.answers import Answer, Sentence
@@ -31,53 +28,75 @@ def store(path):
 
 
 def add(store, *sentences, content="Lisbon <> city", settings=SETTINGS):
-    number = store.settings_id(settings)
-    store.add([(one, Answer(content)) for one in sentences], settings, number)
+    store.add([(one, Answer(content)) for one in sentences], settings)
 
 
-def test_claims_are_exclusive_until_given_back(path, store):
-    other = Store(path)
-    claimed = store.claim(SENTENCES[:6], SETTINGS)
-    assert claimed.mine == SENTENCES[:6]
-    assert store.claim(SENTENCES[:6], SETTINGS).repeated == 6
-    claimed = other.claim(SENTENCES[4:] + SENTENCES[9:], SETTINGS)
-    assert claimed.mine == SENTENCES[6:]
-    assert (claimed.elsewhere, claimed.repeated) == (2, 1)
-    # Other settings are other questions.
-    assert len(other.claim(SENTENCES, settings_for(seed=1)).mine) == 10
-    add(store, SENTENCES[4])
-    store.release([SETTINGS.key(SENTENCES[5].text)])
-    claimed = other.claim(SENTENCES[4:6], SETTINGS)
-    assert (claimed.mine, claimed.done) == ([SENTENCES[5]], 1)
-    other.close()
-    assert len(store.claim(SENTENCES[6:], SETTINGS).mine) == 4
-
-
-def test_claims_lapse_with_their_lease(path, store, monkeypatch):
-    other = Store(path)
-    other.claim(SENTENCES, SETTINGS)
-    store.heartbeat()
-    assert store.claim(SENTENCES, SETTINGS).elsewhere == 10
-    later = module.time.time() + module.LEASE + 1
-    monkeypatch.setattr(module.time, "time", lambda: later)
-    store.heartbeat()
-    assert store.claim(SENTENCES, SETTINGS).mine == SENTENCES
-    other.close()
-
-
-@pytest.mark.skipif(os.name != "posix", reason="asks for processes")
-def test_claims_of_a_process_that_is_gone_are_free_at_once(path):
-    code = (
-        "import os, sys; from pathlib import Path\n"
-        "from tests.annotate.test_store import *\n"
-        "Store(Path(sys.argv[1])).claim(SENTENCES, SETTINGS)\n"
-        "os._exit(9)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
-    assert ran.returncode == 9
-    store = Store(path)
-    assert store.claim(SENTENCES, SETTINGS).mine == SENTENCES
+def test_two_stores_of_one_file(path, store):
+    add(store, *SENTENCES[:3])
+    with pytest.raises(NunerError, match=rf"N218.*process {os.getpid()} "):
+        Store(path)
+    reading = Store(path, read_only=True)
+    add(store, SENTENCES[3])
+    states = [reading.state(sentence, SETTINGS) for sentence in SENTENCES[:5]]
+    assert states == ["answered"] * 4 + ["to ask"]
+    reading.close()
     store.close()
+    again = Store(path)
+    assert again.state(SENTENCES[3], SETTINGS) == "answered"
+    again.close()
+
+
+def test_a_store_that_is_only_read_is_not_made(path):
+    store = Store(path, read_only=True)
+    assert store.kinds() == []
+    assert store.state(SENTENCES[0], SETTINGS) == "to ask"
+    store.close()
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_store_of_the_first_format(path, store, read_only):
+    """It had claims of sentences, and owners of claims and batches."""
+    add(store, *SENTENCES[:3])
+    store.close()
+    old = sqlite3.connect(path)
+    number = old.execute("SELECT id FROM settings").fetchone()[0]
+    old.executescript(
+        f"""
+        DROP TABLE process;
+        CREATE TABLE owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL,
+            pid INTEGER NOT NULL, seen REAL NOT NULL);
+        CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+        DROP TABLE batches;
+        CREATE TABLE batches (
+            id TEXT PRIMARY KEY, owner TEXT NOT NULL, base_url TEXT NOT NULL,
+            settings INTEGER NOT NULL REFERENCES settings (id),
+            file_id TEXT, batch_id TEXT, created REAL NOT NULL);
+        INSERT INTO owners VALUES ('me', 'here', 7, 0);
+        INSERT INTO batches VALUES ('b', 'me', 'http://a/v1', {number}, 'f', NULL, 3);
+        PRAGMA user_version = 1;
+        """
+    )
+    # Claimed by a process that was killed, and sent in a batch.
+    old.execute(
+        "INSERT INTO claims VALUES (?, 'me')", [SETTINGS.key(SENTENCES[4].text)]
+    )
+    old.execute(
+        "INSERT INTO batch_items VALUES ('b', 0, 0, ?, ?, ?, ?)",
+        [SETTINGS.key(SENTENCES[5].text), *SENTENCES[5]],
+    )
+    old.commit()
+    old.close()
+    again = Store(path, read_only=read_only)
+    states = [again.state(sentence, SETTINGS) for sentence in SENTENCES[2:6]]
+    assert states == ["answered", "to ask", "to ask", "in a batch"]
+    if not read_only:
+        with again.writing() as db:
+            batches = db.execute("SELECT * FROM batches").fetchall()
+        assert batches == [("b", "http://a/v1", number, "f", None, 3.0)]
+        add(again, *SENTENCES[3:5])
+        assert again.kinds() == [("paper", SETTINGS.prompt.hash, "m", 5)]
+    again.close()
 
 
 def test_every_answer_is_kept_and_the_newest_is_read(store):
@@ -100,7 +119,9 @@ def test_texts_of_every_kind(store):
 
 def test_settings_come_back_as_they_were(store):
     settings = settings_for(structured=True, sentences=3, temperature=0.5, stop=["\n"])
-    found = store.settings(store.settings_id(settings))
+    with store.writing() as db:
+        number = store.add_settings(db, settings)
+    found = store.get_settings(number)
     assert found == settings
     assert found.hash == settings.hash
 
@@ -120,10 +141,13 @@ def test_what_is_no_store(tmp_path):
         Store(foreign)
     assert foreign.read_bytes() == content
     database.close()
+    assert sorted(tmp_path.iterdir()) == [foreign, text]
 
 
 def test_a_newer_format(path, store):
-    store._db.execute("PRAGMA user_version = 99")
+    with store.writing() as db:
+        db.execute("PRAGMA user_version = 99")
+    store.close()
     with pytest.raises(NunerError, match="N210.*format is 99"):
         Store(path)
 

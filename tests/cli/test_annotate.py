@@ -5,7 +5,13 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from spacy_nuner.annotate.accounting import Limits
+from spacy_nuner.annotate.client import Connection
+from spacy_nuner.annotate.prompts import Settings, load_prompt
+from spacy_nuner.cli.annotate import annotate
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.export import export
+from spacy_nuner.cli.sample import sample
 
 from ..annotate.server import Server
 
@@ -67,6 +73,25 @@ def test_from_a_source_to_records(run, source, tmp_path):
     assert all(list(one) == ["id", "text", "answer"] for one in records)
 
 
+def test_the_commands_are_functions(source, tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    sentences, store = tmp_path / "sentences.jsonl", tmp_path / "store.sqlite"
+    drawn = sample(str(source), sentences, n=20, max_documents=30)
+    assert (drawn.drawn, drawn.documents) == (20, 30)
+    settings = Settings(load_prompt("paper"), "m", {"temperature": 0})
+    with Server() as server:
+        connection = Connection(base_url=server.url, concurrency=4)
+        for batch, answers in ((True, 20), (False, 0)):
+            report = annotate(
+                *(sentences, store, settings, connection, Limits()),
+                batch=batch,
+                poll=0.02,
+            )
+            assert report.answers == answers
+        assert len(server.answered) == 20
+    assert export(store, tmp_path / "answers.jsonl") == {"good": 20}
+
+
 def test_the_estimate_learns_from_the_server_and_the_store(run, source, tmp_path):
     store = tmp_path / "store.sqlite"
     with Server(tokenizer=True) as server:
@@ -124,11 +149,13 @@ def test_what_failed_is_told(run, source, tmp_path):
         (["--max-cost", "1"], "N215"),
         (["--extra", "{"], "N213"),
         (["--extra", "3"], "N213"),
-        (["--prices", "none.json"], "N005"),
+        (["--prices", "none.json"], "N220"),
         (["--base-url", "https://api.openai.com/v1"], "N205"),
+        (["--log", "source.jsonl/log.jsonl"], "N003"),
     ],
 )
-def test_settings_that_make_no_sense(run, source, tmp_path, more, number):
+def test_settings_that_make_no_sense(run, source, tmp_path, monkeypatch, more, number):
+    monkeypatch.chdir(tmp_path)
     args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
     assert number in run(*args, "--base-url", "http://127.0.0.1:9", *more, code=1)
 
@@ -140,6 +167,7 @@ def test_a_price_before_there_is_a_key(run, source, tmp_path):
     source.write_text(2 * source.read_text(encoding="utf8"), encoding="utf8")
     said = run("annotate", source, store, "--model", "m", "--dry-run")
     assert "120 sentences, 60 need no asking, 60 to ask in 60 requests" in said
+    assert "60 sentences stand in the file more than once" in said
 
 
 def test_files_that_hold_no_sentence(run, tmp_path):
@@ -152,6 +180,33 @@ def test_files_that_hold_no_sentence(run, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
     assert "N212" in run("export", store, tmp_path / "out.jsonl", code=1)
     assert "N212" in run("export", tmp_path / "no", tmp_path / "out.jsonl", code=1)
+
+
+def test_lines_that_are_left_out_are_shown(run, source, tmp_path):
+    with source.open("ab") as file:
+        file.write(b"\xff\n{}\n")
+    said = run("sample", source, tmp_path / "out.jsonl", "--n", 10)
+    assert "[W201] Left out of" in said
+    assert "1 not UTF-8 (first: source.jsonl:61)" in said
+    store = tmp_path / "store.sqlite"
+    said = run("annotate", source, store, "--model", "m", "--dry-run")
+    assert "W201" in said
+    assert "1 not UTF-8 (first:" in said
+    assert "1 without a text (first: source.jsonl:62)" in said
+
+
+def test_what_waits_in_a_batch_is_shown(run, source, tmp_path):
+    store = tmp_path / "store.sqlite"
+    with Server() as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        # The batch is made, but can't be collected.
+        server.broken = "GET /v1/batches/"
+        assert "N206" in run(*args, "--batch", "--retries", "0", code=1)
+        said = run(*args, "--dry-run")
+        assert "60 sentences are in a batch, which --batch collects" in said
+        assert "0 to ask" in said
+        server.broken = None
+        assert "60 answers" in run(*args, "--batch", "--poll", "0.02")
 
 
 def test_a_store_of_several_prompts(run, source, tmp_path):
