@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..concept_names import MAX_NAME
-from ..corpus.plain import read_plain_answer
 from .answers import parse_answer
 from .csv_rows import NUL
 from .records import BadRow, Entity, Loss, Record, Row
@@ -341,9 +340,6 @@ def _from_answer_key(data: dict[str, Any], text: str) -> Record:
 
 
 def _from_answer(text: str, answer: str) -> Record:
-    plain = read_plain_answer(answer, text)
-    if plain is not None:
-        return Record(text, plain, [], answer)
     parsed = parse_answer(answer, text=text)
     if not parsed.items and not parsed.bad:
         raise BadRow("empty answer")
