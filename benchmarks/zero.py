@@ -19,9 +19,10 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.fewshot.zero_shot import make_tagger, name_labels, read_names
 from spacy_nuner.files import replacing
-from spacy_nuner.readers.labelled.sets import copy_words, read_docs
+from spacy_nuner.readers.docbin import copy_words
 
 ROOT = Path(__file__).resolve().parents[1]
 # Which file of which set; shared with benchmarks/levers.

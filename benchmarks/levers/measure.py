@@ -11,6 +11,7 @@ import torch
 from packed import Layers, pack, run_frozen
 from spacy.tokens import Doc
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import special_pieces
 from spacy_nuner.fewshot.draws import draw_docs, gather_tokens
 from spacy_nuner.fewshot.probe import Gold, encode_labels, find_labels, fit_probe
@@ -20,7 +21,6 @@ from spacy_nuner.pipeline.decoding import (
     find_strong_spans,
     get_probabilities,
 )
-from spacy_nuner.readers.labelled.sets import read_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 LABELS = ROOT / "benchmarks" / "labels"

@@ -6,11 +6,11 @@ from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
 from .average import average
 from .calibrate import calibrate
-from .convert import convert
-from .draw import draw
+from .convert import convert_cli
+from .draw import draw_cli
 from .export import export
 from .fewshot import fewshot
-from .import_ import import_
+from .import_ import import_cli
 from .pretrain import pretrain
 from .report import report
 from .sample import sample
@@ -30,12 +30,12 @@ app = typer.Typer(
 
 # One command a file; a command imports what it needs inside its function, so that
 # `spacy --help` stays fast. Registered as: app.command("name")(tell_errors(function)).
-app.command("draw")(tell_errors(draw))
+app.command("draw")(tell_errors(draw_cli))
 app.command("sample")(tell_errors(sample))
 app.command("annotate")(tell_errors(annotate))
 app.command("export")(tell_errors(export))
-app.command("import")(tell_errors(import_))
-app.command("convert")(tell_errors(convert))
+app.command("import")(tell_errors(import_cli))
+app.command("convert")(tell_errors(convert_cli))
 app.command("stats")(tell_errors(stats))
 app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
 app.command("average")(tell_errors(average))

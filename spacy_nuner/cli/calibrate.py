@@ -38,6 +38,7 @@ def calibrate(
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
+    from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError, Warnings
     from ..fewshot.figures import draw_reliability
     from ..files import replacing
@@ -49,7 +50,7 @@ def calibrate(
         span_f1,
     )
     from ..pipeline.decoding import get_probabilities
-    from ..readers.labelled.sets import copy_words, read_docs
+    from ..readers.docbin import copy_words
 
     setup_gpu(gpu_id)
     try:

@@ -62,12 +62,12 @@ def fewshot(
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
+    from ..corpus.labelled_docs import read_docs
     from ..fewshot.compare import describe_backbones, run_experiment
     from ..fewshot.draws import draw_docs
     from ..fewshot.results import METRICS, Curves, curve_table
     from ..fewshot.zero_shot import name_labels, read_names, run_zero
     from ..files import hash_file
-    from ..readers.labelled.sets import read_docs
 
     names_of_labels = read_names(label_names) if label_names else {}
     described = describe_backbones(backbones, labels=names, layer_sets=layers)

@@ -14,13 +14,14 @@ from spacy.training import Example
 from torch import nn
 from tqdm import tqdm
 
+from ..corpus.labelled_docs import read_docs
 from ..encoders.layers import ALL
 from ..errors import Errors, NunerError
 from ..models.backbone import create_backbone, get_inputs, get_shim
 from ..models.precision import Precision
 from ..models.windows import get_pieces
 from ..pipeline.decoding import split_by_length
-from ..readers.labelled.sets import copy_words, read_docs
+from ..readers.docbin import copy_words
 from .draws import draw_docs, gather_tokens
 
 

@@ -15,7 +15,7 @@ from ..concept_names import readable_name
 from ..errors import Errors, NunerError
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_prior
-from ..readers.labelled.sets import copy_words
+from ..readers.docbin import copy_words
 from .compare import Backbone
 from .probe import OUTSIDE, Gold, encode_labels
 from .results import Cell, find_cell, write_cell

@@ -25,7 +25,7 @@ def outcomes(data):
     nlp = spacy.blank("en")
     (source,) = find_sources([data / CSV])
     return {
-        row.cells[0]: process(row, nlp, RAW)
+        row.content[0]: process(row, lambda record: nlp(record.text), RAW)
         for row in read_rows(source)
         if row.problem is None
     }
@@ -83,11 +83,14 @@ def test_the_last_steps_can_be_switched_off(data, tmp_path):
 def test_hard_rows(outcomes, beginning, concept, words, how):
     (outcome,) = [one for text, one in outcomes.items() if beginning in text[:120]]
     found = {
-        name: ([outcome.doc[a:b].text for a, b in match.spans], match.how)
-        for name, match in outcome.matches
+        match.entity.concept: (
+            [outcome.doc[a:b].text for a, b in match.spans],
+            match.how,
+        )
+        for match in outcome.matches
     }
     if how == NOT_IN_TEXT:
-        assert how in [loss.reason for loss in outcome.lost]
+        assert how in [loss.kind for loss in outcome.lost]
         return
     assert words in (None, found[concept][0])
     assert how in (None, found[concept][1])
@@ -95,9 +98,11 @@ def test_hard_rows(outcomes, beginning, concept, words, how):
 
 def test_rows_without_an_answer(outcomes):
     refused = {
-        text[:10]: one.refused.reason for text, one in outcomes.items() if one.refused
+        text[:10]: one.refused.kind for text, one in outcomes.items() if one.refused
     }
     # The one where the model said that there is nothing to annotate.
     assert refused == {"Uz : ? ? ?": "no annotation in the answer"}
-    bad = [loss for one in outcomes.values() if one.record for loss in one.record.bad]
-    assert [loss.reason for loss in bad] == ["no separator"] * 2
+    bad = [
+        loss for one in outcomes.values() if one.record for loss in one.record.losses
+    ]
+    assert [loss.kind for loss in bad] == ["no separator"] * 2

@@ -4,13 +4,13 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import compare as experiment
 from spacy_nuner.fewshot.compare import describe_backbones, hash_file, run_experiment
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
-from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..conftest import MINILM
 from ..util import make_tiny_bert

@@ -9,16 +9,15 @@ from spacy_nuner.readers.answers import (
     EMPTY_CONCEPT,
     EMPTY_ENTITY,
     NO_SEPARATOR,
-    BadLine,
-    Item,
     parse_answer,
 )
+from spacy_nuner.readers.records import Entity, Loss
 
 
 def pairs(answer, text=None):
     parsed = parse_answer(answer, text=text)
-    assert parsed.bad == []
-    return [(item.text, item.concept) for item in parsed.items]
+    assert parsed.losses == []
+    return [(item.text, item.concept) for item in parsed.entities]
 
 
 @pytest.mark.parametrize("sep", ["<>", "-|-"])
@@ -27,9 +26,9 @@ def test_both_published_formats(sep):
         f"World War II {sep} Historical Event {sep} Events with wide effects.\n"
         f"1939 {sep} Year {sep} A 12-month period."
     )
-    assert parse_answer(answer).items == [
-        Item("World War II", "Historical Event", "Events with wide effects."),
-        Item("1939", "Year", "A 12-month period."),
+    assert parse_answer(answer).entities == [
+        Entity("World War II", "Historical Event", "Events with wide effects."),
+        Entity("1939", "Year", "A 12-month period."),
     ]
 
 
@@ -40,10 +39,10 @@ def test_recorded_answers_have_no_bad_line(assets):
         for line in path.read_text(encoding="utf8").splitlines()
     ]
     parsed = [parse_answer(row["answer"], text=row["text"]) for row in lines]
-    assert all(one.items and not one.bad for one in parsed)
+    assert all(one.entities and not one.losses for one in parsed)
     for row, one in zip(lines, parsed, strict=True):
-        assert len(one.items) == row["answer"].count("\n") + 1
-        assert all(item.description for item in one.items)
+        assert len(one.entities) == row["answer"].count("\n") + 1
+        assert all(item.description for item in one.entities)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +77,7 @@ def test_layouts(answer):
 @pytest.mark.parametrize("answer", ["", " \n\n", "```\n```", "Entities:"])
 def test_empty_answer_has_neither_items_nor_bad_lines(answer):
     parsed = parse_answer(answer)
-    assert parsed.items == parsed.bad == []
+    assert parsed.entities == parsed.losses == []
 
 
 @pytest.mark.parametrize(
@@ -97,8 +96,8 @@ def test_empty_answer_has_neither_items_nor_bad_lines(answer):
 )
 def test_bad_lines_do_not_touch_the_others(line, reason):
     parsed = parse_answer(f"{line}\nPorto <> town")
-    assert parsed.bad == [BadLine(line, reason)]
-    assert parsed.items == [Item("Porto", "town", None)]
+    assert parsed.losses == [Loss(reason, detail=line)]
+    assert parsed.entities == [Entity("Porto", "town", None)]
 
 
 @pytest.mark.parametrize(
@@ -108,32 +107,32 @@ def test_bad_lines_do_not_touch_the_others(line, reason):
         (
             "Lisbon <> city <> settlement <> 0.98",
             "In lisbon.",
-            Item("Lisbon", "city", "settlement"),
+            Entity("Lisbon", "city", "settlement"),
         ),
         # The entity holds the separator.
         (
             "a <> b <> comparison <> SQL operation",
             "Write a <> b here.",
-            Item("a <> b", "comparison", "SQL operation"),
+            Entity("a <> b", "comparison", "SQL operation"),
         ),
-        ("<> <> operator", "Use <> here.", Item("<>", "operator", None)),
-        ("a<>b <> comparison", "Write a<>b here.", Item("a<>b", "comparison", None)),
+        ("<> <> operator", "Use <> here.", Entity("<>", "operator", None)),
+        ("a<>b <> comparison", "Write a<>b here.", Entity("a<>b", "comparison", None)),
         (
             "x <> y -|- comparison -|- d",
             "x <> y",
-            Item("x <> y", "comparison", "d"),
+            Entity("x <> y", "comparison", "d"),
         ),
         # Numbers, bullets and quotes that are the text's own.
-        ("1. FC Köln <> club", "1. FC Köln won.", Item("1. FC Köln", "club", None)),
-        ("1. FC Köln <> club", "The FC Köln won.", Item("FC Köln", "club", None)),
-        ('"Heat" <> film', 'We saw "Heat".', Item('"Heat"', "film", None)),
-        ('"Heat" <> film', "We saw Heat.", Item("Heat", "film", None)),
+        ("1. FC Köln <> club", "1. FC Köln won.", Entity("1. FC Köln", "club", None)),
+        ("1. FC Köln <> club", "The FC Köln won.", Entity("FC Köln", "club", None)),
+        ('"Heat" <> film', 'We saw "Heat".', Entity('"Heat"', "film", None)),
+        ('"Heat" <> film', "We saw Heat.", Entity("Heat", "film", None)),
     ],
 )
 def test_the_text_settles_what_is_open(line, text, expected):
     parsed = parse_answer(line, text=text)
-    assert parsed.bad == []
-    assert parsed.items == [expected]
+    assert parsed.losses == []
+    assert parsed.entities == [expected]
 
 
 def test_a_number_is_kept_where_the_lines_are_no_numbered_list():
@@ -142,11 +141,11 @@ def test_a_number_is_kept_where_the_lines_are_no_numbered_list():
 
 
 def test_a_description_may_hold_the_bare_separator():
-    item = parse_answer("!= <> operator <> the same as <>, not equal").items[0]
-    assert item == Item("!=", "operator", "the same as <>, not equal")
+    item = parse_answer("!= <> operator <> the same as <>, not equal").entities[0]
+    assert item == Entity("!=", "operator", "the same as <>, not equal")
 
 
 def test_a_long_answer_takes_linear_time():
     # 20,000 separators in one line: a quadratic split would not come back.
     parsed = parse_answer("a <> " * 20_000 + "b", text="a b")
-    assert parsed.items == [Item("a", "a", "a")]
+    assert parsed.entities == [Entity("a", "a", "a")]

@@ -14,6 +14,7 @@ from spacy_nuner.readers.answers import (
     share,
     to_record,
 )
+from spacy_nuner.readers.records import Entity
 
 ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
 SENTENCE = Sentence(1, "s1", "Lisbon shines.")
@@ -104,7 +105,8 @@ def test_verdicts_by_how_the_model_stopped():
     ],
 )
 def test_json(content, entities, verdict):
-    assert read_entities(content) == entities
+    found = read_entities(content)
+    assert (found and [one.to_json() for one in found]) == entities
     answer = Answer(content, finish_reason="stop")
     assert judge(answer, text=SENTENCE.text, structured=True) == verdict
 
@@ -145,7 +147,7 @@ def test_json_is_shared_by_its_numbers():
     ]
     shared = share(Answer(json.dumps({"texts": rows})), 4, structured=True)
     assert sorted(shared) == [0, 1]
-    assert read_entities(shared[1].content) == [ENTITY]
+    assert read_entities(shared[1].content) == [Entity(**ENTITY)]
     assert share(Answer('{"texts": [{"num'), 4, structured=True) == {}
 
 

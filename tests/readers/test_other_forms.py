@@ -23,7 +23,7 @@ def read(*objects):
 def refused(*objects):
     with pytest.raises(BadRow) as info:
         read(*objects)
-    return info.value.reason
+    return info.value.kind
 
 
 def talk(*pairs, text=f"Text: {TEXT}", **more):
@@ -52,7 +52,7 @@ def test_conversations():
         Entity("Rome", "city"),
         Entity("met", "what in the text? is"),
     ]
-    assert record.bad == []
+    assert record.losses == []
 
 
 def test_several_conversations_about_one_text():
@@ -78,14 +78,14 @@ def test_answers_that_are_none():
         )
     )
     assert record.entities == [Entity("Rome", "city")]
-    assert [loss.reason for loss in record.bad] == [
+    assert [loss.kind for loss in record.losses] == [
         "answer is not a list",
         *["answer is not a list of strings"] * 3,
         "answer is not a list",
         "half a surrogate pair",
         "NUL byte",
     ]
-    assert json.loads(record.bad[0].annotation) == {"person": "Ada"}
+    assert json.loads(record.losses[0].detail) == {"person": "Ada"}
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,20 @@ def test_spans_that_are_none():
         {"start": 0, "end": 3, "label": 7},
         {"start": 0, "end": 99, "label": "X"},
         {"start": 3, "end": 3, "label": "X"},
+        {"start": 3, "end": 4, "label": "X"},
         {"start": -1, "end": 3, "label": "X"},
         {"label": "X"},
         {"start": "0", "end": 3, "label": "X"},
     ]
     record = read({"text": TEXT, "spans": spans})
     assert record.entities == ENTITIES[:1]
-    assert [loss.reason for loss in record.bad] == [
+    assert [loss.kind for loss in record.losses] == [
         "span is not an object",
         "span without a label",
         "'label' is not a string",
-        *["span outside the text"] * 4,
+        *["span outside the text"] * 2,
+        "span of blanks alone",
+        *["span outside the text"] * 2,
         "offsets are not two numbers",
     ]
     assert refused({"text": TEXT, "spans": 7}) == "'spans' is not a list"

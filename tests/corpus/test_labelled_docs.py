@@ -5,8 +5,8 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
-from spacy_nuner.readers.labelled.sets import read_docs
 
 
 def entities(doc):
@@ -80,13 +80,13 @@ def test_a_word_may_hold_white_space_that_is_no_separator(tmp_path):
 @pytest.mark.parametrize(
     "name, content, code, fact",
     [
-        ("a.csv", "a,b", "N601", ".csv"),
+        ("a.csv", "a,b", "N101", "['a', 'b']"),
         ("a.conll", "a O\nb B-X\nlonely\n", "N604", "line 3"),
         ("a.conll", "a\tO\n\tB-X\n", "N604", "line 2"),
         ("a.conll", "a B-X\nb I-X\nc LOC\n", "N604", "line 3"),
         ("a.conll", "some prose\nthat is\n", "N605", "line 1"),
         ("a.conll", "a O\nb O\n", "N603", "1 sentences"),
-        ("a.conll", b"caf\xe9\tO\n", "N005", "UTF-8"),
+        ("a.conll", b"caf\xe9\tO\n", "N608", "line 1: not UTF-8"),
         ("a.conll", "", "N603", "0 sentences"),
         ("a.jsonl", '{"text": "a b", "spans": []}\n{"text": "cut', "N606", "line 2"),
         ("a.jsonl", '{"text": "a b"}', "N606", "'spans'"),
