@@ -60,9 +60,9 @@ def convert_cli(
     """
     from ..concept_names import EMPTY_TYPES, REFUSED
     from ..corpus.convert import convert
-    from ..corpus.row_to_doc import Settings
+    from ..corpus.row_to_doc import ConvertSettings
 
-    settings = Settings(
+    settings = ConvertSettings(
         lang=lang,
         occurrences=occurrences.value,
         ignore_case=ignore_case,

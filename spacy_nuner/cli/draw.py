@@ -47,7 +47,7 @@ def draw(
     seed (int): Seed of the draw.
     allow_fewer (bool): Take all mentions of a label that has fewer than k.
     lang (str): The language of the tokenizer for texts.
-    RETURNS (dict[str, Any]): What was drawn, as it stands in `<name>.draw.json`.
+    RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
     RAISES (NunerError): What `read_docs` and `draw_docs` raise, N110 if the output is
         no draw, N613 if its name does not end in .spacy.
     """

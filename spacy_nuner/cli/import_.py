@@ -19,7 +19,7 @@ def import_cli(
     form: str | None = typer.Option(
         None,
         "--format",
-        help="jsonl, json, csv, bio or docbin; told by the suffix or the first lines "
+        help="jsonl, json, csv, bio or docbin; found by the suffix or the first lines "
         "if not given",
     ),
     split: str | None = typer.Option(
@@ -29,7 +29,7 @@ def import_cli(
 ) -> None:
     """Write a labelled set as a DocBin for `spacy train`, with a report of the losses.
 
-    Labels stay as they are. All annotations stand in doc.spans["concepts"], and in
+    Labels stay as they are. All annotations go to doc.spans["concepts"], and to
     doc.ents where they do not overlap. For pre-training, use convert.
     """
     from wasabi import msg

@@ -6,7 +6,7 @@ import typer
 
 
 def stats(
-    corpus_dir: Path = typer.Argument(help="Corpus that convert or import wrote"),
+    corpus_dir: Path = typer.Argument(help="Corpus that convert wrote"),
     output_dir: Path = typer.Argument(
         help="Folder for stats.html, stats.json and the figures; an earlier one is "
         "replaced"

@@ -22,7 +22,7 @@ from ..readers.rows import make_bar, read_rows
 from ..readers.sources import FILE_SUFFIXES, describe_source, find_sources
 from ..tokenizers import make_tokenizer
 from .losses import Counts
-from .row_to_doc import Settings
+from .row_to_doc import ConvertSettings
 from .shards import ShardFiles, read_chunks
 
 # Small enough that two processes and what waits for them stay under 1 GiB.
@@ -38,7 +38,7 @@ def convert(
     output_dir: Path,
     *,
     split: str | None = None,
-    settings: Settings | None = None,
+    settings: ConvertSettings | None = None,
     shard_size: int = SHARD_SIZE,
     n_process: int = 1,
     progress: bool = True,
@@ -53,7 +53,7 @@ def convert(
         or "hub:NAME" for a data set on the Hugging Face hub.
     output_dir (Path): The folder to write; one of an earlier run is replaced.
     split (str | None): The split of data sets on the hub.
-    settings (Settings | None): None for the defaults.
+    settings (ConvertSettings | None): None for the defaults.
     shard_size (int): The most docs in a shard.
     n_process (int): How many processes to use. The output is the same for any number.
     progress (bool): Whether to show a progress bar.
@@ -62,7 +62,7 @@ def convert(
         usable, N010 if the language has no tokenizer, N106 if a process died, N107 if
         the output has the name of a file, N003 or N004 if it can't be written.
     """
-    settings = settings or Settings()
+    settings = settings or ConvertSettings()
     if output_dir.suffix in FILE_SUFFIXES:
         expected = f"the name of a folder, which does not end in {output_dir.suffix}"
         raise NunerError(Errors.N107, path=output_dir, expected=expected)
@@ -128,10 +128,10 @@ def _join(
     return report
 
 
-def settings_to_json(settings: Settings) -> dict[str, Any]:
+def settings_to_json(settings: ConvertSettings) -> dict[str, Any]:
     """Bring settings into the form of the report.
 
-    settings (Settings): The settings.
+    settings (ConvertSettings): The settings.
     RETURNS (dict[str, Any]): The same with lists for sets.
     """
     return {

@@ -28,7 +28,7 @@ from ..tokenizers import blank
 from .align import GIVEN, NOT_IN_TEXT, Match
 from .convert import settings_to_json
 from .losses import Counts, describe_losses
-from .row_to_doc import NOTHING_LEFT, REPEATED, Outcome, Settings, process
+from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, process
 
 EXPANDED = "expanded to whole tokens"
 OVERLAPPING = "overlapping another"
@@ -167,9 +167,9 @@ def _read_row(row: Row) -> tuple[Row, Outcome]:
         return row, Outcome(refused=Loss(bad.kind, row.where(bad.line), bad.detail))
 
 
-def _settings(lang: str) -> Settings:
+def _settings(lang: str) -> ConvertSettings:
     none: frozenset[str] = frozenset()
-    return Settings(lang=lang, clean_names=False, refused=none, empty_types=none)
+    return ConvertSettings(lang=lang, clean_names=False, refused=none, empty_types=none)
 
 
 def _process_rows(source: Source, nlp: Language) -> Iterator[tuple[Row, Outcome]]:

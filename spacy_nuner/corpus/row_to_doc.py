@@ -21,8 +21,8 @@ QUARANTINED = {NOT_IN_TEXT, WRONG_OFFSETS, EMPTY_NAME, LONG_NAME}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of a conversion.
+class ConvertSettings:
+    """ConvertSettings of a conversion.
 
     lang (str): The language whose spaCy tokenizer is used.
     occurrences (str): Which occurrences of an entity are annotated: "all", the
@@ -76,12 +76,14 @@ class Outcome:
         return described
 
 
-def process(row: Row, make_doc: Callable[[Record], Doc], settings: Settings) -> Outcome:
+def process(
+    row: Row, make_doc: Callable[[Record], Doc], settings: ConvertSettings
+) -> Outcome:
     """Turn a row into a doc and its spans. Depends on nothing but its arguments.
 
     row (Row): The row.
     make_doc (Callable[[Record], Doc]): Makes the tokens of a record.
-    settings (Settings): What to keep.
+    settings (ConvertSettings): What to keep.
     RETURNS (Outcome): Doc and spans, or why there are none, and every loss.
     """
     try:
@@ -133,12 +135,12 @@ def process(row: Row, make_doc: Callable[[Record], Doc], settings: Settings) -> 
     return outcome
 
 
-def _get_name(entity: Entity, settings: Settings) -> str:
+def _get_name(entity: Entity, settings: ConvertSettings) -> str:
     # Where there is a definition alone, it stands for the name.
     return clean_concept(entity.name) if settings.clean_names else entity.name
 
 
-def _refuse_name(name: str, entity: Entity, settings: Settings) -> str | None:
+def _refuse_name(name: str, entity: Entity, settings: ConvertSettings) -> str | None:
     if not settings.clean_names:
         return None
     if not any(map(str.isalnum, name)):

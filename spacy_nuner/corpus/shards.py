@@ -12,7 +12,7 @@ from ..readers.docbin import ShardBin
 from ..readers.records import Record, Row
 from ..tokenizers import make_tokenizer
 from .losses import Counts, describe_losses
-from .row_to_doc import Settings, process
+from .row_to_doc import ConvertSettings, process
 
 # Bounds the memory of a shard of long passages: 32 MiB of rows are 3 times the
 # 20,000 sentences of a usual one.
@@ -98,13 +98,13 @@ class Chunk:
     """Rows that become one shard: a part of the work for `parallel.write_parts`.
 
     files (ShardFiles): Where it goes.
-    settings (Settings): What to keep.
+    settings (ConvertSettings): What to keep.
     rows (list[Row]): The rows.
     size (int): Their length in bytes.
     """
 
     files: ShardFiles
-    settings: Settings
+    settings: ConvertSettings
     rows: list[Row] = field(default_factory=list)
     size: int = 0
 
@@ -134,7 +134,12 @@ class Chunk:
 
 
 def read_chunks(
-    rows: Iterable[Row], size: int, *, shards: Path, parts: Path, settings: Settings
+    rows: Iterable[Row],
+    size: int,
+    *,
+    shards: Path,
+    parts: Path,
+    settings: ConvertSettings,
 ) -> Iterator[Chunk]:
     """Cut rows into chunks.
 
@@ -142,7 +147,7 @@ def read_chunks(
     size (int): The most rows in a chunk.
     shards (Path): The folder of the shards.
     parts (Path): The folder of the other files.
-    settings (Settings): What to keep.
+    settings (ConvertSettings): What to keep.
     YIELDS (Chunk): The chunks.
     """
     chunk = Chunk(ShardFiles(shards, parts, 0), settings)

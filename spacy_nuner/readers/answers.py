@@ -17,6 +17,11 @@ EMPTY_ENTITY = "empty entity"
 EMPTY_CONCEPT = "empty concept"
 AMBIGUOUS = "too many columns"
 
+Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
+GOOD: Verdict = "good"
+_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
+_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
+
 _SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
 _BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
 # What to try in turn, by the separator that most of an answer's lines have.
@@ -171,12 +176,6 @@ def _entity(written: str, text: str | None, *, numbered: bool) -> str:
     return entity
 
 
-Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
-GOOD: Verdict = "good"
-_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
-_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
-
-
 class Sentence(NamedTuple):
     """A sentence to annotate.
 
@@ -296,7 +295,7 @@ def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
     count (int): How many sentences were asked about.
     structured (bool): Whether JSON was asked for.
     RETURNS (dict[int, str]): The parts by the index of their sentence, from 0. A part
-        that is missing or stands twice is left out.
+        that is missing or occurs twice is left out.
     """
     if structured:
         return _cut_json(content, count)

@@ -67,7 +67,7 @@ def get_offsets(data: dict[str, Any]) -> tuple[int | None, int | None]:
 
     data (dict[str, Any]): The annotation, with "start" and "end" or neither.
     RETURNS (tuple[int | None, int | None]): The offsets.
-    RAISES (BadRow): If there is one alone, or something else in their place.
+    RAISES (BadRow): If there is one alone, or one is no number.
     """
     start, end = data.get("start"), data.get("end")
     if not (start is None and end is None or type(start) is type(end) is int):

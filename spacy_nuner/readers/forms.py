@@ -1,7 +1,7 @@
 """Rows of every source we know -> records. `read_record` is a pure function of its row.
 
 Objects, in JSONL, in one JSON list or on the hub: our own with raw answers or parsed
-entities (which is also how ProgGen and others are kept), the columns of numind/NuNER,
+entities (which is also the form of ProgGen and others), the columns of numind/NuNER,
 conversations of Pile-NER, and texts with spans.
 """
 
@@ -28,7 +28,7 @@ _QUESTION = re.compile(r"\s*What describes (.+) in the text\?\s*", re.DOTALL)
 _PREFIX = "Text: "
 _BREAKS = str.maketrans("\r\n", "  ")
 FORMS = (
-    "'answer', 'entities', 'spans' or 'ents' beside 'text', 'input' and 'output', or "
+    "'answer', 'entities', 'spans' or 'ents' with 'text', 'input' and 'output', or "
     "'conversations'"
 )
 
@@ -36,7 +36,7 @@ FORMS = (
 def read_record(row: Row) -> Record:
     """Interpret a row.
 
-    row (Row): The row as it stands in its source.
+    row (Row): The row.
     RETURNS (Record): The record. Annotations that can't be read are in `losses`.
     RAISES (BadRow): If nothing in the row can be used.
     """

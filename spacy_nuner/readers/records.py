@@ -47,7 +47,7 @@ class Entity(NamedTuple):
         return self.concept or self.description or ""
 
     def to_json(self) -> dict[str, Any]:
-        """RETURNS (dict[str, Any]): The entity as it stands in a JSONL file."""
+        """RETURNS (dict[str, Any]): The entity as an object of a JSONL file."""
         data = {**self._asdict(), "concept": self.concept or None}
         if self.start is None:
             del data["start"], data["end"]
@@ -131,7 +131,7 @@ class Tally:
 class Record:
     """A sentence or passage and what an annotator found in it.
 
-    text (str): The text, exactly as it will stand in the Doc.
+    text (str): The text, exactly as it will be in the Doc.
     entities (list[Entity]): The annotations that could be read.
     losses (list[Loss]): Those that could not.
     answer (str | None): The raw answer of the LLM, where the source has it.
@@ -166,7 +166,7 @@ class BadRow(Exception):
 
     kind (str): Why, in a fixed wording that can be counted.
     detail (str): What exactly was found.
-    line (int | None): Where that stands, if not on the first line of the row.
+    line (int | None): Where that is, if not on the first line of the row.
     """
 
     def __init__(self, kind: str, detail: str = "", line: int | None = None) -> None:
@@ -178,7 +178,7 @@ class BadRow(Exception):
 
 @dataclass(slots=True)
 class Row:
-    """A record as it stands in its source.
+    """A record as its source has it.
 
     source (Source): The file or data set.
     line (int): The number of its first line, from 1; in a JSON list, a DocBin or a
@@ -197,7 +197,7 @@ class Row:
     problem: BadRow | None = None
 
     def where(self, line: int | None = None) -> str:
-        """Say where the row stands, for a message.
+        """Say where the row is, for a message.
 
         line (int | None): A line of it, if not the first.
         RETURNS (str): File and line.

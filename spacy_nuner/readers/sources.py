@@ -20,9 +20,9 @@ STDIN = "-"
 # Eight times the longest of 80,000 rows of published sets (15 kB). It bounds the
 # memory of a row, and it is also the largest field that Python's csv takes.
 MAX_ROW = 131_072
-# How much of a longer line is kept, to show it in the quarantine.
+# How much of a longer line goes to the quarantine.
 HEAD = 500
-# How many lines are looked at to find the form of a file.
+# How many lines are read to find the form of a file.
 LINES_OF_FORM = 200
 
 CSV_COLUMNS = ("input", "output")
@@ -46,7 +46,7 @@ BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
 
 
 class Line(NamedTuple):
-    """A line as it stands in its file.
+    """A line of a file.
 
     number (int): Its number, from 1.
     data (bytes): The line with its end; of one that is too long the beginning.
@@ -188,7 +188,7 @@ def open_source(name: str) -> Iterator[BinaryIO]:
 
 
 def read_lines(file: BinaryIO, *, limit: int | None = MAX_ROW) -> Iterator[Line]:
-    """Read a file line by line, whatever stands in it.
+    """Read a file line by line, whatever it holds.
 
     file (BinaryIO): The open file. A byte order mark at its beginning is taken off.
     limit (int | None): Bytes of the longest line that is read whole; None for any.
@@ -252,7 +252,7 @@ def describe_source(source: Source) -> dict[str, Any]:
     """Say what exactly is read, for the report.
 
     source (Source): The file or data set.
-    RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it stands on
+    RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it is on
         the disk; of a data set on the hub its split and commit.
     RAISES (NunerError): N005 if a file can't be read.
     """

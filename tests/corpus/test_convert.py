@@ -16,7 +16,7 @@ from spacy.vocab import Vocab
 from spacy_nuner.concept_names import MAX_NAME
 from spacy_nuner.corpus import shards
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.row_to_doc import Settings
+from spacy_nuner.corpus.row_to_doc import ConvertSettings
 from spacy_nuner.errors import NunerError
 
 
@@ -37,7 +37,7 @@ def run(path, tmp_path, shard_size=50_000, **settings):
     report = convert(
         [path],
         output,
-        settings=Settings(**settings),
+        settings=ConvertSettings(**settings),
         shard_size=shard_size,
         progress=False,
     )

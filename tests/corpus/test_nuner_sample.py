@@ -11,11 +11,11 @@ from spacy_nuner.corpus.align import (
     NOT_IN_TEXT,
 )
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.row_to_doc import Settings, process
+from spacy_nuner.corpus.row_to_doc import ConvertSettings, process
 from spacy_nuner.readers.rows import read_rows
 from spacy_nuner.readers.sources import find_sources
 
-RAW = Settings(refused=frozenset(), empty_types=frozenset())
+RAW = ConvertSettings(refused=frozenset(), empty_types=frozenset())
 CSV = "nuner-sample/nuner-sample-1k.csv"
 JSONL = "nuner-sample/data.jsonl"
 
@@ -43,8 +43,8 @@ def test_the_published_figures(data, tmp_path, name):
     def share(*counts):
         return 100 * sum(counts) / annotations["read"]
 
-    # FACTS.md: 86.8% verbatim, 9.5% ignoring case, 3.7% not at all. Quotes around an
-    # entity, repetitions and names that are too long make the small difference; the
+    # Counted before: 86.8% verbatim, 9.5% ignoring case, 3.7% not at all. Quotes
+    # around an entity, repetitions and names that are too long make the small difference; the
     # step that ignores blanks and quotes finds a third of the last.
     assert share(matched[BOUNDARIES], matched[INSIDE]) == pytest.approx(86.8, abs=0.4)
     assert share(matched[IGNORING_CASE]) == pytest.approx(9.5, abs=0.2)
@@ -58,7 +58,7 @@ def test_the_published_figures(data, tmp_path, name):
 
 
 def test_the_last_steps_can_be_switched_off(data, tmp_path):
-    settings = Settings(ignore_case=False, empty_types=frozenset())
+    settings = ConvertSettings(ignore_case=False, empty_types=frozenset())
     report = convert([data / CSV], tmp_path / "out", settings=settings, progress=False)
     annotations = report["annotations"]
     assert annotations["matched"][IGNORING_CASE] == 0

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.row_to_doc import Settings
+from spacy_nuner.corpus.row_to_doc import ConvertSettings
 from spacy_nuner.corpus.shards import Chunk
 from spacy_nuner.errors import NunerError
 
@@ -158,7 +158,7 @@ def test_another_run_begins_anew(source, tmp_path, monkeypatch, change):
     interrupt(source, output, monkeypatch, after=3)
     more = {}
     if change == "settings":
-        more = {"settings": Settings(ignore_case=False)}
+        more = {"settings": ConvertSettings(ignore_case=False)}
     else:
         with source.open("a", encoding="utf8") as file:
             file.write('{"text": "In Rome.", "answer": "Rome <> city"}\n')

@@ -1,6 +1,6 @@
 """Columns of words and tags, a word a line and a blank line between sentences.
 
-The tags are IOB1, IOB2, BILUO or BIOES, or bare labels, and stand in the last column
+The tags are IOB1, IOB2, BILUO or BIOES, or bare labels, and are in the last column
 or in the first one.
 """
 
@@ -20,7 +20,7 @@ PREFIXED = re.compile(r"[BIESLUM]-.+")
 # U, BIOES has E and S, BMES has M.
 CONTINUING = "IMLE"
 ENDING = "LEUS"
-# What stands between documents in CoNLL-2003.
+# The line between documents in CoNLL-2003.
 DOCUMENT = "-DOCSTART-"
 # How many lines are read to find the column of the tags.
 LINES_OF_LAYOUT = 100_000
@@ -90,7 +90,7 @@ def _sentences(lines: Iterable["Line"]) -> Iterator[tuple[int, list["Line"], int
             sentence, size = [], 0
             continue
         size += line.size
-        # Of one without an end only the beginning is kept.
+        # Of one that does not end, only the beginning.
         if len(sentence) < LINES_OF_LAYOUT:
             sentence.append(line)
     if sentence:

@@ -18,7 +18,7 @@ def read_spans(data: dict[str, Any], text: str) -> Record:
         span has "start", "end" (character offsets, end exclusive) and "label", and
         perhaps a "description".
     text (str): Its text.
-    RETURNS (Record): The spans; one that stands under both keys counts once.
+    RETURNS (Record): The spans; one that is under both keys counts once.
     RAISES (BadRow): If the annotator refused the text, or there is no list.
     """
     verdict = data.get("answer")
