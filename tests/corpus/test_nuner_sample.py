@@ -44,8 +44,8 @@ def test_the_published_figures(data, tmp_path, name):
         return 100 * sum(counts) / annotations["read"]
 
     # Counted before: 86.8% verbatim, 9.5% ignoring case, 3.7% not at all. Quotes
-    # around an entity, repetitions and names that are too long make the small difference; the
-    # step that ignores blanks and quotes finds a third of the last.
+    # around an entity, repetitions and names that are too long make the small
+    # difference; the step that ignores blanks and quotes finds a third of the last.
     assert share(matched[BOUNDARIES], matched[INSIDE]) == pytest.approx(86.8, abs=0.4)
     assert share(matched[IGNORING_CASE]) == pytest.approx(9.5, abs=0.2)
     lost = annotations["lost"][NOT_IN_TEXT]
