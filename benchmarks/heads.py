@@ -79,7 +79,7 @@ class Cell:
 
 def find_parts(folder: Path, held_out: int) -> tuple[list[Any], list[Any], list[Any]]:
     """Train, dev and test docs; without a dev file a part of train is held out."""
-    from spacy_nuner.readers.labelled.sets import read_docs
+    from spacy_nuner.corpus.labelled_docs import read_docs
 
     files = {path.stem: path for path in folder.iterdir() if path.suffix != ".md"}
     train, test = read_docs(files["train"]), read_docs(files["test"])

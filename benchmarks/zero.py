@@ -21,7 +21,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
-from spacy_nuner.readers.labelled.sets import read_docs
+from spacy_nuner.corpus.labelled_docs import read_docs
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = {

@@ -8,7 +8,7 @@ from functools import lru_cache
 REFUSED = frozenset({"concept"})
 
 # What says of an annotation only that it is one, or its part of speech, which the
-# prompt forbids. The first row is what the published filter left in (FACTS.md).
+# prompt forbids. The first row is what the filter of numind/NuNER left in.
 EMPTY_TYPES = frozenset(
     """
     action|attribute|entity|entity type|object

@@ -130,12 +130,21 @@ class Errors:
         "--n-process."
     )
     N107 = Message(
-        "Can't write '{path}': records go to a name that ends in .jsonl, a corpus to a "
-        "folder, whose name does not end in {suffix}."
+        "Can't write to '{path}': expected is {expected}. (import writes a .spacy or "
+        ".jsonl file, convert a folder.)"
     )
     N108 = Message(
         "Nothing to count in '{path}': none of its {count} docs has a span in "
         'doc.spans["{key}"]. Make the corpus with: spacy nuner convert'
+    )
+
+    N109 = Message(
+        "'{path}' is damaged: it can't be unpacked to its end ({reason}). Copy or "
+        "download it again."
+    )
+    N110 = Message(
+        "'{path}' exists already, and this command did not make it: there is no "
+        "'{sidecar}' in its folder. Name another output or move it away."
     )
 
     # Annotate
@@ -379,8 +388,8 @@ class Errors:
 
     # Few-shot
     N601 = Message(
-        "Can't tell what '{path}' holds: no reader knows the suffix '{suffix}'. "
-        "Expected is a file that ends in {known}; JSON has one object a line."
+        "Can't read '{path}' as '{form}': there is no such form. Give one of {known}, "
+        "or none: the form is found by the suffix or the first lines."
     )
     N603 = Message(
         "'{path}' has {count} sentences and not one entity in them. Expected is a "
@@ -389,7 +398,7 @@ class Errors:
     N604 = Message(
         "'{path}', line {line}: found '{found}', expected a word and its tag (O, "
         "B-LABEL, I-LABEL, or bare labels in the whole file), split by a tab or a "
-        "blank. Mend this line."
+        "blank. Mend this line, or let 'spacy nuner import' leave its sentence out."
     )
     N605 = Message(
         "Neither the first nor the last column of '{path}' holds tags: no O stands in "
@@ -399,11 +408,16 @@ class Errors:
     N606 = Message(
         "'{path}', line {line}: {reason}. Expected is one JSON object a line with "
         "'text' and 'spans', a list of objects with 'start', 'end' (character offsets, "
-        "end exclusive) and 'label'. Mend this line."
+        "end exclusive) and 'label'. Mend this line, or let 'spacy nuner import' leave "
+        "it out."
     )
     N607 = Message(
-        "'{path}' is no DocBin ({reason}). Expected is a file that spaCy wrote with "
-        "DocBin.to_disk or `spacy convert`."
+        "'{path}' is no DocBin ({reason}). Expected is a file that DocBin.to_disk, "
+        "'spacy convert' or 'spacy nuner convert' wrote. Make it again."
+    )
+    N608 = Message(
+        "'{path}', line {line}: {reason}. Mend this, or let 'spacy nuner import' leave "
+        "it out."
     )
     N611 = Message(
         "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
@@ -420,8 +434,7 @@ class Errors:
     )
     N614 = Message(
         "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
-        "and spans (doc.spans) are not counted. Label entities, or leave k away, which "
-        "takes all sentences."
+        "and spans (doc.spans) are not counted. Label entities."
     )
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
@@ -462,6 +475,9 @@ class Errors:
 
 class Warnings:
     """What a warning says."""
+
+    # Readers and corpus
+    W101 = Message("Left out of '{path}': {counts}.")
 
     # Annotate
     W201 = Message("Left out of '{source}': {found}.")

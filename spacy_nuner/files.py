@@ -78,6 +78,17 @@ def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def check_own(path: Path, sidecar: Path) -> None:
+    """Refuse to replace a file that the same command did not make.
+
+    path (Path): The file that shall be written.
+    sidecar (Path): What the command writes together with it.
+    RAISES (NunerError): N110 if the file exists and the other does not.
+    """
+    if path.exists() and not sidecar.exists():
+        raise NunerError(Errors.N110, path=path, sidecar=sidecar.name)
+
+
 @contextlib.contextmanager
 def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
     """Write a folder that may take several starts; what broke off is gone on with.

@@ -1,21 +1,121 @@
-"""The start of a process that converts chunks or shards; imports nothing by itself."""
+"""One pool of processes for work that is done part by part, and resumed by part.
+
+Imports nothing heavy by itself, since each worker does.
+"""
 
 import gc
 import multiprocessing
 import multiprocessing.connection
 import os
+import pickle
 import sys
 import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import Errors, NunerError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class Part(Protocol):
+    """A part of the work: depends on nothing but itself, and leaves files.
+
+    So any process can do it, in any order, and a part whose files are there is not
+    done again.
+    """
+
+    @property
+    def size(self) -> int:
+        """How much of the progress bar the part is."""
+
+    def is_done(self) -> bool:
+        """RETURNS (bool): Whether all files of the part are there."""
+
+    def write(self) -> None:
+        """Write the files of the part, the one that shows that it is done last."""
+
+
+def write_parts(parts: Iterable[Part], *, n_process: int, bar: "tqdm") -> int:
+    """Write the parts that are not done yet.
+
+    parts (Iterable[Part]): The parts; one more than there are processes is read ahead.
+    n_process (int): How many processes to use; with 1, or for a single part, it is
+        this one. The files are the same for any number.
+    bar (tqdm): Advanced by the size of each part.
+    RETURNS (int): How many parts there are.
+    RAISES (NunerError): N106 if a process died, and what `Part.write` raises.
+    """
+    count = 0
+
+    def open_parts() -> Iterator[Part]:
+        nonlocal count
+        for part in parts:
+            count += 1
+            if part.is_done():
+                bar.update(part.size)
+            else:
+                yield part
+
+    todo = open_parts()
+    # A single part is not worth a second process.
+    first = list(islice(todo, 2))
+    if n_process == 1 or len(first) < 2:
+        for part in chain(first, todo):
+            part.write()
+            bar.update(part.size)
+    else:
+        _write_in_pool(chain(first, todo), n_process, bar)
+    return count
+
+
+def _write_in_pool(parts: Iterable[Part], n_process: int, bar: "tqdm") -> None:
+    # A process that is forked hangs where this one has already run torch, and is not
+    # to be had on every system; a spawned one works everywhere.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n_process, mp_context=context, initializer=start_worker)
+    sizes: dict[Future[None], int] = {}
+    try:
+        for part in parts:
+            # Pickled, parts that wait take a third of the memory.
+            packed = pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+            sizes[pool.submit(_write_packed, packed)] = part.size
+            if len(sizes) > n_process:
+                _collect(sizes, bar)
+        while sizes:
+            _collect(sizes, bar)
+    except BrokenProcessPool as error:
+        raise NunerError(Errors.N106, count=n_process) from error
+    finally:
+        # After an error only the parts that are being written are waited for.
+        pool.shutdown(cancel_futures=True)
+
+
+def _collect(sizes: dict[Future[None], int], bar: "tqdm") -> None:
+    done, _ = wait(sizes, return_when=FIRST_COMPLETED)
+    for future in done:
+        bar.update(sizes.pop(future))
+        future.result()
+
+
+def _write_packed(packed: bytes) -> None:
+    pickle.loads(packed).write()
+    # The worker collects no cycles by itself.
+    gc.collect()
 
 
 def start_worker() -> None:
-    """Prepare a process before it is given its first chunk."""
+    """Prepare a process before it is given its first part."""
     _end_with_parent()
-    # There is nothing to be found among the rows and docs of a chunk, and looking
-    # takes a tenth of the time.
+    # There is nothing to be found among the rows and docs of a part, and looking takes
+    # a tenth of the time.
     gc.disable()
     _import_spacy_without_torch()
-    # Nor does a tokenizer of transformers, which would warn of it.
+    # Nor does a tokenizer of transformers import torch, which would warn of it.
     os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
 
 
@@ -36,13 +136,18 @@ def _end_with_parent() -> None:
 
 
 def _import_spacy_without_torch() -> None:
-    """Save the 180 MB and the second that torch takes of each process.
-
-    thinc imports it where it is installed, and to tokenize needs none of it.
-    """
+    """Save the 180 MB and the second that torch takes of each process."""
     if "torch" in sys.modules or "thinc" in sys.modules:
         return
-    # What Python looks up here it does not import.
+    # !!! DANGER: THIS MAKES `import torch` FAIL WHILE spaCy IS IMPORTED !!!
+    #
+    # `None` in `sys.modules` lets Python raise ImportError for a module that is
+    # installed. thinc imports torch wherever it finds it and works without; it decides
+    # that ONCE, when it is imported. So in a worker `thinc.compat.has_torch` is False
+    # for ever, even after the entry is deleted below, and NOTHING THAT NEEDS torch
+    # THROUGH thinc MAY RUN IN A WORKER: no model, no pipeline, no `nlp.to_disk`. To cut
+    # texts into tokens and word pieces needs none of it. Never call this outside of a
+    # process that `write_parts` spawned.
     sys.modules["torch"] = None  # type: ignore[assignment]
     try:
         import spacy.tokens  # noqa: F401

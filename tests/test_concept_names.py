@@ -67,7 +67,7 @@ def test_real_names(data, folder):
     cleaned = {clean_concept(name) for name in names}
     assert all(cleaned)
     assert all(clean_concept(name) == name for name in cleaned)
-    # FACTS.md counts 1,562 when only the case is folded: little else is to be done.
+    # There are 1,562 when only the case is folded: little else is to be done.
     folded = {name.casefold() for name in names}
     assert 0.97 * len(folded) <= len(cleaned) <= len(folded)
     assert sum(len(name) > MAX_NAME for name in cleaned) <= 1

@@ -19,7 +19,7 @@ def show_losses(report: dict[str, Any]) -> None:
     show_table(count_records(records), records["read"])
     msg.divider("Annotations")
     rows = [("read", annotations["read"])]
-    rows += [(f"matched {how}", n) for how, n in annotations["matched"].items()]
+    rows += [(f"matched {how}", n) for how, n in annotations["matched"].items() if n]
     rows += [(f"lost: {why}", n) for why, n in annotations["lost"].items()]
     show_table(rows, annotations["read"])
     rows = [("standing more than once", annotations["standing_more_than_once"])]
@@ -35,7 +35,7 @@ def show_losses(report: dict[str, Any]) -> None:
 
 
 def show_written(report: dict[str, Any], output_dir: Path) -> None:
-    """Print where a corpus stands.
+    """Print where a corpus was written.
 
     report (dict[str, Any]): The report of a conversion.
     output_dir (Path): The folder.
@@ -52,7 +52,11 @@ def show_written(report: dict[str, Any], output_dir: Path) -> None:
 
 
 def count_records(records: dict[str, Any]) -> list[tuple[str, int]]:
-    """records (dict): Counts of a report. RETURNS (list): Rows of a table."""
+    """Make the rows of a table.
+
+    records (dict[str, Any]): Counts of a report.
+    RETURNS (list[tuple[str, int]]): Names and counts.
+    """
     rows = [("read", records["read"]), ("written", records["written"])]
     rows += [(f"quarantined: {why}", n) for why, n in records["quarantined"].items()]
     dropped = records.get("dropped", {})

@@ -7,11 +7,11 @@ from .annotate import annotate_cli
 from .average import average
 from .build import build
 from .calibrate import calibrate_cli
-from .convert import convert
-from .draw import draw
+from .convert import convert_cli
+from .draw import draw_cli
 from .export import export_cli
 from .fewshot import fewshot_cli
-from .import_ import import_
+from .import_ import import_cli
 from .init import init
 from .pretrain import pretrain
 from .report import report_cli
@@ -35,12 +35,12 @@ app = typer.Typer(
 # Python. Both import what they need inside, so that `spacy --help` stays fast.
 app.command("build")(handle_errors(build))
 app.command("init")(handle_errors(init))
-app.command("draw")(handle_errors(draw))
+app.command("draw")(handle_errors(draw_cli))
 app.command("sample")(handle_errors(sample_cli))
 app.command("annotate")(handle_errors(annotate_cli))
 app.command("export")(handle_errors(export_cli))
-app.command("import")(handle_errors(import_))
-app.command("convert")(handle_errors(convert))
+app.command("import")(handle_errors(import_cli))
+app.command("convert")(handle_errors(convert_cli))
 app.command("stats")(handle_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain))
 app.command("average")(handle_errors(average))

@@ -99,11 +99,12 @@ def calibrate(
     """
     import srsly
 
+    from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..files import replacing
     from ..pipeline import calibration as found_by
     from ..pipeline.nuner_concepts import NunerConcepts
-    from ..readers.labelled.sets import copy_words, read_docs
+    from ..readers.docbin import copy_words
     from ._pipeline import load_pipe
 
     if output is not None and Path(output).resolve() == Path(pipeline).resolve():

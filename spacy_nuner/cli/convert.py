@@ -8,7 +8,7 @@ import typer
 from ._losses import show_losses, show_written
 
 
-class Which(StrEnum):
+class Occurrences(StrEnum):
     """Which occurrences of an entity are annotated."""
 
     all = "all"
@@ -16,22 +16,25 @@ class Which(StrEnum):
     in_order = "in_order"
 
 
-def convert(
-    inputs: list[Path] = typer.Argument(
+def convert_cli(
+    sources: list[str] = typer.Argument(
         ...,
-        metavar="INPUT...",
-        help="Records (.jsonl), numind/NuNER (.csv), BIO (.conll), anything that "
-        "import reads, or folders of them; plain or compressed",
+        help="Files of any known form (.jsonl, .json, .csv, .conll, .spacy; plain, "
+        ".gz, .bz2, .xz or .zst), folders of them, or data sets as hub:NAME or "
+        "hub:NAME:CONFIG, such as hub:numind/NuNER",
     ),
     output_dir: Path = typer.Argument(
-        ..., metavar="OUTPUT_DIR", help="Folder to write; an earlier corpus is replaced"
+        ..., help="Folder to write; an earlier corpus is replaced"
+    ),
+    split: str | None = typer.Option(
+        None, help="Split of data sets on the hub, if they have several"
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer"),
     n_process: int = typer.Option(
         1, help="How many processes to use; the output is the same", min=1
     ),
-    occurrences: Which = typer.Option(
-        Which.all, help="Which occurrences of an entity in its text to annotate"
+    occurrences: Occurrences = typer.Option(
+        Occurrences.all, help="Which occurrences of an entity in its text to annotate"
     ),
     ignore_case: bool = typer.Option(
         True,
@@ -49,21 +52,25 @@ def convert(
         help="Keep annotations whose concept says nothing, such as 'entity'",
     ),
 ) -> None:
-    """Write annotated sentences as DocBin shards, with a report of every loss.
+    """Make a corpus for pre-training: DocBin shards, with a report of every loss.
 
-    Run again after an interruption, it goes on where it was.
+    Known are an LLM's answers, numind/NuNER, conversations as in Pile-NER, columns of
+    words and tags, DocBins, texts with spans, and our own records. Run again after an
+    interruption, it goes on where it was.
     """
     from ..concept_names import EMPTY_TYPES, REFUSED
-    from ..corpus.convert import convert as write_corpus
-    from ..corpus.row_to_doc import Settings
+    from ..corpus.convert import convert
+    from ..corpus.row_to_doc import ConvertSettings
 
-    settings = Settings(
+    settings = ConvertSettings(
         lang=lang,
         occurrences=occurrences.value,
         ignore_case=ignore_case,
         refused=frozenset() if keep_concept_sentences else REFUSED,
         empty_types=frozenset() if keep_empty_types else EMPTY_TYPES,
     )
-    report = write_corpus(inputs, output_dir, settings=settings, n_process=n_process)
+    report = convert(
+        sources, output_dir, split=split, settings=settings, n_process=n_process
+    )
     show_losses(report)
     show_written(report, output_dir)

@@ -1,22 +1,21 @@
 """`spacy nuner draw`: a few-shot draw of a labelled set as DocBin."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
+RECORD_SUFFIX = ".draw.json"
 
-def draw(
-    input_path: Path = typer.Argument(
-        ..., metavar="INPUT", help="Labelled set: .conll, .jsonl or .spacy"
+
+def draw_cli(
+    train: Path = typer.Argument(
+        ..., help="Labelled set to draw from, of any form that import reads"
     ),
-    output_path: Path = typer.Argument(
-        ...,
-        metavar="OUTPUT",
-        help="DocBin to write (.spacy); a .draw.json goes beside it",
+    output: Path = typer.Argument(
+        ..., help="DocBin to write (.spacy); a .draw.json goes into the same folder"
     ),
-    k: int | None = typer.Option(
-        None, help="Mentions of each label to draw; without it everything is written"
-    ),
+    k: int = typer.Option(..., help="Mentions of each label to draw"),
     seed: int = typer.Option(0, help="Seed of the draw"),
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
@@ -24,37 +23,62 @@ def draw(
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
 ) -> None:
     """Draw k mentions of each label from a labelled set, for `spacy train`."""
+    from wasabi import msg
+
+    drawn = draw(train, output, k=k, seed=seed, allow_fewer=allow_fewer, lang=lang)
+    counts = ", ".join(f"{label} {n}" for label, n in drawn["mentions"].items())
+    msg.good(f"{output}: {drawn['sentences']} of {drawn['pool']} sentences; {counts}")
+
+
+def draw(
+    train: Path,
+    output: Path,
+    *,
+    k: int,
+    seed: int = 0,
+    allow_fewer: bool = False,
+    lang: str = "en",
+) -> dict[str, Any]:
+    """Draw k mentions of each label from a labelled set and write them as a DocBin.
+
+    train (Path): The set.
+    output (Path): The DocBin; an earlier draw is replaced.
+    k (int): Mentions of each label.
+    seed (int): Seed of the draw.
+    allow_fewer (bool): Take all mentions of a label that has fewer than k.
+    lang (str): The language of the tokenizer for texts.
+    RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
+    RAISES (NunerError): What `read_docs` and `draw_docs` raise, N110 if the output is
+        no draw, N613 if its name does not end in .spacy.
+    """
     import json
     from collections import Counter
 
     from spacy.tokens import DocBin
-    from wasabi import msg
 
+    from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..fewshot.draws import draw_docs
-    from ..files import replacing
-    from ..readers.labelled.sets import read_docs
+    from ..files import check_own, replacing
 
-    if output_path.suffix != ".spacy":
-        raise NunerError(Errors.N613, path=output_path)
-    docs = read_docs(input_path, lang=lang)
-    places = list(range(len(docs)))
-    if k is not None:
-        places = draw_docs(docs, k, seed=seed, allow_fewer=allow_fewer).docs
-    found = Counter(ent.label_ for place in places for ent in docs[place].ents)
-    mentions = dict(sorted(found.items()))
+    if output.suffix != ".spacy":
+        raise NunerError(Errors.N613, path=output)
+    sidecar = output.with_suffix(RECORD_SUFFIX)
+    check_own(output, sidecar)
+    pool = read_docs(train, lang=lang)
+    indices = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer).docs
+    docs = [pool[index] for index in indices]
+    mentions = Counter(ent.label_ for doc in docs for ent in doc.ents)
     record = {
-        "source": input_path.name,
-        "pool": len(docs),
+        "source": train.name,
+        "pool": len(pool),
         "k": k,
-        "seed": None if k is None else seed,
-        "sentences": len(places),
-        "mentions": mentions,
-        "docs": places,
+        "seed": seed,
+        "sentences": len(docs),
+        "mentions": dict(sorted(mentions.items())),
+        "docs": indices,
     }
-    with replacing(output_path) as beside:
-        DocBin(docs=[docs[place] for place in places]).to_disk(beside)
-    with replacing(output_path.with_suffix(".draw.json")) as beside:
-        beside.write_text(json.dumps(record) + "\n", encoding="utf8")
-    told = ", ".join(f"{label} {count}" for label, count in mentions.items())
-    msg.good(f"{output_path}: {len(places)} of {len(docs)} sentences; {told}")
+    with replacing(output) as target, replacing(sidecar) as temporary:
+        DocBin(docs=docs).to_disk(target)
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf8")
+    return record

@@ -1,70 +1,45 @@
-"""`spacy nuner import`: annotated sets of other people as records or as a corpus."""
+"""`spacy nuner import`: a labelled set of any form as a DocBin."""
 
 from pathlib import Path
 
 import typer
 
-from ._losses import count_records, show_losses, show_table, show_written
+from ._losses import show_losses
 
 
-def import_(
+def import_cli(
     source: str = typer.Argument(
-        help="hub:NAME or hub:NAME:CONFIG (such as hub:numind/NuNER), a file (.jsonl, "
-        ".json, .csv, .conll, .spacy; plain, .gz, .bz2, .xz or .zst), or a folder"
+        help="A file of any known form (.jsonl, .json, .csv, .conll, .spacy; plain, "
+        ".gz, .bz2, .xz or .zst), a folder of them, or hub:NAME or hub:NAME:CONFIG"
     ),
     output: Path = typer.Argument(
-        help="Records if it ends in .jsonl, else the folder of a corpus, as convert "
-        "writes it; an earlier one is replaced"
+        help="DocBin to write (.spacy), or records (.jsonl); a .import.json with the "
+        "report goes into the same folder"
+    ),
+    form: str | None = typer.Option(
+        None,
+        "--format",
+        help="jsonl, json, csv, bio or docbin; found by the suffix or the first lines "
+        "if not given",
     ),
     split: str | None = typer.Option(
         None, help="Split of a data set on the hub, if it has several"
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer, for a corpus"),
-    n_process: int = typer.Option(
-        1, help="How many processes to use, for a corpus", min=1
-    ),
+    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
 ) -> None:
-    """Read an annotated set in any known form.
+    """Write a labelled set as a DocBin for `spacy train`, with a report of the losses.
 
-    Known are numind/NuNER, conversations as in Pile-NER, two-column BIO, DocBins, our
-    own records, and texts with spans (Prodigy, spacy-llm).
+    Labels stay as they are. All annotations go to doc.spans["concepts"], and to
+    doc.ents where they do not overlap. For pre-training, use convert.
     """
     from wasabi import msg
 
-    from ..corpus.convert import (
-        QUARANTINE_SUFFIX,
-        SUFFIX,
-        convert_sources,
-        import_records,
-    )
-    from ..corpus.row_to_doc import Settings
-    from ..errors import Errors, NunerError
-    from ..readers.hub import find_on_hub
-    from ..readers.sources import FILE_SUFFIXES, HUB_PREFIX, find_sources
+    from ..corpus.labelled_docs import QUARANTINE_SUFFIX, import_docs
 
-    if output.suffix != SUFFIX and output.suffix in FILE_SUFFIXES:
-        raise NunerError(Errors.N107, path=output, suffix=output.suffix)
-    if source.startswith(HUB_PREFIX):
-        sources = [find_on_hub(source, split=split)]
-    else:
-        sources = find_sources([Path(source)])
-    if output.suffix != SUFFIX:
-        report = convert_sources(
-            sources, output, settings=Settings(lang=lang), n_process=n_process
-        )
-        show_losses(report)
-        show_written(report, output)
-        return
-    tally = import_records(sources, output)
-    summary = tally.summary(settings={}, inputs=[], shards=[])
-    msg.divider("Records")
-    show_table(count_records(summary["records"]), tally.rows)
-    msg.divider("Annotations")
-    unreadable = summary["annotations"]["unreadable_lines"]
-    rows = [("written", tally.annotations)]
-    rows += [(f"unreadable: {why}", n) for why, n in unreadable.items()]
-    show_table([*rows, ("concepts as written", len(tally.concepts))])
-    msg.good(f"{tally.written} of {tally.rows} records: {output}")
-    aside = output.with_suffix(QUARANTINE_SUFFIX)
-    if aside.exists():
-        msg.info(f"What could not be read, and why: {aside}")
+    report = import_docs(source, output, split=split, lang=lang, form=form)
+    show_losses(report)
+    records = report["records"]
+    msg.good(f"{records['written']} of {records['read']} records: {output}")
+    quarantine = output.with_suffix(QUARANTINE_SUFFIX)
+    if quarantine.exists():
+        msg.info(f"What could not be used, and why: {quarantine}")

@@ -7,7 +7,7 @@ import typer
 
 
 def stats_cli(
-    corpus: Path = typer.Argument(help="Corpus that convert or import wrote"),
+    corpus: Path = typer.Argument(help="Corpus that convert wrote"),
     output: Path = typer.Argument(
         help="Folder for stats.html, stats.json and the figures; an earlier one is "
         "replaced"

@@ -8,7 +8,7 @@ are then taken whole; ignoring case; ignoring case, blanks and the form of quote
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -17,6 +17,8 @@ from spacy.tokens import Doc
 
 from ..readers.records import Entity
 
+# First and end, of characters or tokens.
+_Range = tuple[int, int]
 Occurrences = Literal["all", "first", "in_order"]
 
 GIVEN = "given offsets"
@@ -39,13 +41,15 @@ _STRAIGHT = str.maketrans(
 class Match:
     """Where an entity stands, or why it can't be found.
 
+    entity (Entity): The entity.
     spans (list[tuple[int, int]]): Token ranges, end exclusive, left to right, not
         overlapping each other.
     how (str): The step that found it, or the reason why none did.
     several (bool): Whether it stands more than once in the text.
     """
 
-    spans: list[tuple[int, int]]
+    entity: Entity
+    spans: list[_Range]
     how: str
     several: bool = False
 
@@ -73,28 +77,28 @@ def align(
     where = _Text(doc, doc.text if text is None else text)
     matches = []
     cursor = 0
-    taken: dict[str, set[tuple[int, int]]] = {}
+    taken: dict[str, set[_Range]] = {}
     for entity in entities:
+        several = False
         if entity.start is not None and entity.end is not None:
-            match = where.at(entity.text, entity.start, entity.end)
+            spans, how = where.at(entity.text, entity.start, entity.end)
         else:
-            match = where.find(entity.text.strip(), ignore_case=ignore_case)
-            if match.several and occurrences == "first":
-                match = replace(match, spans=match.spans[:1])
-            elif match.several and occurrences == "in_order":
+            spans, how = where.find(entity.text.strip(), ignore_case=ignore_case)
+            several = len(spans) > 1
+            if several and occurrences == "first":
+                spans = spans[:1]
+            elif several and occurrences == "in_order":
                 used = taken.setdefault(entity.text, set())
-                span = _next(match.spans, used, cursor)
+                span = _next(spans, used, cursor)
                 used.add(span)
-                match = replace(match, spans=[span])
-        if match.spans:
-            cursor = match.spans[0][1]
-        matches.append(match)
+                spans = [span]
+        if spans:
+            cursor = spans[0][1]
+        matches.append(Match(entity, spans, how, several))
     return matches
 
 
-def _next(
-    spans: list[tuple[int, int]], used: set[tuple[int, int]], cursor: int
-) -> tuple[int, int]:
+def _next(spans: list[_Range], used: set[_Range], cursor: int) -> _Range:
     free = [span for span in spans if span not in used] or spans
     return next((span for span in free if span[0] >= cursor), free[0])
 
@@ -110,18 +114,18 @@ class _Folded(NamedTuple):
     text: str
     origin: list[int] | None
 
-    def find(self, words: str) -> list[tuple[int, int]]:
-        """Every place of `words`, as offsets before folding."""
-        places = []
+    def find(self, words: str) -> list[_Range]:
+        """Find `words` wherever they stand, as offsets before folding."""
+        found = []
         start = self.text.find(words) if words else -1
         while start >= 0:
             end = start + len(words)
             if self.origin is None:
-                places.append((start, end))
+                found.append((start, end))
             elif self._is_whole(start) and self._is_whole(end):
-                places.append((self.origin[start], self.origin[end - 1] + 1))
+                found.append((self.origin[start], self.origin[end - 1] + 1))
             start = self.text.find(words, start + 1)
-        return places
+        return found
 
     def _is_whole(self, cut: int) -> bool:
         """Whether a cut does not part what one character was folded to ("ß": "ss")."""
@@ -144,37 +148,36 @@ class _Text:
 
     def __post_init__(self) -> None:
         self.plain = _Folded(self.text, None)
-        places = self.doc.to_array([IDX, LENGTH])
-        self.starts = places[:, 0].tolist()
-        ends = (places[:, 0] + places[:, 1]).tolist()
+        offsets = self.doc.to_array([IDX, LENGTH])
+        self.starts = offsets[:, 0].tolist()
+        ends = (offsets[:, 0] + offsets[:, 1]).tolist()
         self.first = dict(zip(self.starts, range(len(ends)), strict=True))
         self.end = dict(zip(ends, range(1, len(ends) + 1), strict=True))
 
-    def at(self, words: str, start: int, end: int) -> Match:
+    def at(self, words: str, start: int, end: int) -> tuple[list[_Range], str]:
         if start < 0 or not words or self.text[start:end] != words:
-            return Match([], WRONG_OFFSETS)
+            return [], WRONG_OFFSETS
         start += len(words) - len(words.lstrip())
         end -= len(words) - len(words.rstrip())
-        return Match([self._cover(start, end)], GIVEN)
+        return [self._cover(start, end)], GIVEN
 
-    def find(self, words: str, *, ignore_case: bool) -> Match:
-        places = self.plain.find(words)
-        if spans := self._at_boundaries(places):
-            return Match(spans, BOUNDARIES, len(spans) > 1)
-        if places:
-            spans = _apart(self._cover(start, end) for start, end in places)
-            return Match(spans, INSIDE, len(spans) > 1)
+    def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
+        found = self.plain.find(words)
+        if spans := self._at_boundaries(found):
+            return spans, BOUNDARIES
+        if found:
+            return _apart(self._cover(*chars) for chars in found), INSIDE
         if ignore_case:
-            places = self._folded(IGNORING_CASE).find(_fold_case(words).text)
-            spans = self._at_boundaries(places)
-            spans = spans or _apart(self._cover(*place) for place in places)
+            found = self._folded(IGNORING_CASE).find(_fold_case(words).text)
+            spans = self._at_boundaries(found)
+            spans = spans or _apart(self._cover(*chars) for chars in found)
             if spans:
-                return Match(spans, IGNORING_CASE, len(spans) > 1)
-            places = self._folded(IGNORING_FORM).find(_fold_form(words).text)
+                return spans, IGNORING_CASE
+            found = self._folded(IGNORING_FORM).find(_fold_form(words).text)
             # At boundaries only: without blanks, much stands somewhere inside.
-            if spans := self._at_boundaries(places):
-                return Match(spans, IGNORING_FORM, len(spans) > 1)
-        return Match([], NOT_IN_TEXT)
+            if spans := self._at_boundaries(found):
+                return spans, IGNORING_FORM
+        return [], NOT_IN_TEXT
 
     def _folded(self, step: str) -> _Folded:
         if step not in self._folds:
@@ -182,23 +185,23 @@ class _Text:
             self._folds[step] = fold(self.text)
         return self._folds[step]
 
-    def _at_boundaries(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The token ranges of those places that begin and end with a token."""
+    def _at_boundaries(self, found: list[_Range]) -> list[_Range]:
+        """The token ranges of what begins and ends with a token."""
         spans = []
-        for start, end in places:
+        for start, end in found:
             first, last = self.first.get(start), self.end.get(end)
             if first is not None and last is not None:
                 spans.append((first, last))
         return _apart(spans) if len(spans) > 1 else spans
 
-    def _cover(self, start: int, end: int) -> tuple[int, int]:
+    def _cover(self, start: int, end: int) -> _Range:
         """The tokens that hold a range of characters."""
         return bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
 
 
-def _apart(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _apart(spans: Iterable[_Range]) -> list[_Range]:
     """Of spans from left to right those that do not overlap one before."""
-    chosen: list[tuple[int, int]] = []
+    chosen: list[_Range] = []
     for span in spans:
         if not chosen or span[0] >= chosen[-1][1]:
             chosen.append(span)

@@ -7,23 +7,23 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from spacy.about import __version__ as spacy_version
-from tqdm import tqdm
 
 from .. import about
-from ..files import replacing, resuming
-from ..readers.forms import read_record
-from ..readers.records import BadRow, Row, Source
-from ..readers.rows import new_bar, read_rows
-from ..readers.sources import describe_source, find_sources
+from ..errors import Errors, NunerError
+from ..files import resuming
+from ..parallel import write_parts
+from ..readers.records import Source
+from ..readers.rows import make_bar, read_rows
+from ..readers.sources import FILE_SUFFIXES, describe_source, find_sources
 from ..tokenizers import make_tokenizer
-from .losses import Tally, describe_losses
-from .row_to_doc import Outcome, Settings
-from .shards import Chunk, PartFiles, read_chunks, write_chunks
+from .losses import Counts
+from .row_to_doc import ConvertSettings
+from .shards import ShardFiles, read_chunks
 
 # Small enough that two processes and what waits for them stay under 1 GiB.
 SHARD_SIZE = 20_000
@@ -34,10 +34,11 @@ logger = logging.getLogger("spacy_nuner")
 
 
 def convert(
-    inputs: Sequence[Path],
+    inputs: Sequence[str | Path],
     output_dir: Path,
     *,
-    settings: Settings | None = None,
+    split: str | None = None,
+    settings: ConvertSettings | None = None,
     shard_size: int = SHARD_SIZE,
     n_process: int = 1,
     progress: bool = True,
@@ -45,49 +46,31 @@ def convert(
     """Write records as DocBin shards, with report.json and quarantine.jsonl.
 
     Memory holds the rows of as many shards as there are processes, one shard in each,
-    and the counts of the concepts, whatever the input. A run that broke off is gone on
-    with by the same call: its shards are kept in `<output_dir>.work`.
+    and the counts of the concepts, whatever the input. A run that broke off is resumed
+    by the same call: its shards are kept in `<output_dir>.work`.
 
-    inputs (Sequence[Path]): Files or folders of records, as `read_record` takes them.
+    inputs (Sequence[str | Path]): What `find_sources` takes: files, folders of files,
+        or "hub:NAME" for a data set on the Hugging Face hub.
     output_dir (Path): The folder to write; one of an earlier run is replaced.
-    settings (Settings | None): None for the defaults.
+    split (str | None): The split of data sets on the hub.
+    settings (ConvertSettings | None): None for the defaults.
     shard_size (int): The most docs in a shard.
     n_process (int): How many processes to use. The output is the same for any number.
     progress (bool): Whether to show a progress bar.
     RETURNS (dict[str, Any]): The report.
-    RAISES (NunerError): N005, N006 or N101 if an input can't be read, N102 if nothing
-        in it was usable, N010 if the language has no tokenizer, N106 if a process
-        died, N003 or N004 if the output can't be written.
+    RAISES (NunerError): What `find_sources` and `read_rows` raise, N102 if nothing was
+        usable, N010 if the language has no tokenizer, N106 if a process died, N107 if
+        the output has the name of a file, N003 or N004 if it can't be written.
     """
-    return convert_sources(
-        find_sources(inputs),
-        output_dir,
-        settings=settings,
-        shard_size=shard_size,
-        n_process=n_process,
-        progress=progress,
-    )
-
-
-def convert_sources(
-    sources: Sequence[Source],
-    output_dir: Path,
-    *,
-    settings: Settings | None = None,
-    shard_size: int = SHARD_SIZE,
-    n_process: int = 1,
-    progress: bool = True,
-) -> dict[str, Any]:
-    """Write the records of any sources; otherwise as `convert`.
-
-    sources (Sequence[Source]): Files, or data sets on the hub.
-    RETURNS (dict[str, Any]): The report.
-    """
-    settings = settings or Settings()
-    # An unknown language is told before anything is written.
+    settings = settings or ConvertSettings()
+    if output_dir.suffix in FILE_SUFFIXES:
+        expected = f"the name of a folder, which does not end in {output_dir.suffix}"
+        raise NunerError(Errors.N107, path=output_dir, expected=expected)
+    sources = find_sources(inputs, split=split)
+    # An unknown language is reported before anything is written.
     make_tokenizer(settings.lang)
     head = {
-        "settings": _plain(settings),
+        "settings": settings_to_json(settings),
         "inputs": [describe_source(source) for source in sources],
     }
     run: dict[str, Any] = {"spacy": spacy_version, "version": about.__version__, **head}
@@ -96,136 +79,62 @@ def convert_sources(
         run["begun"] = time.time()
     run_id = json.dumps({**run, "shard_size": shard_size}, sort_keys=True)
     with resuming(output_dir, marker=REPORT, run=run_id) as work:
-        files = PartFiles(work / output_dir.name, work / "parts")
-        with _kept_if_begun(files, work):
-            bar = new_bar(sources, progress)
-            numbers = _convert(sources, files, settings, shard_size, n_process, bar)
-            report = _join(files, numbers, head, sources)
-    return report
+        shards, parts = work / output_dir.name, work / "parts"
+        with _removed_if_empty(work, shards), make_bar(sources, progress=progress) as b:
+            parts.mkdir(exist_ok=True)
+            rows = chain.from_iterable(map(read_rows, sources))
+            chunks = read_chunks(
+                rows, shard_size, shards=shards, parts=parts, settings=settings
+            )
+            count = write_parts(chunks, n_process=n_process, bar=b)
+            files = [ShardFiles(shards, parts, number) for number in range(count)]
+            return _join(files, shards, head, sources)
 
 
 @contextmanager
-def _kept_if_begun(files: PartFiles, work: Path) -> Iterator[None]:
+def _removed_if_empty(work: Path, shards: Path) -> Iterator[None]:
     """Delete the work folder of a run that breaks off before its first shard."""
-    files.parts.mkdir(exist_ok=True)
-    if done := files.count_shards():
+    if done := sum(1 for _ in shards.glob("*.spacy")):
         logger.warning("Going on from an interrupted run: %d shards are kept.", done)
     try:
         yield
     except BaseException:
-        if not files.count_shards():
+        if next(shards.glob("*.spacy"), None) is None:
             shutil.rmtree(work)
         raise
 
 
-def _convert(
-    sources: Sequence[Source],
-    files: PartFiles,
-    settings: Settings,
-    shard_size: int,
-    n_process: int,
-    bar: tqdm,
-) -> int:
-    """Convert every chunk that is not done. RETURNS (int): How many there are."""
-    rows = chain.from_iterable(map(read_rows, sources))
-    count = 0
-
-    def todo() -> Iterator[Chunk]:
-        nonlocal count
-        for chunk in read_chunks(rows, shard_size):
-            count += 1
-            if files.is_done(chunk.number):
-                bar.update(chunk.size)
-            else:
-                yield chunk
-
-    chunks = todo()
-    first = list(islice(chunks, 2))
-    # A single chunk is not worth a second process.
-    n_process = n_process if len(first) > 1 else 1
-    with bar:
-        write_chunks(
-            chain(first, chunks), files, settings, n_process=n_process, bar=bar
-        )
-    return count
-
-
 def _join(
-    files: PartFiles, count: int, head: dict[str, Any], sources: Sequence[Source]
+    files: Sequence[ShardFiles],
+    folder: Path,
+    head: dict[str, Any],
+    sources: Sequence[Source],
 ) -> dict[str, Any]:
     """Make one report and one quarantine out of those of the chunks."""
-    tally = Tally()
+    counts = Counts()
     shards: list[dict[str, Any]] = []
-    with (files.shards / QUARANTINE).open("wb") as quarantine:
-        for number in range(count):
-            part = files.read(number)
-            tally.add(part.tally)
-            if part.shard is not None:
-                shards.append(part.shard)
-            quarantine.write(files.quarantine(number).read_bytes())
+    with (folder / QUARANTINE).open("wb") as quarantine:
+        for one in files:
+            part, shard = one.read()
+            counts.update(part)
+            if shard is not None:
+                shards.append(shard)
+            quarantine.write(one.quarantine.read_bytes())
     if not shards:
-        raise tally.nothing_usable(sources)
-    report = tally.summary(**head, shards=shards)
+        raise counts.nothing_usable(sources)
+    report = counts.report(**head, shards=shards)
     text = json.dumps(report, ensure_ascii=False, indent=2)
-    (files.shards / REPORT).write_text(text + "\n", encoding="utf8")
+    (folder / REPORT).write_text(text + "\n", encoding="utf8")
     return report
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
+def settings_to_json(settings: ConvertSettings) -> dict[str, Any]:
+    """Bring settings into the form of the report.
+
+    settings (ConvertSettings): The settings.
+    RETURNS (dict[str, Any]): The same with lists for sets.
+    """
     return {
         key: sorted(value) if isinstance(value, frozenset) else value
         for key, value in asdict(settings).items()
     }
-
-
-SUFFIX = ".jsonl"
-QUARANTINE_SUFFIX = ".quarantine.jsonl"
-
-
-def import_records(
-    sources: Sequence[Source], output: Path, *, progress: bool = True
-) -> Tally:
-    """Write the records of sources as JSONL: raw answers as they are, else entities.
-
-    What can't be read goes to `<output>.quarantine.jsonl`, if there is something.
-
-    sources (Sequence[Source]): Files, or data sets on the hub.
-    output (Path): The file; an earlier one is replaced.
-    progress (bool): Whether to show a progress bar.
-    RETURNS (Tally): Counts of rows, annotations and concepts as they are written.
-    RAISES (NunerError): N005, N006, N101 or N104 if a source can't be read, N102 if
-        nothing in it was usable, N003 if the output can't be written.
-    """
-    tally = Tally()
-    aside = output.with_suffix(QUARANTINE_SUFFIX)
-    with replacing(output) as target, replacing(aside) as quarantine:
-        bar = new_bar(sources, progress)
-        with (
-            bar,
-            target.open("w", encoding="utf8") as records,
-            quarantine.open("w", encoding="utf8", errors="backslashreplace") as losses,
-        ):
-            for row in chain.from_iterable(map(read_rows, sources)):
-                outcome = _read(row)
-                tally.count(row, outcome)
-                if outcome.record is not None:
-                    tally.written += 1
-                    for entity in outcome.record.entities:
-                        tally.concepts[entity.concept or entity.description or ""] += 1
-                    line = json.dumps(outcome.record.to_json(), ensure_ascii=False)
-                    records.write(line + "\n")
-                for loss in describe_losses(row, outcome):
-                    losses.write(json.dumps(loss, ensure_ascii=False) + "\n")
-                bar.update(row.size)
-        if not tally.written:
-            raise tally.nothing_usable(sources)
-    if not aside.stat().st_size:
-        aside.unlink()
-    return tally
-
-
-def _read(row: Row) -> Outcome:
-    try:
-        return Outcome(record=read_record(row))
-    except BadRow as bad:
-        return Outcome(refused=bad)

@@ -7,34 +7,33 @@ from typing import Any
 
 from .. import about
 from ..errors import Errors, NunerError
-from ..readers.records import Row, Source
+from ..readers.records import Loss, Record, Row, Source, Tally
 from ..readers.sources import HEAD
 from .align import STEPS
 from .row_to_doc import QUARANTINED, Outcome
 
 
 @dataclass
-class Tally:
-    """Counts of a conversion, and the first row that was refused as an example.
+class Counts:
+    """Counts of a conversion.
 
     Every annotation that was read is either in `matched` or in `lost`; every row is
     written, in `refused` or in `dropped`.
     """
 
     rows: int = 0
-    first_refused: str = ""
     written: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
+    refused: Tally = field(default_factory=Tally)
+    dropped: Tally = field(default_factory=Tally)
     annotations: int = 0
-    unreadable: Counter[str] = field(default_factory=Counter)
+    unreadable: Tally = field(default_factory=Tally)
     matched: Counter[str] = field(default_factory=Counter)
     several: int = 0
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: Tally = field(default_factory=Tally)
     spans: int = 0
     concepts: Counter[str] = field(default_factory=Counter)
 
-    def count(self, row: Row, outcome: Outcome) -> None:
+    def add(self, row: Row, outcome: Outcome) -> None:
         """Count a row and its annotations.
 
         row (Row): The row.
@@ -42,62 +41,79 @@ class Tally:
         """
         self.rows += 1
         if outcome.refused is not None:
-            self.refused[outcome.refused.reason] += 1
-            detail = outcome.refused.detail or outcome.refused.reason
-            place = f"{row.source.name}, line {row.line}"
-            self.first_refused = self.first_refused or f" First: {place}: {detail}."
+            self.refused.add(*outcome.refused)
         if outcome.record is not None:
             self.annotations += len(outcome.record.entities)
-            self.unreadable.update(loss.reason for loss in outcome.record.bad)
+            for loss in outcome.record.losses:
+                self.unreadable.add(*loss)
         if outcome.dropped is not None:
-            self.dropped[outcome.dropped] += 1
-        self.lost.update(loss.reason for loss in outcome.lost)
+            self.dropped.add(outcome.dropped, row.where())
+        for loss in outcome.lost:
+            self.lost.add(*loss)
         if outcome.doc is not None:
             self.written += 1
             self.spans += len(outcome.spans)
-            for name, match in outcome.matches:
+            for match in outcome.matches:
                 self.matched[match.how] += 1
                 self.several += match.several
-                self.concepts[name] += 1
+                self.concepts[match.entity.concept] += 1
+
+    def update(self, other: "Counts") -> None:
+        """Add the counts of what was converted after this.
+
+        other (Counts): The counts.
+        """
+        for one in fields(self):
+            mine, more = getattr(self, one.name), getattr(other, one.name)
+            if isinstance(mine, int):
+                setattr(self, one.name, mine + more)
+            else:
+                mine.update(more)
+
+    def to_json(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The counts, for `from_json`."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {
+            name: value.to_json() if isinstance(value, Tally) else value
+            for name, value in values.items()
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Counts":
+        """Take up what `to_json` gave.
+
+        data (dict[str, Any]): The counts.
+        RETURNS (Counts): The counts.
+        """
+        counts = cls()
+        for one in fields(cls):
+            value = data[one.name]
+            if isinstance(getattr(counts, one.name), Tally):
+                value = Tally.from_json(value)
+            elif isinstance(value, dict):
+                value = Counter(value)
+            setattr(counts, one.name, value)
+        return counts
 
     def nothing_usable(self, sources: Sequence[Source]) -> NunerError:
-        """sources (Sequence[Source]): What was read. RETURNS (NunerError): N102."""
-        reasons = self.refused + self.dropped
-        counts = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common(5))
+        """Make the error of a conversion that wrote nothing.
+
+        sources (Sequence[Source]): What was read.
+        RETURNS (NunerError): N102.
+        """
+        kinds = self.refused.counts + self.dropped.counts
+        counts = ", ".join(f"{kind} ({n})" for kind, n in kinds.most_common(5))
         names = ", ".join(source.name for source in sources[:3])
         if len(sources) > 3:
             names += f" and {len(sources) - 3} more"
-        facts = {"rows": self.rows, "counts": counts or "there are no rows"}
-        return NunerError(Errors.N102, inputs=names, first=self.first_refused, **facts)
+        first = ""
+        for loss in [*self.refused.first.values()][:1]:
+            first = f" First: {loss.where}: {loss.detail or loss.kind}."
+        counts = counts or "there are no rows"
+        fields = {"rows": self.rows, "counts": counts, "first": first}
+        return NunerError(Errors.N102, inputs=names, **fields)
 
-    def add(self, other: "Tally") -> None:
-        """Add the counts of what was converted after this.
-
-        other (Tally): The counts.
-        """
-        self.first_refused = self.first_refused or other.first_refused
-        for one in fields(self):
-            if one.name != "first_refused":
-                mine, more = getattr(self, one.name), getattr(other, one.name)
-                if isinstance(mine, Counter):
-                    mine.update(more)
-                else:
-                    setattr(self, one.name, mine + more)
-
-    def to_json(self) -> dict[str, Any]:
-        """RETURNS (dict): The counts, for `from_json`."""
-        return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Tally":
-        """data (dict): What `to_json` gave. RETURNS (Tally): The counts."""
-        values: dict[str, Any] = {
-            key: Counter(value) if isinstance(value, dict) else value
-            for key, value in data.items()
-        }
-        return cls(**values)
-
-    def summary(
+    def report(
         self,
         *,
         settings: dict[str, Any],
@@ -106,10 +122,10 @@ class Tally:
     ) -> dict[str, Any]:
         """Put the counts into the form of report.json.
 
-        settings (dict): The settings of the conversion.
-        inputs (Iterable[dict]): The files read: name, form, size and hash.
-        shards (Iterable[dict]): The files written: name, docs and hash.
-        RETURNS (dict): The report.
+        settings (dict[str, Any]): The settings of the conversion.
+        inputs (Iterable[dict[str, Any]]): The files read: name, form, size and hash.
+        shards (Iterable[dict[str, Any]]): The files written: name, docs and hash.
+        RETURNS (dict[str, Any]): The report.
         """
         return {
             "version": about.__version__,
@@ -119,14 +135,14 @@ class Tally:
             "records": {
                 "read": self.rows,
                 "written": self.written,
-                "quarantined": dict(self.refused.most_common()),
-                "dropped": dict(self.dropped.most_common()),
+                "quarantined": self.refused.most_common(),
+                "dropped": self.dropped.most_common(),
             },
             "annotations": {
                 "read": self.annotations,
                 "matched": {step: self.matched[step] for step in STEPS},
-                "lost": dict(self.lost.most_common()),
-                "unreadable_lines": dict(self.unreadable.most_common()),
+                "lost": self.lost.most_common(),
+                "unreadable_lines": self.unreadable.most_common(),
                 "standing_more_than_once": self.several,
                 "spans": self.spans,
             },
@@ -149,22 +165,30 @@ def describe_losses(row: Row, outcome: Outcome) -> Iterator[dict[str, Any]]:
 
     row (Row): The row.
     outcome (Outcome): What became of it.
-    YIELDS (dict[str, Any]): Lines of the quarantine: place, reason, and what was lost.
+    YIELDS (dict[str, Any]): Lines of the quarantine: file, line, reason, and what was
+        lost.
     """
-    place = {"file": row.source.name, "line": row.line}
+    where = {"file": row.source.name, "line": row.line}
     if outcome.refused is not None:
         yield {
-            **place,
-            "reason": outcome.refused.reason,
+            **where,
+            "reason": outcome.refused.kind,
             "detail": outcome.refused.detail,
-            "row": "".join(row.cells)[:HEAD],
+            "row": _show(row),
         }
     if outcome.record is not None:
-        lost = [loss for loss in outcome.lost if loss.reason in QUARANTINED]
-        for loss in [*outcome.record.bad, *lost]:
+        wanted: list[Loss] = [*outcome.record.losses]
+        wanted += [loss for loss in outcome.lost if loss.kind in QUARANTINED]
+        for loss in wanted:
             yield {
-                **place,
+                **where,
                 "id": outcome.record.id,
-                "reason": loss.reason,
-                "annotation": loss.annotation[:HEAD],
+                "reason": loss.kind,
+                "annotation": loss.detail[:HEAD],
             }
+
+
+def _show(row: Row) -> str:
+    if isinstance(row.content, Record):
+        return row.content.text[:HEAD]
+    return "".join(map(str, row.content))[:HEAD]

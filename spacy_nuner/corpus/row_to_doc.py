@@ -1,5 +1,6 @@
 """A row -> a doc: parse, clean, tokenise, align."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from spacy.tokens import Doc
@@ -7,7 +8,6 @@ from spacy.tokens import Doc
 from ..concept_names import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
 from ..readers.forms import read_record
 from ..readers.records import BadRow, Entity, Loss, Record, Row
-from ..tokenizers import Tokenize
 from .align import NOT_IN_TEXT, WRONG_OFFSETS, Match, Occurrences, align
 
 REFUSED_CONCEPT = "refused concept in the sentence"
@@ -21,14 +21,16 @@ QUARANTINED = {NOT_IN_TEXT, WRONG_OFFSETS, EMPTY_NAME, LONG_NAME}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a conversion can be told.
+class ConvertSettings:
+    """ConvertSettings of a conversion.
 
     lang (str): The language whose spaCy tokenizer is used.
     occurrences (str): Which occurrences of an entity are annotated: "all", the
         "first", or "in_order" of the answer.
     ignore_case (bool): Look for what is not found as written without regard to case,
         blanks and the form of quotes.
+    clean_names (bool): Clean the names of concepts. False: they stay as they are,
+        whatever they say, as in labelled sets.
     refused (frozenset[str]): A sentence with one of these concepts is dropped.
     empty_types (frozenset[str]): Annotations with these concepts are dropped.
     """
@@ -36,6 +38,7 @@ class Settings:
     lang: str = "en"
     occurrences: Occurrences = "all"
     ignore_case: bool = True
+    clean_names: bool = True
     refused: frozenset[str] = REFUSED
     empty_types: frozenset[str] = EMPTY_TYPES
 
@@ -45,63 +48,101 @@ class Outcome:
     """What became of a row.
 
     doc (Doc | None): The text, tokenised, unless the row was refused or dropped.
-    spans (list[tuple[int, int, str]]): Its spans: first token, end, concept.
-    descriptions (dict[str, str]): What the concepts mean, where that is told.
+    matches (list[Match]): The entities that were found in it.
+    spans (list[tuple[int, int, str]]): Their spans: first token, end, concept.
     record (Record | None): The record, unless the row was refused.
-    refused (BadRow | None): Why there is no record.
+    refused (Loss | None): Why there is no record.
     dropped (str | None): Why the record is not wanted.
-    matches (list[tuple[str, Match]]): Concept and place of each annotation kept.
-    lost (list[Loss]): The annotations that were not.
+    lost (list[Loss]): The annotations that were not found or not wanted.
+    line (int): The line of the row, or of what is wrong in it.
     """
 
     doc: Doc | None = None
+    matches: list[Match] = field(default_factory=list)
     spans: list[tuple[int, int, str]] = field(default_factory=list)
-    descriptions: dict[str, str] = field(default_factory=dict)
     record: Record | None = None
-    refused: BadRow | None = None
+    refused: Loss | None = None
     dropped: str | None = None
-    matches: list[tuple[str, Match]] = field(default_factory=list)
     lost: list[Loss] = field(default_factory=list)
+    line: int = 0
+
+    @property
+    def descriptions(self) -> dict[str, str]:
+        """What the concepts mean, where the record says it; the first counts."""
+        described: dict[str, str] = {}
+        for match in self.matches:
+            if match.entity.description:
+                described.setdefault(match.entity.concept, match.entity.description)
+        return described
 
 
-def process(row: Row, tokenize: Tokenize, settings: Settings) -> Outcome:
+def process(
+    row: Row, make_doc: Callable[[Record], Doc], settings: ConvertSettings
+) -> Outcome:
     """Turn a row into a doc and its spans. Depends on nothing but its arguments.
 
     row (Row): The row.
-    tokenize (Tokenize): Makes a Doc of a text.
-    settings (Settings): What to keep.
+    make_doc (Callable[[Record], Doc]): Makes the tokens of a record.
+    settings (ConvertSettings): What to keep.
     RETURNS (Outcome): Doc and spans, or why there are none, and every loss.
     """
     try:
         record = read_record(row)
     except BadRow as bad:
-        return Outcome(refused=bad)
-    outcome = Outcome(record=record)
-    # Where there is a definition alone, it stands for the name.
-    names = [
-        clean_concept(entity.concept or entity.description or "")
-        for entity in record.entities
-    ]
+        refused = Loss(bad.kind, row.where(bad.line), bad.detail)
+        return Outcome(refused=refused, line=bad.line or row.line)
+    outcome = Outcome(record=record, line=row.line)
+    where = row.where()
+    names = [_get_name(entity, settings) for entity in record.entities]
     if not settings.refused.isdisjoint(names):
         outcome.dropped = REFUSED_CONCEPT
-        outcome.lost = [_loss(REFUSED_CONCEPT, entity) for entity in record.entities]
+        outcome.lost = [_loss(REFUSED_CONCEPT, where, e) for e in record.entities]
         return outcome
-    kept: list[tuple[str, Entity]] = []
+    wanted: list[Entity] = []
+    wanted_names: list[str] = []
     for name, entity in zip(names, record.entities, strict=True):
-        if reason := _refuse_name(name, entity, settings):
-            outcome.lost.append(_loss(reason, entity))
+        if kind := _refuse_name(name, entity, settings):
+            outcome.lost.append(_loss(kind, where, entity))
         else:
-            kept.append((name, entity))
-    doc = tokenize(record.text)
-    _annotate(doc, record, kept, settings, outcome)
-    if (record.entities or record.bad) and not outcome.spans:
+            wanted.append(entity)
+            wanted_names.append(name)
+    doc = make_doc(record)
+    matches = align(
+        doc,
+        wanted,
+        text=record.text,
+        occurrences=settings.occurrences,
+        ignore_case=settings.ignore_case,
+    )
+    spans: dict[tuple[int, int, str], None] = {}
+    for name, match in zip(wanted_names, matches, strict=True):
+        entity = match.entity
+        new = [(*span, name) for span in match.spans if (*span, name) not in spans]
+        if new:
+            spans.update(dict.fromkeys(new))
+            # A description that stands for a name describes nothing.
+            description = entity.description if entity.concept else None
+            match.entity = entity._replace(concept=name, description=description)
+            outcome.matches.append(match)
+        else:
+            kind = REPEATED if match.spans else match.how
+            outcome.lost.append(_loss(kind, where, entity))
+    outcome.spans = list(spans)
+    if (record.entities or record.losses) and not spans:
         outcome.dropped = NOTHING_LEFT
     else:
         outcome.doc = doc
     return outcome
 
 
-def _refuse_name(name: str, entity: Entity, settings: Settings) -> str | None:
+def _get_name(entity: Entity, settings: ConvertSettings) -> str:
+    # Where there is a definition alone, it stands for the name.
+    return clean_concept(entity.name) if settings.clean_names else entity.name
+
+
+def _refuse_name(name: str, entity: Entity, settings: ConvertSettings) -> str | None:
+    if not settings.clean_names:
+        return None
     if not any(map(str.isalnum, name)):
         return EMPTY_NAME
     if name in settings.empty_types:
@@ -109,32 +150,5 @@ def _refuse_name(name: str, entity: Entity, settings: Settings) -> str | None:
     return LONG_NAME if entity.concept and len(name) > MAX_NAME else None
 
 
-def _loss(reason: str, entity: Entity) -> Loss:
-    return Loss(reason, f"{entity.text} <> {entity.concept or entity.description}")
-
-
-def _annotate(
-    doc: Doc,
-    record: Record,
-    kept: list[tuple[str, Entity]],
-    settings: Settings,
-    outcome: Outcome,
-) -> None:
-    matches = align(
-        doc,
-        [entity for _, entity in kept],
-        text=record.text,
-        occurrences=settings.occurrences,
-        ignore_case=settings.ignore_case,
-    )
-    spans: dict[tuple[int, int, str], None] = {}
-    for (name, entity), match in zip(kept, matches, strict=True):
-        new = [(*span, name) for span in match.spans if (*span, name) not in spans]
-        if not new:
-            outcome.lost.append(_loss(REPEATED if match.spans else match.how, entity))
-            continue
-        spans.update(dict.fromkeys(new))
-        outcome.matches.append((name, match))
-        if entity.concept and entity.description:
-            outcome.descriptions.setdefault(name, entity.description)
-    outcome.spans = list(spans)
+def _loss(kind: str, where: str, entity: Entity) -> Loss:
+    return Loss(kind, where, f"{entity.text} <> {entity.name}")

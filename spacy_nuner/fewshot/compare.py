@@ -12,13 +12,13 @@ from thinc.api import get_torch_default_device
 from tqdm import tqdm
 from transformers import AutoConfig
 
+from ..corpus.labelled_docs import read_docs
 from ..encoders.folder import read_info, recommended_layers
 from ..encoders.layers import load_encoder
 from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
-from ..readers.labelled.sets import read_docs
 from .draws import Draw, gather_tokens
 from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
 from .results import Cell

@@ -15,7 +15,7 @@ from ..errors import Errors, NunerError, Warnings
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
-from ..readers.labelled.sets import copy_words
+from ..readers.docbin import copy_words
 from .compare import Backbone, Dataset
 from .probe import OUTSIDE, Gold, encode_labels
 from .results import Cell

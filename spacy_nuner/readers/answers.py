@@ -1,12 +1,14 @@
-"""Answers of the LLM: out of the server's JSON, judged, cut apart, as records."""
+"""Answers of the LLM: parsed, judged, shared out among sentences, as records."""
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-# The separators of the two published prompts (FACTS: paper v1.0 and blog v0.1).
+from .records import Entity, Loss
+
+# The separators of the two published prompts: the paper's and the blog's.
 SEPARATORS = ("<>", "-|-")
 COLUMNS = 3
 
@@ -14,6 +16,11 @@ NO_SEPARATOR = "no separator"
 EMPTY_ENTITY = "empty entity"
 EMPTY_CONCEPT = "empty concept"
 AMBIGUOUS = "too many columns"
+
+Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
+GOOD: Verdict = "good"
+_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
+_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 _SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
 _BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
@@ -37,31 +44,17 @@ _HEADERS = {
 }
 
 
-class Item(NamedTuple):
-    """An annotation as the LLM wrote it, without blanks, marks and quotes around."""
-
-    text: str
-    concept: str
-    description: str | None
-
-
-class BadLine(NamedTuple):
-    """A line that holds no annotation, or one that can be read in several ways."""
-
-    line: str
-    reason: str
-
-
-@dataclass
-class ParsedAnswer:
+class ParsedAnswer(NamedTuple):
     """What an answer holds.
 
-    items (list[Item]): The annotations, in the order of the answer.
-    bad (list[BadLine]): The lines that could not be taken, with reasons.
+    entities (list[Entity]): The annotations as the LLM wrote them, without blanks,
+        marks and quotes around, in the order of the answer.
+    losses (list[Loss]): The lines that hold no annotation, or one that can be read in
+        several ways.
     """
 
-    items: list[Item] = field(default_factory=list)
-    bad: list[BadLine] = field(default_factory=list)
+    entities: list[Entity]
+    losses: list[Loss]
 
 
 def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
@@ -78,24 +71,24 @@ def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
     """
     lines = [line.strip() for line in answer.split("\n")]
     lines = [line for line in lines if line and not line.startswith("```")]
-    parsed = ParsedAnswer()
+    parsed = ParsedAnswer([], [])
     preferred = _usual_separator(lines)
     numbered = _is_numbered(lines, preferred)
     for line in lines:
         columns = _split(line, preferred, text)
         if columns is None:
-            parsed.bad.append(BadLine(line, AMBIGUOUS))
+            parsed.losses.append(Loss(AMBIGUOUS, detail=line))
         elif len(columns) == 1:
             if not line.endswith(":"):
-                parsed.bad.append(BadLine(line, NO_SEPARATOR))
+                parsed.losses.append(Loss(NO_SEPARATOR, detail=line))
         elif not _is_header(columns):
             entity = _entity(columns[0], text, numbered=numbered)
             if not entity or not columns[1]:
-                reason = EMPTY_CONCEPT if entity else EMPTY_ENTITY
-                parsed.bad.append(BadLine(line, reason))
+                kind = EMPTY_CONCEPT if entity else EMPTY_ENTITY
+                parsed.losses.append(Loss(kind, detail=line))
             else:
                 description = columns[2] if len(columns) > 2 else ""
-                parsed.items.append(Item(entity, columns[1], description or None))
+                parsed.entities.append(Entity(entity, columns[1], description or None))
     return parsed
 
 
@@ -181,12 +174,6 @@ def _entity(written: str, text: str | None, *, numbered: bool) -> str:
         if inside and entity.startswith(left) and entity.endswith(right):
             return inside.strip()
     return entity
-
-
-Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
-GOOD: Verdict = "good"
-_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
-_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 
 class Sentence(NamedTuple):
@@ -276,31 +263,29 @@ def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
             return "unreadable"
         return GOOD if entities else "empty"
     parsed = parse_answer(answer.content, text=text)
-    if parsed.items:
+    if parsed.entities:
         return GOOD
-    return "unreadable" if parsed.bad else "empty"
+    return "unreadable" if parsed.losses else "empty"
 
 
-def read_entities(content: str) -> list[dict[str, Any]] | None:
+def read_entities(content: str) -> list[Entity] | None:
     """Read an answer in JSON.
 
     content (str): The answer.
-    RETURNS (list[dict[str, Any]] | None): Objects with `text`, `concept` and
-        `description`; None if the answer is not what the schema asks for.
+    RETURNS (list[Entity] | None): The annotations; None if the answer is not what the
+        schema asks for.
     """
     data = _read_json(content)
     rows = data.get("entities") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
-    entities = []
-    for row in rows:
-        entity = {name: row.get(name) for name in ("text", "concept", "description")}
-        if not isinstance(entity["text"], str) or not isinstance(
-            entity["concept"], str
-        ):
-            return None
-        entities.append(entity)
-    return entities
+    entities = [
+        Entity(row.get("text"), row.get("concept"), row.get("description"))
+        for row in rows
+    ]
+    if not all(isinstance(one.text, str) for one in entities):
+        return None
+    return entities if all(isinstance(one.concept, str) for one in entities) else None
 
 
 def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
@@ -310,7 +295,7 @@ def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
     count (int): How many sentences were asked about.
     structured (bool): Whether JSON was asked for.
     RETURNS (dict[int, str]): The parts by the index of their sentence, from 0. A part
-        that is missing or stands twice is left out.
+        that is missing or occurs twice is left out.
     """
     if structured:
         return _cut_json(content, count)
@@ -361,14 +346,14 @@ def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
     prompt = _evenly(answer.prompt_tokens, len(parts))
     completion = _evenly(answer.completion_tokens, len(parts))
     shared = {}
-    for place, (index, content) in enumerate(sorted(parts.items())):
+    for number, (index, content) in enumerate(sorted(parts.items())):
         whole = answer.finish_reason == "length" and index != last
         shared[index] = replace(
             answer,
             content=content,
             finish_reason="stop" if whole else answer.finish_reason,
-            prompt_tokens=prompt[place],
-            completion_tokens=completion[place],
+            prompt_tokens=prompt[number],
+            completion_tokens=completion[number],
         )
     return shared
 
@@ -388,7 +373,7 @@ def to_record(
     record: dict[str, Any] = {"id": sentence.id, "text": sentence.text}
     entities = read_entities(answer.content) if structured else None
     if entities is not None:
-        return record | {"entities": entities}
+        return record | {"entities": [entity.to_json() for entity in entities]}
     content = answer.content
     if answer.finish_reason == "length" and not structured:
         content = content.rpartition("\n")[0]
@@ -399,7 +384,7 @@ def _evenly(total: int | None, count: int) -> Sequence[int | None]:
     if total is None:
         return [None] * count
     each, rest = divmod(total, count)
-    return [each + (place < rest) for place in range(count)]
+    return [each + (index < rest) for index in range(count)]
 
 
 def _read_json(content: str) -> Any:

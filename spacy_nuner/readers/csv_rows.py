@@ -9,7 +9,8 @@ from ..errors import Errors, NunerError
 from .records import BadRow, Row, Source
 from .sources import CSV_COLUMNS, MAX_ROW, Line
 
-# Stands for a NUL byte, which csv does not take in every version of Python.
+# Stands for a NUL byte, which csv does not take in every version of Python; see
+# `fields.check_bytes`.
 NUL = "\udc00"
 
 
@@ -44,7 +45,7 @@ def read_csv(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
 
 @dataclass
 class _Lines:
-    """Hands lines to the csv module and keeps those of the row that it is at.
+    """Hands lines to the csv module and remembers those of the current row.
 
     So a row with a stray quote costs itself alone: the lines it swallowed are read
     again from the one after its first.
@@ -86,7 +87,7 @@ def _row(source: Source, taken: list[Line], header: list[str], cells: list[str])
     size = sum(line.size for line in taken)
     row = Row(source, taken[0].number, cells, size)
     if len(cells) == len(header):
-        row.cells = [cells[header.index(column)] for column in CSV_COLUMNS]
+        row.content = [cells[header.index(column)] for column in CSV_COLUMNS]
     else:
         detail = f"{len(cells)} cells, the header has {len(header)}"
         row.problem = BadRow("wrong number of cells", detail)

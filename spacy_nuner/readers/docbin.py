@@ -1,7 +1,6 @@
 """DocBins, written and read fast where words and spans are all there is."""
 
 import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from srsly.msgpack import Packer, Unpacker
 
 from ..errors import Errors, NunerError
 from .records import Entity, Record
+from .sources import open_source
 
 SPANS_KEY = "concepts"
 # How `SpanGroup.to_bytes` writes a span: id, kb_id, label, token and character range.
@@ -79,7 +79,7 @@ def read_corpus(folder: str | Path) -> Iterator[Doc]:
     folder (str | Path): What `convert` wrote, or any folder of `*.spacy` files.
     YIELDS (Doc): The docs, in the order of the files' names. Those of a shard share a
         vocabulary, which goes with them.
-    RAISES (NunerError): N105 if there is no shard, N005 if one is no DocBin.
+    RAISES (NunerError): N105 if there is no shard, N005 or N607 if one can't be read.
     """
     for path in find_shards(folder):
         yield from read_docbin(path)
@@ -106,19 +106,45 @@ def read_docbin(path: str | Path) -> Iterator[Doc]:
 
     path (str | Path): The file.
     YIELDS (Doc): Its docs.
-    RAISES (NunerError): N005 if the file is no DocBin.
+    RAISES (NunerError): N005 if there is no such file, N109 if it was damaged when it
+        was compressed, N607 if it is no DocBin.
     """
-    try:
-        docbin = DocBin().from_disk(path)
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as error:
-        todo = "Make the corpus again with: spacy nuner convert"
-        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
+    docbin = load_docbin(path)
     packed = docbin.span_groups
     docbin.span_groups = [b""] * len(packed)
     unpacker = Unpacker(raw=False, use_list=True, strict_map_key=False)
     for doc, groups in zip(docbin.get_docs(Vocab()), packed, strict=True):
         _unpack_groups(doc, groups, unpacker)
         yield doc
+
+
+def load_docbin(path: str | Path) -> DocBin:
+    """Load a DocBin, compressed or not.
+
+    path (str | Path): The file.
+    RETURNS (DocBin): The DocBin.
+    RAISES (NunerError): As `read_docbin`.
+    """
+    with open_source(str(path)) as file:
+        content = file.read()
+    try:
+        return DocBin().from_bytes(content)
+    except Exception as error:  # zlib, msgpack and spaCy each have their own
+        raise NunerError(Errors.N607, path=path, reason=error) from error
+
+
+def copy_words(doc: Doc, vocab: Vocab) -> Doc:
+    """Make a Doc of the same tokens without any annotation.
+
+    doc (Doc): The annotated Doc.
+    vocab (Vocab): Of the pipeline that shall annotate the copy.
+    RETURNS (Doc): The copy.
+    """
+    return Doc(
+        vocab,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+    )
 
 
 def doc_to_record(doc: Doc) -> Record:
@@ -131,8 +157,8 @@ def doc_to_record(doc: Doc) -> Record:
     for group in doc.spans.values():
         described = group.attrs.get("descriptions") or {}
         for span in group:
-            place = (span.start_char, span.end_char, span.label_)
-            found.setdefault(place, described.get(span.label_))
+            key = (span.start_char, span.end_char, span.label_)
+            found.setdefault(key, described.get(span.label_))
     for span in doc.ents:
         found.setdefault((span.start_char, span.end_char, span.label_), None)
     text = doc.text

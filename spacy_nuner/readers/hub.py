@@ -6,7 +6,10 @@ from typing import Any
 
 from ..errors import Errors, NunerError
 from .records import Source
-from .sources import HUB_PREFIX
+
+HUB_PREFIX = "hub:"
+# Rows that a shuffled data set holds back to mix them (the default of `datasets`).
+SHUFFLE_BUFFER = 1000
 
 
 def find_on_hub(name: str, *, split: str | None = None) -> Source:
@@ -40,10 +43,12 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
     return Source(name, "hub", split, revision)
 
 
-def read_hub(source: Source) -> Iterator[dict[str, Any]]:
+def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, Any]]:
     """Read a data set without downloading it first.
 
     source (Source): What `find_on_hub` found.
+    seed (int | None): Shuffles the shards of the data set, and rows that are near to
+        each other, so that what is read of it is not its beginning; None for its order.
     YIELDS (dict[str, Any]): Its rows.
     RAISES (NunerError): N104 if reading breaks off.
     """
@@ -51,13 +56,16 @@ def read_hub(source: Source) -> Iterator[dict[str, Any]]:
 
     path, config = _parts(source.name)
     try:
-        yield from load_dataset(
+        rows = load_dataset(
             path,
             config,
             split=source.split,
             revision=source.revision,
             streaming=True,
         )
+        if seed is not None:
+            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+        yield from rows
     except Exception as error:
         raise _unreachable(source.name, error) from error
 

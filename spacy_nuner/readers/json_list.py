@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from .fields import check_bytes
 from .records import BadRow, Row, Source
 from .sources import HEAD, MAX_ROW, too_long
 
@@ -28,19 +29,29 @@ def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
     about: str | None = None
     for number, (text, value, problem) in enumerate(_objects(file), 1):
         size = len(text.encode("utf8", "surrogateescape"))
-        if problem is None and size > MAX_ROW:
-            problem = too_long(size)
+        problem = problem or _check(text, size)
         topic = None if problem else _topic(value)
         if row is not None and topic is not None and topic == about:
-            row.cells.append(text)
+            row.content.append(value)  # type: ignore[union-attr]
             row.size += size
             continue
         if row is not None:
             yield row
-        row = Row(source, number, [text[:HEAD] if problem else text], size, problem)
+        content = [text[:HEAD] if problem else value]
+        row = Row(source, number, content, size, problem)
         about = topic
     if row is not None:
         yield row
+
+
+def _check(text: str, size: int) -> BadRow | None:
+    if size > MAX_ROW:
+        return too_long(size)
+    try:
+        check_bytes(text)
+    except BadRow as bad:
+        return bad
+    return None
 
 
 def _topic(value: Any) -> str | None:
@@ -54,7 +65,7 @@ def _topic(value: Any) -> str | None:
 
 @dataclass
 class _Buffer:
-    """What was read of a file and not yet used."""
+    """What was read of a file and not yet decoded."""
 
     file: BinaryIO
     text: str = ""

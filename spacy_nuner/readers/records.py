@@ -1,5 +1,10 @@
-"""The one record type that every source is read into, and what it is read from."""
+"""The types that every source is read into, and the count of what was lost on the way.
 
+One `Entity` goes from the parser of an answer to the DocBin, one `Loss` from where
+something was lost to the report, and one `Tally` counts losses in every command.
+"""
+
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,29 +24,8 @@ class Source(NamedTuple):
     revision: str | None = None
 
 
-@dataclass(slots=True)
-class Row:
-    """A record as it stands in its source.
-
-    source (Source): The file or data set.
-    line (int): The number of its first line, from 1; in a JSON list, a DocBin or a
-        data set on the hub the number of the object.
-    cells (list[str]): The two cells of a CSV row (input, output), the lines of a
-        sentence in a BIO file, else a JSON object; several of them are conversations
-        about one text.
-    size (int): Its length in bytes.
-    problem (BadRow | None): Why it can't be read, where that is seen already.
-    """
-
-    source: Source
-    line: int
-    cells: list[str]
-    size: int
-    problem: "BadRow | None" = None
-
-
 class Entity(NamedTuple):
-    """An annotation as its source has it.
+    """An annotation.
 
     text (str): The words of the entity.
     concept (str): The name of the concept, as written; "" where the source has none,
@@ -57,8 +41,13 @@ class Entity(NamedTuple):
     start: int | None = None
     end: int | None = None
 
+    @property
+    def name(self) -> str:
+        """The concept, or the description that stands for it."""
+        return self.concept or self.description or ""
+
     def to_json(self) -> dict[str, Any]:
-        """RETURNS (dict[str, Any]): The entity as it stands in a JSONL file."""
+        """RETURNS (dict[str, Any]): The entity as an object of a JSONL file."""
         data = {**self._asdict(), "concept": self.concept or None}
         if self.start is None:
             del data["start"], data["end"]
@@ -66,35 +55,100 @@ class Entity(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """An annotation that did not come through, for the report and the quarantine.
+    """Something that did not come through: a row, a line or an annotation.
 
-    reason (str): Why, in a fixed wording that can be counted.
-    annotation (str): The annotation or the line of the answer.
+    kind (str): Why, in a fixed wording that can be counted.
+    where (str): The file and the line.
+    detail (str): What was lost, or what exactly was found.
     """
 
-    reason: str
-    annotation: str
+    kind: str
+    where: str = ""
+    detail: str = ""
+
+
+class Tally:
+    """Counts of losses by their kind, and the first of each kind as an example."""
+
+    def __init__(self) -> None:
+        """Start at 0."""
+        self.counts: Counter[str] = Counter()
+        self.first: dict[str, Loss] = {}
+
+    def add(self, kind: str, where: str = "", detail: str = "") -> None:
+        """Count a loss.
+
+        kind (str): Why it was lost, in a fixed wording.
+        where (str): The file and the line.
+        detail (str): What was lost, or what exactly was found.
+        """
+        self.counts[kind] += 1
+        if kind not in self.first:
+            self.first[kind] = Loss(kind, where, detail)
+
+    def update(self, other: "Tally") -> None:
+        """Add the counts of what came after this.
+
+        other (Tally): The counts.
+        """
+        self.counts.update(other.counts)
+        for kind, loss in other.first.items():
+            self.first.setdefault(kind, loss)
+
+    def total(self) -> int:
+        """RETURNS (int): How many losses there were of any kind."""
+        return self.counts.total()
+
+    def describe(self) -> str:
+        """RETURNS (str): The counts by kind, each with where it was seen first."""
+        return ", ".join(
+            f"{count} {kind} (first: {self.first[kind].where})"
+            for kind, count in self.counts.most_common()
+        )
+
+    def most_common(self) -> dict[str, int]:
+        """RETURNS (dict[str, int]): Kinds and counts, the most frequent first."""
+        return dict(self.counts.most_common())
+
+    def to_json(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The counts, for `from_json`."""
+        return {"counts": self.counts, "first": list(self.first.values())}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Tally":
+        """Take up what `to_json` gave.
+
+        data (dict[str, Any]): The counts.
+        RETURNS (Tally): The tally.
+        """
+        tally = cls()
+        tally.counts.update(data["counts"])
+        tally.first = {first[0]: Loss(*first) for first in data["first"]}
+        return tally
 
 
 @dataclass(slots=True)
 class Record:
     """A sentence or passage and what an annotator found in it.
 
-    text (str): The text, exactly as it will stand in the Doc.
+    text (str): The text, exactly as it will be in the Doc.
     entities (list[Entity]): The annotations that could be read.
-    bad (list[Loss]): Those that could not.
+    losses (list[Loss]): Those that could not.
     answer (str | None): The raw answer of the LLM, where the source has it.
     id (str | None): The source's name for the record.
+    words (list[str] | None): The tokens, where the source has them: `text` is these
+        words with a blank between each.
     """
 
     text: str
     entities: list[Entity]
-    bad: list[Loss] = field(default_factory=list)
+    losses: list[Loss] = field(default_factory=list)
     answer: str | None = None
     id: str | None = None
+    words: list[str] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Bring the record into the form of a JSONL file, without what is in `bad`.
+        """Bring the record into the form of a JSONL file, without what was lost.
 
         RETURNS (dict[str, Any]): The raw answer where there is one, else the entities.
         """
@@ -108,13 +162,44 @@ class Record:
 
 
 class BadRow(Exception):
-    """A row that holds no usable record; it goes to the quarantine.
+    """A row that holds no usable record, or an annotation that can't be read.
 
-    reason (str): Why, in a fixed wording that can be counted.
+    kind (str): Why, in a fixed wording that can be counted.
     detail (str): What exactly was found.
+    line (int | None): Where that is, if not on the first line of the row.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
+    def __init__(self, kind: str, detail: str = "", line: int | None = None) -> None:
+        super().__init__(kind, detail, line)
+        self.kind = kind
         self.detail = detail
+        self.line = line
+
+
+@dataclass(slots=True)
+class Row:
+    """A record as its source has it.
+
+    source (Source): The file or data set.
+    line (int): The number of its first line, from 1; in a JSON list, a DocBin or a
+        data set on the hub the number of the object.
+    content (list[Any] | Record): The two cells of a CSV row (input, output), a line of
+        JSON, or objects; several of them are conversations about one text. Of columns
+        of tokens and of a DocBin the record itself.
+    size (int): Its length in bytes.
+    problem (BadRow | None): Why it can't be read, where that is seen already.
+    """
+
+    source: Source
+    line: int
+    content: list[Any] | Record
+    size: int
+    problem: BadRow | None = None
+
+    def where(self, line: int | None = None) -> str:
+        """Say where the row is, for a message.
+
+        line (int | None): A line of it, if not the first.
+        RETURNS (str): File and line.
+        """
+        return f"{self.source.name}, line {line or self.line}"

@@ -2,25 +2,51 @@
 
 import codecs
 import csv
-import re
+import json
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import Errors, NunerError
 from ..files import hash_file
-from .records import BadRow, Source
+from .hub import HUB_PREFIX, find_on_hub
+from .labelled.bio import is_bio
+from .records import BadRow, Source, Tally
 
+STDIN = "-"
 # Eight times the longest of 80,000 rows of published sets (15 kB). It bounds the
 # memory of a row, and it is also the largest field that Python's csv takes.
 MAX_ROW = 131_072
-# How much of a longer line is kept, to show it in the quarantine.
+# How much of a longer line goes to the quarantine.
 HEAD = 500
+# How many lines are read to find the form of a file.
+LINES_OF_FORM = 200
+
+CSV_COLUMNS = ("input", "output")
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".csv": "csv",
+    ".conll": "bio",
+    ".bio": "bio",
+    ".iob": "bio",
+    ".iob2": "bio",
+    ".spacy": "docbin",
+}
+FORMAT_NAMES = ("jsonl", "json", "csv", "bio", "docbin")
+PACKED = (".gz", ".bz2", ".xz", ".zst")
+# What is known to be a file by its name.
+FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
+# A text that holds one of these is binary data or was decoded wrongly; a lone surrogate
+# can't be written as UTF-8 at all.
+BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
 
 
 class Line(NamedTuple):
-    """A line as it stands in its file.
+    """A line of a file.
 
     number (int): Its number, from 1.
     data (bytes): The line with its end; of one that is too long the beginning.
@@ -38,90 +64,104 @@ class Line(NamedTuple):
 
     @property
     def problem(self) -> BadRow | None:
-        """Why the line can't be taken, if it can't."""
-        return None if self.size <= MAX_ROW else too_long(self.size)
+        """Why the line can't be read, if it can't."""
+        return too_long(self.size) if self.size > len(self.data) + 3 else None
 
 
 def too_long(size: int) -> BadRow:
-    """size (int): Bytes of a row. RETURNS (BadRow): What is wrong with it."""
+    """Make the problem of a row that is too long.
+
+    size (int): Its length in bytes.
+    RETURNS (BadRow): The problem.
+    """
     return BadRow("row too long", f"{size} bytes, at most {MAX_ROW} are read")
 
 
-def read_lines(file: BinaryIO) -> Iterator[Line]:
-    """Read a file line by line, whatever stands in it.
+def find_sources(
+    inputs: Iterable[str | Path], *, split: str | None = None, form: str | None = None
+) -> list[Source]:
+    """Find what is to be read and the form of each file.
 
-    file (BinaryIO): The open file. A byte order mark at its beginning is taken off.
-    YIELDS (Line): The lines.
-    """
-    number = 0
-    while data := file.readline(MAX_ROW + 1):
-        number += 1
-        size = len(data)
-        if number == 1:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        if size > MAX_ROW:
-            last = data
-            while last and not last.endswith(b"\n"):
-                last = file.readline(MAX_ROW)
-                size += len(last)
-            data = data[:HEAD]
-        yield Line(number, data, size)
-
-
-CSV_COLUMNS = ("input", "output")
-FORMATS = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".conll": "bio",
-    ".bio": "bio",
-    ".iob": "bio",
-    ".iob2": "bio",
-    ".spacy": "docbin",
-}
-PACKED = (".gz", ".bz2", ".xz", ".zst")
-# What is known to be a file by its name.
-FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
-HUB_PREFIX = "hub:"
-
-_TOKEN_LINE = re.compile(r"\S+[ \t]+(?:O|[BI]-\S+)\s*")
-
-
-def find_sources(inputs: Iterable[Path]) -> list[Source]:
-    """Find the files to read and the form of each.
-
-    inputs (Iterable[Path]): Files, or folders whose files with a known extension are
-        taken in the order of their names, of .json those that hold a list: others
-        tell of files, as a report does. Files may be compressed (.gz, .bz2, .xz,
-        .zst).
-    RETURNS (list[Source]): The files.
-    RAISES (NunerError): N005 if there is no such file, N006 if the package that
-        unpacks it is missing, N101 if its form is unknown or a folder holds nothing to
-        read.
+    inputs (Iterable[str | Path]): Files, folders whose files with a known extension
+        are taken in the order of their names (of .json those that hold a list: others
+        are reports and the like), or data sets as "hub:NAME" or "hub:NAME:CONFIG".
+        Files may be compressed (.gz, .bz2, .xz, .zst).
+    split (str | None): The split of data sets on the hub.
+    form (str | None): The form of the files, one of `FORMAT_NAMES`; None to find out.
+    RETURNS (list[Source]): The files and data sets.
+    RAISES (NunerError): N005 if there is no such file, N006 if a package is missing,
+        N101 if its form is unknown or a folder holds nothing to read, N104 if a data
+        set can't be found, N601 if there is no such form.
     """
     sources: list[Source] = []
-    for path in inputs:
-        if path.is_dir():
+    for name in inputs:
+        path = Path(name)
+        if str(name).startswith(HUB_PREFIX):
+            sources.append(find_on_hub(str(name), split=split))
+        elif path.is_dir():
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
             if not files:
-                raise NunerError(
-                    Errors.N101, path=path, found="a folder without such files"
-                )
-            sources.extend(Source(str(file), _format(file)) for file in files)
+                found = "a folder without such files"
+                raise NunerError(Errors.N101, path=path, found=found)
+            sources.extend(Source(str(f), find_form(f, form)) for f in files)
         else:
-            sources.append(Source(str(path), _format(path)))
+            sources.append(Source(str(path), find_form(path, form)))
     return sources
+
+
+def find_form(path: Path, form: str | None = None) -> str:
+    """Tell the form of a file by its suffix, else by its first lines.
+
+    path (Path): The file.
+    form (str | None): The form, if it is known.
+    RETURNS (str): One of `FORMAT_NAMES`.
+    RAISES (NunerError): N005 if the file can't be read, N101 if its form is not known,
+        N601 if there is no such form.
+    """
+    if form is not None and form not in FORMAT_NAMES:
+        known = ", ".join(FORMAT_NAMES)
+        raise NunerError(Errors.N601, path=path, form=form, known=known)
+    with open_source(str(path)) as file:
+        if found := form or FORMATS.get(plain_suffix(path)):
+            return found
+        texts = (line.text.strip("\r\n") for line in read_lines(file))
+        lines = list(islice((text for text in texts if text.strip()), LINES_OF_FORM))
+    first = lines[0].strip() if lines else ""
+    if first.startswith("{"):
+        return "jsonl"
+    if first.startswith("["):
+        return "json"
+    if is_bio(lines):
+        return "bio"
+    if set(CSV_COLUMNS) <= set(next(csv.reader([first]), [])):
+        return "csv"
+    raise NunerError(Errors.N101, path=path, found=f"the first line {first[:80]!r}")
+
+
+def plain_suffix(path: str | Path) -> str:
+    """Get the suffix of a file without those of compression.
+
+    path (str | Path): Such as "a.jsonl.gz".
+    RETURNS (str): Such as ".jsonl", in lower case.
+    """
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    while suffixes and suffixes[-1] in PACKED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
 
 
 @contextmanager
 def open_source(name: str) -> Iterator[BinaryIO]:
     """Open a file, unpacked by its suffix.
 
-    name (str): The file.
+    name (str): The file, or "-" for standard input.
     YIELDS (BinaryIO): The open file.
-    RAISES (NunerError): N005 if it is missing or damaged, N006 if the package that
-        unpacks it is missing.
+    RAISES (NunerError): N005 if it can't be opened, N109 if it is damaged, N006 if the
+        package that unpacks it is missing.
     """
+    if name == STDIN:
+        yield sys.stdin.buffer
+        return
     path = Path(name)
     if path.suffix.lower() not in PACKED:
         try:
@@ -141,15 +181,78 @@ def open_source(name: str) -> Iterator[BinaryIO]:
     except NunerError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise unreadable(name, error) from error
         # Each kind of compression has its own exception for damaged data.
-        raise unreadable(name, error) from error
+        raise NunerError(Errors.N109, path=name, reason=error) from error
+
+
+def read_lines(file: BinaryIO, *, limit: int | None = MAX_ROW) -> Iterator[Line]:
+    """Read a file line by line, whatever it holds.
+
+    file (BinaryIO): The open file. A byte order mark at its beginning is taken off.
+    limit (int | None): Bytes of the longest line that is read whole; None for any.
+    YIELDS (Line): The lines.
+    """
+    number = 0
+    while data := file.readline(-1 if limit is None else limit + 1):
+        number += 1
+        size = len(data)
+        if number == 1:
+            data = data.removeprefix(codecs.BOM_UTF8)
+        if limit is not None and size > limit:
+            last = data
+            while last and not last.endswith(b"\n"):
+                last = file.readline(limit)
+                size += len(last)
+            data = data[:HEAD]
+        yield Line(number, data, size)
+
+
+def read_objects(name: str, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the objects of a JSON Lines file of texts, lines of any length.
+
+    name (str): The file, or "-" for standard input.
+    tally (Tally): Counts the lines that hold no object.
+    YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
+    RAISES (NunerError): What `open_source` raises.
+    """
+    with open_source(name) as file:
+        for line in read_lines(file, limit=None):
+            data = parse_object(line.data, f"{name}:{line.number}", tally)
+            if data is not None:
+                yield line.number, data
+
+
+def parse_object(line: bytes, where: str, tally: Tally) -> dict[str, Any] | None:
+    """Read one line of JSON Lines.
+
+    line (bytes): The line.
+    where (str): Its file and number, for the report.
+    tally (Tally): Counts the line if it holds no object.
+    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
+    """
+    if not line.strip():
+        return None
+    try:
+        # Left to itself, json guesses at UTF-16 and UTF-32.
+        data = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        tally.add("not UTF-8", where)
+    except (ValueError, RecursionError):
+        tally.add("not JSON", where)
+    else:
+        if isinstance(data, dict):
+            return data
+        tally.add("not a JSON object", where)
+    return None
 
 
 def describe_source(source: Source) -> dict[str, Any]:
     """Say what exactly is read, for the report.
 
     source (Source): The file or data set.
-    RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it stands on
+    RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it is on
         the disk; of a data set on the hub its split and commit.
     RAISES (NunerError): N005 if a file can't be read.
     """
@@ -164,10 +267,11 @@ def describe_source(source: Source) -> dict[str, Any]:
     return {**described, "bytes": size, "sha256": digest}
 
 
-def plain_size(source: Source) -> int | None:
-    """source (Source): What is read. RETURNS (int | None): Bytes of its rows, if known.
+def get_plain_size(source: Source) -> int | None:
+    """Get the length of what is read, which is known of plain text files alone.
 
-    They are not known of what is compressed or on the hub.
+    source (Source): What is read.
+    RETURNS (int | None): Bytes of its rows.
     """
     path = Path(source.name)
     if source.format in ("hub", "docbin") or path.suffix.lower() in PACKED:
@@ -175,45 +279,24 @@ def plain_size(source: Source) -> int | None:
     return path.stat().st_size
 
 
-def unreadable(name: str, error: Exception) -> NunerError:
-    """name (str): A file. error (Exception): What went wrong. RETURNS: N005."""
-    reason = getattr(error, "strerror", None) or str(error)
-    todo = "Name a file, or a folder of files, that exists, is whole and may be read."
+def unreadable(name: str, error: OSError) -> NunerError:
+    """Make the error of a file that can't be opened.
+
+    name (str): The file.
+    error (OSError): What the system says.
+    RETURNS (NunerError): N005.
+    """
+    todo = "Name a file, or a folder of files, that exists and may be read."
     if isinstance(error, FileNotFoundError) and name.count("/") == 1:
-        todo += f" A data set on the hub is read by: import {HUB_PREFIX}{name}"
+        todo += f" A data set on the hub is read as: {HUB_PREFIX}{name}"
+    reason = error.strerror or str(error)
     return NunerError(Errors.N005, path=name, reason=reason, todo=todo)
 
 
 def _is_source(path: Path) -> bool:
-    if _by_suffix(path):
-        return True
-    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
-    if plain.suffix.lower() != ".json":
-        return False
+    suffix = plain_suffix(path)
+    if suffix in FORMATS or suffix != ".json":
+        return suffix in FORMATS
     with open_source(str(path)) as file:
         start = file.read(1024).removeprefix(codecs.BOM_UTF8)
     return start.lstrip().startswith(b"[")
-
-
-def _by_suffix(path: Path) -> str | None:
-    if path.suffix.lower() in PACKED:
-        path = path.with_suffix("")
-    return FORMATS.get(path.suffix.lower())
-
-
-def _format(path: Path) -> str:
-    """The form by the extension, else by the first line that is not blank."""
-    with open_source(str(path)) as file:
-        if known := _by_suffix(path):
-            return known
-        lines = (line.text.strip() for line in read_lines(file))
-        first = next(filter(None, lines), "")
-    if _TOKEN_LINE.fullmatch(first):
-        return "bio"
-    if first.startswith("{"):
-        return "jsonl"
-    if first.startswith("["):
-        return "json"
-    if set(CSV_COLUMNS) <= set(next(csv.reader([first]), [])):
-        return "csv"
-    raise NunerError(Errors.N101, path=path, found=f"the first line {first[:80]!r}")

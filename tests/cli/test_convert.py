@@ -93,5 +93,26 @@ def test_errors_exit_with_1_and_a_number(tmp_path, name):
     assert not (tmp_path / "corpus").exists()
 
 
+def test_a_data_set_of_the_hub(tmp_path):
+    pytest.importorskip("datasets")
+    (tmp_path / "set").mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    for split in ("train", "dev"):
+        (tmp_path / "set" / f"{split}.jsonl").write_text(lines)
+    name = f"hub:{tmp_path / 'set'}"
+    result = convert(name, tmp_path / "corpus")
+    assert result.exit_code == 1 and "N104" in result.output
+    result = convert(name, tmp_path / "corpus", "--split", "train")
+    assert result.exit_code == 0, result.output
+    report = read_report(tmp_path / "corpus")
+    assert report["records"]["read"] == 2 and report["annotations"]["spans"] == 2
+
+
+def test_a_corpus_is_no_file(answers, tmp_path):
+    result = convert(answers, tmp_path / "corpus.spacy")
+    assert result.exit_code == 1 and "N107" in result.output
+    assert not (tmp_path / "corpus.spacy").exists()
+
+
 def test_both_places_must_be_named(answers):
     assert convert(answers).exit_code == 2

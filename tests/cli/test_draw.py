@@ -6,7 +6,8 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.readers.labelled.sets import read_docs
+from spacy_nuner.cli.draw import draw
+from spacy_nuner.corpus.labelled_docs import read_docs
 
 
 def run(*args):
@@ -28,18 +29,10 @@ def test_draw_writes_docbin_and_record(assets, tmp_path):
     assert [doc.text for doc in docs] == [pool[place].text for place in record["docs"]]
 
 
-def test_without_k_everything_is_written(assets, tmp_path):
-    source = assets / "listings" / "dev.jsonl"
-    assert run(source, tmp_path / "dev.spacy").exit_code == 0
-    pool, written = read_docs(source), read_docs(tmp_path / "dev.spacy")
-    assert len(pool) == len(written)
-    for one, other in zip(pool, written, strict=True):
-        assert one.text == other.text
-        assert [(e.text, e.label_) for e in one.ents] == [
-            (e.text, e.label_) for e in other.ents
-        ]
-    record = json.loads((tmp_path / "dev.draw.json").read_text("utf8"))
-    assert record["k"] is None and record["sentences"] == len(pool)
+def test_k_must_be_named(assets, tmp_path):
+    result = run(assets / "listings" / "dev.jsonl", tmp_path / "dev.spacy")
+    assert result.exit_code == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_drawn_leaves_nothing(assets, tmp_path):
@@ -51,7 +44,7 @@ def test_what_cannot_be_drawn_leaves_nothing(assets, tmp_path):
     with pytest.warns(UserWarning, match="W603"):
         result = run(source, tmp_path / "a.spacy", "--k", 64, "--allow-fewer")
     assert result.exit_code == 0
-    result = run(source, tmp_path / "a.bin")
+    result = run(source, tmp_path / "a.bin", "--k", 1)
     assert result.exit_code == 1 and "N613" in result.output
 
 
@@ -63,10 +56,22 @@ def test_spans_are_no_entities_to_draw_by(tmp_path):
     result = run(tmp_path / "spans.spacy", out, "--k", 1)
     assert result.exit_code == 1 and "N614" in result.output
     assert not out.parent.exists()
-    assert run(tmp_path / "spans.spacy", out).exit_code == 0
 
 
-def test_a_json_of_the_same_name_is_left_alone(assets, tmp_path):
+def test_what_draw_did_not_make_is_left_alone(assets, tmp_path):
+    source = assets / "listings" / "dev.jsonl"
     (tmp_path / "dev.json").write_text("mine")
-    assert run(assets / "listings" / "dev.jsonl", tmp_path / "dev.spacy").exit_code == 0
+    for _ in range(2):
+        result = run(source, tmp_path / "dev.spacy", "--k", 1)
+        assert result.exit_code == 0, result.output
     assert (tmp_path / "dev.json").read_text() == "mine"
+    (tmp_path / "own.spacy").write_text("mine")
+    result = run(source, tmp_path / "own.spacy", "--k", 1)
+    assert result.exit_code == 1 and "N110" in result.output
+    assert (tmp_path / "own.spacy").read_text() == "mine"
+
+
+def test_it_can_be_called(assets, tmp_path):
+    drawn = draw(assets / "listings" / "train.jsonl", tmp_path / "a.spacy", k=2)
+    assert drawn["k"] == 2 and min(drawn["mentions"].values()) >= 2
+    assert len(read_docs(tmp_path / "a.spacy")) == drawn["sentences"]

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+import spacy
+from spacy.tokens import DocBin, Span
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
@@ -53,9 +55,8 @@ def test_records(mixed, tmp_path):
         "read 3 100.0%",
         "written 2 66.7%",
         "quarantined: malformed JSON 1 33.3%",
-        "written 2",
-        "unreadable: span is not an object 1",
-        "concepts as written 2",
+        "line: span is not an object 1",
+        "concepts 2",
     ):
         assert line in lines_of(result)
     aside = read(output.with_name("records.quarantine.jsonl"))
@@ -70,25 +71,103 @@ def test_records(mixed, tmp_path):
     assert not (tmp_path / "again.quarantine.jsonl").exists()
 
 
-def test_a_corpus(mixed, tmp_path):
-    result = run(mixed, tmp_path / "corpus", "--lang", "xx")
+def test_a_labelled_set(tmp_path):
+    """All annotations are spans, those that do not overlap entities too."""
+    spans = [
+        {"start": 0, "end": 10, "label": "SCHOOL"},
+        {"start": 5, "end": 10, "label": "Place_Name", "description": "a place"},
+    ]
+    rows = [
+        {"text": "Univ Porto is old", "spans": spans},
+        {"text": "Nothing here.", "spans": []},
+        {"text": "In Rome.", "entities": [{"text": "Rome", "concept": "entity"}]},
+        {"text": "In Bonn.", "entities": [{"text": "Oslo", "concept": "city"}]},
+        {"text": "In Bonn.", "answer": "Bonn <> City"},
+    ]
+    path, output = tmp_path / "a.jsonl", tmp_path / "out" / "a.spacy"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
+    result = run(path, output)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "corpus" / "00000.spacy").is_file()
-    report = json.loads((tmp_path / "corpus" / "report.json").read_text())
-    assert report["settings"]["lang"] == "xx"
-    assert report["concepts"]["most_frequent"] == {"city": 2}
-    assert "spans written 2" in lines_of(result)
+    docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
+    assert [
+        (
+            [(ent.text, ent.label_) for ent in doc.ents],
+            [(span.text, span.label_) for span in doc.spans["concepts"]],
+        )
+        for doc in docs
+    ] == [
+        (
+            [("Univ Porto", "SCHOOL")],
+            [("Univ Porto", "SCHOOL"), ("Porto", "Place_Name")],
+        ),
+        ([], []),
+        ([("Rome", "entity")], [("Rome", "entity")]),
+        ([("Bonn", "City")], [("Bonn", "City")]),
+    ]
+    described = docs[0].spans["concepts"].attrs["descriptions"]
+    assert described == {"Place_Name": "a place"}
+    assert all(token.ent_iob for doc in docs for token in doc)
+    for line in (
+        "read 6 100.0%",
+        "written 4 66.7%",
+        "quarantined: malformed JSON 1 16.7%",
+        "dropped: no annotation left 1 16.7%",
+        "matched given offsets 2 40.0%",
+        "matched at token boundaries 2 40.0%",
+        "lost: not in the text 1 20.0%",
+        "spans written 4",
+    ):
+        assert line in lines_of(result)
+    lost = read(output.with_name("a.quarantine.jsonl"))
+    assert [(one["line"], one["reason"]) for one in lost] == [
+        (4, "not in the text"),
+        (6, "malformed JSON"),
+    ]
+    report = json.loads(output.with_name("a.import.json").read_text(encoding="utf8"))
+    assert report["records"]["written"] == 4
+    assert report["inputs"][0]["file"] == str(path)
+
+
+def test_a_docbin_stays_what_it_is(tmp_path):
+    doc = spacy.blank("en")("Ada met Bo")
+    doc.ents = [Span(doc, 0, 1, "PERSON", kb_id="Q7259")]
+    doc.cats = {"meeting": 1.0}
+    DocBin(docs=[doc]).to_disk(tmp_path / "a.spacy")
+    assert run(tmp_path / "a.spacy", tmp_path / "b.spacy").exit_code == 0
+    (found,) = DocBin().from_disk(tmp_path / "b.spacy").get_docs(doc.vocab)
+    assert [(ent.text, ent.kb_id_) for ent in found.ents] == [("Ada", "Q7259")]
+    assert found.cats == {"meeting": 1.0}
+    assert [span.label_ for span in found.spans["concepts"]] == ["PERSON"]
+
+
+def test_a_form_that_the_suffix_does_not_tell(tmp_path):
+    (tmp_path / "a.dat").write_text("Rome city\nBonn city\nOslo O\n")
+    output = tmp_path / "a.spacy"
+    assert run(tmp_path / "a.dat", output, "--format", "bio").exit_code == 0
+    result = run(tmp_path / "a.dat", output, "--format", "xml")
+    assert result.exit_code == 1 and "N601" in result.output
+
+
+def test_what_import_did_not_make_is_left_alone(mixed, tmp_path):
+    output = tmp_path / "train.spacy"
+    output.write_text("mine")
+    result = run(mixed, output)
+    assert result.exit_code == 1 and "N110" in result.output
+    assert output.read_text() == "mine"
+    output.unlink()
+    for _ in range(2):
+        assert run(mixed, output).exit_code == 0
 
 
 @pytest.mark.parametrize(
     ("source", "output", "number"),
     [
         ("missing.jsonl", "out.jsonl", "N005"),
-        ("mixed.jsonl", "out.spacy", "N107"),
+        ("mixed.jsonl", "out", "N107"),
         ("mixed.jsonl", "out.jsonl.gz", "N107"),
         ("none.jsonl", "out.jsonl", "N102"),
-        ("none.jsonl", "out", "N102"),
-        ("set.xml", "out", "N101"),
+        ("none.jsonl", "out.spacy", "N102"),
+        ("set.xml", "out.spacy", "N101"),
     ],
 )
 def test_errors(mixed, tmp_path, monkeypatch, source, output, number):
@@ -102,7 +181,7 @@ def test_errors(mixed, tmp_path, monkeypatch, source, output, number):
 
 
 def test_a_name_of_the_hub_is_not_taken_for_a_file(tmp_path):
-    result = run("numind/NuNER", tmp_path / "out")
+    result = run("numind/NuNER", tmp_path / "out.spacy")
     assert result.exit_code == 1
     assert "hub:numind/NuNER" in result.output.replace("\n", "")
 
@@ -126,8 +205,9 @@ def test_real_sets(data, tmp_path, name, records, annotations, concepts):
     assert result.exit_code == 0, result.output
     rows = read(output)
     assert len(rows) == records
-    for line in (f"written {annotations:,}", f"concepts as written {concepts:,}"):
-        assert line in lines_of(result)
+    report = json.loads((tmp_path / "records.import.json").read_text(encoding="utf8"))
+    assert report["annotations"]["read"] == annotations
+    assert report["concepts"]["distinct"] == concepts
     listed = [row["entities"] for row in rows if "entities" in row]
     if listed:
         assert sum(map(len, listed)) == annotations

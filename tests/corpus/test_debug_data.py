@@ -22,7 +22,7 @@ def corpora(assets, tmp_path_factory):
         lines = (assets / "annotations" / f"{part}.jsonl").read_text("utf8")
         rows = [json.loads(line) for line in lines.splitlines()[:250]]
         for row in rows:
-            items = parse_answer(row.pop("answer"), text=row["text"]).items
+            items = parse_answer(row.pop("answer"), text=row["text"]).entities
             row["entities"] = [
                 item._asdict() for item in items if item.concept.lower() in CONCEPTS
             ]

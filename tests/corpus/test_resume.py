@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from spacy_nuner.corpus import shards as pool
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.row_to_doc import Settings
+from spacy_nuner.corpus.row_to_doc import ConvertSettings
+from spacy_nuner.corpus.shards import Chunk
 from spacy_nuner.errors import NunerError
 
 from ..conftest import ROOT
@@ -115,29 +115,29 @@ def test_two_processes_write_what_one_does(source, tmp_path):
 
 def interrupt(source, output, monkeypatch, *, after):
     """Break off when so many chunks are written."""
-    real, written = pool.write_chunk, []
+    real, written = Chunk.write, []
 
-    def write_chunk(chunk, *args):
+    def write(self):
         if len(written) == after:
             raise KeyboardInterrupt
-        written.append(chunk.number)
-        real(chunk, *args)
+        written.append(self.files.number)
+        real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "write_chunk", write_chunk)
+        patch.setattr(Chunk, "write", write)
         with pytest.raises(KeyboardInterrupt):
             run(source, output)
 
 
 def count_written(source, output, monkeypatch, **more):
-    real, written = pool.write_chunk, []
+    real, written = Chunk.write, []
 
-    def write_chunk(chunk, *args):
-        written.append(chunk.number)
-        real(chunk, *args)
+    def write(self):
+        written.append(self.files.number)
+        real(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pool, "write_chunk", write_chunk)
+        patch.setattr(Chunk, "write", write)
         run(source, output, **more)
     return written
 
@@ -158,7 +158,7 @@ def test_another_run_begins_anew(source, tmp_path, monkeypatch, change):
     interrupt(source, output, monkeypatch, after=3)
     more = {}
     if change == "settings":
-        more = {"settings": Settings(ignore_case=False)}
+        more = {"settings": ConvertSettings(ignore_case=False)}
     else:
         with source.open("a", encoding="utf8") as file:
             file.write('{"text": "In Rome.", "answer": "Rome <> city"}\n')

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import compare
@@ -12,7 +13,6 @@ from spacy_nuner.fewshot.compare import Dataset, find_backbones, run_probes
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
 from spacy_nuner.files import hash_file
-from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..conftest import MINILM
 from ..util import make_tiny_bert

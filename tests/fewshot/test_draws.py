@@ -8,9 +8,9 @@ import spacy
 import srsly
 from spacy.tokens import Doc, Span
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.draws import draw_docs
-from spacy_nuner.readers.labelled.sets import read_docs
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from sklearn.metrics import f1_score as token_f1
 from spacy.scorer import Scorer
 from spacy.tokens import Doc
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import load_encoder, max_pieces
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.probe import (
@@ -19,7 +20,6 @@ from spacy_nuner.fewshot.probe import (
     encode_labels,
     fit_probe,
 )
-from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..util import make_tiny_bert
 

@@ -1,11 +1,11 @@
 import pytest
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.compare import Dataset, find_backbones, run_probes
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.probe import SetProbe
-from spacy_nuner.readers.labelled.sets import read_docs
 
 from ..util import make_tiny_bert
 

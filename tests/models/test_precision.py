@@ -13,10 +13,10 @@ from transformers import (
     ModernBertModel,
 )
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import has_fast_bf16
 from spacy_nuner.models.backbone import find_backbone, get_shim
 from spacy_nuner.models.precision import HalfCopy, use_bf16
-from spacy_nuner.readers.labelled.sets import read_docs
 from tests.conftest import MINILM
 
 from .conftest import TEXTS

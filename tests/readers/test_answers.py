@@ -9,16 +9,23 @@ from spacy_nuner.readers.answers import (
     EMPTY_CONCEPT,
     EMPTY_ENTITY,
     NO_SEPARATOR,
-    BadLine,
-    Item,
+    Answer,
+    MalformedAnswer,
+    Sentence,
+    judge,
     parse_answer,
+    read_completion,
+    read_entities,
+    share,
+    to_record,
 )
+from spacy_nuner.readers.records import Entity, Loss
 
 
 def pairs(answer, text=None):
     parsed = parse_answer(answer, text=text)
-    assert parsed.bad == []
-    return [(item.text, item.concept) for item in parsed.items]
+    assert parsed.losses == []
+    return [(item.text, item.concept) for item in parsed.entities]
 
 
 @pytest.mark.parametrize("sep", ["<>", "-|-"])
@@ -27,9 +34,9 @@ def test_both_published_formats(sep):
         f"World War II {sep} Historical Event {sep} Events with wide effects.\n"
         f"1939 {sep} Year {sep} A 12-month period."
     )
-    assert parse_answer(answer).items == [
-        Item("World War II", "Historical Event", "Events with wide effects."),
-        Item("1939", "Year", "A 12-month period."),
+    assert parse_answer(answer).entities == [
+        Entity("World War II", "Historical Event", "Events with wide effects."),
+        Entity("1939", "Year", "A 12-month period."),
     ]
 
 
@@ -40,10 +47,10 @@ def test_recorded_answers_have_no_bad_line(assets):
         for line in path.read_text(encoding="utf8").splitlines()
     ]
     parsed = [parse_answer(row["answer"], text=row["text"]) for row in lines]
-    assert all(one.items and not one.bad for one in parsed)
+    assert all(one.entities and not one.losses for one in parsed)
     for row, one in zip(lines, parsed, strict=True):
-        assert len(one.items) == row["answer"].count("\n") + 1
-        assert all(item.description for item in one.items)
+        assert len(one.entities) == row["answer"].count("\n") + 1
+        assert all(item.description for item in one.entities)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +85,7 @@ def test_layouts(answer):
 @pytest.mark.parametrize("answer", ["", " \n\n", "```\n```", "Entities:"])
 def test_empty_answer_has_neither_items_nor_bad_lines(answer):
     parsed = parse_answer(answer)
-    assert parsed.items == parsed.bad == []
+    assert parsed.entities == parsed.losses == []
 
 
 @pytest.mark.parametrize(
@@ -97,8 +104,8 @@ def test_empty_answer_has_neither_items_nor_bad_lines(answer):
 )
 def test_bad_lines_do_not_touch_the_others(line, reason):
     parsed = parse_answer(f"{line}\nPorto <> town")
-    assert parsed.bad == [BadLine(line, reason)]
-    assert parsed.items == [Item("Porto", "town", None)]
+    assert parsed.losses == [Loss(reason, detail=line)]
+    assert parsed.entities == [Entity("Porto", "town", None)]
 
 
 @pytest.mark.parametrize(
@@ -108,32 +115,32 @@ def test_bad_lines_do_not_touch_the_others(line, reason):
         (
             "Lisbon <> city <> settlement <> 0.98",
             "In lisbon.",
-            Item("Lisbon", "city", "settlement"),
+            Entity("Lisbon", "city", "settlement"),
         ),
         # The entity holds the separator.
         (
             "a <> b <> comparison <> SQL operation",
             "Write a <> b here.",
-            Item("a <> b", "comparison", "SQL operation"),
+            Entity("a <> b", "comparison", "SQL operation"),
         ),
-        ("<> <> operator", "Use <> here.", Item("<>", "operator", None)),
-        ("a<>b <> comparison", "Write a<>b here.", Item("a<>b", "comparison", None)),
+        ("<> <> operator", "Use <> here.", Entity("<>", "operator", None)),
+        ("a<>b <> comparison", "Write a<>b here.", Entity("a<>b", "comparison", None)),
         (
             "x <> y -|- comparison -|- d",
             "x <> y",
-            Item("x <> y", "comparison", "d"),
+            Entity("x <> y", "comparison", "d"),
         ),
         # Numbers, bullets and quotes that are the text's own.
-        ("1. FC Köln <> club", "1. FC Köln won.", Item("1. FC Köln", "club", None)),
-        ("1. FC Köln <> club", "The FC Köln won.", Item("FC Köln", "club", None)),
-        ('"Heat" <> film', 'We saw "Heat".', Item('"Heat"', "film", None)),
-        ('"Heat" <> film', "We saw Heat.", Item("Heat", "film", None)),
+        ("1. FC Köln <> club", "1. FC Köln won.", Entity("1. FC Köln", "club", None)),
+        ("1. FC Köln <> club", "The FC Köln won.", Entity("FC Köln", "club", None)),
+        ('"Heat" <> film', 'We saw "Heat".', Entity('"Heat"', "film", None)),
+        ('"Heat" <> film', "We saw Heat.", Entity("Heat", "film", None)),
     ],
 )
 def test_the_text_settles_what_is_open(line, text, expected):
     parsed = parse_answer(line, text=text)
-    assert parsed.bad == []
-    assert parsed.items == [expected]
+    assert parsed.losses == []
+    assert parsed.entities == [expected]
 
 
 def test_a_number_is_kept_where_the_lines_are_no_numbered_list():
@@ -142,11 +149,182 @@ def test_a_number_is_kept_where_the_lines_are_no_numbered_list():
 
 
 def test_a_description_may_hold_the_bare_separator():
-    item = parse_answer("!= <> operator <> the same as <>, not equal").items[0]
-    assert item == Item("!=", "operator", "the same as <>, not equal")
+    item = parse_answer("!= <> operator <> the same as <>, not equal").entities[0]
+    assert item == Entity("!=", "operator", "the same as <>, not equal")
 
 
 def test_a_long_answer_takes_linear_time():
     # 20,000 separators in one line: a quadratic split would not come back.
     parsed = parse_answer("a <> " * 20_000 + "b", text="a b")
-    assert parsed.items == [Item("a", "a", "a")]
+    assert parsed.entities == [Entity("a", "a", "a")]
+
+
+# Completions and answers in JSON
+
+ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
+SENTENCE = Sentence(1, "s1", "Lisbon shines.")
+
+
+def completion(**said):
+    return {"choices": [{"message": said, "finish_reason": "stop"}]}
+
+
+def test_a_completion_with_everything():
+    data = completion(role="assistant", content="x") | {
+        "model": "m-2026",
+        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+    }
+    assert read_completion(data, latency=0.5) == Answer(
+        content="x",
+        finish_reason="stop",
+        served="m-2026",
+        prompt_tokens=3,
+        completion_tokens=1,
+        latency=0.5,
+    )
+
+
+@pytest.mark.parametrize("said", [{}, {"content": None}, {"content": ""}])
+def test_a_completion_without_words(said):
+    assert read_completion(completion(**said) | {"usage": None}).content == ""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, [], "x", 3, {}, {"choices": []}, {"choices": [{}]}, {"choices": None}]
+    + [{"choices": [{"message": None}]}, {"error": {"message": "no"}}],
+)
+def test_what_is_no_completion(data):
+    with pytest.raises(MalformedAnswer):
+        read_completion(data)
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [
+        ("Lisbon <> city <> A large town.", "good"),
+        ("Lisbon -|- city", "good"),
+        ("```\nLisbon <> city <> A town.\n```", "good"),
+        ("Here they are:\n1. Lisbon <> city <> A town.", "good"),
+        ("Lisbon <> city <> A town. <> 0.9", "good"),
+        ("I'm sorry, I can't help with that.", "unreadable"),
+        ("Yes", "unreadable"),
+        ("Here are the entities:", "empty"),
+        (" \n", "empty"),
+        ("", "empty"),
+    ],
+)
+def test_verdicts_on_lines(content, verdict):
+    answer = Answer(content, finish_reason="stop")
+    assert judge(answer, text=SENTENCE.text, structured=False) == verdict
+
+
+def test_verdicts_by_how_the_model_stopped():
+    def verdict(**facts):
+        answer = Answer("Lisbon <> city", **facts)
+        return judge(answer, text=SENTENCE.text, structured=False)
+
+    assert verdict(finish_reason="length") == "truncated"
+    assert verdict(finish_reason="content_filter") == "refused"
+    assert verdict(refusal="No.", finish_reason="stop") == "refused"
+    # Some local servers give no reason.
+    assert verdict() == "good"
+
+
+@pytest.mark.parametrize(
+    ("content", "entities", "verdict"),
+    [
+        (json.dumps({"entities": [ENTITY]}), [ENTITY], "good"),
+        ("```json\n" + json.dumps({"entities": [ENTITY]}) + "\n```", [ENTITY], "good"),
+        (
+            '{"entities": [{"text": "a", "concept": "b", "more": 1}]}',
+            [{"text": "a", "concept": "b", "description": None}],
+            "good",
+        ),
+        ('{"entities": []}', [], "empty"),
+        ('{"entities": [{"text": "a"}]}', None, "unreadable"),
+        ('{"entities": ["a"]}', None, "unreadable"),
+        ('{"entities": [{"te', None, "unreadable"),
+        ('["a"]', None, "unreadable"),
+        ("Lisbon <> city", None, "unreadable"),
+    ],
+)
+def test_json(content, entities, verdict):
+    found = read_entities(content)
+    assert (found and [one.to_json() for one in found]) == entities
+    answer = Answer(content, finish_reason="stop")
+    assert judge(answer, text=SENTENCE.text, structured=True) == verdict
+
+
+# Answers to several sentences
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("[1]\na <> b\nc <> d\n[2]\ne <> f", {0: "a <> b\nc <> d", 1: "e <> f"}),
+        ("[1] a <> b\n[2]: e <> f\n", {0: "a <> b", 1: "e <> f"}),
+        ("Sure:\n\n[1]\n\n[2]\ne <> f", {0: "", 1: "e <> f"}),
+        ("[2]\ne <> f", {1: "e <> f"}),
+        # A number that is the text's own.
+        (
+            "[1]\n[1] <> note\n[7] <> note\n[2]\nx",
+            {0: "[1] <> note\n[7] <> note", 1: "x"},
+        ),
+        ("a <> b", {}),
+        ("", {}),
+    ],
+)
+def test_lines_are_shared_by_their_numbers(content, expected):
+    shared = share(Answer(content), 2, structured=False)
+    assert {index: part.content for index, part in shared.items()} == expected
+
+
+def test_json_is_shared_by_its_numbers():
+    rows = [
+        {"number": 2, "entities": [ENTITY]},
+        {"number": 1, "entities": []},
+        {"number": 3, "entities": []},
+        {"number": 3, "entities": [ENTITY]},
+        {"number": 9, "entities": []},
+        {"entities": []},
+        "x",
+    ]
+    shared = share(Answer(json.dumps({"texts": rows})), 4, structured=True)
+    assert sorted(shared) == [0, 1]
+    assert read_entities(shared[1].content) == [Entity(**ENTITY)]
+    assert share(Answer('{"texts": [{"num'), 4, structured=True) == {}
+
+
+def test_tokens_are_shared_without_a_rest():
+    content = "[1]\na\n[2]\nb\n[3]\nc"
+    answer = Answer(content, "length", prompt_tokens=10, completion_tokens=4)
+    shared = share(answer, 3, structured=False)
+    assert [shared[index].prompt_tokens for index in range(3)] == [4, 3, 3]
+    assert [shared[index].completion_tokens for index in range(3)] == [2, 1, 1]
+    # Only the last was cut.
+    reasons = [shared[index].finish_reason for index in range(3)]
+    assert reasons == ["stop", "stop", "length"]
+
+
+# Records
+
+
+def test_records_of_lines_and_of_json():
+    answer = Answer("Lisbon <> city")
+    assert to_record(SENTENCE, answer, structured=False) == {
+        "id": "s1",
+        "text": "Lisbon shines.",
+        "answer": "Lisbon <> city",
+    }
+    answer = Answer(json.dumps({"entities": [ENTITY]}))
+    assert to_record(SENTENCE, answer, structured=True)["entities"] == [ENTITY]
+    assert to_record(SENTENCE, Answer("no"), structured=True)["answer"] == "no"
+
+
+def test_a_line_that_was_cut_makes_no_concept():
+    answer = Answer("Lisbon <> city <> A town.\nTagus <> ri", finish_reason="length")
+    record = to_record(SENTENCE, answer, structured=False)
+    assert record["answer"] == "Lisbon <> city <> A town."
+    answer = Answer("Lisbon <> ci", finish_reason="length")
+    assert to_record(SENTENCE, answer, structured=False)["answer"] == ""

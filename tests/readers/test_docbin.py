@@ -135,5 +135,5 @@ def test_what_is_no_corpus(tmp_path):
     with pytest.raises(NunerError, match="N105"):
         next(read_corpus(tmp_path))
     (tmp_path / "a.spacy").write_bytes(b"not a DocBin")
-    with pytest.raises(NunerError, match=r"N005.*a\.spacy"):
+    with pytest.raises(NunerError, match=r"N607.*a\.spacy"):
         next(read_corpus(tmp_path))

@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import spacy
+from spacy.tokens import DocBin, Span
 
+from spacy_nuner.concept_names import MAX_NAME
 from spacy_nuner.readers.forms import read_record
 from spacy_nuner.readers.records import BadRow, Entity, Loss, Row, Source
 from spacy_nuner.readers.rows import read_rows
@@ -17,7 +20,7 @@ def read(form, *cells):
 def refused(form, *cells):
     with pytest.raises(BadRow) as info:
         read(form, *cells)
-    return info.value.reason
+    return info.value.kind
 
 
 @pytest.mark.parametrize("sep", ["<>", "-|-"])
@@ -26,16 +29,16 @@ def test_raw_answers(sep):
     record = read("jsonl", json.dumps(row))
     assert (record.id, record.text, record.answer) == tuple(row.values())
     assert record.entities == [Entity("Lisbon", "city", "big")]
-    assert record.bad == []
+    assert record.losses == []
 
 
 def test_a_bad_line_leaves_the_others():
     answer = "Lisbon <> city\nThat was all\nPorto <>"
     record = read("jsonl", json.dumps({"text": "x", "answer": answer}))
     assert record.entities == [Entity("Lisbon", "city")]
-    assert record.bad == [
-        Loss("no separator", "That was all"),
-        Loss("empty concept", "Porto <>"),
+    assert record.losses == [
+        Loss("no separator", "None, line 1", "That was all"),
+        Loss("empty concept", "None, line 1", "Porto <>"),
     ]
 
 
@@ -84,7 +87,7 @@ def test_entities_that_are_none(entity, reason):
     line = json.dumps({"text": "In Lisbon.", "entities": [entity, good]})
     record = read("jsonl", line)
     assert record.entities == [Entity("Lisbon", "city")]
-    assert [loss.reason for loss in record.bad] == [reason]
+    assert [loss.kind for loss in record.losses] == [reason]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +124,7 @@ def test_both_splits_of_the_published_set():
     assert entity.entities == [Entity("Lisbon", "City"), Entity("In", "x")]
     full = read("csv", "In Lisbon.", '["Lisbon <> City <> It\'s a big\\nplace"]')
     assert full.entities == [Entity("Lisbon", "City", "It's a big place")]
-    assert full.bad == []
+    assert full.losses == []
 
 
 @pytest.mark.filterwarnings("error")
@@ -156,31 +159,6 @@ def test_csv_rows_that_are_none(cell, reason):
     assert refused("csv", "In Lisbon.", cell) == reason
 
 
-def test_bio():
-    tokens = [
-        *("New B-city", "York I-city", "and O", "Rome B-city", "Bonn\tB-city"),
-        *("I-am O", "Ann I-person", "Lee\tI-person", "x I-city", "! O"),
-    ]
-    record = read("bio", *(f"{line}\n" for line in tokens))
-    assert record.text == "New York and Rome Bonn I-am Ann Lee x !"
-    assert [(one.text, one.concept) for one in record.entities] == [
-        ("New York", "city"),
-        ("Rome", "city"),
-        ("Bonn", "city"),
-        ("Ann Lee", "person"),
-        ("x", "city"),
-    ]
-    for one in record.entities:
-        assert record.text[one.start : one.end] == one.text
-
-
-@pytest.mark.parametrize(
-    "line", ["Lisbon", "Lisbon city", "a b B-city", "x B-", "x b-y"]
-)
-def test_bio_lines_that_are_none(line):
-    assert refused("bio", "In O\n", f"{line}\n") == "not a token and a BIO tag"
-
-
 @pytest.mark.parametrize(
     ("name", "sentences", "entities"),
     [
@@ -195,3 +173,140 @@ def test_real_bio_files(data, name, sentences, entities):
     records = [read_record(row) for row in read_rows(source)]
     assert len(records) == sentences
     assert sum(len(record.entities) for record in records) == entities
+
+
+TEXT = "Ada met Bo in Rome."
+SPANS = [{"start": 0, "end": 3, "label": "PERSON"}]
+
+
+def read_objects(*objects):
+    return read("jsonl", *map(json.dumps, objects))
+
+
+def refuse_objects(*objects):
+    return refused("jsonl", *map(json.dumps, objects))
+
+
+def talk(*pairs, text=f"Text: {TEXT}", **more):
+    turns = [("human", text), ("gpt", "I've read this text.")]
+    for asked, answer in pairs:
+        turns.append(("human", f"What describes {asked} in the text?"))
+        turns.append(("gpt", answer))
+    values = [{"from": who, "value": value} for who, value in turns]
+    return {"conversations": values, **more}
+
+
+def test_conversations():
+    record = read_objects(
+        talk(
+            ("person", '["Ada", "Bo"]'),
+            ("city", "['Rome']"),
+            ("date", "[]"),
+            ("what in the text? is", '["met"]'),
+            id="ner_7",
+        )
+    )
+    assert (record.id, record.text) == ("ner_7", TEXT)
+    assert record.entities == [
+        Entity("Ada", "person"),
+        Entity("Bo", "person"),
+        Entity("Rome", "city"),
+        Entity("met", "what in the text? is"),
+    ]
+    assert record.losses == []
+
+
+def test_several_conversations_about_one_text():
+    record = read_objects(
+        talk(("person", '["Ada"]')), talk(("city", ["Rome"]), ("x", "[]"))
+    )
+    assert record.entities == [Entity("Ada", "person"), Entity("Rome", "city")]
+
+
+def test_questions_with_definitions():
+    short = "a place where many people live"
+    long = "a human being, real or fictional, who is named by a part of a name at least"
+    assert len(short) <= MAX_NAME < len(long)
+    record = read_objects(talk((short, '["Rome"]'), (long, '["Ada"]')))
+    assert record.entities == [Entity("Rome", short), Entity("Ada", "", long)]
+
+
+def test_answers_that_are_none():
+    record = read_objects(
+        talk(
+            ("person", "Ada"),
+            ("city", '["Rome", 7, null, ""]'),
+            ("date", '{"a": 1}'),
+            ("x", r'["\ud83d", "a\u0000"]'),
+        )
+    )
+    assert record.entities == [Entity("Rome", "city")]
+    assert [loss.kind for loss in record.losses] == [
+        "answer is not a list",
+        *["answer is not a list of strings"] * 3,
+        "answer is not a list",
+        "half a surrogate pair",
+        "NUL byte",
+    ]
+    assert json.loads(record.losses[0].detail) == {"person": "Ada"}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"conversations": {}}, "'conversations' is not a list of turns"),
+        ({"conversations": []}, "'conversations' is not a list of turns"),
+        ({"conversations": ["x"]}, "a turn without a text"),
+        ({"conversations": [{"value": ["x"]}]}, "a turn without a text"),
+        ({"conversations": [{"value": "x"}, {"from": "gpt"}]}, "a turn without a text"),
+        (talk(), "no question in the conversation"),
+        (talk(("person", "[]"), text="Text: "), "empty text"),
+    ],
+)
+def test_conversations_that_are_none(value, reason):
+    assert refuse_objects(value) == reason
+
+
+def test_columns_of_the_published_set():
+    value = {"input": TEXT, "output": "['Ada <> person', 'Rome <> city <> big']"}
+    assert read_objects(value).entities == [
+        Entity("Ada", "person"),
+        Entity("Rome", "city", "big"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"id": "7", "text": TEXT, "answer": "Ada <> person <> x\nnonsense"},
+        {"text": TEXT, "spans": SPANS},
+        talk(("person", '["Ada"]'), ("x" * 99, '["Bo"]')),
+        {"text": TEXT, "entities": []},
+        {"input": TEXT, "output": "['Ada <> person', 'Rome', '']"},
+    ],
+)
+def test_a_record_comes_back_from_its_json(value):
+    record = read_objects(value)
+    assert read_objects(record.to_json()) == record
+
+
+def test_a_docbin(tmp_path):
+    nlp = spacy.blank("en")
+    docs = [nlp.make_doc(TEXT), nlp.make_doc("Nothing  here.")]
+    docs[0].spans["concepts"] = [
+        Span(docs[0], 0, 1, "person"),
+        Span(docs[0], 0, 3, "meeting"),
+    ]
+    docs[0].spans["concepts"].attrs["descriptions"] = {"person": "a human being"}
+    docs[0].spans["other"] = [Span(docs[0], 0, 1, "person")]
+    docs[0].ents = [Span(docs[0], 0, 1, "person"), Span(docs[0], 4, 5, "GPE")]
+    path = tmp_path / "a.spacy"
+    DocBin(docs=docs).to_disk(path)
+    (source,) = find_sources([path])
+    first, second = map(read_record, read_rows(source))
+    assert first.entities == [
+        Entity("Ada", "person", "a human being", 0, 3),
+        Entity("Ada met Bo", "meeting", None, 0, 10),
+        Entity("Rome", "GPE", None, 14, 18),
+    ]
+    assert (second.text, second.entities) == ("Nothing  here.", [])

@@ -54,7 +54,7 @@ def test_a_single_split_needs_no_name(tmp_path):
     source = find_on_hub(f"hub:{tmp_path / 'set'}")
     assert source.split == "train"
     (row,) = read_rows(source)
-    assert json.loads(row.cells[0])["conversations"] == value["conversations"]
+    assert row.content[0]["conversations"] == value["conversations"]
 
 
 def test_what_is_not_there(tmp_path, monkeypatch):

@@ -17,9 +17,7 @@ def rows(path):
 
 
 def told(path):
-    return [
-        (row.line, row.problem.reason if row.problem else None) for row in rows(path)
-    ]
+    return [(row.line, row.problem.kind if row.problem else None) for row in rows(path)]
 
 
 @pytest.mark.parametrize(
@@ -87,14 +85,14 @@ def test_jsonl_lines(tmp_path):
         (8, None),
     ]
     found = rows(path)
-    assert found[0].cells == ["{1}\n"]
+    assert found[0].content == ["{1}\n"]
     assert found[2].size == len(long)
-    assert len(found[2].cells[0]) < 1000
+    assert len(found[2].content[0]) < 1000
     # Bytes that are not UTF-8 are kept for read_record to refuse.
-    assert found[3].cells == ["caf\udce9\n"]
-    assert found[4].cells == ["a\0b\n"]
+    assert found[3].content == ["caf\udce9\n"]
+    assert found[4].content == ["a\0b\n"]
     # A line separator of Unicode inside a string ends no line.
-    assert found[5].cells == ["\u2028"]
+    assert found[5].content == ["\u2028"]
 
 
 @pytest.mark.parametrize("excess", [-1, 0, 1, MAX_ROW])
@@ -116,14 +114,14 @@ def test_csv_line_numbers_and_quotes(tmp_path):
         writer.writerow(("input", "output"))
         writer.writerows(written)
     found = rows(path)
-    assert [tuple(row.cells) for row in found] == written
+    assert [tuple(row.content) for row in found] == written
     assert [row.line for row in found] == [2, 3, 7]
 
 
 def test_csv_columns_go_by_name(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(",output,input\n0,\"['a <> b']\",text\n")
-    assert rows(path)[0].cells == ["text", "['a <> b']"]
+    assert rows(path)[0].content == ["text", "['a <> b']"]
     path.write_text("text,labels\nx,y\n")
     with pytest.raises(NunerError, match=r"N101.*\['text', 'labels'\]"):
         rows(path)
@@ -153,7 +151,7 @@ def test_a_stray_quote_costs_its_own_row_alone(tmp_path):
         (9, None),
         (10, None),
     ]
-    assert rows(path)[2].cells == ["three, quoted", "['a <> b']"]
+    assert rows(path)[2].content == ["three, quoted", "['a <> b']"]
 
 
 def test_broken_bytes_in_csv(tmp_path):
@@ -162,7 +160,7 @@ def test_broken_bytes_in_csv(tmp_path):
     lines = [b"input,output", b"a\0b,[]", b"caf\xe9,[]", long[:-1], b"fine,[]"]
     path.write_bytes(b"\n".join(lines) + b"\n")
     assert told(path) == [(2, None), (3, None), (4, "row too long"), (5, None)]
-    assert [row.cells[0] for row in rows(path)[:2]] == ["a\udc00b", "caf\udce9"]
+    assert [row.content[0] for row in rows(path)[:2]] == ["a\udc00b", "caf\udce9"]
 
 
 def test_many_stray_quotes_take_bounded_time(tmp_path):
@@ -179,7 +177,7 @@ def test_bio_sentences(tmp_path):
     path = tmp_path / "a.conll"
     path.write_text("\nIn O\nLisbon B-city\n\n \nIt O\n\n\n" + "word O\n" * 20_000)
     assert told(path) == [(2, None), (6, None), (9, "row too long")]
-    assert rows(path)[0].cells == ["In O\n", "Lisbon B-city\n"]
+    assert rows(path)[0].content.words == ["In", "Lisbon"]
 
 
 def test_sizes_add_up_to_the_file(tmp_path, data):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import multiprocessing
-import pickle
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from copy import copy
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,9 +20,9 @@ from tqdm import tqdm
 
 from ...errors import Errors, NunerError
 from ...files import hash_file
-from ...parallel import start_worker
+from ...parallel import write_parts
 from ...readers.docbin import SPANS_KEY, find_shards, read_docbin
-from .pieces import AnnotatedText, Span, Windower
+from .pieces import AnnotatedText, PieceCounts, Span, Windower
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -140,17 +136,21 @@ class PartCounts:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Where a shard's rows are, and what else is known of it.
+class FeatureShard:
+    """Where the rows of a shard are: a part of the work for `parallel.write_parts`.
 
-    A part depends on nothing but its shard, the tokenizer and the settings, so any
-    process can make it. Ids of concepts count those of the shard.
+    It depends on nothing but its shard, the tokenizer and the settings. Ids of concepts
+    count those of the shard.
     """
 
     shard: Path
     """The DocBin."""
     folder: Path
-    """Where the files of the part go."""
+    """Where the files go."""
+    windower: Windower
+    """Cuts texts into rows."""
+    size: int = 1
+    """One step of the progress bar."""
 
     @property
     def rows(self) -> Path:
@@ -158,83 +158,45 @@ class Part:
         return self.folder / f"{self.shard.stem}.arrow"
 
     @property
-    def facts(self) -> Path:
+    def metadata(self) -> Path:
         """Counts, concepts and the hash of the shard: written last."""
         return self.folder / f"{self.shard.stem}.json"
 
     def is_done(self) -> bool:
-        """RETURNS (bool): Whether the part stands and its shard is as it was."""
-        return self.facts.exists() and self.read()["sha256"] == hash_file(self.shard)
+        """RETURNS (bool): Whether the rows are there and the shard is as it was."""
+        exists = self.metadata.exists()
+        return exists and self.read()["sha256"] == hash_file(self.shard)
 
     def read(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): "sha256", "counts" and "concepts"."""
-        return json.loads(self.facts.read_text(encoding="utf8"))
+        return json.loads(self.metadata.read_text(encoding="utf8"))
 
-    def write(self, windower: Windower) -> None:
+    def write(self) -> None:
         """Turn the docs of the shard into rows.
 
-        windower (Windower): Cuts texts into rows; its counts start at 0.
-        RAISES (NunerError): N005 if the shard can't be read.
+        RAISES (NunerError): N005 or N607 if the shard can't be read.
         """
+        windower = copy(self.windower)
+        windower.counts = PieceCounts()
         table = ConceptTable()
         counts = PartCounts()
         docs = read_docbin(self.shard)
-        beside = self.rows.with_suffix(".tmp")
-        with pa.ipc.new_stream(str(beside), TEXT_SCHEMA) as writer:
+        temporary = self.rows.with_suffix(".tmp")
+        with pa.ipc.new_stream(str(temporary), TEXT_SCHEMA) as writer:
             while batch := list(islice(docs, ROWS_AT_ONCE)):
                 texts = [text for doc in batch if (text := _annotations(doc, table))]
                 counts.sentences += len(texts)
                 counts.sentences_without_concepts += len(batch) - len(texts)
                 rows = list(windower(texts))
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, TEXT_SCHEMA))
-        beside.replace(self.rows)
-        facts = {
+        temporary.replace(self.rows)
+        metadata = {
             "sha256": hash_file(self.shard),
             "counts": {**asdict(counts), **asdict(windower.counts)},
             "concepts": table.rows(),
         }
-        beside.write_text(json.dumps(facts), encoding="utf8")
-        beside.replace(self.facts)
-
-
-def write_parts(
-    parts: Sequence[Part], windower: Windower, *, n_process: int, bar: tqdm
-) -> None:
-    """Make the parts that are not made yet.
-
-    parts (Sequence[Part]): One a shard.
-    windower (Windower): Cuts texts into rows; its counts stay at 0.
-    n_process (int): How many processes to use; with 1 it is this one.
-    bar (tqdm): Told of the shards that are done.
-    RAISES (NunerError): N106 if a process died, and what `Part.write` raises.
-    """
-    todo = [part for part in parts if not part.is_done()]
-    bar.update(len(parts) - len(todo))
-    packed = pickle.dumps(windower)
-    if n_process == 1 or len(todo) < 2:
-        for part in todo:
-            part.write(pickle.loads(packed))
-            bar.update()
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(n_process, len(todo)), mp_context=context, initializer=start_worker
-    )
-    try:
-        for done in as_completed([pool.submit(_write, p, packed) for p in todo]):
-            done.result()
-            bar.update()
-    except BrokenProcessPool as error:
-        raise NunerError(Errors.N106, count=n_process) from error
-    finally:
-        # After an error only the shards that are at work are waited for.
-        pool.shutdown(cancel_futures=True)
-
-
-def _write(part: Part, packed: bytes) -> None:
-    part.write(pickle.loads(packed))
-    # The worker collects no cycles by itself: see there.
-    gc.collect()
+        temporary.write_text(json.dumps(metadata), encoding="utf8")
+        temporary.replace(self.metadata)
 
 
 def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
@@ -315,12 +277,12 @@ def build_features(
     shards = find_shards(corpus)
     place = folder / PARTS_FOLDER
     place.mkdir(parents=True, exist_ok=True)
-    parts = [Part(shard, place) for shard in shards]
     windower = Windower(concept_encoder.tokenizer, max_length)
+    parts = [FeatureShard(shard, place, windower) for shard in shards]
     with tqdm(
         total=len(parts), desc="features", unit="shard", disable=quiet or None
     ) as bar:
-        write_parts(parts, windower, n_process=n_process, bar=bar)
+        write_parts(parts, n_process=n_process, bar=bar)
     table, counts = _join(parts, folder / TEXTS_FILE)
     if not counts["mentions"]:
         shutil.rmtree(place)
@@ -343,15 +305,18 @@ def count_parts(folder: Path) -> int:
     )
 
 
-def _join(parts: Sequence[Part], path: Path) -> tuple[ConceptTable, Counter[str]]:
+def _join(
+    parts: Sequence[FeatureShard], path: Path
+) -> tuple[ConceptTable, Counter[str]]:
     """Write the rows of all parts into one file, with ids that count all concepts."""
     table = ConceptTable()
     counts: Counter[str] = Counter()
     with pa.ipc.new_stream(str(path), TEXT_SCHEMA) as writer:
         for part in parts:
-            facts = part.read()
-            counts.update(facts["counts"])
-            ids = np.asarray([table.add(*row) for row in facts["concepts"]], "int32")
+            metadata = part.read()
+            counts.update(metadata["counts"])
+            concepts = metadata["concepts"]
+            ids = np.asarray([table.add(*row) for row in concepts], "int32")
             with pa.memory_map(str(part.rows)) as file:
                 for batch in pa.ipc.open_stream(file):
                     writer.write_batch(_renumbered(batch, ids))

@@ -104,14 +104,14 @@ def test_no_shards(tmp_path, build, make):
 @pytest.mark.parametrize("content", [b"", b"not a DocBin", b"\x78\x9c\x01\x02"])
 def test_broken_shard(tmp_path, build, content):
     (tmp_path / "part.spacy").write_bytes(content)
-    with pytest.raises(NunerError, match=r"N005.*part\.spacy"):
+    with pytest.raises(NunerError, match=r"N607.*part\.spacy"):
         build(tmp_path)
 
 
 def test_cut_shard(tmp_path, corpus, build):
     whole = (corpus / "part-00000.spacy").read_bytes()
     (tmp_path / "part.spacy").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(NunerError, match="N005"):
+    with pytest.raises(NunerError, match="N607"):
         build(tmp_path)
 
 
@@ -201,7 +201,7 @@ def test_a_process_that_makes_features_needs_no_torch():
         "import os, sys\n"
         "from spacy_nuner.parallel import start_worker\n"
         "start_worker()\n"
-        "import spacy_nuner.pretrain.parts\n"
+        "import spacy_nuner.pretrain.data.features\n"
         "from transformers import BertTokenizerFast\n"
         "assert 'torch' not in sys.modules"
     )

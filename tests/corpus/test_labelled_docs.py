@@ -1,3 +1,4 @@
+import gzip
 import json
 import warnings
 
@@ -5,8 +6,9 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 
+from spacy_nuner.corpus.convert import convert
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
-from spacy_nuner.readers.labelled.sets import read_docs
 
 
 def entities(doc):
@@ -80,13 +82,13 @@ def test_a_word_may_hold_white_space_that_is_no_separator(tmp_path):
 @pytest.mark.parametrize(
     "name, content, code, fact",
     [
-        ("a.csv", "a,b", "N601", ".csv"),
+        ("a.csv", "a,b", "N101", "['a', 'b']"),
         ("a.conll", "a O\nb B-X\nlonely\n", "N604", "line 3"),
         ("a.conll", "a\tO\n\tB-X\n", "N604", "line 2"),
         ("a.conll", "a B-X\nb I-X\nc LOC\n", "N604", "line 3"),
         ("a.conll", "some prose\nthat is\n", "N605", "line 1"),
         ("a.conll", "a O\nb O\n", "N603", "1 sentences"),
-        ("a.conll", b"caf\xe9\tO\n", "N005", "UTF-8"),
+        ("a.conll", b"caf\xe9\tO\n", "N608", "line 1: not UTF-8"),
         ("a.conll", "", "N603", "0 sentences"),
         ("a.jsonl", '{"text": "a b", "spans": []}\n{"text": "cut', "N606", "line 2"),
         ("a.jsonl", '{"text": "a b"}', "N606", "'spans'"),
@@ -207,3 +209,84 @@ def test_a_list_of_objects_is_no_json_lines(tmp_path):
     path.write_text('[{"text": "a", "spans": []}]\n')
     with pytest.raises(NunerError, match="N606.*a line for each"):
         read_docs(path)
+
+
+FORMS = {
+    "a.jsonl": [
+        {"text": "In Rome.", "spans": [{"start": 3, "end": 7, "label": "City"}]}
+    ],
+    "b.jsonl": [{"text": "In Rome.", "answer": "Rome <> City <> a big place"}],
+    "c.ndjson": [
+        {
+            "text": "In Rome.",
+            "entities": [{"text": "Rome", "concept": "City", "start": 3, "end": 7}],
+        }
+    ],
+    "d.json": [
+        {
+            "conversations": [
+                {"value": "Text: In Rome."},
+                {"value": "I've read it."},
+                {"value": "What describes City in the text?"},
+                {"value": '["Rome"]'},
+            ]
+        }
+    ],
+    "e.csv": "input,output\nIn Rome.,['Rome <> City']\n",
+    "f.conll": "In O\nRome B-City\n. O\n",
+    "g.txt": "In O\nRome City\n. O\n",
+}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", [*FORMS, "h.spacy"])
+def test_whatever_convert_reads_is_a_labelled_set(tmp_path, name, packed):
+    content = FORMS.get(name)
+    if name == "h.spacy":
+        data = DocBin(docs=read_docs(write(tmp_path, "x.bio", FORMS["f.conll"])))
+        content = data.to_bytes()
+    elif name == "d.json":
+        content = json.dumps(content)
+    elif isinstance(content, list):
+        content = "".join(json.dumps(row) + "\n" for row in content)
+    path = write(tmp_path, name, content)
+    if packed:
+        data = gzip.compress(path.read_bytes())
+        path = write(tmp_path, f"{name}.gz", data)
+    (doc,) = read_docs(path)
+    for spans in (doc.ents, doc.spans["concepts"]):
+        assert [(span.text, span.label_) for span in spans] == [("Rome", "City")]
+    assert [token.text for token in doc] == ["In", "Rome", "."]
+    report = convert([path], tmp_path / "corpus", progress=False)
+    assert report["concepts"]["most_frequent"] == {"city": 1}
+    assert report["records"]["written"] == 1
+
+
+def test_what_is_not_in_the_text_is_left_out_with_a_warning(tmp_path):
+    rows = [
+        {"text": "In Rome.", "answer": "Rome <> city\nOslo <> city"},
+        {"text": "In Bonn.", "answer": "Oslo <> city"},
+        {"text": "In Bonn.", "answer": "reject", "spans": []},
+    ]
+    path = write(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.warns(UserWarning, match="W101.*2 not in the text.*line 1") as caught:
+        (doc,) = read_docs(path)
+    assert [ent.text for ent in doc.ents] == ["Rome"]
+    assert "1 rejected by the annotator" in str(caught[0].message)
+
+
+def test_the_form_can_be_named(tmp_path):
+    path = write(tmp_path, "a.data", "Rome city\nOslo city\nor O\n")
+    (doc,) = read_docs(path, form="bio")
+    assert [ent.text for ent in doc.ents] == ["Rome Oslo"]
+    with pytest.raises(NunerError, match="N601.*'xml'"):
+        read_docs(path, form="xml")
+
+
+def test_a_folder_and_a_line_of_another_set(tmp_path):
+    write(tmp_path, "a.conll", "Rome B-city\n")
+    write(tmp_path, "b.csv", "input,output\nIn Bonn.,['Bonn <> city'\n")
+    with pytest.raises(NunerError, match=r"N608.*b\.csv', line 2: list does not parse"):
+        read_docs(tmp_path)
+    write(tmp_path, "b.csv", "input,output\nIn Bonn.,['Bonn <> city']\n")
+    assert [doc.ents[0].text for doc in read_docs(tmp_path)] == ["Rome", "Bonn"]

@@ -1,0 +1,156 @@
+"""Columns of words and tags, a word a line and a blank line between sentences.
+
+The tags are IOB1, IOB2, BILUO or BIOES, or bare labels, and are in the last column
+or in the first one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import Errors, NunerError
+from ..records import BadRow, Entity, Record, Row, Source
+
+if TYPE_CHECKING:
+    from ..sources import Line
+
+PREFIXED = re.compile(r"[BIESLUM]-.+")
+# Letters of a tag that goes on with an entity, and those that end one: BILUO has L and
+# U, BIOES has E and S, BMES has M.
+CONTINUING = "IMLE"
+ENDING = "LEUS"
+# The line between documents in CoNLL-2003.
+DOCUMENT = "-DOCSTART-"
+# How many lines are read to find the column of the tags.
+LINES_OF_LAYOUT = 100_000
+BAD_LINE = "not a word and its tag"
+
+
+class Layout(NamedTuple):
+    """Where the tags are.
+
+    column (int): 1 for the last column, 0 for the first.
+    bare (bool): Whether they are labels without a prefix.
+    """
+
+    column: int
+    bare: bool
+
+
+def is_bio(lines: Sequence[str]) -> bool:
+    """Tell columns of words and tags by the first lines of a file.
+
+    lines (Sequence[str]): Lines that are not blank.
+    RETURNS (bool): Whether the first line has a tag, or all have two columns and the
+        last of some is "O".
+    """
+    columns = [_split(line) for line in lines]
+    if not columns or None in columns:
+        return False
+    tags = [found[1] for found in columns if found]
+    first = columns[0] or ("", "")
+    return any(map(_is_tag, first)) or "O" in tags
+
+
+def read_bio(source: Source, lines: Iterator["Line"], max_size: int) -> Iterator[Row]:
+    """Read sentences.
+
+    source (Source): The file.
+    lines (Iterator[Line]): Its lines.
+    max_size (int): Bytes of the longest sentence that is read.
+    YIELDS (Row): The sentences as records with their words.
+    RAISES (NunerError): N605 if no column has tags.
+    """
+    start = list(islice(lines, LINES_OF_LAYOUT))
+    layout: Layout | None = None
+    for number, sentence, size in _sentences(chain(start, lines)):
+        layout = layout or _find_layout(source.name, start)
+        texts = [line.text.rstrip("\r\n") for line in sentence]
+        row = Row(source, number, texts, size)
+        if size > max_size:
+            detail = f"no blank line within {max_size} bytes"
+            row.problem = BadRow("row too long", detail)
+        else:
+            try:
+                row.content = _read_sentence(sentence, texts, layout)
+            except BadRow as bad:
+                row.problem = bad
+        yield row
+
+
+def _sentences(lines: Iterable["Line"]) -> Iterator[tuple[int, list["Line"], int]]:
+    """Yield the number of the first line, the lines and their bytes."""
+    sentence: list[Line] = []
+    size = 0
+    for line in lines:
+        if _is_break(line.text):
+            if sentence:
+                yield sentence[0].number, sentence, size
+            sentence, size = [], 0
+            continue
+        size += line.size
+        # Of one that does not end, only the beginning.
+        if len(sentence) < LINES_OF_LAYOUT:
+            sentence.append(line)
+    if sentence:
+        yield sentence[0].number, sentence, size
+
+
+def _is_break(text: str) -> bool:
+    return not text.strip() or text.startswith(DOCUMENT)
+
+
+def _split(text: str) -> tuple[str, str] | None:
+    """The first and the last column; None if there are no two."""
+    # Only tabs and blanks split: a word may hold a no-break space.
+    text = text.rstrip("\r\n")
+    columns = text.split("\t") if "\t" in text else text.strip(" ").split(" ")
+    first, last = columns[0], columns[-1].rstrip(" ")
+    return (first, last) if len(columns) > 1 and first and last else None
+
+
+def _is_tag(text: str) -> bool:
+    return text == "O" or PREFIXED.fullmatch(text) is not None
+
+
+def _find_layout(name: str, lines: Iterable["Line"]) -> Layout:
+    split = [(line, _split(line.text)) for line in lines if not _is_break(line.text)]
+    rows = [(line, columns) for line, columns in split if columns]
+    first, last = ([columns[i] for _, columns in rows] for i in (0, 1))
+    if sum(map(_is_tag, first)) > sum(map(_is_tag, last)):
+        return Layout(0, bare=False)
+    if any(tag != "O" and _is_tag(tag) for tag in last):
+        return Layout(1, bare=False)
+    if "O" in last:
+        return Layout(1, bare=any(tag != "O" for tag in last))
+    line, columns = rows[0] if rows else split[0]
+    found = columns[1] if columns else line.text.strip()[:60]
+    raise NunerError(Errors.N605, path=name, line=line.number, found=found)
+
+
+def _read_sentence(
+    lines: Sequence["Line"], texts: Sequence[str], layout: Layout
+) -> Record:
+    """Join words by blanks; a tag that continues no entity begins one."""
+    words: list[str] = []
+    found: list[tuple[str, int, int]] = []
+    position, last = 0, ""
+    for line, text in zip(lines, texts, strict=True):
+        columns = _split(text)
+        tag = columns[layout.column] if columns else ""
+        if layout.bare and tag and tag != "O":
+            tag = f"I-{tag}"
+        if not columns or not _is_tag(tag):
+            raise BadRow(BAD_LINE, text[:60], line.number)
+        word, label = columns[1 - layout.column], tag[2:]
+        end = position + len(word)
+        if label and label == last and tag[0] in CONTINUING:
+            found[-1] = (label, found[-1][1], end)
+        elif label:
+            found.append((label, position, end))
+        words.append(word)
+        position, last = end + 1, "" if tag[0] in ENDING else label
+    text = " ".join(words)
+    entities = [Entity(text[a:b], name, None, a, b) for name, a, b in found]
+    return Record(text, entities, words=words)

@@ -1,0 +1,81 @@
+"""Columns of words and tags, in every scheme and order."""
+
+import pytest
+
+from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.forms import read_record
+from spacy_nuner.readers.rows import read_rows
+from spacy_nuner.readers.sources import find_sources
+
+
+def rows(folder, content, name="a.conll"):
+    path = folder / name
+    path.write_text(content, encoding="utf8")
+    (source,) = find_sources([path])
+    assert source.format == "bio"
+    return list(read_rows(source))
+
+
+def pairs(record):
+    for one in record.entities:
+        assert record.text[one.start : one.end] == one.text
+    return [(one.text, one.concept) for one in record.entities]
+
+
+def test_words_are_joined_by_blanks(tmp_path):
+    tokens = [
+        *("New B-city", "York I-city", "and O", "Rome B-city", "Bonn\tB-city"),
+        *("I-am O", "Ann I-person", "Lee\tI-person", "x I-city", "! O"),
+    ]
+    (row,) = rows(tmp_path, "\n".join(tokens))
+    record = read_record(row)
+    assert record.text == "New York and Rome Bonn I-am Ann Lee x !"
+    assert record.words == record.text.split()
+    assert pairs(record) == [
+        ("New York", "city"),
+        ("Rome", "city"),
+        ("Bonn", "city"),
+        ("Ann Lee", "person"),
+        ("x", "city"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "line", ["Lisbon", "Lisbon city", "\tB-city", "x B-", "x b-y", "x\t"]
+)
+def test_a_bad_line_costs_its_sentence_alone(tmp_path, line):
+    good = "In O\nRome B-city\n"
+    first, bad, last = rows(tmp_path, f"{good}\nIn O\n{line}\n\n{good}")
+    assert pairs(read_record(first)) == pairs(read_record(last)) == [("Rome", "city")]
+    assert (bad.line, bad.problem.line) == (4, 5)
+    assert bad.problem.kind == "not a word and its tag"
+    assert bad.content == ["In O", line]
+
+
+def test_the_layout_is_found(tmp_path):
+    first = "O\tIn\nB-city\tNew\nI-city\tYork\n"
+    conll = "-DOCSTART- -X- -X- O\n\nIn IN O\nNew NNP B-city\nYork NNP I-city\n"
+    bare = "In O\nNew city\nYork city\n"
+    biluo = "In O\nNew B-city\nYork L-city\n"
+    for content in (first, conll, bare, biluo):
+        (row,) = rows(tmp_path, content)
+        assert pairs(read_record(row)) == [("New York", "city")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "10\u00a0km\tB-SIZE\n"),
+        ("a.txt", "B-SIZE\tbig\n"),
+        ("a.tsv", "Rome\tcity\nis\tO\n"),
+        ("a", "-DOCSTART- -X- O O\n\nEU NNP B-NP B-ORG\n"),
+    ],
+)
+def test_it_is_known_without_its_suffix(tmp_path, name, content):
+    assert rows(tmp_path, content, name)
+
+
+@pytest.mark.parametrize("content", ["In Rome .\nIt rains .\n", "word\n"])
+def test_no_column_has_tags(tmp_path, content):
+    with pytest.raises(NunerError, match=r"N605.*a\.conll.*line 1"):
+        rows(tmp_path, content)
