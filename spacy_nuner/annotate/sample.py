@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Errors, NunerError
 from ..files import replacing
-from ..readers.sources import HUB_PREFIX, PACKED, open_source
+from ..readers.hub import HUB_PREFIX
+from ..readers.sources import PACKED, open_source
 
 if TYPE_CHECKING:
     from spacy.language import Language
