@@ -239,11 +239,6 @@ class Errors:
         "watch.validation_share = {share} holds out all {count} rows of the corpus. "
         "Set a smaller share, or 0 to hold out none."
     )
-    N316 = Message(
-        "training.keep_frozen_states is true, but {found} does more with its inputs "
-        "than embeddings and layers, so its frozen layers can't be run apart. Set it "
-        'to "auto" or false.'
-    )
     N317 = Message(
         "model.frozen_layers is {found}, and the encoder has no more layers: nothing "
         "of it would be trained. Set {limit} or less, or null for a third of them."

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .folder import CONCEPT_ENCODER, read_whole_info
-from .halves import run_top
 from .layers import load_encoder
 
 Pooling = Literal["mean", "cls"]
@@ -46,17 +45,6 @@ def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(row) for row in ids])
     mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
     return padded, mask.long()
-
-
-def pad_states(states: Tensor, mask: Tensor) -> Tensor:
-    """Bring packed states to the form of padded word pieces.
-
-    states (Tensor): Rows one behind another. *Shape:* (pieces, width)
-    mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* (rows, longest)
-    RETURNS (Tensor): 0 at padding. *Shape:* (rows, longest, width)
-    """
-    lengths = mask.sum(1).tolist()
-    return pad_sequence(list(states.split(lengths)), batch_first=True)
 
 
 def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
@@ -153,39 +141,24 @@ class ConceptEncoder(nn.Module):
             split_special_tokens=True,
         )["input_ids"]
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        states: Tensor | None = None,
-        *,
-        frozen_layers: int = 0,
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode concepts.
 
         input_ids (Tensor): Word pieces. *Shape:* (concepts, longest)
         attention_mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* as above
-        states (Tensor | None): What the top frozen layer made of them, one concept
-            behind another. *Shape:* (pieces, width)
-        frozen_layers (int): Which layer that is; of no matter without `states`.
         RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
         """
         # Names are short and descriptions long: in one piece most would be padding.
         lengths = attention_mask.sum(1)
         order = lengths.argsort()
         sizes = group_sizes(lengths[order].cpu().numpy(), LENGTH_GROUPS)
-        rows_of = states.split(lengths.tolist()) if states is not None else None
         pooled = []
         for rows in order.split(sizes):
             longest = int(lengths[rows[-1]])
             mask = attention_mask[rows, :longest]
-            inputs = {"input_ids": input_ids[rows, :longest], "attention_mask": mask}
-            if rows_of is None:
-                hidden = self.encoder(**inputs).last_hidden_state
-            else:
-                group = [rows_of[row] for row in rows.tolist()]
-                padded = pad_sequence(group, batch_first=True)
-                hidden = run_top(self.encoder, frozen_layers, inputs, padded)
+            hidden = self.encoder(
+                input_ids=input_ids[rows, :longest], attention_mask=mask
+            ).last_hidden_state
             pooled.append(self._pool(hidden, mask))
         return torch.cat(pooled)[order.argsort()]
 

@@ -201,8 +201,8 @@ def hold_out(features: Features, share: float) -> tuple[Features, Features]:
     if held_out.all():
         raise NunerError(Errors.N315, share=share, count=len(hashes))
     train, validation = (
-        Features(features.texts.select(places), features.concepts, places)
-        for places in (np.flatnonzero(~held_out), np.flatnonzero(held_out))
+        Features(features.texts.select(rows), features.concepts)
+        for rows in (np.flatnonzero(~held_out), np.flatnonzero(held_out))
     )
     return train, validation
 

@@ -12,8 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ..encoders.concept_encoder import ConceptEncoder, pad_pieces, pad_states
-from ..encoders.halves import can_split, run_top
+from ..encoders.concept_encoder import ConceptEncoder
 from ..encoders.layers import freeze, set_training
 
 
@@ -238,19 +237,6 @@ class ContrastiveModel(nn.Module):
         """Width of the vectors that are compared."""
         return self.text_encoder.config.hidden_size
 
-    def can_keep_states(self, rows: list[list[int]]) -> bool:
-        """Tell whether the frozen layers can be run apart from the others.
-
-        rows (list[list[int]]): Some word pieces to try it with.
-        RETURNS (bool): Whether the same comes out.
-        """
-        ids, mask = pad_pieces(rows, self.concept_encoder.tokenizer.pad_token_id)
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        inputs = {
-            key: each.to(self.text_encoder.device) for key, each in inputs.items()
-        }
-        return can_split(self.text_encoder, self.frozen_layers, inputs)
-
     def forward(self, positives: Tensor, **batch: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
@@ -270,8 +256,6 @@ class ContrastiveModel(nn.Module):
         concept_ids: Tensor,
         concept_mask: Tensor,
         concept_count: int | None = None,
-        text_states: Tensor | None = None,
-        concept_states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Turn the texts and the concepts of a batch into vectors.
 
@@ -284,27 +268,15 @@ class ContrastiveModel(nn.Module):
         concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
         concept_count (int | None): How many concepts the batch has over all devices,
             of which this one got its share; None if it got all.
-        text_states (Tensor | None): What the top frozen layer made of the texts, one
-            behind another; without it the frozen layers are run.
-            *Shape:* (pieces, width)
-        concept_states (Tensor | None): The same of the concepts. *Shape:* as above
         RETURNS (tuple[Tensor, Tensor]): One vector a word piece where `is_text`, one a
             concept. *Shape:* (pieces, width), (concepts, width)
         """
         # Frozen layers need no `no_grad` of their own: nothing below the first trained
         # layer asks for a gradient, so autograd keeps no graph of it.
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if text_states is None:
-            hidden = self.text_encoder(**inputs).last_hidden_state
-        else:
-            states = pad_states(text_states, attention_mask)
-            hidden = run_top(self.text_encoder, self.frozen_layers, inputs, states)
-        concepts = self.concept_encoder(
-            concept_ids,
-            concept_mask,
-            concept_states,
-            frozen_layers=self.frozen_layers,
-        )
+        hidden = self.text_encoder(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
+        concepts = self.concept_encoder(concept_ids, concept_mask)
         if concept_count is not None:
             concepts = gather_vectors(concepts, concept_count)
         return hidden[is_text], concepts

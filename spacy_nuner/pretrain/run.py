@@ -42,7 +42,6 @@ from ..files import RUN_FILE, hash_file, resuming
 from ..readers.docbin import find_shards
 from .corpus_vectors import fit_scale, sample_background
 from .data.features import Features, build_features, count_parts
-from .data.frozen_states import KeptStates, fit_on_disk, keep_states, states_size
 from .evaluation import (
     Probe,
     describe_looks,
@@ -57,8 +56,6 @@ from .settings import Settings, resolve_settings
 from .trainer import UNFINISHED, PretrainTrainer, training_arguments
 
 CONFIG_FILE = "config.cfg"
-# Stands for the dtype of the states of the frozen layers.
-NOT_KEPT = "none"
 # Settings that may differ in a run that goes on: none of them changes what is learned,
 # but the precision, which a loss that is no number may ask for.
 FREE = {"save_steps", "save_minutes", "report_to", "precision"}
@@ -74,8 +71,6 @@ class WorkFolder:
         self.output = output
         self.path = output.with_name(f"{output.name}.work")
         self.features = self.path / "features"
-        self.states = self.path / "states"
-        self.states_dtype = self.path / "states-dtype"
         self.checkpoints = self.path / "checkpoints"
         self.data = self.path / "data.json"
         self.best = self.path / "best"
@@ -145,38 +140,6 @@ class WorkFolder:
         beside.write_text(json.dumps(data), encoding="utf8")
         beside.replace(self.data)
 
-    def keep_states(
-        self, settings: Settings, model: ContrastiveModel, *, bf16: bool
-    ) -> None:
-        """Compute what the frozen layers give, unless an earlier start has done so.
-
-        settings (Settings): The config.
-        model (ContrastiveModel): In evaluation mode, on the device to compute on.
-        bf16 (bool): Whether to compute and keep it in bf16; else in fp32.
-        RAISES (NunerError): N316 if it is asked for and the encoder can't be split.
-        """
-        wanted = settings.training.keep_frozen_states
-        if not wanted or not model.frozen_layers:
-            # Those of an earlier start that wanted them.
-            self.states_dtype.unlink(missing_ok=True)
-            shutil.rmtree(self.states, ignore_errors=True)
-            return
-        dtype = "bfloat16" if bf16 else "float32"
-        # The disk may have other room when the run is resumed; it goes on as it was.
-        if self.states_dtype.exists() and (
-            self.states_dtype.read_text() in (dtype, NOT_KEPT)
-        ):
-            return
-        features = Features.from_folder(self.features)
-        keep = model.can_keep_states(features.texts[:4]["input_ids"])
-        if not keep and wanted is True:
-            raise NunerError(Errors.N316, found=type(model.text_encoder).__name__)
-        size = states_size(features, model.width, dtype)
-        keep = keep and (wanted is True or fit_on_disk(size, self.path))
-        if keep:
-            keep_states(features, self.states, model, dtype=dtype)
-        self.states_dtype.write_text(dtype if keep else NOT_KEPT)
-
     def read_data(self) -> dict[str, Any]:
         """Read what was counted when the features were made.
 
@@ -218,7 +181,7 @@ class WorkFolder:
 
 
 def _describe_run_file(settings: Settings, model: ContrastiveModel) -> str:
-    """Say what features and states are made from.
+    """Say what the features are made from.
 
     Not by names alone: a corpus or an encoder may be another one in the same place.
     """
@@ -312,17 +275,15 @@ def _run(
                 work.build_features(
                     settings, model.concept_encoder, n_process=n_process
                 )
-                model.to(arguments.device)
-                work.keep_states(settings, model, bf16=arguments.bf16)
         corpus = Features.from_folder(work.features)
         features, held_out = hold_out(corpus, settings.watch.validation_share)
         if settings.model.initial_scale is None:
+            model.to(arguments.device)
             model.similarity.scale.data.fill_(fit_scale(model, features))
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
             features=features,
-            kept=KeptStates.from_folder(work.states, corpus),
             settings=settings,
             callbacks=list(callbacks),
         )

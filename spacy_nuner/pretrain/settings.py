@@ -84,7 +84,6 @@ class TrainingSettings(Section):
     warmup: float = Field(ge=0, lt=1)
     max_grad_norm: float = Field(gt=0)
     precision: Literal["auto", "bf16", "fp32"]
-    keep_frozen_states: bool | Literal["auto"]
     seed: int = Field(ge=0)
     logging_steps: int = Field(ge=1)
     save_steps: int = Field(ge=0)

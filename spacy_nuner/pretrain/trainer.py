@@ -21,7 +21,6 @@ from ..encoders.layers import has_fast_bf16
 from ..errors import Errors, NunerError
 from .data.batches import BatchLoader, Collator, LengthBatches
 from .data.features import Features
-from .data.frozen_states import KeptStates, TextsWithStates
 from .model import ContrastiveModel, agreed
 from .settings import Settings, TrainingSettings
 
@@ -253,7 +252,6 @@ class PretrainTrainer(Trainer):
         args: TrainingArguments,
         features: Features,
         settings: Settings,
-        kept: KeptStates | None = None,
         **kwargs: Any,
     ) -> None:
         """model (ContrastiveModel): What is trained.
@@ -261,12 +259,9 @@ class PretrainTrainer(Trainer):
         args (TrainingArguments): As `training_arguments` gives them.
         features (Features): The corpus.
         settings (Settings): The config.
-        kept (KeptStates | None): What the frozen layers make of it, if it is kept.
         **kwargs: For `transformers.Trainer`.
         """
         self.texts: Any = features.texts
-        if kept is not None:
-            self.texts = TextsWithStates(features, kept.texts)
         # The whole column at once: row by row a million of them take minutes.
         lengths = features.texts.with_format("numpy")["length"][:]
         self.batches = LengthBatches(lengths, settings.training.batch_size, args.seed)
@@ -274,7 +269,6 @@ class PretrainTrainer(Trainer):
             features.concepts,
             model.concept_encoder.tokenizer,
             description_dropout=settings.model.description_dropout,
-            concept_states=kept.concepts if kept else None,
             rank=args.process_index,
             world_size=args.world_size,
         )

@@ -73,31 +73,29 @@ def test_resumed_run_ends_with_the_same_weights(
     assert read_info(tmp_path / "whole").scale == info.scale
 
 
-@pytest.mark.parametrize("changed", ["corpus", "base", "frozen", "states"])
+@pytest.mark.parametrize("changed", ["corpus", "base", "frozen"])
 def test_what_an_early_end_left_is_used_for_the_same_run_alone(
     tmp_path, corpus, bert, make_config, break_off, changed
 ):
-    """Broken off before the first checkpoint, features and states stay behind."""
+    """Broken off before the first checkpoint, features stay behind."""
     breaking = {"objective.@misc": "test.BreakingObjective.v1"}
     base, texts = tmp_path / "base", tmp_path / "texts"
     shutil.copytree(bert, base)
     shutil.copytree(corpus, texts)
-    first = {"model__frozen_layers": 1, "training__keep_frozen_states": True}
+    first = {"model__frozen_layers": 1}
     break_off.update(steps=1, error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         config = make_config(texts, base, **breaking, **first)
         pretrain(config, tmp_path / "out")
-    assert (tmp_path / "out.work" / "states").is_dir()
+    assert (tmp_path / "out.work" / "features").is_dir()
     break_off.update(steps=math.inf)
     then = dict(first)
     if changed == "corpus":
         write_corpus(texts, SENTENCES[:3], next(texts.glob("*.spacy")).stem)
     elif changed == "base":
         make_tiny_bert(base, TEXTS, seed=3)
-    elif changed == "frozen":
-        then["model__frozen_layers"] = 0
     else:
-        then["training__keep_frozen_states"] = False
+        then["model__frozen_layers"] = 0
     config = make_config(texts, base, **breaking, **then)
     info = pretrain(config, tmp_path / "out")
     fresh = pretrain(config, tmp_path / "fresh")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from tqdm import tqdm
 
@@ -270,8 +269,6 @@ class Features:
     text_hash."""
     concepts: Dataset
     """name, description, count, name_ids, described_ids; its rows are the ids."""
-    places: NDArray[np.int64] | None = None
-    """Places of the texts among those of the whole corpus; None if they are all."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> Features:
