@@ -436,10 +436,6 @@ class Warnings:
         "No text of the corpus falls into the share of {share} that is held out, so "
         "there is no average precision. Set watch.validation_share higher."
     )
-    W306 = Message(
-        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
-        "process has all of it."
-    )
 
     # Pipeline
     W501 = Message(

@@ -308,10 +308,6 @@ def watch_run(
     """
     if not settings.every_steps:
         return
-    if trainer.is_fsdp_enabled:
-        # No process has all the weights.
-        logger.warning(Warnings.W306.format())
-        return
     measures: list[Measure] = []
     if settings.validation_share:
         if len(held_out.texts):

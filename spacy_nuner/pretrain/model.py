@@ -169,9 +169,8 @@ class Similarity(nn.Module):
     def __init__(self, *, scale: float, bias: float) -> None:
         """scale (float): Factor to start from. bias (float): Offset to start from."""
         super().__init__()
-        # Of one element each, since FSDP takes no scalars.
-        self.scale = nn.Parameter(torch.tensor([scale]))
-        self.bias = nn.Parameter(torch.tensor([bias]))
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.tensor(bias))
 
     def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
         """Compare every word piece with every concept.

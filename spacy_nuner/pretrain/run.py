@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from thinc.api import Config
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-)
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint, set_seed
 
@@ -290,14 +286,13 @@ def _run(
         watch_run(trainer, settings.watch, held_out, probe, best=work.best)
         started = time.monotonic()
         trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
-        trained = whole_model(trainer, settings)
         if not first:
             return None
         history = read_history(trainer.state.log_history)
         kept = trainer.state.global_step
         if settings.watch.keep_best:
-            kept = take_best(work.best, trained, history)
-        info = describe_run(settings, config, trained, command=command)
+            kept = take_best(work.best, model, history)
+        info = describe_run(settings, config, model, command=command)
         info.data.update(work.read_data())
         info.training.update(
             steps=trainer.state.global_step,
@@ -309,10 +304,10 @@ def _run(
         save_backbone(
             target,
             info,
-            text_encoder=trained.text_encoder,
-            concept_encoder=trained.concept_encoder.encoder,
-            tokenizer=trained.concept_encoder.tokenizer,
-            background=sample_background(trained, corpus, seed=settings.training.seed),
+            text_encoder=model.text_encoder,
+            concept_encoder=model.concept_encoder.encoder,
+            tokenizer=model.concept_encoder.tokenizer,
+            background=sample_background(model, corpus, seed=settings.training.seed),
         )
         write_history(target, history, kept)
     return info
@@ -391,23 +386,6 @@ def _checkpoints(settings: Settings, resume: bool) -> int:
     if not settings.training.save_steps and not settings.training.save_minutes:
         return 0
     return 1 if resume else 2
-
-
-def whole_model(trainer: PretrainTrainer, settings: Settings) -> ContrastiveModel:
-    """Put the trained model together where FSDP has spread it; all processes help.
-
-    trainer (PretrainTrainer): At the end of its training.
-    settings (Settings): The config.
-    RETURNS (ContrastiveModel): All weights, in the first process.
-    """
-    if not trainer.is_fsdp_enabled:
-        return trainer.model
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = get_model_state_dict(trainer.model_wrapped, options=options)
-    model = build_model(settings, on_cpu=trainer.args.device.type == "cpu")
-    if trainer.is_world_process_zero():
-        model.load_state_dict(weights)
-    return model
 
 
 def describe_run(
