@@ -4,14 +4,14 @@ import typer
 
 from ._util import OVERRIDES, ManyValues, tell_errors
 from .annotate import annotate
-from .average import average
+from .average import average_cli
 from .calibrate import calibrate
 from .convert import convert
 from .draw import draw
 from .export import export
 from .fewshot import fewshot
 from .import_ import import_
-from .pretrain import pretrain
+from .pretrain import pretrain_cli
 from .report import report
 from .sample import sample
 from .show import show
@@ -37,8 +37,8 @@ app.command("export")(tell_errors(export))
 app.command("import")(tell_errors(import_))
 app.command("convert")(tell_errors(convert))
 app.command("stats")(tell_errors(stats))
-app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain))
-app.command("average")(tell_errors(average))
+app.command("pretrain", context_settings=OVERRIDES)(tell_errors(pretrain_cli))
+app.command("average")(tell_errors(average_cli))
 app.command("fewshot", cls=ManyValues)(tell_errors(fewshot))
 app.command("calibrate")(tell_errors(calibrate))
 app.command("show", cls=ManyValues)(tell_errors(show))

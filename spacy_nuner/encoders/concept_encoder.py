@@ -19,6 +19,8 @@ Pooling = Literal["mean", "cls"]
 # Groups of like length that the concepts of a batch are encoded in. More have less
 # padding, but the gradients of all weights are added up once more for each.
 LENGTH_GROUPS = 3
+# Word pieces that are encoded at once where no gradient is needed.
+BATCH_PIECES = 2048
 
 
 def concept_text(template: str, name: str, description: str | None) -> str:
@@ -47,6 +49,23 @@ def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     return padded, mask.long()
 
 
+def batch_by_length(lengths: Sequence[int], max_pieces: int) -> list[list[int]]:
+    """Group rows of like length, which leaves little padding.
+
+    lengths (Sequence[int]): Word pieces of each row.
+    max_pieces (int): Word pieces of a batch at most, with padding; a row that is longer
+        makes a batch by itself.
+    RETURNS (list[list[int]]): Indices of the rows of each batch, short rows first.
+    """
+    batches: list[list[int]] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if batches and lengths[row] * (len(batches[-1]) + 1) <= max_pieces:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
+
+
 def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
     """Cut sorted lengths into groups with as little padding as can be.
 
@@ -64,10 +83,10 @@ def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
         with_one_more = best[:, None] + cost
         starts.append(with_one_more.argmin(0))
         best = with_one_more.min(0)
-    place, borders = len(values), [len(lengths)]
+    end, borders = len(values), [len(lengths)]
     for start in reversed(starts):
-        place = start[place]
-        borders.append(ends[place])
+        end = start[end]
+        borders.append(ends[end])
     sizes = np.diff([0, *reversed(borders)])
     return [int(size) for size in sizes if size]
 
@@ -173,25 +192,19 @@ class ConceptEncoder(nn.Module):
         self,
         names: Sequence[str],
         descriptions: Sequence[str | None] | None = None,
-        *,
-        batch_size: int = 64,
     ) -> np.ndarray:
         """Encode concepts by name, with or without a description.
 
         names (Sequence[str]): Names, cleaned as those of the training corpus were.
         descriptions (Sequence[str | None] | None): As for `pieces`.
-        batch_size (int): Concepts encoded at once.
         RETURNS (np.ndarray): One vector a concept, fp32. *Shape:* (n, width)
         """
         ids = self.pieces(names, descriptions)
-        # By length, so that short names are not padded to the longest description.
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         vectors = np.zeros((len(ids), self.encoder.config.hidden_size), dtype="float32")
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in batch_by_length([len(one) for one in ids], BATCH_PIECES):
             padded, mask = pad_pieces(
                 [ids[i] for i in rows], self.tokenizer.pad_token_id
             )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from spacy.util import registry
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -46,37 +46,22 @@ def gather_vectors(vectors: Tensor, count: int) -> Tensor:
     return _Gather.apply(vectors)[:count]
 
 
-def agreed(value: bool, device: torch.device) -> bool:
-    """Let the first process decide for all.
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Destroy the process group that a run made, when the run has ended well.
 
-    value (bool): What each would do.
-    device (torch.device): Where this process computes.
-    RETURNS (bool): What the first one does.
+    Else its threads are alive when Python ends, which now and then aborts a process
+    that has done all its work. What holds on to the group, as the wrapped model does,
+    has to be gone before: the last to let go of it waits for its threads, and unless
+    that is torch's own list, it keeps Python locked while they need it. So this
+    decorates the function whose variables hold on to it, and does nothing after an
+    error, whose traceback does so too.
     """
-    if not is_together():
-        return value
-    told = torch.tensor(value, device=device)
-    distributed.broadcast(told, src=0)
-    return bool(told)
-
-
-def is_together() -> bool:
-    """Tell whether this process belongs to a group of several.
-
-    RETURNS (bool): Whether there is a process group.
-    """
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def part_ways() -> None:
-    """Take leave of the other devices at the end of a run.
-
-    Else threads of the process group are alive when Python ends, which now and then
-    aborts a process that has done all its work. What holds on to the group, as the
-    wrapped model does, has to be gone: the last to let go of it waits for its threads,
-    and unless that is torch's own list, it keeps Python locked while they need it.
-    """
-    if is_together():
+    available = distributed.is_available()
+    # One that the caller made is the caller's to destroy.
+    of_caller = available and distributed.is_initialized()
+    yield
+    if available and not of_caller and distributed.is_initialized():
         gc.collect()
         distributed.destroy_process_group()
 
@@ -86,7 +71,6 @@ def part_ways() -> None:
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
-@registry.misc("spacy_nuner.SigmoidCrossEntropy.v1")
 def make_sigmoid_cross_entropy() -> Objective:
     """Score each word piece against each concept by itself, as NuNER does.
 
@@ -110,14 +94,13 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
-@registry.misc("spacy_nuner.SigmoidSoftmaxCrossEntropy.v1")
 def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
     """Add to NuNER's loss that the concepts of a batch compete for each word piece.
 
-    Each concept by itself is not told how it differs from its neighbours, such as a
+    Each concept by itself does not learn how it differs from its neighbours, such as a
     politician from a person; docs/recipe.md has what the competition brings.
 
-    softmax (float): Weight of the competition beside the binary cross-entropy.
+    softmax (float): Weight of the competition, that of the binary cross-entropy is 1.
     RETURNS (Objective): Takes logits and targets, gives the loss.
     """
 
@@ -131,7 +114,7 @@ def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
 def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over the concepts and "none", averaged over the word pieces.
 
-    "none" has the logit 0, as in `nuner_concepts` with `exclusive`. A word piece of
+    "none" has the logit 0, as in `nuner_ner`. A word piece of
     several concepts wants an equal share for each.
 
     logits (Tensor): Similarities. *Shape:* (pieces, concepts)
@@ -167,7 +150,10 @@ class Similarity(nn.Module):
     """logit = scale * (h . w) / sqrt(width) + bias, with learned scale and bias."""
 
     def __init__(self, *, scale: float, bias: float) -> None:
-        """scale (float): Factor to start from. bias (float): Offset to start from."""
+        """scale (float): Factor to start from.
+
+        bias (float): Offset to start from.
+        """
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(scale))
         self.bias = nn.Parameter(torch.tensor(bias))
@@ -198,6 +184,7 @@ class ContrastiveModel(nn.Module):
         objective: Objective,
         *,
         frozen_layers: int,
+        pairs_at_once: int = PAIRS_AT_ONCE,
     ) -> None:
         """text_encoder (PreTrainedModel): What becomes the backbone.
 
@@ -206,6 +193,7 @@ class ContrastiveModel(nn.Module):
         objective (Objective): The loss, from logits and targets.
         frozen_layers (int): Bottom layers of both encoders that are not trained; the
             embeddings are frozen with them. 0 trains everything.
+        pairs_at_once (int): Pairs of word piece and concept that are compared at once.
         """
         super().__init__()
         self.text_encoder: Any = text_encoder
@@ -213,6 +201,7 @@ class ContrastiveModel(nn.Module):
         self.similarity = similarity
         self.objective = objective
         self.frozen_layers = frozen_layers
+        self.pairs_at_once = pairs_at_once
         for encoder in (text_encoder, concept_encoder.encoder):
             freeze(encoder, frozen_layers, embeddings=frozen_layers > 0)
             # Its output is not used; gradients that never come confuse DDP.
@@ -288,7 +277,7 @@ class ContrastiveModel(nn.Module):
         positives (Tensor): As for `forward`. *Shape:* (2, pairs)
         RETURNS (Tensor): The mean over the word pieces. *Shape:* ()
         """
-        size = max(1, PAIRS_AT_ONCE // max(1, len(concepts)))
+        size = max(1, self.pairs_at_once // max(1, len(concepts)))
         if len(pieces) <= size:
             return self._part_loss(pieces, concepts, positives)
         loss = pieces.new_zeros((), dtype=torch.float32)
@@ -296,7 +285,7 @@ class ContrastiveModel(nn.Module):
             part = pieces[start : start + size]
             inside = (positives[0] >= start) & (positives[0] < start + size)
             own = positives[:, inside] - positives.new_tensor([[start], [0]])
-            # Logits are computed again for the gradient instead of being kept.
+            # Logits are computed again for the gradient instead of being stored.
             mean: Any = checkpoint(
                 self._part_loss, part, concepts, own, use_reentrant=False
             )

@@ -18,7 +18,7 @@ from spacy_nuner.encoders.layers import (
     special_pieces,
 )
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain.data.pieces import AnnotatedText, Span, Windower
+from spacy_nuner.pretrain.data.pieces import AnnotatedText, Mention, Windower
 from spacy_nuner.pretrain.run import pretrain
 
 from ..tiny import ARCHITECTURES, LAYERS, POSITIONS, WIDTH, make_tiny
@@ -138,7 +138,7 @@ def test_mentions_in_word_pieces(encoder):
     windower = Windower(tokenizer, POSITIONS)
     for text, mentions in SENTENCES:
         spans = [
-            Span(text.index(mention), text.index(mention) + len(mention), number)
+            Mention(text.index(mention), text.index(mention) + len(mention), number)
             for number, (mention, _, _) in enumerate(mentions)
         ]
         (row,) = windower([AnnotatedText(text, spans)])

@@ -3,6 +3,7 @@
 import errno
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from transformers import TrainerCallback
 
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import trainer as checkpoints
 from spacy_nuner.pretrain.model import sigmoid_cross_entropy
 from spacy_nuner.pretrain.run import pretrain
 
@@ -162,32 +162,72 @@ def test_a_checkpoint_of_broken_weights_is_not_written(
     assert "W302" not in caplog.text
 
 
-def test_checkpoints_by_minutes(tmp_path, corpus, bert, make_config, monkeypatch):
-    class KeepSaved(TrainerCallback):
+def test_checkpoints_by_steps(tmp_path, corpus, bert, make_config):
+    class NoteSaved(TrainerCallback):
         def __init__(self):
-            self.steps = []
+            self.steps, self.found = [], []
 
         def on_save(self, args, state, control, **kwargs):
             self.steps.append(state.global_step)
+            folders = Path(args.output_dir).glob("checkpoint-*/complete")
+            self.found.append(sorted(path.parent.name for path in folders))
 
-    class Clock:
-        """Half a minute from one look at it to the next."""
-
-        now = 0
-
-        def monotonic(self):
-            self.now += 30
-            return self.now
-
-    monkeypatch.setattr(checkpoints, "time", Clock())
-    kept = KeepSaved()
-    config = make_config(corpus, bert, training__save_minutes=1)
-    pretrain(config, tmp_path / "out", callbacks=[kept])
-    assert kept.steps[:2] == [2, 4]
-    config = make_config(corpus, bert, training__save_minutes=0)
-    none = KeepSaved()
+    saved = NoteSaved()
+    config = make_config(
+        corpus, bert, training__save_steps=1, evaluation__every_steps=0
+    )
+    pretrain(config, tmp_path / "out", callbacks=[saved])
+    # None at the last step, whose weights are the backbone.
+    assert saved.steps == [1, 2, 3, 4, 5]
+    # The one before stays until the next one is on the disk.
+    assert saved.found[-2:] == [
+        ["checkpoint-3", "checkpoint-4"],
+        ["checkpoint-4", "checkpoint-5"],
+    ]
+    none = NoteSaved()
+    config = make_config(corpus, bert, training__save_steps=0)
     pretrain(config, tmp_path / "out", callbacks=[none])
     assert none.steps == []
+
+
+def test_an_incomplete_checkpoint_is_not_gone_on_from(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    """As of a process that was killed while it wrote the checkpoint."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=2)
+    break_off.update(steps=math.inf)
+    pretrain(config, tmp_path / "whole")
+    break_off.update(steps=5, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    checkpoint = tmp_path / "out.work" / "checkpoints" / "checkpoint-4"
+    (checkpoint / "complete").unlink()
+    (checkpoint / "model.safetensors").write_bytes(b"half")
+    pretrain(config, tmp_path / "out", resume=True)
+    weights = [
+        (tmp_path / name / "model.safetensors").read_bytes()
+        for name in ("whole", "out")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_of_an_older_release_goes_on(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    """Its config does not have a setting that came later."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=2)
+    break_off.update(steps=3, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    path = tmp_path / "out.work" / "config.cfg"
+    lines = path.read_text(encoding="utf8").splitlines()
+    path.write_text("\n".join(x for x in lines if not x.startswith("grad_clip")))
+    info = pretrain(config, tmp_path / "out", resume=True)
+    assert info.settings["training"]["grad_clip"] == 1.0
 
 
 def test_what_changes_no_weights_may_change_at_resume(
@@ -201,7 +241,7 @@ def test_what_changes_no_weights_may_change_at_resume(
     with pytest.raises(KeyboardInterrupt):
         pretrain(make_config(corpus, bert, **settings), tmp_path / "out")
     break_off.update(steps=math.inf)
-    settings |= {"training.save_steps": 3, "training.save_minutes": 0}
+    settings |= {"training.save_steps": 3}
     other = make_config(corpus, bert, **settings, training__precision="bf16")
     pretrain(other, tmp_path / "out", resume=True)
 

@@ -132,8 +132,8 @@ class Collator:
         share = math.ceil(len(distinct) / self.world_size)
         # As many for each device, since that is what can be gathered: the last ones
         # stand in for what is missing, and are cut off there.
-        places = range(self.rank * share, (self.rank + 1) * share)
-        forms = [forms[min(place, len(forms) - 1)] for place in places]
+        own = range(self.rank * share, (self.rank + 1) * share)
+        forms = [forms[min(index, len(forms) - 1)] for index in own]
         mine = rows[self.rank :: self.world_size]
         # A device without a text takes one that counts for nothing.
         batch = self._tensors(mine or rows[:1], distinct, forms)
@@ -188,7 +188,7 @@ class Collator:
         for row in rows:
             mentions = zip(row["starts"], row["ends"], row["concepts"], strict=True)
             for start, end, concept in mentions:
-                places = range(start - self.before, end - self.before)
-                pairs += [(offset + place, column[concept]) for place in places]
+                pieces = range(start - self.before, end - self.before)
+                pairs += [(offset + piece, column[concept]) for piece in pieces]
             offset += row["length"] - self.before - self.after
         return torch.tensor(pairs, dtype=torch.long).T

@@ -25,7 +25,7 @@ from ...errors import Errors, NunerError
 from ...files import hash_file
 from ...parallel import start_worker
 from ...readers.docbin import SPANS_KEY, find_shards, read_docbin
-from .pieces import AnnotatedText, Span, Windower
+from .pieces import AnnotatedText, Mention, Windower
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -48,7 +48,7 @@ CONCEPT_SCHEMA = pa.schema(
 
 
 class ConceptTable:
-    """The distinct concepts in the order they were met; an id is a place in it."""
+    """The distinct concepts in the order they were met; an id is an index."""
 
     def __init__(self) -> None:
         """Start without concepts."""
@@ -60,7 +60,7 @@ class ConceptTable:
         """Count mentions.
 
         name (str): The concept.
-        description (str): What it means there; the first that is not empty is kept.
+        description (str): What it means there; the first that is not empty counts.
         count (int): How many there are.
         RETURNS (int): The id of the concept.
         """
@@ -129,7 +129,7 @@ TEXT_SCHEMA = pa.schema(
 
 
 @dataclass
-class PartCounts:
+class ShardCounts:
     """What was counted in a shard."""
 
     sentences: int = 0
@@ -139,80 +139,80 @@ class PartCounts:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Where a shard's rows are, and what else is known of it.
+class FeatureShard:
+    """The rows of one DocBin shard, and their counts and concepts.
 
-    A part depends on nothing but its shard, the tokenizer and the settings, so any
-    process can make it. Ids of concepts count those of the shard.
+    It depends on nothing but its shard, the tokenizer and the settings, so any process
+    can make it. Ids of concepts count those of the shard.
     """
 
-    shard: Path
+    source: Path
     """The DocBin."""
     folder: Path
-    """Where the files of the part go."""
+    """Where its files go."""
 
     @property
     def rows(self) -> Path:
         """The rows, as an Arrow stream."""
-        return self.folder / f"{self.shard.stem}.arrow"
+        return self.folder / f"{self.source.stem}.arrow"
 
     @property
-    def facts(self) -> Path:
-        """Counts, concepts and the hash of the shard: written last."""
-        return self.folder / f"{self.shard.stem}.json"
+    def info(self) -> Path:
+        """Counts, concepts and the hash of the DocBin: written last."""
+        return self.folder / f"{self.source.stem}.json"
 
     def is_done(self) -> bool:
-        """RETURNS (bool): Whether the part stands and its shard is as it was."""
-        return self.facts.exists() and self.read()["sha256"] == hash_file(self.shard)
+        """RETURNS (bool): Whether it is written and its DocBin has not changed."""
+        return self.info.exists() and self.read()["sha256"] == hash_file(self.source)
 
     def read(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): "sha256", "counts" and "concepts"."""
-        return json.loads(self.facts.read_text(encoding="utf8"))
+        return json.loads(self.info.read_text(encoding="utf8"))
 
     def write(self, windower: Windower) -> None:
-        """Turn the docs of the shard into rows.
+        """Turn the docs of the DocBin into rows.
 
         windower (Windower): Cuts texts into rows; its counts start at 0.
-        RAISES (NunerError): N005 if the shard can't be read.
+        RAISES (NunerError): N005 if the DocBin can't be read.
         """
         table = ConceptTable()
-        counts = PartCounts()
-        docs = read_docbin(self.shard)
-        beside = self.rows.with_suffix(".tmp")
-        with pa.ipc.new_stream(str(beside), TEXT_SCHEMA) as writer:
+        counts = ShardCounts()
+        docs = read_docbin(self.source)
+        temporary = self.rows.with_suffix(".tmp")
+        with pa.ipc.new_stream(str(temporary), TEXT_SCHEMA) as writer:
             while batch := list(islice(docs, ROWS_AT_ONCE)):
                 texts = [text for doc in batch if (text := _annotations(doc, table))]
                 counts.sentences += len(texts)
                 counts.sentences_without_concepts += len(batch) - len(texts)
                 rows = list(windower(texts))
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, TEXT_SCHEMA))
-        beside.replace(self.rows)
-        facts = {
-            "sha256": hash_file(self.shard),
+        temporary.replace(self.rows)
+        info = {
+            "sha256": hash_file(self.source),
             "counts": {**asdict(counts), **asdict(windower.counts)},
             "concepts": table.rows(),
         }
-        beside.write_text(json.dumps(facts), encoding="utf8")
-        beside.replace(self.facts)
+        temporary.write_text(json.dumps(info), encoding="utf8")
+        temporary.replace(self.info)
 
 
-def write_parts(
-    parts: Sequence[Part], windower: Windower, *, n_process: int, bar: tqdm
+def write_shards(
+    shards: Sequence[FeatureShard], windower: Windower, *, n_process: int, bar: tqdm
 ) -> None:
-    """Make the parts that are not made yet.
+    """Write the shards that are not written yet.
 
-    parts (Sequence[Part]): One a shard.
+    shards (Sequence[FeatureShard]): One a DocBin.
     windower (Windower): Cuts texts into rows; its counts stay at 0.
     n_process (int): How many processes to use; with 1 it is this one.
-    bar (tqdm): Told of the shards that are done.
-    RAISES (NunerError): N106 if a process died, and what `Part.write` raises.
+    bar (tqdm): Shows how many shards are done.
+    RAISES (NunerError): N106 if a process died, and what `FeatureShard.write` raises.
     """
-    todo = [part for part in parts if not part.is_done()]
-    bar.update(len(parts) - len(todo))
+    todo = [shard for shard in shards if not shard.is_done()]
+    bar.update(len(shards) - len(todo))
     packed = pickle.dumps(windower)
     if n_process == 1 or len(todo) < 2:
-        for part in todo:
-            part.write(pickle.loads(packed))
+        for shard in todo:
+            shard.write(pickle.loads(packed))
             bar.update()
         return
     context = multiprocessing.get_context("spawn")
@@ -220,7 +220,7 @@ def write_parts(
         min(n_process, len(todo)), mp_context=context, initializer=start_worker
     )
     try:
-        for done in as_completed([pool.submit(_write, p, packed) for p in todo]):
+        for done in as_completed([pool.submit(_write, s, packed) for s in todo]):
             done.result()
             bar.update()
     except BrokenProcessPool as error:
@@ -230,8 +230,8 @@ def write_parts(
         pool.shutdown(cancel_futures=True)
 
 
-def _write(part: Part, packed: bytes) -> None:
-    part.write(pickle.loads(packed))
+def _write(shard: FeatureShard, packed: bytes) -> None:
+    shard.write(pickle.loads(packed))
     # The worker collects no cycles by itself: see there.
     gc.collect()
 
@@ -245,7 +245,7 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
     return AnnotatedText(
         doc.text,
         [
-            Span(
+            Mention(
                 span.start_char,
                 span.end_char,
                 table.add(span.label_, described.get(span.label_) or ""),
@@ -257,7 +257,7 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
 
 TEXTS_FILE = "texts.arrow"
 CONCEPTS_FILE = "concepts.arrow"
-PARTS_FOLDER = "parts"
+SHARDS_FOLDER = "shards"
 
 
 @dataclass
@@ -309,55 +309,55 @@ def build_features(
     RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
         if a shard can't be read, N106 if a process died.
     """
-    shards = find_shards(corpus)
-    place = folder / PARTS_FOLDER
-    place.mkdir(parents=True, exist_ok=True)
-    parts = [Part(shard, place) for shard in shards]
+    temporary = folder / SHARDS_FOLDER
+    temporary.mkdir(parents=True, exist_ok=True)
+    shards = [FeatureShard(path, temporary) for path in find_shards(corpus)]
     windower = Windower(concept_encoder.tokenizer, max_length)
     with tqdm(
-        total=len(parts), desc="features", unit="shard", disable=quiet or None
+        total=len(shards), desc="features", unit="shard", disable=quiet or None
     ) as bar:
-        write_parts(parts, windower, n_process=n_process, bar=bar)
-    table, counts = _join(parts, folder / TEXTS_FILE)
+        write_shards(shards, windower, n_process=n_process, bar=bar)
+    table, counts = _join(shards, folder / TEXTS_FILE)
     if not counts["mentions"]:
-        shutil.rmtree(place)
+        shutil.rmtree(temporary)
         docs = counts["sentences"] + counts["sentences_without_concepts"]
         raise NunerError(Errors.N306, path=corpus, count=docs, key=SPANS_KEY)
     table.write(folder / CONCEPTS_FILE, concept_encoder)
-    hashes = {part.shard.name: part.read()["sha256"] for part in parts}
-    shutil.rmtree(place)
+    hashes = {shard.source.name: shard.read()["sha256"] for shard in shards}
+    shutil.rmtree(temporary)
     return {**counts, **table.describe(), "sha256": hashes}
 
 
-def count_parts(folder: Path) -> int:
-    """Tell how much of the features stands.
+def has_features(folder: Path) -> bool:
+    """Tell whether a new start would find some of the features.
 
     folder (Path): Where they go.
-    RETURNS (int): The number of files that a new start would go on with.
+    RETURNS (bool): Whether a shard or all of them are written.
     """
-    return sum(1 for _ in folder.glob(f"{PARTS_FOLDER}/*.json")) + sum(
-        1 for _ in folder.glob(CONCEPTS_FILE)
-    )
+    files = (f"{SHARDS_FOLDER}/*.json", CONCEPTS_FILE)
+    return any(path for pattern in files for path in folder.glob(pattern))
 
 
-def _join(parts: Sequence[Part], path: Path) -> tuple[ConceptTable, Counter[str]]:
-    """Write the rows of all parts into one file, with ids that count all concepts."""
+def _join(
+    shards: Sequence[FeatureShard], path: Path
+) -> tuple[ConceptTable, Counter[str]]:
+    """Write the rows of all shards into one file, with ids that count all concepts."""
     table = ConceptTable()
     counts: Counter[str] = Counter()
     with pa.ipc.new_stream(str(path), TEXT_SCHEMA) as writer:
-        for part in parts:
-            facts = part.read()
-            counts.update(facts["counts"])
-            ids = np.asarray([table.add(*row) for row in facts["concepts"]], "int32")
-            with pa.memory_map(str(part.rows)) as file:
+        for shard in shards:
+            info = shard.read()
+            counts.update(info["counts"])
+            ids = np.asarray([table.add(*row) for row in info["concepts"]], "int32")
+            with pa.memory_map(str(shard.rows)) as file:
                 for batch in pa.ipc.open_stream(file):
                     writer.write_batch(_renumbered(batch, ids))
     return table, counts
 
 
 def _renumbered(batch: pa.RecordBatch, ids: np.ndarray) -> pa.RecordBatch:
-    place = TEXT_SCHEMA.get_field_index("concepts")
-    local = batch.column(place)
+    index = TEXT_SCHEMA.get_field_index("concepts")
+    local = batch.column(index)
     values = pa.array(ids[local.flatten().to_numpy()])
     column = pa.ListArray.from_arrays(local.offsets, values)
-    return batch.set_column(place, "concepts", column)
+    return batch.set_column(index, "concepts", column)
