@@ -270,7 +270,7 @@ class SetProbe:
     def __call__(
         self, tokenizer: Any, encoder: nn.Module, hidden_layers: list[int]
     ) -> dict[str, float]:
-        """Probe an encoder; see `pretrain.watch.Probe`.
+        """Probe an encoder; see `pretrain.evaluation.Probe`.
 
         tokenizer (PreTrainedTokenizerFast): Its tokenizer.
         encoder (nn.Module): The encoder, in evaluation mode.

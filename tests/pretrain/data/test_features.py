@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -168,6 +170,32 @@ def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder,
     for name in ("texts.arrow", "concepts.arrow"):
         one, two = (tmp_path / folder / name for folder in ("features", "two"))
         assert one.read_bytes() == two.read_bytes()
+
+
+class DeadlyTokenizer:
+    """A process that unpickles it ends."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, *args, **kwargs):
+        return self.tokenizer(*args, **kwargs)
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_process_that_died_is_reported(tmp_path, concept_encoder):
+    deadly = SimpleNamespace(tokenizer=DeadlyTokenizer(concept_encoder.tokenizer))
+    with pytest.raises(NunerError, match="N106"):
+        build_features(
+            write_shards(tmp_path / "c"),
+            tmp_path / "features",
+            concept_encoder=deadly,
+            max_length=48,
+            n_process=2,
+            quiet=True,
+        )
 
 
 def test_features_go_on_where_they_broke_off(tmp_path, build, monkeypatch):
