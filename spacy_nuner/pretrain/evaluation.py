@@ -241,8 +241,8 @@ def draw_curve(folder: Path, history: list[Metrics], step: int) -> None:
             if step < last:
                 axis.axvline(step, color=GREY, linewidth=1, linestyle=":")
                 at, side = ((-3, -2), "right") if step > last / 2 else ((3, -2), "left")
-                place = {"xycoords": ("data", "axes fraction"), "va": "top"}
-                _annotate(axis, "best", (step, 1), at, ha=side, **place)
+                position = {"xycoords": ("data", "axes fraction"), "va": "top"}
+                _annotate(axis, "best", (step, 1), at, ha=side, **position)
         figure.supxlabel("step", fontsize=10)
 
     size = (0.3 + WIDTH * len(panels), HEIGHT)
@@ -261,10 +261,10 @@ def _paint_panel(
     if base:
         # What lies above the line was won by training.
         axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
-        place = {"xycoords": ("axes fraction", "data"), "ha": "right"}
-        _annotate(axis, "base encoder", (1, values[0]), (0, 3), **place)
+        position = {"xycoords": ("axes fraction", "data"), "ha": "right"}
+        _annotate(axis, "base encoder", (1, values[0]), (0, 3), **position)
 
 
-def _annotate(axis: Any, text: str, xy: Any, offset: Any, **place: Any) -> None:
+def _annotate(axis: Any, text: str, xy: Any, offset: Any, **position: Any) -> None:
     style = {"textcoords": "offset points", "color": GREY, "fontsize": 9}
-    axis.annotate(text, xy, xytext=offset, **style, **place)
+    axis.annotate(text, xy, xytext=offset, **style, **position)

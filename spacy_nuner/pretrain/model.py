@@ -51,7 +51,7 @@ def process_group() -> Iterator[None]:
     """Destroy the process group that a run made, when the run has ended well.
 
     Else its threads are alive when Python ends, which now and then aborts a process
-    that has done all its work. What holds on to the group, as the wrapped model does,
+    that is done. What holds on to the group, as the wrapped model does,
     has to be gone before: the last to let go of it waits for its threads, and unless
     that is torch's own list, it keeps Python locked while they need it. So this
     decorates the function whose variables hold on to it, and does nothing after an

@@ -106,8 +106,9 @@ def pretrain(
     run = RunFolder(output)
     with contextlib.ExitStack() as stack:
         stack.enter_context(trainer_environment(gpu_id))
+        last = find_checkpoint(run.checkpoints) if resume else None
         arguments = training_arguments(
-            settings, run.checkpoints, gpu_id=gpu_id, resume=resume
+            settings, run.checkpoints, gpu_id=gpu_id, resume=last is not None
         )
         first = arguments.process_index == 0
 
@@ -139,7 +140,6 @@ def pretrain(
             callbacks=callbacks,
         )
         started = time.monotonic()
-        last = find_checkpoint(run.checkpoints) if resume else None
         trainer.train(resume_from_checkpoint=str(last) if last else None)
         if not first:
             return None
@@ -333,7 +333,7 @@ def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:
 
 
 def check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> None:
-    """Make sure before the long work that its result will fit on the disk.
+    """Make sure before the training that its result will fit on the disk.
 
     folder (Path): The folder that everything goes into.
     model (ContrastiveModel): Both encoders.

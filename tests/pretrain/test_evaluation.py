@@ -300,6 +300,21 @@ def test_a_resumed_run_remembers(tmp_path, make_evaluated):
         assert measured(tmp_path / "whole", key) == measured(tmp_path / "broken", key)
 
 
+def test_resumed_before_the_first_checkpoint_it_starts_with_the_base(
+    tmp_path, make_evaluated
+):
+    class Breaking(FakeProbe):
+        def __call__(self, *args):
+            raise KeyboardInterrupt
+
+    config = make_evaluated()
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out", probe=Breaking())
+    probe = FakeProbe(0.1, 0.2, 0.3, 0.4, 0.35)
+    info = pretrain(config, tmp_path / "out", resume=True, probe=probe)
+    assert info.training["probe_token_f_of_base"] == 0.1
+
+
 def test_too_few_texts_to_hold_out(tmp_path, make_evaluated, caplog):
     config = make_evaluated(evaluation__validation_share=1e-6)
     info = pretrain(config, tmp_path / "out")

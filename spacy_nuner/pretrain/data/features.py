@@ -226,7 +226,7 @@ def write_shards(
     except BrokenProcessPool as error:
         raise NunerError(Errors.N106, count=n_process) from error
     finally:
-        # After an error only the shards that are at work are waited for.
+        # After an error only the shards that have begun are waited for.
         pool.shutdown(cancel_futures=True)
 
 
