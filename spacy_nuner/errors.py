@@ -280,13 +280,8 @@ class Errors:
         "one before it is untouched. Make room on the disk, then go on with --resume."
     )
     N315 = Message(
-        "watch.validation_share = {share} holds out all {count} rows of the corpus. "
-        "Set a smaller share, or 0 to hold out none."
-    )
-    N316 = Message(
-        "training.keep_frozen_states is true, but {found} does more with its inputs "
-        "than embeddings and layers, so its frozen layers can't be run apart. Set it "
-        'to "auto" or false.'
+        "evaluation.validation_share = {share} holds out all {count} rows of the "
+        "corpus. Set a smaller share, or 0 to hold out none."
     )
     N317 = Message(
         "model.frozen_layers is {found}, and the encoder has no more layers: nothing "
@@ -300,6 +295,11 @@ class Errors:
     N319 = Message(
         "Found to average: {found}. Name two backbone folders or more, each once."
     )
+    N320 = Message(
+        "The config '{path}' can't be read: {reason}. Name a config file such as "
+        "configs/pretrain.cfg, or an empty one: what it leaves out has its default."
+    )
+    N321 = Message("The config has no '{found}'. {advice}Known are: {known}.")
 
     # Models
     N401 = Message(
@@ -499,16 +499,12 @@ class Warnings:
     )
     W303 = Message("No figure of the run was drawn: {reason}")
     W304 = Message(
-        "The best look at the backbone, at step {step}, has a probe of {found} token "
-        "F1, and the base encoder has {base}: for this set, training did not help."
+        "The backbone, of step {step}, has a probe of {found} token F1, and the base "
+        "encoder has {base}: for this set, training did not help."
     )
     W305 = Message(
         "No text of the corpus falls into the share of {share} that is held out, so "
-        "there is no average precision. Set watch.validation_share higher."
-    )
-    W306 = Message(
-        "The backbone is not looked at in training (watch.every_steps): under FSDP no "
-        "process has all of it."
+        "there is no average precision. Set evaluation.validation_share higher."
     )
 
     # Pipeline

@@ -4,7 +4,7 @@ import typer
 
 from ._util import OVERRIDES, handle_errors
 from .annotate import annotate_cli
-from .average import average
+from .average import average_cli
 from .build import build
 from .calibrate import calibrate_cli
 from .convert import convert_cli
@@ -13,7 +13,7 @@ from .export import export_cli
 from .fewshot import fewshot_cli
 from .import_ import import_cli
 from .init import init
-from .pretrain import pretrain
+from .pretrain import pretrain_cli
 from .report import report_cli
 from .sample import sample_cli
 from .show import show_cli
@@ -42,8 +42,8 @@ app.command("export")(handle_errors(export_cli))
 app.command("import")(handle_errors(import_cli))
 app.command("convert")(handle_errors(convert_cli))
 app.command("stats")(handle_errors(stats_cli))
-app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain))
-app.command("average")(handle_errors(average))
+app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
+app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))

@@ -1,11 +1,19 @@
 """`spacy nuner average`: several runs of a pre-training -> one backbone."""
 
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
+if TYPE_CHECKING:
+    from ..encoders.folder import BackboneInfo
 
-def average(
+
+def average_cli(
     backbones: list[Path] = typer.Argument(
         ..., help="Backbone folders that differ in their seed", show_default=False
     ),
@@ -19,13 +27,22 @@ def average(
 
     The mean is a little better than one of them on average, and as fast.
     """
-    import shlex
-
     from wasabi import msg
 
+    info = average(backbones, output_dir)
+    msg.good(f"Backbone in {output_dir}: the mean of {info.training['averaged']} runs")
+
+
+def average(backbones: Sequence[Path], output_dir: Path) -> BackboneInfo:
+    """Average the weights of several runs of one pre-training.
+
+    backbones (Sequence[Path]): Backbone folders that differ in their seed.
+    output_dir (Path): The backbone folder to make.
+    RETURNS (BackboneInfo): What went into its `nuner.json`.
+    RAISES (NunerError): What `average_backbones` raises.
+    """
     from ..pretrain.average import average_backbones
 
     arguments = map(str, [*backbones, output_dir])
     command = shlex.join(["spacy", "nuner", "average", *arguments])
-    info = average_backbones(backbones, output_dir, command=command)
-    msg.good(f"Backbone in {output_dir}: the mean of {info.training['averaged']} runs")
+    return average_backbones(backbones, output_dir, command=command)

@@ -1,18 +1,25 @@
 """`spacy nuner pretrain`: a corpus of concepts -> a backbone folder."""
 
+from __future__ import annotations
+
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from ..encoders.folder import BackboneInfo
     from ..fewshot.probe import SetProbe
-    from ..pretrain.settings import Settings
+    from ..pretrain.settings import EvaluationSettings
+
+# Texts of the probe's sets may be in any language; most sets hold words.
+LANGUAGE = "xx"
 
 
-def pretrain(
+def pretrain_cli(
     ctx: typer.Context,
     config_path: Path = typer.Argument(
         ..., help="Config such as configs/pretrain.cfg", show_default=False
@@ -43,19 +50,8 @@ def pretrain(
     Settings are overridden as in `spacy train`: --paths.corpus DIR gives the corpus
     that `spacy nuner convert` made, --training.epochs 3 the length of the run.
     """
-    from importlib.util import find_spec
-
-    from spacy.cli._util import import_code, parse_config_overrides
+    from spacy.cli._util import parse_config_overrides
     from wasabi import msg
-
-    from ..errors import Errors, NunerError
-
-    for package in ("datasets", "accelerate"):
-        if find_spec(package) is None:
-            raise NunerError(Errors.N006, package=package, extra="pretrain")
-
-    from ..pretrain.run import pretrain as run
-    from ..pretrain.settings import read_config, resolve_settings
 
     # Written down before the parser takes the arguments out of the list.
     arguments = [str(config_path), str(output_dir), *ctx.args]
@@ -63,16 +59,14 @@ def pretrain(
         arguments += ["--code", str(code_path)]
     if gpu_id >= 0:
         arguments += ["--gpu-id", str(gpu_id)]
-    overrides = parse_config_overrides(ctx.args)
-    import_code(code_path)
-    config = read_config(config_path, overrides)
-    info = run(
-        config,
+    info = pretrain(
+        config_path,
         output_dir,
-        probe=_make_probe(resolve_settings(config)),
+        overrides=parse_config_overrides(ctx.args),
+        code_path=code_path,
         gpu_id=gpu_id,
-        resume=resume,
         n_process=n_process,
+        resume=resume,
         command=shlex.join([*_launcher(), "pretrain", *arguments]),
     )
     if info is None:
@@ -83,22 +77,71 @@ def pretrain(
         f"{data['concepts']:,} concepts in {data['sentences']:,} sentences, "
         f"{info.training['steps']:,} steps, loss {info.training['final_loss']}"
     )
-    lost = {
-        key: count
+    lost = ", ".join(
+        f"{key.replace('_', ' ')}: {data[key]:,}"
         for key in ("mentions_without_pieces", "mentions_cut", "texts_cut")
-        if (count := data[key])
-    }
+        if data[key]
+    )
     if lost:
-        told = ", ".join(f"{key.replace('_', ' ')}: {n:,}" for key, n in lost.items())
-        msg.warn(f"Not all went in whole: {told} (see nuner.json)")
+        msg.warn(f"Not all went in whole: {lost} (see nuner.json)")
+
+
+def pretrain(
+    config_path: Path,
+    output_dir: Path,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    code_path: Path | None = None,
+    gpu_id: int = -1,
+    n_process: int = 1,
+    resume: bool = False,
+    command: str = "",
+) -> BackboneInfo | None:
+    """Pre-train a backbone as its config says.
+
+    config_path (Path): The config file; what it leaves out has its default.
+    output_dir (Path): The backbone folder to make.
+    overrides (Mapping[str, Any] | None): Values by dotted name ("training.epochs").
+    code_path (Path | None): Python file that registers functions of the config.
+    gpu_id (int): The GPU to use, -1 for the processor.
+    n_process (int): How many processes make the features.
+    resume (bool): Whether to go on from the last checkpoint of a run that broke off.
+    command (str): The command line, for the record and for the advice on how to go on.
+    RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
+        of a distributed run that are not the first.
+    RAISES (NunerError): N006 if a package is not installed, and what `read_config` and
+        `spacy_nuner.pretrain.run.pretrain` raise.
+    """
+    from importlib.util import find_spec
+
+    from spacy.cli._util import import_code
+
+    from ..errors import Errors, NunerError
+
+    for package in ("datasets", "accelerate"):
+        if find_spec(package) is None:
+            raise NunerError(Errors.N006, package=package, extra="pretrain")
+
+    from ..pretrain.run import pretrain as run
+    from ..pretrain.settings import read_config, resolve_settings
+
+    import_code(code_path)
+    config = read_config(config_path, overrides)
+    return run(
+        config,
+        output_dir,
+        probe=_make_probe(resolve_settings(config).evaluation),
+        gpu_id=gpu_id,
+        resume=resume,
+        n_process=n_process,
+        command=command,
+    )
 
 
 def _launcher() -> list[str]:
-    """What stands before the name of the command, as far as a process can know."""
+    """What starts the command; `accelerate launch` starts what torchrun does."""
     if "LOCAL_WORLD_SIZE" not in os.environ:
         return ["spacy", "nuner"]
-    if "ACCELERATE_MIXED_PRECISION" in os.environ:
-        return ["accelerate", "launch", "-m", "spacy_nuner"]
     machines = os.environ.get("GROUP_WORLD_SIZE", "1")
     return [
         "torchrun",
@@ -108,17 +151,12 @@ def _launcher() -> list[str]:
     ]
 
 
-def _make_probe(settings: "Settings") -> "SetProbe | None":
+def _make_probe(evaluation: EvaluationSettings) -> SetProbe | None:
     """The probe on the set that the config names; it may import what pretrain can't."""
     from ..fewshot.probe import SetProbe
 
-    paths, watch = settings.paths, settings.watch
-    if paths.probe_train is None or paths.probe_dev is None or not watch.every_steps:
+    train, dev = evaluation.probe_train, evaluation.probe_dev
+    if train is None or dev is None or not evaluation.every_steps:
         return None
-    return SetProbe.from_files(
-        paths.probe_train,
-        paths.probe_dev,
-        lang=watch.probe_lang,
-        k=watch.probe_k,
-        draws=watch.probe_draws,
-    )
+    k, draws = evaluation.probe_k, evaluation.probe_draws
+    return SetProbe.from_files(train, dev, lang=LANGUAGE, k=k, draws=draws)

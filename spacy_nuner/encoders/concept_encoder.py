@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .folder import CONCEPT_ENCODER, read_whole_info
-from .halves import run_top
 from .layers import load_encoder
 
 Pooling = Literal["mean", "cls"]
@@ -20,6 +19,8 @@ Pooling = Literal["mean", "cls"]
 # Groups of like length that the concepts of a batch are encoded in. More have less
 # padding, but the gradients of all weights are added up once more for each.
 LENGTH_GROUPS = 3
+# Word pieces that are encoded at once where no gradient is needed.
+BATCH_PIECES = 2048
 
 
 def concept_text(template: str, name: str, description: str | None) -> str:
@@ -48,15 +49,21 @@ def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     return padded, mask.long()
 
 
-def pad_states(states: Tensor, mask: Tensor) -> Tensor:
-    """Bring packed states to the form of padded word pieces.
+def batch_by_length(lengths: Sequence[int], max_pieces: int) -> list[list[int]]:
+    """Group rows of like length, which leaves little padding.
 
-    states (Tensor): Rows one behind another. *Shape:* (pieces, width)
-    mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* (rows, longest)
-    RETURNS (Tensor): 0 at padding. *Shape:* (rows, longest, width)
+    lengths (Sequence[int]): Word pieces of each row.
+    max_pieces (int): Word pieces of a batch at most, with padding; a row that is longer
+        makes a batch by itself.
+    RETURNS (list[list[int]]): Indices of the rows of each batch, short rows first.
     """
-    lengths = mask.sum(1).tolist()
-    return pad_sequence(list(states.split(lengths)), batch_first=True)
+    batches: list[list[int]] = []
+    for row in np.argsort(lengths, kind="stable").tolist():
+        if batches and lengths[row] * (len(batches[-1]) + 1) <= max_pieces:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+    return batches
 
 
 def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
@@ -76,10 +83,10 @@ def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
         with_one_more = best[:, None] + cost
         starts.append(with_one_more.argmin(0))
         best = with_one_more.min(0)
-    place, borders = len(values), [len(lengths)]
+    end, borders = len(values), [len(lengths)]
     for start in reversed(starts):
-        place = start[place]
-        borders.append(ends[place])
+        end = start[end]
+        borders.append(ends[end])
     sizes = np.diff([0, *reversed(borders)])
     return [int(size) for size in sizes if size]
 
@@ -153,39 +160,24 @@ class ConceptEncoder(nn.Module):
             split_special_tokens=True,
         )["input_ids"]
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        states: Tensor | None = None,
-        *,
-        frozen_layers: int = 0,
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode concepts.
 
         input_ids (Tensor): Word pieces. *Shape:* (concepts, longest)
         attention_mask (Tensor): 1 at word pieces, 0 at padding. *Shape:* as above
-        states (Tensor | None): What the top frozen layer made of them, one concept
-            behind another. *Shape:* (pieces, width)
-        frozen_layers (int): Which layer that is; of no matter without `states`.
         RETURNS (Tensor): One vector a concept. *Shape:* (concepts, width)
         """
         # Names are short and descriptions long: in one piece most would be padding.
         lengths = attention_mask.sum(1)
         order = lengths.argsort()
         sizes = group_sizes(lengths[order].cpu().numpy(), LENGTH_GROUPS)
-        rows_of = states.split(lengths.tolist()) if states is not None else None
         pooled = []
         for rows in order.split(sizes):
             longest = int(lengths[rows[-1]])
             mask = attention_mask[rows, :longest]
-            inputs = {"input_ids": input_ids[rows, :longest], "attention_mask": mask}
-            if rows_of is None:
-                hidden = self.encoder(**inputs).last_hidden_state
-            else:
-                group = [rows_of[row] for row in rows.tolist()]
-                padded = pad_sequence(group, batch_first=True)
-                hidden = run_top(self.encoder, frozen_layers, inputs, padded)
+            hidden = self.encoder(
+                input_ids=input_ids[rows, :longest], attention_mask=mask
+            ).last_hidden_state
             pooled.append(self._pool(hidden, mask))
         return torch.cat(pooled)[order.argsort()]
 
@@ -200,25 +192,19 @@ class ConceptEncoder(nn.Module):
         self,
         names: Sequence[str],
         descriptions: Sequence[str | None] | None = None,
-        *,
-        batch_size: int = 64,
     ) -> np.ndarray:
         """Encode concepts by name, with or without a description.
 
         names (Sequence[str]): Names, cleaned as those of the training corpus were.
         descriptions (Sequence[str | None] | None): As for `pieces`.
-        batch_size (int): Concepts encoded at once.
         RETURNS (np.ndarray): One vector a concept, fp32. *Shape:* (n, width)
         """
         ids = self.pieces(names, descriptions)
-        # By length, so that short names are not padded to the longest description.
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
         vectors = np.zeros((len(ids), self.encoder.config.hidden_size), dtype="float32")
         device = next(self.parameters()).device
         was_training = self.training
         self.eval()
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        for rows in batch_by_length([len(one) for one in ids], BATCH_PIECES):
             padded, mask = pad_pieces(
                 [ids[i] for i in rows], self.tokenizer.pad_token_id
             )

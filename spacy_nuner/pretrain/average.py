@@ -128,7 +128,7 @@ def _mix(backgrounds: Sequence[np.ndarray]) -> Tensor:
 
 
 def _describe(infos: Sequence[BackboneInfo], command: str) -> BackboneInfo:
-    """What is known of the whole, each run with its own facts."""
+    """What is known of the whole, each run with its own metadata."""
     runs = [
         {"seed": info.settings["training"]["seed"], **info.training} for info in infos
     ]

@@ -1,6 +1,6 @@
-"""The scale of the similarity that an encoder starts from."""
+"""Vectors of a sample of the corpus, and the scale that fits an encoder's."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,38 @@ ROWS_AT_ONCE = 32
 
 
 @torch.no_grad()
+def encode_rows(
+    model: ContrastiveModel,
+    features: Features,
+    batches: Iterable[Sequence[int]],
+    *,
+    description_dropout: float,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Encode rows of a corpus and their concepts.
+
+    model (ContrastiveModel): The model; switched to evaluation.
+    features (Features): The corpus.
+    batches (Iterable[Sequence[int]]): Indices of the rows of each batch.
+    description_dropout (float): Share of concepts given by their name alone.
+    YIELDS (tuple[Tensor, Tensor, Tensor]): For each batch one vector a word piece, one
+        vector a concept, and the pairs of both that belong together.
+        *Shape:* (pieces, width), (concepts, width), (2, pairs)
+    """
+    model.eval()
+    collate = Collator(
+        features.concepts,
+        model.concept_encoder.tokenizer,
+        description_dropout=description_dropout,
+    )
+    device = next(model.parameters()).device
+    for rows in batches:
+        batch = collate([features.texts[row] for row in rows])
+        batch = {key: value.to(device) for key, value in batch.items()}
+        positives = batch.pop("positives")
+        pieces, concepts = model.encode(**batch)
+        yield pieces, concepts, positives
+
+
 def sample_background(
     model: ContrastiveModel, features: Features, *, seed: int
 ) -> Tensor:
@@ -28,23 +60,12 @@ def sample_background(
     RETURNS (Tensor): Last hidden states in bf16, at most `COUNT`.
         *Shape:* (pieces, width)
     """
-    model.eval()
-    tokenizer = model.concept_encoder.tokenizer
-    collate = Collator(features.concepts, tokenizer, description_dropout=1.0)
-    device = next(model.parameters()).device
     random = np.random.default_rng(seed)
     rows = random.permutation(len(features.texts))[:BACKGROUND_ROWS].tolist()
-    found = []
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        batch: Any = collate(
-            [features.texts[i] for i in rows[start : start + ROWS_AT_ONCE]]
-        )
-        hidden = model.text_encoder(
-            input_ids=batch["input_ids"].to(device),
-            attention_mask=batch["attention_mask"].to(device),
-        ).last_hidden_state
-        found.append(hidden[batch["is_text"].to(device)].cpu())
-    vectors = torch.cat(found)
+    starts = range(0, len(rows), ROWS_AT_ONCE)
+    batches = [rows[start : start + ROWS_AT_ONCE] for start in starts]
+    encoded = encode_rows(model, features, batches, description_dropout=1.0)
+    vectors = torch.cat([pieces.cpu() for pieces, _, _ in encoded])
     chosen = random.permutation(len(vectors))[:COUNT]
     return vectors[torch.from_numpy(chosen)].to(torch.bfloat16)
 
@@ -55,7 +76,6 @@ SPREAD = 0.17
 SCALE_ROWS = 64
 
 
-@torch.no_grad()
 def fit_scale(model: ContrastiveModel, features: Features) -> float:
     """Find the scale with which logits differ as much for any encoder.
 
@@ -67,15 +87,9 @@ def fit_scale(model: ContrastiveModel, features: Features) -> float:
     features (Features): The corpus, of which some rows are encoded.
     RETURNS (float): The scale.
     """
-    model.eval()
-    tokenizer = model.concept_encoder.tokenizer
-    collate = Collator(features.concepts, tokenizer, description_dropout=0.5)
     count = len(features.texts)
-    chosen = np.linspace(0, count - 1, min(SCALE_ROWS, count)).astype(int).tolist()
-    device = next(model.parameters()).device
-    batch = collate([features.texts[i] for i in chosen])
-    del batch["positives"]
-    batch = {key: value.to(device) for key, value in batch.items()}
-    pieces, concepts = model.encode(**batch)
+    rows = np.linspace(0, count - 1, min(SCALE_ROWS, count)).astype(int).tolist()
+    encoded = encode_rows(model, features, [rows], description_dropout=0.5)
+    pieces, concepts, _ = next(encoded)
     products = pieces.float() @ concepts.float().T / model.width**0.5
     return SPREAD / max(products.std().item(), 1e-6)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from spacy.util import registry
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ..encoders.concept_encoder import ConceptEncoder, pad_pieces, pad_states
-from ..encoders.halves import can_split, run_top
+from ..encoders.concept_encoder import ConceptEncoder
 from ..encoders.layers import freeze, set_training
 
 
@@ -47,37 +46,22 @@ def gather_vectors(vectors: Tensor, count: int) -> Tensor:
     return _Gather.apply(vectors)[:count]
 
 
-def agreed(value: bool, device: torch.device) -> bool:
-    """Let the first process decide for all.
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Destroy the process group that a run made, when the run has ended well.
 
-    value (bool): What each would do.
-    device (torch.device): Where this process computes.
-    RETURNS (bool): What the first one does.
+    Else its threads are alive when Python ends, which now and then aborts a process
+    that is done. What holds on to the group, as the wrapped model does,
+    has to be gone before: the last to let go of it waits for its threads, and unless
+    that is torch's own list, it keeps Python locked while they need it. So this
+    decorates the function whose variables hold on to it, and does nothing after an
+    error, whose traceback does so too.
     """
-    if not is_together():
-        return value
-    told = torch.tensor(value, device=device)
-    distributed.broadcast(told, src=0)
-    return bool(told)
-
-
-def is_together() -> bool:
-    """Tell whether this process belongs to a group of several.
-
-    RETURNS (bool): Whether there is a process group.
-    """
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def part_ways() -> None:
-    """Take leave of the other devices at the end of a run.
-
-    Else threads of the process group are alive when Python ends, which now and then
-    aborts a process that has done all its work. What holds on to the group, as the
-    wrapped model does, has to be gone: the last to let go of it waits for its threads,
-    and unless that is torch's own list, it keeps Python locked while they need it.
-    """
-    if is_together():
+    available = distributed.is_available()
+    # One that the caller made is the caller's to destroy.
+    of_caller = available and distributed.is_initialized()
+    yield
+    if available and not of_caller and distributed.is_initialized():
         gc.collect()
         distributed.destroy_process_group()
 
@@ -87,7 +71,6 @@ def part_ways() -> None:
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
-@registry.misc("spacy_nuner.SigmoidCrossEntropy.v1")
 def make_sigmoid_cross_entropy() -> Objective:
     """Score each word piece against each concept by itself, as NuNER does.
 
@@ -111,14 +94,13 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(logits.float(), targets.float())
 
 
-@registry.misc("spacy_nuner.SigmoidSoftmaxCrossEntropy.v1")
 def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
     """Add to NuNER's loss that the concepts of a batch compete for each word piece.
 
-    Each concept by itself is not told how it differs from its neighbours, such as a
+    Each concept by itself does not learn how it differs from its neighbours, such as a
     politician from a person; docs/recipe.md has what the competition brings.
 
-    softmax (float): Weight of the competition beside the binary cross-entropy.
+    softmax (float): Weight of the competition, that of the binary cross-entropy is 1.
     RETURNS (Objective): Takes logits and targets, gives the loss.
     """
 
@@ -132,7 +114,7 @@ def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
 def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over the concepts and "none", averaged over the word pieces.
 
-    "none" has the logit 0, as in `nuner_concepts` with `exclusive`. A word piece of
+    "none" has the logit 0, as in `nuner_ner`. A word piece of
     several concepts wants an equal share for each.
 
     logits (Tensor): Similarities. *Shape:* (pieces, concepts)
@@ -168,11 +150,13 @@ class Similarity(nn.Module):
     """logit = scale * (h . w) / sqrt(width) + bias, with learned scale and bias."""
 
     def __init__(self, *, scale: float, bias: float) -> None:
-        """scale (float): Factor to start from. bias (float): Offset to start from."""
+        """scale (float): Factor to start from.
+
+        bias (float): Offset to start from.
+        """
         super().__init__()
-        # Of one element each, since FSDP takes no scalars.
-        self.scale = nn.Parameter(torch.tensor([scale]))
-        self.bias = nn.Parameter(torch.tensor([bias]))
+        self.scale = nn.Parameter(torch.tensor(scale))
+        self.bias = nn.Parameter(torch.tensor(bias))
 
     def forward(self, token_vectors: Tensor, concept_vectors: Tensor) -> Tensor:
         """Compare every word piece with every concept.
@@ -200,6 +184,7 @@ class ContrastiveModel(nn.Module):
         objective: Objective,
         *,
         frozen_layers: int,
+        pairs_at_once: int = PAIRS_AT_ONCE,
     ) -> None:
         """text_encoder (PreTrainedModel): What becomes the backbone.
 
@@ -208,6 +193,7 @@ class ContrastiveModel(nn.Module):
         objective (Objective): The loss, from logits and targets.
         frozen_layers (int): Bottom layers of both encoders that are not trained; the
             embeddings are frozen with them. 0 trains everything.
+        pairs_at_once (int): Pairs of word piece and concept that are compared at once.
         """
         super().__init__()
         self.text_encoder: Any = text_encoder
@@ -215,6 +201,7 @@ class ContrastiveModel(nn.Module):
         self.similarity = similarity
         self.objective = objective
         self.frozen_layers = frozen_layers
+        self.pairs_at_once = pairs_at_once
         for encoder in (text_encoder, concept_encoder.encoder):
             freeze(encoder, frozen_layers, embeddings=frozen_layers > 0)
             # Its output is not used; gradients that never come confuse DDP.
@@ -238,19 +225,6 @@ class ContrastiveModel(nn.Module):
         """Width of the vectors that are compared."""
         return self.text_encoder.config.hidden_size
 
-    def can_keep_states(self, rows: list[list[int]]) -> bool:
-        """Tell whether the frozen layers can be run apart from the others.
-
-        rows (list[list[int]]): Some word pieces to try it with.
-        RETURNS (bool): Whether the same comes out.
-        """
-        ids, mask = pad_pieces(rows, self.concept_encoder.tokenizer.pad_token_id)
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        inputs = {
-            key: each.to(self.text_encoder.device) for key, each in inputs.items()
-        }
-        return can_split(self.text_encoder, self.frozen_layers, inputs)
-
     def forward(self, positives: Tensor, **batch: Any) -> dict[str, Tensor]:
         """Compute the loss of a batch.
 
@@ -270,8 +244,6 @@ class ContrastiveModel(nn.Module):
         concept_ids: Tensor,
         concept_mask: Tensor,
         concept_count: int | None = None,
-        text_states: Tensor | None = None,
-        concept_states: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Turn the texts and the concepts of a batch into vectors.
 
@@ -284,27 +256,15 @@ class ContrastiveModel(nn.Module):
         concept_mask (Tensor): 0 at padding. *Shape:* (concepts, concept_seq)
         concept_count (int | None): How many concepts the batch has over all devices,
             of which this one got its share; None if it got all.
-        text_states (Tensor | None): What the top frozen layer made of the texts, one
-            behind another; without it the frozen layers are run.
-            *Shape:* (pieces, width)
-        concept_states (Tensor | None): The same of the concepts. *Shape:* as above
         RETURNS (tuple[Tensor, Tensor]): One vector a word piece where `is_text`, one a
             concept. *Shape:* (pieces, width), (concepts, width)
         """
         # Frozen layers need no `no_grad` of their own: nothing below the first trained
         # layer asks for a gradient, so autograd keeps no graph of it.
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        if text_states is None:
-            hidden = self.text_encoder(**inputs).last_hidden_state
-        else:
-            states = pad_states(text_states, attention_mask)
-            hidden = run_top(self.text_encoder, self.frozen_layers, inputs, states)
-        concepts = self.concept_encoder(
-            concept_ids,
-            concept_mask,
-            concept_states,
-            frozen_layers=self.frozen_layers,
-        )
+        hidden = self.text_encoder(
+            input_ids=input_ids, attention_mask=attention_mask
+        ).last_hidden_state
+        concepts = self.concept_encoder(concept_ids, concept_mask)
         if concept_count is not None:
             concepts = gather_vectors(concepts, concept_count)
         return hidden[is_text], concepts
@@ -317,7 +277,7 @@ class ContrastiveModel(nn.Module):
         positives (Tensor): As for `forward`. *Shape:* (2, pairs)
         RETURNS (Tensor): The mean over the word pieces. *Shape:* ()
         """
-        size = max(1, PAIRS_AT_ONCE // max(1, len(concepts)))
+        size = max(1, self.pairs_at_once // max(1, len(concepts)))
         if len(pieces) <= size:
             return self._part_loss(pieces, concepts, positives)
         loss = pieces.new_zeros((), dtype=torch.float32)
@@ -325,7 +285,7 @@ class ContrastiveModel(nn.Module):
             part = pieces[start : start + size]
             inside = (positives[0] >= start) & (positives[0] < start + size)
             own = positives[:, inside] - positives.new_tensor([[start], [0]])
-            # Logits are computed again for the gradient instead of being kept.
+            # Logits are computed again for the gradient instead of being stored.
             mean: Any = checkpoint(
                 self._part_loss, part, concepts, own, use_reentrant=False
             )

@@ -14,15 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from thinc.api import Config
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-)
 from transformers.trainer_callback import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint, set_seed
+from transformers.trainer_utils import set_seed
 
 from ..about import __version__
-from ..encoders.concept_encoder import ConceptEncoder
+from ..encoders.concept_encoder import ConceptEncoder, Pooling
 from ..encoders.folder import (
     FORMAT,
     INFO_FILE,
@@ -41,202 +37,41 @@ from ..errors import Errors, NunerError, Warnings
 from ..files import RUN_FILE, hash_file, resuming
 from ..readers.docbin import find_shards
 from .corpus_vectors import fit_scale, sample_background
-from .data.features import Features, build_features, count_parts
-from .data.frozen_states import KeptStates, fit_on_disk, keep_states, states_size
+from .data.features import Features, build_features, has_features
 from .evaluation import (
     Probe,
-    describe_looks,
+    best_step,
+    describe_evaluation,
     hold_out,
     read_history,
-    take_best,
-    watch_run,
     write_history,
 )
-from .model import ContrastiveModel, Similarity, is_together, part_ways
-from .settings import Settings, resolve_settings
-from .trainer import UNFINISHED, PretrainTrainer, training_arguments
+from .model import ContrastiveModel, Similarity, process_group
+from .settings import Settings, complete_config, resolve_settings
+from .trainer import (
+    COMPLETE,
+    PretrainTrainer,
+    checkpoint_step,
+    find_checkpoint,
+    trainer_environment,
+    training_arguments,
+)
 
 CONFIG_FILE = "config.cfg"
-# Stands for the dtype of the states of the frozen layers.
-NOT_KEPT = "none"
 # Settings that may differ in a run that goes on: none of them changes what is learned,
 # but the precision, which a loss that is no number may ask for.
-FREE = {"save_steps", "save_minutes", "report_to", "precision"}
+FREE = {"save_steps", "report_to", "precision"}
+# How the concept encoder makes one vector of its word pieces. The first piece ("cls")
+# was measured and is no better (docs/recipe.md).
+POOLING: Pooling = "mean"
+# A word piece is of few concepts: logits start low.
+INITIAL_BIAS = -3.0
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
 
 logger = logging.getLogger("spacy_nuner")
 
 
-class WorkFolder:
-    """Lives as long as the run; stays behind if there is something to go on with."""
-
-    def __init__(self, output: Path) -> None:
-        """output (Path): The backbone folder that the run makes."""
-        self.output = output
-        self.path = output.with_name(f"{output.name}.work")
-        self.features = self.path / "features"
-        self.states = self.path / "states"
-        self.states_dtype = self.path / "states-dtype"
-        self.checkpoints = self.path / "checkpoints"
-        self.data = self.path / "data.json"
-        self.best = self.path / "best"
-
-    @contextlib.contextmanager
-    def opened(
-        self,
-        config: Config,
-        settings: Settings,
-        model: ContrastiveModel,
-        *,
-        resume: bool,
-        command: str,
-    ) -> Iterator[Path]:
-        """Make the folder, or check that it is the one to go on with.
-
-        config (Config): The config of the run.
-        settings (Settings): The same, resolved.
-        model (ContrastiveModel): What is to be trained, as it starts.
-        resume (bool): Whether to go on from a checkpoint.
-        command (str): What started the run, told if it breaks off.
-        YIELDS (Path): Where to write the backbone, which is put in its place when the
-            block ends well.
-        RAISES (NunerError): N003 or N004 if the output can't be written there, N308 if
-            there is no run to go on with, N311 if there is one and it is not asked
-            for, N312 if it was made under another config.
-        """
-        if resume:
-            self._check_config(config)
-        elif self.last_checkpoint():
-            raise NunerError(Errors.N311, path=self.path)
-        # A run that goes on is the one that it was, under a later release too.
-        run_file = self.path / RUN_FILE
-        run = (
-            run_file.read_text("utf8")
-            if resume
-            else _describe_run_file(settings, model)
-        )
-        with resuming(self.output, marker=INFO_FILE, run=run) as work:
-            config.to_disk(work / CONFIG_FILE)
-            shutil.rmtree(self.checkpoints / UNFINISHED, ignore_errors=True)
-            try:
-                yield work / self.output.name
-            except BaseException:
-                self._leave(command)
-                raise
-
-    def build_features(
-        self, settings: Settings, encoder: ConceptEncoder, *, n_process: int
-    ) -> None:
-        """Turn the corpus into Arrow files, unless an earlier start has done so.
-
-        settings (Settings): The config.
-        encoder (ConceptEncoder): Gives the tokenizer and the form of concepts.
-        n_process (int): How many processes to use.
-        """
-        if self.data.exists():
-            return
-        data = build_features(
-            settings.paths.corpus,
-            self.features,
-            concept_encoder=encoder,
-            max_length=settings.features.max_length,
-            n_process=n_process,
-        )
-        beside = self.data.with_suffix(".tmp")
-        beside.write_text(json.dumps(data), encoding="utf8")
-        beside.replace(self.data)
-
-    def keep_states(
-        self, settings: Settings, model: ContrastiveModel, *, bf16: bool
-    ) -> None:
-        """Compute what the frozen layers give, unless an earlier start has done so.
-
-        settings (Settings): The config.
-        model (ContrastiveModel): In evaluation mode, on the device to compute on.
-        bf16 (bool): Whether to compute and keep it in bf16; else in fp32.
-        RAISES (NunerError): N316 if it is asked for and the encoder can't be split.
-        """
-        wanted = settings.training.keep_frozen_states
-        if not wanted or not model.frozen_layers:
-            # Those of an earlier start that wanted them.
-            self.states_dtype.unlink(missing_ok=True)
-            shutil.rmtree(self.states, ignore_errors=True)
-            return
-        dtype = "bfloat16" if bf16 else "float32"
-        # The disk may have other room when the run is resumed; it goes on as it was.
-        if self.states_dtype.exists() and (
-            self.states_dtype.read_text() in (dtype, NOT_KEPT)
-        ):
-            return
-        features = Features.from_folder(self.features)
-        keep = model.can_keep_states(features.texts[:4]["input_ids"])
-        if not keep and wanted is True:
-            raise NunerError(Errors.N316, found=type(model.text_encoder).__name__)
-        size = states_size(features, model.width, dtype)
-        keep = keep and (wanted is True or fit_on_disk(size, self.path))
-        if keep:
-            keep_states(features, self.states, model, dtype=dtype)
-        self.states_dtype.write_text(dtype if keep else NOT_KEPT)
-
-    def read_data(self) -> dict[str, Any]:
-        """Read what was counted when the features were made.
-
-        RETURNS (dict[str, Any]): Counts and hashes of the corpus.
-        """
-        return json.loads(self.data.read_text(encoding="utf8"))
-
-    def last_checkpoint(self) -> str | None:
-        """Find the checkpoint to go on from.
-
-        RETURNS (str | None): Its folder, None if there is none.
-        """
-        if not self.checkpoints.is_dir():
-            return None
-        return get_last_checkpoint(str(self.checkpoints))
-
-    def _leave(self, command: str) -> None:
-        if checkpoint := self.last_checkpoint():
-            step = int(checkpoint.rpartition("-")[2])
-            logger.warning(
-                Warnings.W302.format(step=f"{step:,}", command=f"{command} --resume")
-            )
-        elif not count_parts(self.features):
-            shutil.rmtree(self.path)
-
-    def _check_config(self, config: Config) -> None:
-        if not (self.path / CONFIG_FILE).exists():
-            raise NunerError(Errors.N308, path=self.path)
-        before = Config().from_disk(self.path / CONFIG_FILE)
-        changed = [
-            f"{section}.{key}"
-            for section in sorted({*before, *config})
-            for key in sorted({*before.get(section, {}), *config.get(section, {})})
-            if before.get(section, {}).get(key) != config.get(section, {}).get(key)
-            and key not in FREE
-        ]
-        if changed:
-            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
-
-
-def _describe_run_file(settings: Settings, model: ContrastiveModel) -> str:
-    """Say what features and states are made from.
-
-    Not by names alone: a corpus or an encoder may be another one in the same place.
-    """
-    shards = find_shards(settings.paths.corpus)
-    parts = {
-        "version": __version__,
-        "corpus": {shard.name: hash_file(shard) for shard in shards},
-        "base": hash_weights(model.text_encoder),
-        "frozen_layers": model.frozen_layers,
-        "template": settings.model.template,
-        **settings.features.model_dump(),
-    }
-    return json.dumps(parts, sort_keys=True)
-
-
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
-
-
+@process_group()
 def pretrain(
     config: Config,
     output: Path,
@@ -250,110 +85,85 @@ def pretrain(
 ) -> BackboneInfo | None:
     """Pre-train a backbone.
 
-    config (Config): As `read_config` gives it.
+    config (Config): As `read_config` gives it; what it leaves out has its default.
     output (Path): The backbone folder to make; one made earlier is replaced.
     gpu_id (int): The GPU to use, -1 for the processor. Under torchrun each process
         takes the one of its rank.
     resume (bool): Whether to go on from the last checkpoint of a run that broke off.
     n_process (int): How many processes make the features.
     command (str): The command line, for the record and for the advice on how to go on.
-    callbacks (Sequence[TrainerCallback]): Told of each step. One that draws random
+    callbacks (Sequence[TrainerCallback]): Called at each step. One that draws random
         numbers has a generator of its own, or a resumed run is not the same run.
-    probe (Probe | None): What is measured on a labelled set at every look.
+    probe (Probe | None): What is measured on a labelled set at every evaluation.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
-    RAISES (NunerError): For settings, places, encoders and corpora that can't be used;
+    RAISES (NunerError): For settings, paths, encoders and corpora that can't be used;
         N309 if the loss is no longer a number.
     """
-    # A group that the caller made is the caller's to leave.
-    together = is_together()
-    info = _run(
-        config,
-        output,
-        gpu_id=gpu_id,
-        resume=resume,
-        n_process=n_process,
-        command=command,
-        callbacks=callbacks,
-        probe=probe,
-    )
-    # Only now that the trainer is gone, and not after an error, which holds on to it.
-    if not together:
-        part_ways()
-    return info
-
-
-def _run(
-    config: Config,
-    output: Path,
-    *,
-    gpu_id: int,
-    resume: bool,
-    n_process: int,
-    command: str,
-    callbacks: Sequence[TrainerCallback],
-    probe: Probe | None,
-) -> BackboneInfo | None:
+    config = complete_config(config)
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
-    work = WorkFolder(output)
-    arguments = training_arguments(settings.training, work.checkpoints, gpu_id=gpu_id)
-    first = arguments.process_index == 0
+    run = RunFolder(output)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(trainer_environment(gpu_id))
+        last = find_checkpoint(run.checkpoints) if resume else None
+        arguments = training_arguments(
+            settings, run.checkpoints, gpu_id=gpu_id, resume=last is not None
+        )
+        first = arguments.process_index == 0
+
+        # Both encoders start from the base encoder.
         set_seed(settings.training.seed)
         model = build_model(settings, on_cpu=arguments.device.type == "cpu")
         if first:
-            target = stack.enter_context(
-                work.opened(config, settings, model, resume=resume, command=command)
-            )
-            check_space(work.path, model, checkpoints=_checkpoints(settings, resume))
+            opened = run.opened(config, settings, model, resume=resume, command=command)
+            target = stack.enter_context(opened)
+            check_space(run.path, model, checkpoints=arguments.save_strategy != "no")
+
+        # Texts and concepts become word pieces, once.
         with arguments.main_process_first(local=False):
             if first:
-                work.build_features(
-                    settings, model.concept_encoder, n_process=n_process
-                )
-                model.to(arguments.device)
-                work.keep_states(settings, model, bf16=arguments.bf16)
-        corpus = Features.from_folder(work.features)
-        features, held_out = hold_out(corpus, settings.watch.validation_share)
+                data = run.build_features(settings, model, n_process=n_process)
+        corpus = Features.from_folder(run.features)
+        features, held_out = hold_out(corpus, settings.evaluation.validation_share)
+
         if settings.model.initial_scale is None:
+            model.to(arguments.device)
             model.similarity.scale.data.fill_(fit_scale(model, features))
         trainer = PretrainTrainer(
             model=model,
             args=arguments,
-            features=features,
-            kept=KeptStates.from_folder(work.states, corpus),
             settings=settings,
-            callbacks=list(callbacks),
+            features=features,
+            held_out=held_out,
+            probe=probe,
+            callbacks=callbacks,
         )
-        watch_run(trainer, settings.watch, held_out, probe, best=work.best)
         started = time.monotonic()
-        trainer.train(resume_from_checkpoint=work.last_checkpoint() if resume else None)
-        trained = whole_model(trainer, settings)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
         if not first:
             return None
-        history = read_history(trainer.state.log_history)
-        kept = trainer.state.global_step
-        if settings.watch.keep_best:
-            kept = take_best(work.best, trained, history)
-        info = describe_run(settings, config, trained, command=command)
-        info.data.update(work.read_data())
-        info.training.update(
-            steps=trainer.state.global_step,
-            seconds=round(time.monotonic() - started),
-            final_loss=trainer.last_loss(),
-            kept_step=kept,
-            **describe_looks(history, kept),
+
+        history, step = read_history(trainer.state), best_step(trainer.state)
+        training = {
+            "steps": trainer.state.global_step,
+            "seconds": round(time.monotonic() - started),
+            "final_loss": trainer.last_loss(),
+            "kept_step": step,
+            **describe_evaluation(history, step),
+        }
+        info = describe_run(
+            config, settings, model, data=data, training=training, command=command
         )
         save_backbone(
             target,
             info,
-            text_encoder=trained.text_encoder,
-            concept_encoder=trained.concept_encoder.encoder,
-            tokenizer=trained.concept_encoder.tokenizer,
-            background=sample_background(trained, corpus, seed=settings.training.seed),
+            text_encoder=model.text_encoder,
+            concept_encoder=model.concept_encoder.encoder,
+            tokenizer=model.concept_encoder.tokenizer,
+            background=sample_background(model, corpus, seed=settings.training.seed),
         )
-        write_history(target, history, kept)
+        write_history(target, history, step)
     return info
 
 
@@ -373,10 +183,8 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
     tokenizer, text_encoder = load_encoder(settings.paths.base, attention=attention)
     if settings.model.dropout is not None:
         set_dropout(text_encoder, settings.model.dropout)
-    second = copy.deepcopy(text_encoder)
     limit = max_pieces(tokenizer, text_encoder)
-    for key in ("max_length", "max_concept_length"):
-        found = getattr(settings.features, key)
+    for key, found in settings.features:
         if found > limit:
             raise NunerError(
                 Errors.N307, key=f"features.{key}", found=found, limit=limit
@@ -387,83 +195,188 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
         frozen = count // 3
     if frozen == count:
         raise NunerError(Errors.N317, found=frozen, limit=count - 1)
+    concept_encoder = ConceptEncoder(
+        copy.deepcopy(text_encoder),
+        tokenizer,
+        pooling=POOLING,
+        template=settings.model.template,
+        max_length=settings.features.max_concept_length,
+    )
+    scale = settings.model.initial_scale or 1.0
     return ContrastiveModel(
         text_encoder,
-        ConceptEncoder(
-            second,
-            tokenizer,
-            pooling=settings.model.pooling,
-            template=settings.model.template,
-            max_length=settings.features.max_concept_length,
-        ),
-        Similarity(
-            scale=settings.model.initial_scale or 1.0,
-            bias=settings.model.initial_bias,
-        ),
+        concept_encoder,
+        Similarity(scale=scale, bias=INITIAL_BIAS),
         settings.objective,
         frozen_layers=frozen,
     )
 
 
-def check_space(place: Path, model: ContrastiveModel, *, checkpoints: int) -> None:
-    """Make sure before the long work that its result will fit on the disk.
+class RunFolder:
+    """Lives as long as the run; stays if there is something to go on with."""
 
-    place (Path): The folder that everything goes into.
+    def __init__(self, output: Path) -> None:
+        """output (Path): The backbone folder that the run makes."""
+        self.output = output
+        self.path = output.with_name(f"{output.name}.work")
+        self.features = self.path / "features"
+        self.checkpoints = self.path / "checkpoints"
+        self.data = self.path / "data.json"
+
+    @contextlib.contextmanager
+    def opened(
+        self,
+        config: Config,
+        settings: Settings,
+        model: ContrastiveModel,
+        *,
+        resume: bool,
+        command: str,
+    ) -> Iterator[Path]:
+        """Make the folder, or check that it is the one to go on with.
+
+        config (Config): The config of the run, complete.
+        settings (Settings): The same, resolved.
+        model (ContrastiveModel): What is to be trained, as it starts.
+        resume (bool): Whether to go on from a checkpoint.
+        command (str): What started the run, shown if it breaks off.
+        YIELDS (Path): Where to write the backbone, which is moved to its final path
+            when the block ends well.
+        RAISES (NunerError): N003 or N004 if the output can't be written there, N308 if
+            there is no run to go on with, N311 if there is one and it is not asked
+            for, N312 if it was made under another config.
+        """
+        if resume:
+            self._check_config(config)
+        elif find_checkpoint(self.checkpoints):
+            raise NunerError(Errors.N311, path=self.path)
+        # A run that goes on is the one that it was, under a later release too.
+        run = (
+            (self.path / RUN_FILE).read_text("utf8")
+            if resume
+            else _describe_inputs(settings, model)
+        )
+        with resuming(self.output, marker=INFO_FILE, run=run) as folder:
+            config.to_disk(folder / CONFIG_FILE)
+            for path in self.checkpoints.glob("checkpoint-*"):
+                # Of a run that was killed while it wrote it.
+                if not (path / COMPLETE).exists():
+                    shutil.rmtree(path)
+            try:
+                yield folder / self.output.name
+            except BaseException:
+                self._advise(command)
+                raise
+
+    def build_features(
+        self, settings: Settings, model: ContrastiveModel, *, n_process: int
+    ) -> dict[str, Any]:
+        """Turn the corpus into Arrow files, unless an earlier start has done so.
+
+        settings (Settings): The config.
+        model (ContrastiveModel): Gives the tokenizer and the form of concepts.
+        n_process (int): How many processes to use.
+        RETURNS (dict[str, Any]): Counts and hashes of the corpus.
+        """
+        if not self.data.exists():
+            data = build_features(
+                settings.paths.corpus,
+                self.features,
+                concept_encoder=model.concept_encoder,
+                max_length=settings.features.max_length,
+                n_process=n_process,
+            )
+            temporary = self.data.with_suffix(".tmp")
+            temporary.write_text(json.dumps(data), encoding="utf8")
+            temporary.replace(self.data)
+        return json.loads(self.data.read_text(encoding="utf8"))
+
+    def _advise(self, command: str) -> None:
+        if checkpoint := find_checkpoint(self.checkpoints):
+            step = f"{checkpoint_step(checkpoint):,}"
+            logger.warning(
+                Warnings.W302.format(step=step, command=f"{command} --resume")
+            )
+        elif not has_features(self.features):
+            shutil.rmtree(self.path)
+
+    def _check_config(self, config: Config) -> None:
+        if not (self.path / CONFIG_FILE).exists():
+            raise NunerError(Errors.N308, path=self.path)
+        # Settings that the release before did not have were as their defaults are.
+        before = complete_config(Config().from_disk(self.path / CONFIG_FILE))
+        changed = [
+            f"{section}.{key}"
+            for section in sorted(config)
+            for key in sorted({*before[section], *config[section]})
+            if before[section].get(key) != config[section].get(key) and key not in FREE
+        ]
+        if changed:
+            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
+
+
+def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:
+    """Describe what the features are made from.
+
+    Not by names alone: under the name of a corpus or an encoder may be another one.
+    """
+    shards = find_shards(settings.paths.corpus)
+    inputs = {
+        "version": __version__,
+        "corpus": {shard.name: hash_file(shard) for shard in shards},
+        "base": hash_weights(model.text_encoder),
+        "frozen_layers": model.frozen_layers,
+        "template": settings.model.template,
+        **settings.features.model_dump(),
+    }
+    return json.dumps(inputs, sort_keys=True)
+
+
+def check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> None:
+    """Make sure before the training that its result will fit on the disk.
+
+    folder (Path): The folder that everything goes into.
     model (ContrastiveModel): Both encoders.
-    checkpoints (int): How many checkpoints are still to find room beside one another.
+    checkpoints (bool): Whether there are checkpoints: two, and a third while the
+        oldest is not yet deleted.
     RAISES (OSError): If there is too little space.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     # AdamW keeps two numbers for each weight that is trained.
     moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
-    needed = weights + checkpoints * (weights + moments)
-    free = shutil.disk_usage(place).free
-    if free < needed:
+    needed = weights + (3 * (weights + moments) if checkpoints else 0)
+    there = sum(path.stat().st_size for path in folder.glob("checkpoints/*/*"))
+    free = shutil.disk_usage(folder).free
+    if free < needed - there:
         raise OSError(
             errno.ENOSPC,
             f"{needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free",
         )
 
 
-def _checkpoints(settings: Settings, resume: bool) -> int:
-    """A new checkpoint is written before the one that stands is deleted."""
-    if not settings.training.save_steps and not settings.training.save_minutes:
-        return 0
-    return 1 if resume else 2
-
-
-def whole_model(trainer: PretrainTrainer, settings: Settings) -> ContrastiveModel:
-    """Put the trained model together where FSDP has spread it; all processes help.
-
-    trainer (PretrainTrainer): At the end of its training.
-    settings (Settings): The config.
-    RETURNS (ContrastiveModel): All weights, in the first process.
-    """
-    if not trainer.is_fsdp_enabled:
-        return trainer.model
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = get_model_state_dict(trainer.model_wrapped, options=options)
-    model = build_model(settings, on_cpu=trainer.args.device.type == "cpu")
-    if trainer.is_world_process_zero():
-        model.load_state_dict(weights)
-    return model
-
-
 def describe_run(
-    settings: Settings, config: Config, model: ContrastiveModel, *, command: str
+    config: Config,
+    settings: Settings,
+    model: ContrastiveModel,
+    *,
+    data: dict[str, Any],
+    training: dict[str, Any],
+    command: str,
 ) -> BackboneInfo:
-    """Write down what is known of a backbone apart from its data and its training.
+    """Write down what is known of a backbone.
 
-    settings (Settings): The config, resolved.
-    config (Config): The config as it was read.
+    config (Config): The config, complete.
+    settings (Settings): The same, resolved.
     model (ContrastiveModel): The trained model.
+    data (dict[str, Any]): Counts and hashes of the corpus.
+    training (dict[str, Any]): Steps, seconds, losses and measures.
     command (str): The command line.
-    RETURNS (BackboneInfo): With empty `data` and `training`.
+    RETURNS (BackboneInfo): What goes into `nuner.json`.
     """
     layers = len(encoder_layers(model.text_encoder))
     return BackboneInfo(
         format=FORMAT,
-        pooling=settings.model.pooling,
+        pooling=POOLING,
         template=settings.model.template,
         max_concept_length=settings.features.max_concept_length,
         scale=model.similarity.scale.item(),
@@ -471,8 +384,8 @@ def describe_run(
         frozen_layers=model.frozen_layers,
         hidden_layers=layers_to_read(layers, model.frozen_layers),
         base=settings.paths.base,
-        data={},
-        training={},
+        data=data,
+        training=training,
         versions={
             "spacy_nuner": __version__,
             **{package: version(package) for package in PACKAGES},

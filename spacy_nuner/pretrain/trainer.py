@@ -1,10 +1,10 @@
-"""transformers.Trainer, told what our settings say and how our batches are made."""
+"""transformers.Trainer with our settings, batches, measures and progress."""
 
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,186 +21,64 @@ from ..encoders.layers import has_fast_bf16
 from ..errors import Errors, NunerError
 from .data.batches import BatchLoader, Collator, LengthBatches
 from .data.features import Features
-from .data.frozen_states import KeptStates, TextsWithStates
-from .model import ContrastiveModel, agreed
-from .settings import Settings, TrainingSettings
+from .evaluation import MEASURES, PREFIX, PROBE, Probe, evaluate
+from .model import ContrastiveModel
+from .settings import Settings
 
-# A checkpoint that is being written, beside those that stand.
-UNFINISHED = "unfinished"
-
-
-class CheckpointClock(TrainerCallback):
-    """Asks for a checkpoint every n steps and every n minutes."""
-
-    def __init__(self, steps: int, minutes: float) -> None:
-        """steps (int): Steps between two checkpoints; 0: steps don't count.
-
-        minutes (float): Minutes between two checkpoints; 0: time does not count.
-        """
-        self.steps = steps
-        self.seconds = 60 * minutes
-        self.last = time.monotonic()
-
-    def on_train_begin(
-        self, args: Any, state: Any, control: Any, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self.last = time.monotonic()
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask if it is time to; all devices save at the same step."""
-        if self.steps and state.global_step % self.steps == 0:
-            control.should_save = True
-        # Clocks differ, and to agree takes all devices a moment: not at every step.
-        elif self.seconds and state.global_step % args.logging_steps == 0:
-            due = time.monotonic() - self.last >= self.seconds
-            control.should_save = agreed(due, args.device)
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock anew."""
-        self.last = time.monotonic()
+# Of a checkpoint that is written whole and on the disk.
+COMPLETE = "complete"
 
 
 @contextmanager
-def whole_checkpoint(
-    checkpoints: Path, step: int, *, accelerator: Any
-) -> Iterator[Path]:
-    """Write a checkpoint beside those that stand; the last one goes when it is whole.
+def trainer_environment(gpu_id: int) -> Iterator[None]:
+    """Set the environment variables that Trainer reads, for the time of a run.
 
-    checkpoints (Path): The folder of the checkpoints.
-    step (int): The step that is saved.
-    accelerator (Accelerator): Knows the other processes, which write their parts.
-    YIELDS (Path): The folder to write `checkpoint-<step>` in.
-    RAISES (NunerError): N314 if it can't be written, as on a full disk.
+    Trainer would spread one process over all GPUs that it sees, so it is shown one;
+    under torchrun each process has that of its rank. And the precision of a run comes
+    from its own settings, not from what an earlier one left in the environment.
+
+    gpu_id (int): The GPU among the visible ones, -1 for the processor.
+    RAISES (NunerError): N310 if there is no such GPU.
     """
-    beside = checkpoints / UNFINISHED
-    first = accelerator.is_main_process
+    names = ("ACCELERATE_MIXED_PRECISION", "CUDA_VISIBLE_DEVICES")
+    before = {name: os.environ.get(name) for name in names}
     try:
-        yield beside
-        accelerator.wait_for_everyone()
-        if first:
-            before = list(checkpoints.glob("checkpoint-*"))
-            (made,) = beside.iterdir()
-            _to_disk(made)
-            made.rename(checkpoints / made.name)
-            for folder in before:
-                shutil.rmtree(folder)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        # torch has a RuntimeError for a full disk, safetensors an error of its own.
-        if first:
-            shutil.rmtree(beside, ignore_errors=True)
-        reason = " ".join(str(error).split())
-        raise NunerError(
-            Errors.N314, step=step, path=checkpoints, reason=reason
-        ) from error
-
-
-def _to_disk(folder: Path) -> None:
-    # What was written is in memory for some seconds, and lost if the machine stops.
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-# Steps after which the length of the whole run is told.
-ESTIMATE_AFTER = 50
-BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
-
-
-class Progress(TrainerCallback):
-    """A bar on a terminal, a line for each value of the loss in a log file."""
-
-    def __init__(self, rows: int) -> None:
-        """rows (int): Texts of an epoch, the parts of long ones counted each."""
-        self.rows = rows
-
-    def on_train_begin(
-        self, args: Any, state: Any, control: Any, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self.start = self.last = (time.monotonic(), state.global_step, state.epoch)
-        self.bar = tqdm(
-            total=state.max_steps,
-            initial=state.global_step,
-            bar_format=BAR,
-            dynamic_ncols=True,
-            # None: only where there is a terminal.
-            disable=None if state.is_world_process_zero else True,
-        )
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Move the bar; after the first steps tell how long the run will take."""
-        self.bar.update(state.global_step - self.bar.n)
-        began, first, _ = self.start
-        if state.global_step - first == ESTIMATE_AFTER:
-            left = self._left(state)
-            whole = tqdm.format_interval(time.monotonic() - began + left)
-            self._tell(
-                state,
-                f"{ESTIMATE_AFTER} steps done; all {state.max_steps - first:,} will "
-                f"take about {whole}",
-            )
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
-        """Show the loss, averaged over the steps since the last one shown."""
-        if "loss" not in (logs or {}):
-            return
-        now = time.monotonic()
-        before, _, epoch = self.last
-        speed = self.rows * (state.epoch - epoch) / max(now - before, 1e-9)
-        self.last = (now, state.global_step, state.epoch)
-        text = (
-            f"loss {logs['loss']:.4f}, rate {logs['learning_rate']:.1e}, "
-            f"{speed:,.0f} sentences/s, {tqdm.format_interval(self._left(state))} left"
-        )
-        if self.bar.disable:
-            self._tell(
-                state, f"step {state.global_step:,} of {state.max_steps:,}: {text}"
-            )
-        else:
-            self.bar.set_postfix_str(text)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the bar as it stands."""
-        self.bar.close()
-
-    def _left(self, state: Any) -> float:
-        began, first, _ = self.start
-        passed = time.monotonic() - began
-        done = state.global_step - first
-        return passed / done * (state.max_steps - state.global_step)
-
-    def _tell(self, state: Any, text: str) -> None:
-        if state.is_world_process_zero:
-            tqdm.write(text, file=sys.stderr)
+        os.environ.pop("ACCELERATE_MIXED_PRECISION", None)
+        if gpu_id >= 0 and "LOCAL_RANK" not in os.environ:
+            visible, chosen = os.environ.get("CUDA_VISIBLE_DEVICES"), [str(gpu_id)]
+            if visible is not None:
+                ids = [one for one in visible.split(",") if one]
+                chosen = ids[gpu_id : gpu_id + 1]
+            if not chosen:
+                raise NunerError(Errors.N310, found=gpu_id)
+            os.environ["CUDA_VISIBLE_DEVICES"] = chosen[0]
+        if gpu_id >= 0 and not torch.accelerator.is_available():
+            raise NunerError(Errors.N310, found=gpu_id)
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def training_arguments(
-    training: TrainingSettings, checkpoints: Path, *, gpu_id: int
+    settings: Settings, checkpoints: Path, *, gpu_id: int, resume: bool
 ) -> TrainingArguments:
-    """Put our settings into the words of transformers.
+    """Translate our settings into those of transformers.
 
-    training (TrainingSettings): The section of the config.
+    settings (Settings): The config.
     checkpoints (Path): Where checkpoints go.
     gpu_id (int): The GPU, -1 for the processor.
+    resume (bool): Whether the run goes on from a checkpoint.
     RETURNS (TrainingArguments): What the Trainer takes.
-    RAISES (NunerError): N310 if there is no such GPU.
     """
+    training, evaluation = settings.training, settings.evaluation
     on_cpu = gpu_id < 0
-    if not on_cpu:
-        if "LOCAL_RANK" not in os.environ:
-            _hide_other_gpus(gpu_id)
-        if not torch.accelerator.is_available():
-            raise NunerError(Errors.N310, found=gpu_id)
-    bf16 = training.precision == "bf16" or (
-        training.precision == "auto" and has_fast_bf16(on_cpu=on_cpu)
-    )
-    # Accelerate goes by this variable, in which a run in bf16 leaves its precision to
-    # the next one of the process.
-    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16" if bf16 else "no"
+    evaluated = evaluation.every_steps > 0
+    # The best weights are those of a checkpoint, so there is one at each evaluation.
+    save_steps = evaluation.every_steps if evaluation.keep_best else training.save_steps
     return TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
@@ -208,37 +86,32 @@ def training_arguments(
         learning_rate=training.learn_rate,
         lr_scheduler_type="linear",
         warmup_ratio=training.warmup,
-        max_grad_norm=training.max_grad_norm,
+        max_grad_norm=training.grad_clip,
         optim="adamw_torch_fused",
-        bf16=bf16,
+        bf16=training.precision == "bf16"
+        or (training.precision == "auto" and has_fast_bf16(on_cpu=on_cpu)),
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and "LOCAL_RANK" in os.environ else None,
         ddp_find_unused_parameters=False,
-        seed=training.seed,
-        logging_steps=training.logging_steps,
-        # `CheckpointClock` says when.
-        save_strategy="no",
         # Features of a large corpus take the first process a while.
         ddp_timeout=4 * 3600,
+        seed=training.seed,
+        logging_steps=training.log_steps,
+        eval_strategy="steps" if evaluated else "no",
+        eval_steps=evaluation.every_steps or None,
+        eval_on_start=evaluated and not resume,
+        save_strategy="steps" if save_steps else "no",
+        save_steps=save_steps or 500,
+        # The newest may be lost with the power before it is on the disk.
+        save_total_limit=2,
+        load_best_model_at_end=evaluation.keep_best,
+        metric_for_best_model=PROBE if evaluation.keep_best else None,
+        greater_is_better=True if evaluation.keep_best else None,
         # The bar is `Progress`.
         disable_tqdm=True,
         report_to=training.report_to or "none",
         dataloader_pin_memory=not on_cpu,
     )
-
-
-def _hide_other_gpus(gpu_id: int) -> None:
-    """Show torch one GPU: Trainer would spread one process over all that it sees.
-
-    Those that are hidden already stay so: gpu_id counts among the visible ones.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = [str(gpu_id)]
-    if visible is not None:
-        chosen = [one for one in visible.split(",") if one][gpu_id : gpu_id + 1]
-    if not chosen:
-        raise NunerError(Errors.N310, found=gpu_id)
-    os.environ["CUDA_VISIBLE_DEVICES"] = chosen[0]
 
 
 class PretrainTrainer(Trainer):
@@ -251,48 +124,55 @@ class PretrainTrainer(Trainer):
         *,
         model: ContrastiveModel,
         args: TrainingArguments,
-        features: Features,
         settings: Settings,
-        kept: KeptStates | None = None,
-        **kwargs: Any,
+        features: Features,
+        held_out: Features,
+        probe: Probe | None,
+        callbacks: Sequence[TrainerCallback],
     ) -> None:
         """model (ContrastiveModel): What is trained.
 
         args (TrainingArguments): As `training_arguments` gives them.
-        features (Features): The corpus.
         settings (Settings): The config.
-        kept (KeptStates | None): What the frozen layers make of it, if it is kept.
-        **kwargs: For `transformers.Trainer`.
+        features (Features): The corpus.
+        held_out (Features): What of it is only evaluated on.
+        probe (Probe | None): What is measured on a labelled set.
+        callbacks (Sequence[TrainerCallback]): Called at each step.
         """
-        self.texts: Any = features.texts
-        if kept is not None:
-            self.texts = TextsWithStates(features, kept.texts)
-        # The whole column at once: row by row a million of them take minutes.
-        lengths = features.texts.with_format("numpy")["length"][:]
-        self.batches = LengthBatches(lengths, settings.training.batch_size, args.seed)
-        self.collate = Collator(
-            features.concepts,
-            model.concept_encoder.tokenizer,
-            description_dropout=settings.model.description_dropout,
-            concept_states=kept.concepts if kept else None,
-            rank=args.process_index,
-            world_size=args.world_size,
+        # It wants something to evaluate on; our `evaluate` does not ask for it.
+        super().__init__(
+            model=model,
+            args=args,
+            eval_dataset=held_out.texts,
+            callbacks=list(callbacks),
         )
-        super().__init__(model=model, args=args, **kwargs)
+        self.features = features
+        self.settings = settings
+        self.held_out = held_out
+        self.probe = probe
         self.remove_callback(PrinterCallback)
-        self.add_callback(Progress(len(lengths)))
-        training = settings.training
-        self.add_callback(CheckpointClock(training.save_steps, training.save_minutes))
+        self.add_callback(LastStep())
+        self.add_callback(Progress(len(features.texts)))
 
     def get_train_dataloader(self) -> BatchLoader:
         """Load batches of rows of like length.
 
         RETURNS (BatchLoader): The same batches in each process.
         """
+        # The whole column at once: row by row a million of them take minutes.
+        lengths = self.features.texts.with_format("numpy")["length"][:]
         return BatchLoader(
-            self.texts,
-            batch_sampler=self.batches,
-            collate_fn=self.collate,
+            self.features.texts,
+            batch_sampler=LengthBatches(
+                lengths, self.settings.training.batch_size, self.args.seed
+            ),
+            collate_fn=Collator(
+                self.features.concepts,
+                self.model.concept_encoder.tokenizer,
+                description_dropout=self.settings.model.description_dropout,
+                rank=self.args.process_index,
+                world_size=self.args.world_size,
+            ),
             pin_memory=self.args.dataloader_pin_memory,
         )
 
@@ -325,30 +205,181 @@ class PretrainTrainer(Trainer):
             raise self._broken(self.state.global_step + 1)
         return loss
 
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measure the backbone; all processes do, since all have the whole model.
+
+        RETURNS (dict[str, float]): Some of `MEASURES` with `PREFIX`, and the seconds
+            that it took.
+        """
+        started = time.monotonic()
+        values = evaluate(self.model, self.held_out, self.probe)
+        if not values:
+            return {}
+        values["seconds"] = round(time.monotonic() - started, 2)
+        metrics = {f"{PREFIX}{key}": value for key, value in values.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
     def _broken(self, step: int) -> NunerError:
         return NunerError(Errors.N309, step=step, rate=f"{self.args.learning_rate:g}")
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        step = self.state.global_step
+        """Write a checkpoint; one that could not be written whole is removed."""
+        step, first = self.state.global_step, self.is_world_process_zero()
         trained = (p for p in self.model.parameters() if p.requires_grad)
         if not all(torch.isfinite(parameter).all() for parameter in trained):
             # The gradient was broken, though the loss was not yet.
             raise self._broken(step)
-        place = str(self.args.output_dir)
-        with whole_checkpoint(Path(place), step, accelerator=self.accelerator) as made:
-            # Where Trainer writes.
-            self.args.output_dir = str(made)
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self.args.output_dir = place
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+        try:
+            super()._save_checkpoint(model, trial)
+            # Each process writes its random state.
+            self.accelerator.wait_for_everyone()
+            if first:
+                _complete(folder)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            # torch has a RuntimeError for a full disk, safetensors an error of its own.
+            reason = " ".join(str(error).split())
+            raise NunerError(
+                Errors.N314, step=step, path=folder.parent, reason=reason
+            ) from error
+        finally:
+            if first and not (folder / COMPLETE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def last_loss(self) -> float:
-        """Tell how the run ended.
+        """Get the loss at the end.
 
-        RETURNS (float): The last loss that was logged, averaged over `logging_steps`
-            or, in a run shorter than that, over all steps.
+        RETURNS (float): The last loss that was logged, averaged over `log_steps` or,
+            in a run shorter than that, over all steps.
         """
         history: list[dict[str, float]] = self.state.log_history
         logged = [entry["loss"] for entry in history if "loss" in entry]
         return round(logged[-1] if logged else history[-1]["train_loss"], 5)
+
+
+def _complete(checkpoint: Path) -> None:
+    # What was written is in memory for some seconds, and lost if the machine stops.
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    (checkpoint / COMPLETE).touch()
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """Find the last checkpoint that is complete.
+
+    folder (Path): The folder of the checkpoints.
+    RETURNS (Path | None): Its folder, None if there is none.
+    """
+    found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(found, key=checkpoint_step, default=None)
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """Get the step that a checkpoint was written at.
+
+    checkpoint (Path): Its folder.
+    RETURNS (int): The step.
+    """
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+class LastStep(TrainerCallback):
+    """Evaluates after the last step, and writes no checkpoint that nobody reads."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Change what Trainer would do at the end."""
+        if state.global_step == state.max_steps:
+            control.should_evaluate = args.eval_strategy != "no"
+            control.should_save = args.load_best_model_at_end
+
+
+# Steps after which the length of the whole run is shown.
+ESTIMATE_AFTER = 50
+BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}"
+
+
+class Progress(TrainerCallback):
+    """A bar on a terminal, a line for each value of the loss in a log file."""
+
+    def __init__(self, rows: int) -> None:
+        """rows (int): Texts of an epoch, the parts of long ones counted each."""
+        self.rows = rows
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self.start = self.last = (time.monotonic(), state.global_step, state.epoch)
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            bar_format=BAR,
+            dynamic_ncols=True,
+            # None: only where there is a terminal.
+            disable=None if state.is_world_process_zero else True,
+        )
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar; after the first steps show how long the run will take."""
+        self.bar.update(state.global_step - self.bar.n)
+        began, first, _ = self.start
+        if state.global_step - first == ESTIMATE_AFTER:
+            left = self._left(state)
+            whole = tqdm.format_interval(time.monotonic() - began + left)
+            self._write(
+                state,
+                f"{ESTIMATE_AFTER} steps done; all {state.max_steps - first:,} will "
+                f"take about {whole}",
+            )
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
+    ) -> None:
+        """Show the loss, averaged over the steps since the last one shown."""
+        if "loss" not in (logs or {}):
+            return
+        now = time.monotonic()
+        before, _, epoch = self.last
+        speed = self.rows * (state.epoch - epoch) / max(now - before, 1e-9)
+        self.last = (now, state.global_step, state.epoch)
+        text = (
+            f"loss {logs['loss']:.4f}, rate {logs['learning_rate']:.1e}, "
+            f"{speed:,.0f} sentences/s, {tqdm.format_interval(self._left(state))} left"
+        )
+        if self.bar.disable:
+            self._write(
+                state, f"step {state.global_step:,} of {state.max_steps:,}: {text}"
+            )
+        else:
+            self.bar.set_postfix_str(text)
+
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any
+    ) -> None:
+        """Show what was measured."""
+        text = ", ".join(
+            f"{name} {100 * metrics[PREFIX + key]:.1f}"
+            for key, name in MEASURES.items()
+            if PREFIX + key in metrics
+        )
+        self._write(state, f"step {state.global_step:,}: {text}")
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the bar as it is."""
+        self.bar.close()
+
+    def _left(self, state: Any) -> float:
+        began, first, _ = self.start
+        passed = time.monotonic() - began
+        done = state.global_step - first
+        return passed / done * (state.max_steps - state.global_step)
+
+    def _write(self, state: Any, text: str) -> None:
+        if state.is_world_process_zero:
+            tqdm.write(text, file=sys.stderr)

@@ -5,7 +5,15 @@ import sys
 import pytest
 import spacy
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    AutoModel,
+    AutoTokenizer,
+    CanineConfig,
+    CanineModel,
+    CanineTokenizer,
+)
 
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.encoders.layers import (
@@ -18,7 +26,7 @@ from spacy_nuner.encoders.layers import (
     special_pieces,
 )
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain.data.pieces import AnnotatedText, Span, Windower
+from spacy_nuner.pretrain.data.pieces import AnnotatedText, Mention, Windower
 from spacy_nuner.pretrain.run import pretrain
 
 from ..tiny import ARCHITECTURES, LAYERS, POSITIONS, WIDTH, make_tiny
@@ -138,7 +146,7 @@ def test_mentions_in_word_pieces(encoder):
     windower = Windower(tokenizer, POSITIONS)
     for text, mentions in SENTENCES:
         spans = [
-            Span(text.index(mention), text.index(mention) + len(mention), number)
+            Mention(text.index(mention), text.index(mention) + len(mention), number)
             for number, (mention, _, _) in enumerate(mentions)
         ]
         (row,) = windower([AnnotatedText(text, spans)])
@@ -214,3 +222,20 @@ def test_sentencepiece_without_its_packages(name, file, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(NunerError, match="N011.*pip install sentencepiece protobuf"):
         load_encoder(tmp_path)
+
+
+def test_an_encoder_without_a_fast_tokenizer(tmp_path):
+    """CANINE reads characters; its tokenizer gives no offsets."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    CanineModel(CanineConfig(**sizes, intermediate_size=64)).save_pretrained(tmp_path)
+    CanineTokenizer().save_pretrained(tmp_path)
+    with pytest.raises(NunerError, match="N007.*CanineTokenizer"):
+        load_encoder(tmp_path)
+
+
+def test_an_encoder_without_a_list_of_layers():
+    """The layers of ALBERT are one layer that is run again."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = AlbertConfig(vocab_size=50, intermediate_size=64, **sizes)
+    with pytest.raises(NunerError, match="N008.*AlbertModel has no list of 3 layers"):
+        encoder_layers(AlbertModel(config))

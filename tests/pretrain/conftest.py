@@ -146,7 +146,7 @@ def make_config():
                 "training.epochs": 2,
                 "training.batch_size": 2,
                 "training.precision": "fp32",
-                "training.logging_steps": 1,
+                "training.log_steps": 1,
                 **overrides,
             },
         )

@@ -5,8 +5,7 @@ ways to add up the same sums differ. With a large epsilon it is momentum.
 """
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.pretrain import run as training
-from spacy_nuner.pretrain import trainer
+from spacy_nuner.pretrain import run, trainer
 
 
 def arguments(*args, **kwargs):
@@ -16,5 +15,5 @@ def arguments(*args, **kwargs):
 
 
 if __name__ == "__main__":
-    training.training_arguments = arguments
+    run.training_arguments = arguments
     app()

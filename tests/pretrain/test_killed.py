@@ -1,19 +1,47 @@
-"""No run is lost: killed, asked to end, out of room."""
+"""No run is lost: killed, asked to end."""
 
 import os
-import random
 import re
 import signal
-import time
 
 import pytest
 
 from ..forker import Forker
 from .conftest import SENTENCES, write_corpus
 
-EPOCHS = 6
-
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+
+# Sends its own process a signal where the file beside it says: at a call of the
+# objective, or when a part of a checkpoint has been written.
+CODE = """
+import os
+from pathlib import Path
+import torch
+from spacy.util import registry
+from spacy_nuner.pretrain.model import sigmoid_cross_entropy
+
+plan = Path(__file__).with_name("plan.txt").read_text().split()
+save, calls = torch.save, []
+
+def strike(event):
+    if plan and plan[0] == event:
+        os.kill(os.getpid(), int(plan[1]))
+
+def save_and_strike(content, path, *args, **kwargs):
+    save(content, path, *args, **kwargs)
+    path = Path(str(path))
+    strike(f"{path.parent.name}/{path.name}")
+
+torch.save = save_and_strike
+
+@registry.misc("test.StrikingObjective.v1")
+def make():
+    def objective(logits, targets):
+        calls.append(1)
+        strike(f"call-{len(calls)}")
+        return sigmoid_cross_entropy(logits, targets)
+    return objective
+"""
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +54,27 @@ def forker():
 
 @pytest.fixture
 def start(tmp_path, bert, make_config, forker):
-    """Start `pretrain` and wait for it to end, or until a checkpoint stands."""
+    """Run `pretrain`; it gets a signal at an event."""
     corpus = write_corpus(tmp_path / "corpus", SENTENCES * 2)
-    config = make_config(corpus, bert, training__epochs=EPOCHS, training__save_steps=2)
+    config = make_config(
+        corpus,
+        bert,
+        **{"objective.@misc": "test.StrikingObjective.v1"},
+        training__epochs=4,
+        training__save_steps=2,
+    )
     config.to_disk(tmp_path / "config.cfg")
+    (tmp_path / "code.py").write_text(CODE)
 
-    def start(name, *options, until=None, ended_by=None):
-        out, log = tmp_path / name, tmp_path / "log.txt"
-        arguments = [str(tmp_path / "config.cfg"), str(out), *options]
-        child = forker.start("pretrain", *arguments, output=log)
-        if until is not None:
-            place = out.with_name(f"{name}.work") / "checkpoints"
-            deadline = time.monotonic() + 60
-            while last_step(place) < until:
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.001)
-            # Into the middle of a step or of saving.
-            time.sleep(random.uniform(0, 0.05))
-            os.kill(child, ended_by)
+    def start(name, *options, event="never", by=0):
+        (tmp_path / "plan.txt").write_text(f"{event} {int(by)}")
+        log = tmp_path / "log.txt"
+        arguments = [str(tmp_path / "config.cfg"), str(tmp_path / name)]
+        code = ["--code", str(tmp_path / "code.py")]
+        child = forker.start("pretrain", *arguments, *code, *options, output=log)
         return forker.wait(child), log.read_text()
 
     return start
-
-
-def last_step(checkpoints):
-    names = [path.name for path in checkpoints.glob("checkpoint-*")]
-    return max((int(name.rpartition("-")[2]) for name in names), default=0)
 
 
 def weights(folder):
@@ -66,27 +89,37 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_weights(
 ):
     code, log = start("whole")
     assert code == 0, log
-    steps = int(re.search(r"([0-9]+) steps, loss", log)[1])
-    moments = sorted(random.sample(range(2, steps // 2), 3))
+    assert "20 steps, loss" in " ".join(log.split())
     options = ()
-    for moment in moments:
-        code, log = start("broken", *options, until=moment, ended_by=signal.SIGKILL)
+    # In step 4; while the checkpoints of steps 4, 8 and 10 are written; in step 13.
+    for event, left in (
+        ("call-4", [2]),
+        ("checkpoint-4/optimizer.pt", [2]),
+        ("checkpoint-8/scheduler.pt", [4, 6]),
+        ("checkpoint-10/rng_state.pth", [6, 8]),
+        ("call-5", [10, 12]),
+    ):
+        code, log = start("broken", *options, event=event, by=signal.SIGKILL)
         assert code == -signal.SIGKILL, log
         assert not (tmp_path / "broken").exists()
+        found = (tmp_path / "broken.work" / "checkpoints").glob("*/complete")
+        steps = sorted(int(path.parent.name.rpartition("-")[2]) for path in found)
+        assert steps == left, event
         options = ("--resume",)
     code, log = start("broken", "--resume")
     assert code == 0, log
-    assert weights(tmp_path / "broken") == weights(tmp_path / "whole"), moments
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     assert not (tmp_path / "broken.work").exists()
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_was_asked_to_end_says_how_to_go_on(tmp_path, start, by):
-    code, log = start("out", until=4, ended_by=by)
+    code, log = start("out", event="call-6", by=by)
     assert code not in (0, 70), log
-    told = " ".join(log.split())
-    assert re.search("W302.* checkpoint of step ([4-9]|1[0-9]) stands", told), log
-    command = re.search("Go on with: spacy nuner pretrain (.* --resume)", told)[1]
-    assert command == f"{tmp_path / 'config.cfg'} {tmp_path / 'out'} --resume"
+    text = " ".join(log.split())
+    assert "W302" in text and "checkpoint of step 4 stands" in text, log
+    command = re.search("Go on with: spacy nuner pretrain (.* --resume)", text)[1]
+    files = [str(tmp_path / name) for name in ("config.cfg", "out", "code.py")]
+    assert command == "{} {} --code {} --resume".format(*files)
     code, log = start("out", "--resume")
     assert code == 0, log

@@ -3,6 +3,7 @@
 import errno
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,6 @@ from transformers import TrainerCallback
 
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import trainer as checkpoints
 from spacy_nuner.pretrain.model import sigmoid_cross_entropy
 from spacy_nuner.pretrain.run import pretrain
 
@@ -73,31 +73,29 @@ def test_resumed_run_ends_with_the_same_weights(
     assert read_info(tmp_path / "whole").scale == info.scale
 
 
-@pytest.mark.parametrize("changed", ["corpus", "base", "frozen", "states"])
+@pytest.mark.parametrize("changed", ["corpus", "base", "frozen"])
 def test_what_an_early_end_left_is_used_for_the_same_run_alone(
     tmp_path, corpus, bert, make_config, break_off, changed
 ):
-    """Broken off before the first checkpoint, features and states stay behind."""
+    """Broken off before the first checkpoint, features stay behind."""
     breaking = {"objective.@misc": "test.BreakingObjective.v1"}
     base, texts = tmp_path / "base", tmp_path / "texts"
     shutil.copytree(bert, base)
     shutil.copytree(corpus, texts)
-    first = {"model__frozen_layers": 1, "training__keep_frozen_states": True}
+    first = {"model__frozen_layers": 1}
     break_off.update(steps=1, error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         config = make_config(texts, base, **breaking, **first)
         pretrain(config, tmp_path / "out")
-    assert (tmp_path / "out.work" / "states").is_dir()
+    assert (tmp_path / "out.work" / "features").is_dir()
     break_off.update(steps=math.inf)
     then = dict(first)
     if changed == "corpus":
         write_corpus(texts, SENTENCES[:3], next(texts.glob("*.spacy")).stem)
     elif changed == "base":
         make_tiny_bert(base, TEXTS, seed=3)
-    elif changed == "frozen":
-        then["model__frozen_layers"] = 0
     else:
-        then["training__keep_frozen_states"] = False
+        then["model__frozen_layers"] = 0
     config = make_config(texts, base, **breaking, **then)
     info = pretrain(config, tmp_path / "out")
     fresh = pretrain(config, tmp_path / "fresh")
@@ -164,32 +162,72 @@ def test_a_checkpoint_of_broken_weights_is_not_written(
     assert "W302" not in caplog.text
 
 
-def test_checkpoints_by_minutes(tmp_path, corpus, bert, make_config, monkeypatch):
-    class KeepSaved(TrainerCallback):
+def test_checkpoints_by_steps(tmp_path, corpus, bert, make_config):
+    class NoteSaved(TrainerCallback):
         def __init__(self):
-            self.steps = []
+            self.steps, self.found = [], []
 
         def on_save(self, args, state, control, **kwargs):
             self.steps.append(state.global_step)
+            folders = Path(args.output_dir).glob("checkpoint-*/complete")
+            self.found.append(sorted(path.parent.name for path in folders))
 
-    class Clock:
-        """Half a minute from one look at it to the next."""
-
-        now = 0
-
-        def monotonic(self):
-            self.now += 30
-            return self.now
-
-    monkeypatch.setattr(checkpoints, "time", Clock())
-    kept = KeepSaved()
-    config = make_config(corpus, bert, training__save_minutes=1)
-    pretrain(config, tmp_path / "out", callbacks=[kept])
-    assert kept.steps[:2] == [2, 4]
-    config = make_config(corpus, bert, training__save_minutes=0)
-    none = KeepSaved()
+    saved = NoteSaved()
+    config = make_config(
+        corpus, bert, training__save_steps=1, evaluation__every_steps=0
+    )
+    pretrain(config, tmp_path / "out", callbacks=[saved])
+    # None at the last step, whose weights are the backbone.
+    assert saved.steps == [1, 2, 3, 4, 5]
+    # The one before stays until the next one is on the disk.
+    assert saved.found[-2:] == [
+        ["checkpoint-3", "checkpoint-4"],
+        ["checkpoint-4", "checkpoint-5"],
+    ]
+    none = NoteSaved()
+    config = make_config(corpus, bert, training__save_steps=0)
     pretrain(config, tmp_path / "out", callbacks=[none])
     assert none.steps == []
+
+
+def test_an_incomplete_checkpoint_is_not_gone_on_from(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    """As of a process that was killed while it wrote the checkpoint."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=2)
+    break_off.update(steps=math.inf)
+    pretrain(config, tmp_path / "whole")
+    break_off.update(steps=5, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    checkpoint = tmp_path / "out.work" / "checkpoints" / "checkpoint-4"
+    (checkpoint / "complete").unlink()
+    (checkpoint / "model.safetensors").write_bytes(b"half")
+    pretrain(config, tmp_path / "out", resume=True)
+    weights = [
+        (tmp_path / name / "model.safetensors").read_bytes()
+        for name in ("whole", "out")
+    ]
+    assert weights[0] == weights[1]
+
+
+def test_a_run_of_an_older_release_goes_on(
+    tmp_path, corpus, bert, make_config, break_off
+):
+    """Its config does not have a setting that came later."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=2)
+    break_off.update(steps=3, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    path = tmp_path / "out.work" / "config.cfg"
+    lines = path.read_text(encoding="utf8").splitlines()
+    path.write_text("\n".join(x for x in lines if not x.startswith("grad_clip")))
+    info = pretrain(config, tmp_path / "out", resume=True)
+    assert info.settings["training"]["grad_clip"] == 1.0
 
 
 def test_what_changes_no_weights_may_change_at_resume(
@@ -203,7 +241,7 @@ def test_what_changes_no_weights_may_change_at_resume(
     with pytest.raises(KeyboardInterrupt):
         pretrain(make_config(corpus, bert, **settings), tmp_path / "out")
     break_off.update(steps=math.inf)
-    settings |= {"training.save_steps": 3, "training.save_minutes": 0}
+    settings |= {"training.save_steps": 3}
     other = make_config(corpus, bert, **settings, training__precision="bf16")
     pretrain(other, tmp_path / "out", resume=True)
 

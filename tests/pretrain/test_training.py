@@ -1,6 +1,5 @@
 import errno
 import json
-import math
 import os
 import re
 
@@ -12,7 +11,7 @@ from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.encoders.layers import encoder_layers
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import run as training
+from spacy_nuner.pretrain import run as run_module
 from spacy_nuner.pretrain.run import build_model, pretrain
 from spacy_nuner.pretrain.settings import read_config, resolve_settings
 
@@ -170,26 +169,34 @@ def test_gpus_that_are_hidden_stay_so(
     assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize(
     ("visible", "gpu_id", "chosen"), [(None, 1, "1"), ("2,5", 1, "5")]
 )
 def test_a_gpu_is_counted_among_those_that_are_visible(
     tmp_path, corpus, bert, make_config, monkeypatch, visible, gpu_id, chosen
 ):
+    """The process is shown the one GPU; the environment is as it was when it ends."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    shown = []
+
+    def is_available():
+        shown.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        return False
+
+    monkeypatch.setattr(torch.accelerator, "is_available", is_available)
     with pytest.raises(NunerError, match="N310"):
         pretrain(make_config(corpus, bert), tmp_path / "out", gpu_id=gpu_id)
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == chosen
+    assert shown == [chosen]
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
 
 
 def test_a_disk_too_small_is_told_before_the_work(
     tmp_path, corpus, bert, make_config, monkeypatch
 ):
-    usage = training.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: usage)
+    usage = run_module.shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(run_module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(NunerError, match="N003.*are needed"):
         pretrain(make_config(corpus, bert), tmp_path / "out")
     assert no_traces(tmp_path)
@@ -214,14 +221,33 @@ def test_output_below_a_file(tmp_path, corpus, bert, make_config):
         pretrain(make_config(corpus, bert), tmp_path / "file" / "out")
 
 
+def losses_of(folder):
+    lines = (folder / "metrics.jsonl").read_text(encoding="utf8").splitlines()
+    return [row["loss"] for row in map(json.loads, lines) if "loss" in row]
+
+
 def test_bf16(tmp_path, corpus, bert, make_config):
-    config = make_config(corpus, bert, training__precision="bf16")
-    info = pretrain(config, tmp_path / "out")
-    assert math.isfinite(info.training["final_loss"])
-    weights = AutoModel.from_pretrained(tmp_path / "out").state_dict()
-    assert {w.dtype for w in weights.values() if w.is_floating_point()} == {
-        torch.float32
-    }
+    """It learns as fp32 does, and what is written is in fp32."""
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / precision
+        config = make_config(
+            corpus,
+            bert,
+            training__precision=precision,
+            training__epochs=40,
+            training__batch_size=5,
+            training__learn_rate=1e-2,
+        )
+        pretrain(config, out)
+        losses = losses_of(out)
+        assert losses[-1] < 0.6 * losses[0]
+        ends[precision] = losses[-1]
+        weights = AutoModel.from_pretrained(out).state_dict().values()
+        assert {w.dtype for w in weights if w.is_floating_point()} == {torch.float32}
+    assert ends["bf16"] == pytest.approx(ends["fp32"], rel=0.1)
+    # It was computed in bf16 indeed.
+    assert ends["bf16"] != ends["fp32"]
 
 
 def test_the_precision_of_one_run_is_not_that_of_the_next(
@@ -234,6 +260,7 @@ def test_the_precision_of_one_run_is_not_that_of_the_next(
         config = make_config(corpus, bert, training__precision="fp32")
         pretrain(config, tmp_path / found)
         weights.append((tmp_path / found / "model.safetensors").read_bytes())
+        assert os.environ["ACCELERATE_MIXED_PRECISION"] == found
     assert weights[0] == weights[1]
 
 
@@ -261,19 +288,22 @@ def test_callbacks_are_told_of_each_step(tmp_path, corpus, bert, make_config):
     assert told.steps == list(range(1, info.training["steps"] + 1))
 
 
-def test_the_config_of_the_paper_runs(tmp_path, corpus, roberta):
+def test_the_config_of_the_paper_learns(tmp_path, corpus, roberta):
     """With a small encoder of the same making in the place of roberta-base."""
     overrides = {
         "paths.corpus": str(corpus),
         "paths.base": str(roberta),
         "features.max_length": 48,
         "model.frozen_layers": 1,
-        "training.epochs": 1,
+        "training.epochs": 40,
+        "training.learn_rate": 3e-3,
+        "training.log_steps": 1,
     }
     config = read_config(ROOT / "configs" / "pretrain_paper.cfg", overrides)
     info = pretrain(config, tmp_path / "out")
-    assert math.isfinite(info.training["final_loss"])
-    assert info.pooling == "cls"
+    losses = losses_of(tmp_path / "out")
+    assert losses[-1] < 0.6 * losses[0]
+    assert info.training["final_loss"] == pytest.approx(losses[-1], abs=1e-4)
 
 
 def test_gradients_that_are_added_up_are_divided(

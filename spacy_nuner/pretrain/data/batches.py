@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Sampler
 
 from ...encoders.concept_encoder import pad_pieces
 from ...encoders.layers import special_pieces
-from .frozen_states import PackedStates
 
 # Batches whose rows are sorted by length together. More means less padding, fewer
 # means more chance in what meets in a batch.
@@ -101,7 +100,6 @@ class Collator:
         description_dropout: float,
         rank: int = 0,
         world_size: int = 1,
-        concept_states: PackedStates | None = None,
     ) -> None:
         """concepts (Dataset): The concept table, with word pieces.
 
@@ -109,22 +107,19 @@ class Collator:
         description_dropout (float): Share of concepts given by their name alone.
         rank (int): The device among all, from 0.
         world_size (int): How many devices there are.
-        concept_states (PackedStates | None): Those of `KeptStates.concepts`.
         """
         self.concepts = concepts
         self.padding = tokenizer.pad_token_id
         self.description_dropout = description_dropout
         self.rank = rank
         self.world_size = world_size
-        self.concept_states = concept_states
         before, after = special_pieces(tokenizer)
         self.before, self.after = len(before), len(after)
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Put rows together.
 
-        rows (list[dict[str, Any]]): Rows of `Features.texts` or `TextsWithStates`,
-            those of all devices.
+        rows (list[dict[str, Any]]): Rows of `Features.texts`, those of all devices.
         RETURNS (dict[str, Any]): The arguments of `ContrastiveModel.forward`. With
             several devices also "weight", the factor that makes the mean of their
             losses the loss of the whole batch.
@@ -137,8 +132,8 @@ class Collator:
         share = math.ceil(len(distinct) / self.world_size)
         # As many for each device, since that is what can be gathered: the last ones
         # stand in for what is missing, and are cut off there.
-        places = range(self.rank * share, (self.rank + 1) * share)
-        forms = [forms[min(place, len(forms) - 1)] for place in places]
+        own = range(self.rank * share, (self.rank + 1) * share)
+        forms = [forms[min(index, len(forms) - 1)] for index in own]
         mine = rows[self.rank :: self.world_size]
         # A device without a text takes one that counts for nothing.
         batch = self._tensors(mine or rows[:1], distinct, forms)
@@ -152,14 +147,14 @@ class Collator:
 
         rows (list[dict[str, Any]]): Texts.
         distinct (list[int]): The concepts of the batch, in the order of their vectors.
-        forms (list[int]): Concepts to encode, as places in `KeptStates.concepts`.
+        forms (list[int]): Concepts to encode: twice the id, plus 1 if described.
         """
         texts, text_mask = pad_pieces([row["input_ids"] for row in rows], self.padding)
         concepts, concept_mask = pad_pieces(self._concept_pieces(forms), self.padding)
         is_text = torch.zeros_like(texts, dtype=torch.bool)
         for mask, row in zip(is_text, rows, strict=True):
             mask[self.before : row["length"] - self.after] = True
-        batch = {
+        return {
             "input_ids": texts,
             "attention_mask": text_mask,
             "is_text": is_text,
@@ -167,10 +162,6 @@ class Collator:
             "concept_mask": concept_mask,
             "positives": self._positives(rows, distinct),
         }
-        if self.concept_states is not None:
-            batch["text_states"] = torch.cat([row["states"] for row in rows])
-            batch["concept_states"] = self.concept_states[forms]
-        return batch
 
     def _text_pieces(self, rows: list[dict[str, Any]]) -> int:
         return sum(row["length"] - self.before - self.after for row in rows)
@@ -197,7 +188,7 @@ class Collator:
         for row in rows:
             mentions = zip(row["starts"], row["ends"], row["concepts"], strict=True)
             for start, end, concept in mentions:
-                places = range(start - self.before, end - self.before)
-                pairs += [(offset + place, column[concept]) for place in places]
+                pieces = range(start - self.before, end - self.before)
+                pairs += [(offset + piece, column[concept]) for piece in pieces]
             offset += row["length"] - self.before - self.after
         return torch.tensor(pairs, dtype=torch.long).T

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from tqdm import tqdm
 
@@ -22,7 +21,7 @@ from ...errors import Errors, NunerError
 from ...files import hash_file
 from ...parallel import write_parts
 from ...readers.docbin import SPANS_KEY, find_shards, read_docbin
-from .pieces import AnnotatedText, PieceCounts, Span, Windower
+from .pieces import AnnotatedText, Mention, PieceCounts, Windower
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +44,7 @@ CONCEPT_SCHEMA = pa.schema(
 
 
 class ConceptTable:
-    """The distinct concepts in the order they were met; an id is a place in it."""
+    """The distinct concepts in the order they were met; an id is an index."""
 
     def __init__(self) -> None:
         """Start without concepts."""
@@ -57,7 +56,7 @@ class ConceptTable:
         """Count mentions.
 
         name (str): The concept.
-        description (str): What it means there; the first that is not empty is kept.
+        description (str): What it means there; the first that is not empty counts.
         count (int): How many there are.
         RETURNS (int): The id of the concept.
         """
@@ -126,7 +125,7 @@ TEXT_SCHEMA = pa.schema(
 
 
 @dataclass
-class PartCounts:
+class ShardCounts:
     """What was counted in a shard."""
 
     sentences: int = 0
@@ -179,7 +178,7 @@ class FeatureShard:
         windower = copy(self.windower)
         windower.counts = PieceCounts()
         table = ConceptTable()
-        counts = PartCounts()
+        counts = ShardCounts()
         docs = read_docbin(self.shard)
         temporary = self.rows.with_suffix(".tmp")
         with pa.ipc.new_stream(str(temporary), TEXT_SCHEMA) as writer:
@@ -208,7 +207,7 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
     return AnnotatedText(
         doc.text,
         [
-            Span(
+            Mention(
                 span.start_char,
                 span.end_char,
                 table.add(span.label_, described.get(span.label_) or ""),
@@ -220,7 +219,7 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
 
 TEXTS_FILE = "texts.arrow"
 CONCEPTS_FILE = "concepts.arrow"
-PARTS_FOLDER = "parts"
+SHARDS_FOLDER = "shards"
 
 
 @dataclass
@@ -232,8 +231,6 @@ class Features:
     text_hash."""
     concepts: Dataset
     """name, description, count, name_ids, described_ids; its rows are the ids."""
-    places: NDArray[np.int64] | None = None
-    """Places of the texts among those of the whole corpus; None if they are all."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> Features:
@@ -274,58 +271,56 @@ def build_features(
     RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
         if a shard can't be read, N106 if a process died.
     """
-    shards = find_shards(corpus)
-    place = folder / PARTS_FOLDER
-    place.mkdir(parents=True, exist_ok=True)
+    temporary = folder / SHARDS_FOLDER
+    temporary.mkdir(parents=True, exist_ok=True)
     windower = Windower(concept_encoder.tokenizer, max_length)
-    parts = [FeatureShard(shard, place, windower) for shard in shards]
+    shards = [FeatureShard(path, temporary, windower) for path in find_shards(corpus)]
     with tqdm(
-        total=len(parts), desc="features", unit="shard", disable=quiet or None
+        total=len(shards), desc="features", unit="shard", disable=quiet or None
     ) as bar:
-        write_parts(parts, n_process=n_process, bar=bar)
-    table, counts = _join(parts, folder / TEXTS_FILE)
+        write_parts(shards, n_process=n_process, bar=bar)
+    table, counts = _join(shards, folder / TEXTS_FILE)
     if not counts["mentions"]:
-        shutil.rmtree(place)
+        shutil.rmtree(temporary)
         docs = counts["sentences"] + counts["sentences_without_concepts"]
         raise NunerError(Errors.N306, path=corpus, count=docs, key=SPANS_KEY)
     table.write(folder / CONCEPTS_FILE, concept_encoder)
-    hashes = {part.shard.name: part.read()["sha256"] for part in parts}
-    shutil.rmtree(place)
+    hashes = {shard.shard.name: shard.read()["sha256"] for shard in shards}
+    shutil.rmtree(temporary)
     return {**counts, **table.describe(), "sha256": hashes}
 
 
-def count_parts(folder: Path) -> int:
-    """Tell how much of the features stands.
+def has_features(folder: Path) -> bool:
+    """Tell whether a new start would find some of the features.
 
     folder (Path): Where they go.
-    RETURNS (int): The number of files that a new start would go on with.
+    RETURNS (bool): Whether a shard or all of them are written.
     """
-    return sum(1 for _ in folder.glob(f"{PARTS_FOLDER}/*.json")) + sum(
-        1 for _ in folder.glob(CONCEPTS_FILE)
-    )
+    files = (f"{SHARDS_FOLDER}/*.json", CONCEPTS_FILE)
+    return any(path for pattern in files for path in folder.glob(pattern))
 
 
 def _join(
-    parts: Sequence[FeatureShard], path: Path
+    shards: Sequence[FeatureShard], path: Path
 ) -> tuple[ConceptTable, Counter[str]]:
-    """Write the rows of all parts into one file, with ids that count all concepts."""
+    """Write the rows of all shards into one file, with ids that count all concepts."""
     table = ConceptTable()
     counts: Counter[str] = Counter()
     with pa.ipc.new_stream(str(path), TEXT_SCHEMA) as writer:
-        for part in parts:
-            metadata = part.read()
+        for shard in shards:
+            metadata = shard.read()
             counts.update(metadata["counts"])
             concepts = metadata["concepts"]
             ids = np.asarray([table.add(*row) for row in concepts], "int32")
-            with pa.memory_map(str(part.rows)) as file:
+            with pa.memory_map(str(shard.rows)) as file:
                 for batch in pa.ipc.open_stream(file):
                     writer.write_batch(_renumbered(batch, ids))
     return table, counts
 
 
 def _renumbered(batch: pa.RecordBatch, ids: np.ndarray) -> pa.RecordBatch:
-    place = TEXT_SCHEMA.get_field_index("concepts")
-    local = batch.column(place)
+    index = TEXT_SCHEMA.get_field_index("concepts")
+    local = batch.column(index)
     values = pa.array(ids[local.flatten().to_numpy()])
     column = pa.ListArray.from_arrays(local.offsets, values)
-    return batch.set_column(place, "concepts", column)
+    return batch.set_column(index, "concepts", column)

@@ -15,7 +15,7 @@ FULL_WIDTH_FINAL = ("。", "！", "？", "｡")
 CLOSING = "\"'”’)]」』）"
 
 
-class Span(NamedTuple):
+class Mention(NamedTuple):
     """A mention; the end is exclusive."""
 
     start: int
@@ -27,7 +27,7 @@ class AnnotatedText(NamedTuple):
     """A text and its mentions in characters."""
 
     text: str
-    spans: list[Span]
+    spans: list[Mention]
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Windower:
 
         max_length (int): Word pieces of a row, special ones included.
         """
-        # Here and not above: a process that is handed a windower needs no torch.
+        # Here and not above: a process that gets a pickled windower needs no torch.
         from ...encoders.layers import special_pieces
 
         self.tokenizer = tokenizer
@@ -71,7 +71,7 @@ class Windower:
 
         texts (list[AnnotatedText]): Some texts.
         YIELDS (dict[str, Any]): "input_ids" with special word pieces, "starts", "ends"
-            and "concepts" of the mentions as places in them, "length", and
+            and "concepts" of the mentions as indices of them, "length", and
             "text_hash", 32 bits of a hash of the whole text.
         """
         if not texts:
@@ -100,8 +100,8 @@ class Windower:
                 yield {**row, "text_hash": text_hash}
 
     def _in_pieces(
-        self, spans: Iterable[Span], offsets: list[tuple[int, int]]
-    ) -> list[Span]:
+        self, spans: Iterable[Mention], offsets: list[tuple[int, int]]
+    ) -> list[Mention]:
         if not offsets:
             starts = ends = np.zeros(0, dtype=int)
         else:
@@ -113,20 +113,20 @@ class Windower:
             first = int(np.searchsorted(ends, span.start, side="right"))
             last = int(np.searchsorted(starts, span.end, side="left"))
             if first < last:
-                found.append(Span(first, last, span.concept))
+                found.append(Mention(first, last, span.concept))
             else:
                 self.counts.mentions_without_pieces += 1
         self.counts.mentions += len(found)
         return found
 
     def _rows(
-        self, ids: list[int], spans: list[Span], windows: list[tuple[int, int]]
+        self, ids: list[int], spans: list[Mention], windows: list[tuple[int, int]]
     ) -> Iterator[dict[str, Any]]:
         shift = len(self.before)
         parts = 0
         for start, end in windows:
             inside = [
-                Span(max(s.start, start), min(s.end, end), s.concept)
+                Mention(max(s.start, start), min(s.end, end), s.concept)
                 for s in spans
                 if s.start < end and s.end > start
             ]
@@ -163,23 +163,23 @@ def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:
 
     text (str): The text.
     offsets (list[tuple[int, int]]): Start and end of each word piece in characters.
-    RETURNS (list[int]): Places between word pieces, as numbers of pieces before them.
+    RETURNS (list[int]): The number of word pieces before each end.
     """
     found = []
-    for place, (before, after) in enumerate(pairwise(offsets), start=1):
+    for count, (before, after) in enumerate(pairwise(offsets), start=1):
         # Byte-level pieces carry the blank in front themselves.
         between = text[before[1] : after[0] + 1][:1]
         ended = text[max(before[1] - 4, 0) : before[1]].rstrip(CLOSING)
         spaced = between.isspace() and ended.endswith(SENTENCE_FINAL)
         if spaced or ended.endswith(FULL_WIDTH_FINAL):
-            found.append(place)
+            found.append(count)
     return found
 
 
 def cut(
     length: int,
     limit: int,
-    spans: Iterable[Span],
+    spans: Iterable[Mention],
     words: list[int | None],
     sentences: list[int],
 ) -> list[tuple[int, int]]:
@@ -187,12 +187,12 @@ def cut(
 
     length (int): Word pieces of the text.
     limit (int): Word pieces of a window at most.
-    spans (Iterable[Span]): Mentions in word pieces.
+    spans (Iterable[Mention]): Mentions in word pieces.
     words (list[int | None]): The word that each word piece is of.
-    sentences (list[int]): Places where sentences end.
+    sentences (list[int]): The number of word pieces before each end of a sentence.
     RETURNS (list[tuple[int, int]]): Start and end of each window: at the last end of a
         sentence in the second half of what fits, else between mentions and words. A
-        mention is cut only if no place in the window is outside all mentions.
+        mention is cut only if the window has no border outside all mentions.
     """
     in_mention = np.zeros(length + 1, dtype=bool)
     for span in spans:
@@ -204,12 +204,12 @@ def cut(
     windows = []
     start = 0
     while length - start > limit:
-        places = np.arange(start + 1, start + limit + 1)
-        half = places[limit // 2 :]
+        borders = np.arange(start + 1, start + limit + 1)
+        half = borders[limit // 2 :]
         for among, blocked in (
             (half, in_mention | in_word | in_sentence),
-            (places, in_mention | in_word),
-            (places, in_mention),
+            (borders, in_mention | in_word),
+            (borders, in_mention),
         ):
             free = among[~blocked[among]]
             if free.size:

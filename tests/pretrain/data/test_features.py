@@ -1,13 +1,15 @@
+import os
 import subprocess
 import sys
 import weakref
+from types import SimpleNamespace
 
 import pytest
 import spacy
 from spacy.tokens import DocBin
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain.data import features as parts
+from spacy_nuner.pretrain.data import features as features_module
 from spacy_nuner.pretrain.data.features import Features, build_features
 from spacy_nuner.readers.docbin import read_docbin
 
@@ -134,8 +136,8 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, build, monkeypatch):
             most.append(len(alive))
             yield doc
 
-    monkeypatch.setattr(parts, "read_docbin", read_and_count)
-    monkeypatch.setattr(parts, "ROWS_AT_ONCE", 8)
+    monkeypatch.setattr(features_module, "read_docbin", read_and_count)
+    monkeypatch.setattr(features_module, "ROWS_AT_ONCE", 8)
     data, built = build(whole)
     assert data["sentences"] == len(built.texts) == len(most) == 12 * 40
     # The batch at work and the one before it, which its name still holds.
@@ -150,7 +152,7 @@ def test_concepts_of_all_shards_have_common_ids(tmp_path, build):
     assert found == [[concept for _, concept, _ in SENTENCES[n][1]] for n in order]
     assert data["sentences_without_concepts"] == 1
     assert built.concepts["count"][list(names).index("city")] == 6
-    assert not (tmp_path / "features" / "parts").exists()
+    assert not (tmp_path / "features" / "shards").exists()
 
 
 def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder, build):
@@ -170,6 +172,32 @@ def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder,
         assert one.read_bytes() == two.read_bytes()
 
 
+class DeadlyTokenizer:
+    """A process that unpickles it ends."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer = tokenizer
+
+    def __call__(self, *args, **kwargs):
+        return self.tokenizer(*args, **kwargs)
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_process_that_died_is_reported(tmp_path, concept_encoder):
+    deadly = SimpleNamespace(tokenizer=DeadlyTokenizer(concept_encoder.tokenizer))
+    with pytest.raises(NunerError, match="N106"):
+        build_features(
+            write_shards(tmp_path / "c"),
+            tmp_path / "features",
+            concept_encoder=deadly,
+            max_length=48,
+            n_process=2,
+            quiet=True,
+        )
+
+
 def test_features_go_on_where_they_broke_off(tmp_path, build, monkeypatch):
     corpus = write_shards(tmp_path / "c")
     read = []
@@ -184,13 +212,13 @@ def test_features_go_on_where_they_broke_off(tmp_path, build, monkeypatch):
         read.append(path.name)
         return read_docbin(path)
 
-    monkeypatch.setattr(parts, "read_docbin", break_off)
+    monkeypatch.setattr(features_module, "read_docbin", break_off)
     with pytest.raises(KeyboardInterrupt):
         build(corpus)
     # One of the shards that were done has changed since.
     write_corpus(corpus, SENTENCES[:1], name="part-00001")
     read.clear()
-    monkeypatch.setattr(parts, "read_docbin", go_on)
+    monkeypatch.setattr(features_module, "read_docbin", go_on)
     data, _ = build(corpus)
     assert read == [f"part-{i}.spacy" for i in ("00001", "00003", "00004", "9")]
     assert data["sentences"] == 2 * len(SENTENCES) - 1
@@ -203,6 +231,6 @@ def test_a_process_that_makes_features_needs_no_torch():
         "start_worker()\n"
         "import spacy_nuner.pretrain.data.features\n"
         "from transformers import BertTokenizerFast\n"
-        "assert 'torch' not in sys.modules"
+        "assert not {'torch', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@ import pytest
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.pretrain.data.pieces import (
     AnnotatedText,
-    Span,
+    Mention,
     Windower,
     cut,
     sentence_ends,
@@ -19,7 +19,7 @@ def tokenizer(base):
 
 def annotate(text, mentions):
     spans = [
-        Span(text.index(mention), text.index(mention) + len(mention), index)
+        Mention(text.index(mention), text.index(mention) + len(mention), index)
         for index, (mention, *_) in enumerate(mentions)
     ]
     return AnnotatedText(text, spans)
@@ -59,7 +59,7 @@ def test_long_text_loses_nothing(tokenizer):
     text = ", ".join(words)
     spans, at = [], 0
     for number, word in enumerate(words):
-        spans.append(Span(at, at + len(word), number))
+        spans.append(Mention(at, at + len(word), number))
         at += len(word) + 2
     windower = Windower(tokenizer, 40)
     rows = list(windower([AnnotatedText(text, spans)]))
@@ -76,7 +76,7 @@ def test_long_text_loses_nothing(tokenizer):
 def test_a_mention_longer_than_a_window_goes_on_and_is_counted(tokenizer):
     text = "Japan Nara " * 40
     windower = Windower(tokenizer, 20)
-    rows = list(windower([AnnotatedText(text, [Span(0, len(text) - 1, 7)])]))
+    rows = list(windower([AnnotatedText(text, [Mention(0, len(text) - 1, 7)])]))
     assert len(rows) > 2
     assert all(row["concepts"] == [7] for row in rows)
     assert all(row["starts"] == [1] for row in rows)
@@ -87,7 +87,7 @@ def test_a_mention_longer_than_a_window_goes_on_and_is_counted(tokenizer):
 def test_windows_without_concepts_are_left_out_and_counted(tokenizer):
     text = "Nara " + "and Kyoto " * 60
     windower = Windower(tokenizer, 20)
-    (row,) = windower([AnnotatedText(text, [Span(0, 4, 0)])])
+    (row,) = windower([AnnotatedText(text, [Mention(0, 4, 0)])])
     assert row["starts"] == [1]
     assert windower.counts.windows == 1
     assert windower.counts.windows_without_concepts > 2
@@ -95,7 +95,7 @@ def test_windows_without_concepts_are_left_out_and_counted(tokenizer):
 
 def test_a_mention_without_word_pieces_is_counted(tokenizer):
     windower = Windower(tokenizer, 20)
-    text = AnnotatedText("a \u0000 b", [Span(0, 1, 0), Span(5, 5, 1)])
+    text = AnnotatedText("a \u0000 b", [Mention(0, 1, 0), Mention(5, 5, 1)])
     (row,) = windower([text])
     assert row["concepts"] == [0]
     assert windower.counts.mentions_without_pieces == 1
@@ -104,7 +104,7 @@ def test_a_mention_without_word_pieces_is_counted(tokenizer):
 @pytest.mark.parametrize("text", ["", "   ", "\n"])
 def test_a_text_of_nothing_gives_no_row(tokenizer, text):
     windower = Windower(tokenizer, 20)
-    spans = [Span(0, len(text), 0)] if text == "" else []
+    spans = [Mention(0, len(text), 0)] if text == "" else []
     assert list(windower([AnnotatedText(text, spans)])) == []
 
 
@@ -113,7 +113,10 @@ def test_cut_prefers_words_to_pieces_and_mentions_to_words():
     words = [0, 0, 1, 1, 2, 2]
     assert cut(6, 3, [], words, []) == [(0, 2), (2, 4), (4, 6)]
     # A mention over the border of all words leaves only the places inside words.
-    assert cut(6, 3, [Span(1, 3, 0), Span(3, 5, 0)], words, []) == [(0, 3), (3, 6)]
+    assert cut(6, 3, [Mention(1, 3, 0), Mention(3, 5, 0)], words, []) == [
+        (0, 3),
+        (3, 6),
+    ]
 
 
 def test_cut_prefers_the_last_end_of_a_sentence_in_the_second_half():
@@ -122,7 +125,7 @@ def test_cut_prefers_the_last_end_of_a_sentence_in_the_second_half():
     # An end in the first half would make windows of a few pieces.
     assert cut(10, 6, [], words, [2]) == [(0, 6), (6, 10)]
     # A sentence that seems to end inside a mention does not ("Dr. No").
-    assert cut(10, 6, [Span(3, 6, 0)], words, [5]) == [(0, 6), (6, 10)]
+    assert cut(10, 6, [Mention(3, 6, 0)], words, [5]) == [(0, 6), (6, 10)]
 
 
 @pytest.mark.parametrize(
