@@ -4,8 +4,8 @@
 
 The plain loop is what one would write first: two encoders in fp32, batches of texts
 drawn at random and padded to their longest, a concept encoded for each mention, all
-weights trained, the dropout of the encoder's config, AdamW as it comes. Loss, number of
-texts a step and data are the same.
+weights trained, the dropout of the encoder's config, AdamW as it comes. Loss, texts a
+step and data are the same.
 
 The command is run twice, for some epochs and for more; the difference is the time of
 the epochs alone, without the start, the word pieces and the backbone's writing. Printed
@@ -122,8 +122,7 @@ def read_rows(docs: Sequence[Doc]) -> tuple[list[Row], list[str]]:
             described = f"{span.label_}: {said.get(span.label_, '')}"
             words.setdefault(span.label_, described if len(words) % 2 else span.label_)
         index = {label: i for i, label in enumerate(words)}
-        spans = [(s.start_char, s.end_char, index[s.label_]) for s in group]
-        if spans:
+        if spans := [(s.start_char, s.end_char, index[s.label_]) for s in group]:
             rows.append(Row(doc.text, spans))
     return rows, list(words.values())
 
