@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ..errors import Errors, NunerError
 from ..readers.answers import Answer, share
+from ..readers.records import Tally
 from .accounting import (
     BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
@@ -21,7 +22,6 @@ from .accounting import (
     estimate_tokens,
 )
 from .client import Endpoint, Failure, is_openai
-from .sample import Tally
 from .store import Request, Row, State, Task
 
 T = TypeVar("T")

@@ -5,8 +5,6 @@ import heapq
 import itertools
 import json
 import re
-import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,20 +13,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Errors, NunerError
 from ..files import replacing
-from ..readers.hub import HUB_PREFIX
-from ..readers.sources import PACKED, open_source
+from ..readers.hub import HUB_PREFIX, find_on_hub, read_hub
+from ..readers.records import Tally
+from ..readers.sources import (
+    BROKEN_CHARS,
+    STDIN,
+    open_source,
+    parse_object,
+    plain_suffix,
+)
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-STDIN = "-"
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 # A file of one line a sentence has no blank lines: a paragraph ends here at the latest.
 MAX_PARAGRAPH_LINES = 200
-# Documents that a streamed data set holds back to mix them (datasets' own default).
-SHUFFLE_BUFFER = 1000
 # Splitters besides the names of spaCy pipelines.
 RULE = "rule"
 LINE = "line"
@@ -37,48 +39,12 @@ LINE = "line"
 ZONE_PIECES = 50_000
 # The parts of a trained pipeline that do not split sentences.
 NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
-# Text that holds one of these is binary data or was decoded wrongly; a lone surrogate
-# can't be written as UTF-8 at all.
-_BROKEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
+_BROKEN = re.compile(BROKEN_CHARS)
 
 Lines = Iterator[tuple[int, bytes]]
 
 
 # Reading
-
-
-class Tally:
-    """Counts what was passed over, by kind, and where that was seen first."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first: dict[str, str] = {}
-
-    def add(self, kind: str, where: str) -> None:
-        """Count one.
-
-        kind (str): Why it was passed over.
-        where (str): Where it stands.
-        """
-        self.counts[kind] += 1
-        self.first.setdefault(kind, where)
-
-    def total(self) -> int:
-        """Count all.
-
-        RETURNS (int): How many were passed over for any reason.
-        """
-        return self.counts.total()
-
-    def describe(self) -> str:
-        """Write the counts in a line.
-
-        RETURNS (str): The counts by kind, each with where it was seen first.
-        """
-        return ", ".join(
-            f"{count} {kind} (first: {self.first[kind]})"
-            for kind, count in self.counts.most_common()
-        )
 
 
 class Document(NamedTuple):
@@ -103,21 +69,6 @@ def is_broken(text: str) -> bool:
     return _BROKEN.search(text) is not None
 
 
-def read_objects(path: str, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read the objects of a JSON Lines file; what is none is counted and left out.
-
-    path (str): The file, unpacked by its suffix, or "-" for standard input.
-    tally (Tally): Counts the lines that hold no object.
-    YIELDS (tuple[int, dict[str, Any]]): The number of the line and its object.
-    RAISES (NunerError): N005 if the file is missing or damaged, N006 if the package
-        that unpacks it is missing.
-    """
-    for number, line in _read_lines(path):
-        data = parse_object(line, f"{path}:{number}", tally)
-        if data is not None:
-            yield number, data
-
-
 def read_documents(
     source: str,
     *,
@@ -139,11 +90,14 @@ def read_documents(
     by_line (bool): Take every line of a text file for itself. False: lines are one
         paragraph up to a blank line, as in hard-wrapped text.
     YIELDS (Document): The documents.
-    RAISES (NunerError): N005 or N201 if the source can't be read, N006 if `datasets`
-        is missing.
+    RAISES (NunerError): N005, N104, N109 or N201 if the source can't be read, N006 if
+        `datasets` is missing.
     """
+    rows: Iterable[tuple[int, dict[str, Any]]]
     if source.startswith(HUB_PREFIX):
-        rows = _read_hub(source, split=split, seed=seed)
+        # Shards are drawn at random, so a run that reads only a part of the data set
+        # does not read its beginning.
+        rows = enumerate(read_hub(find_on_hub(source, split=split), seed=seed), start=1)
         yield from _from_rows(rows, source, field=field, tally=tally)
         return
     for path in _find_files(source):
@@ -164,42 +118,8 @@ def read_documents(
 
 
 def _read_lines(path: str) -> Lines:
-    if path == STDIN:
-        yield from enumerate(sys.stdin.buffer, start=1)
-        return
     with open_source(path) as file:
         yield from enumerate(file, start=1)
-
-
-def parse_object(line: bytes, where: str, tally: Tally) -> dict[str, Any] | None:
-    """Read one line of JSON Lines.
-
-    line (bytes): The line.
-    where (str): Its file and number, for the report.
-    tally (Tally): Counts the line if it holds no object.
-    RETURNS (dict[str, Any] | None): None for a blank line or one without an object.
-    """
-    if not line.strip():
-        return None
-    try:
-        # Left to itself, json guesses at UTF-16 and UTF-32.
-        data = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        tally.add("not UTF-8", where)
-    except (ValueError, RecursionError):
-        tally.add("not JSON", where)
-    else:
-        if isinstance(data, dict):
-            return data
-        tally.add("not a JSON object", where)
-    return None
-
-
-def plain_suffix(path: str) -> str:
-    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
-    while suffixes and suffixes[-1] in PACKED:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
 
 
 def _find_files(source: str) -> list[str]:
@@ -261,28 +181,6 @@ def _from_text(
             paragraph = []
     if paragraph:
         yield Document(" ".join(paragraph), source, str(number))
-
-
-def _read_hub(
-    source: str, *, split: str, seed: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    try:
-        from datasets import load_dataset
-    except ImportError as error:
-        package = "the package 'datasets'"
-        raise NunerError(Errors.N006, package=package, extra="pretrain") from error
-    name, _, config = source.removeprefix(HUB_PREFIX).partition(":")
-    try:
-        rows = load_dataset(name, config or None, split=split, streaming=True)
-        # Shards are drawn at random, so a run that reads only a part of the data set
-        # does not read its beginning.
-        shuffled = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
-        yield from enumerate(shuffled, start=1)
-    except Exception as error:
-        # A missing name, configuration or split, a network that is not there or breaks
-        # off, a damaged shard: each its own exception.
-        reason = f"{type(error).__name__}: {error}"
-        raise NunerError(Errors.N201, source=source, reason=reason) from error
 
 
 # Sentences

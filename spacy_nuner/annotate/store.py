@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import Errors, NunerError
 from ..files import replacing
 from ..readers.answers import GOOD, Answer, Sentence, judge, to_record
+from ..readers.records import Tally
+from ..readers.sources import read_objects
 from .prompts import Prompt, Settings
-from .sample import Tally, is_broken, read_objects
+from .sample import is_broken
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -11,7 +11,6 @@ from spacy_nuner.annotate.sample import (
     DistinctSample,
     Document,
     SampleReport,
-    Tally,
     draw_sample,
     load_splitter,
     read_documents,
@@ -19,6 +18,7 @@ from spacy_nuner.annotate.sample import (
     write_sample,
 )
 from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.records import Tally
 
 
 @pytest.fixture(scope="module")
