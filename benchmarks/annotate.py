@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import IO, Any, cast
 
 import typer
 
@@ -89,7 +91,7 @@ def sample(
     show({"sentences": found, "per_second": seconds, "per_cpu_second": cpu_second})
 
 
-def run(count: int, server: dict, **connection) -> dict:
+def run(count: int, server: dict[str, Any], **connection: Any) -> dict[str, Any]:
     """Ask about some sentences; give the figures of both sides."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "sentences.jsonl"
@@ -101,7 +103,8 @@ def run(count: int, server: dict, **connection) -> dict:
             text=True,
             cwd=ROOT,
         )
-        url = process.stdout.readline().strip()
+        stdin, stdout = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+        url = stdout.readline().strip()
         # Imported before the clock starts.
         import_module("openai")
         start, busy = time.perf_counter(), time.process_time()
@@ -112,8 +115,8 @@ def run(count: int, server: dict, **connection) -> dict:
             report = annotate(path, store, settings, connected, Limits())
         finally:
             seconds, busy = time.perf_counter() - start, time.process_time() - busy
-            process.stdin.close()
-            counts = json.loads(process.stdout.readline())
+            stdin.close()
+            counts = json.loads(stdout.readline())
             process.wait()
     return {
         "answers": report.answers,
@@ -127,7 +130,7 @@ def run(count: int, server: dict, **connection) -> dict:
     }
 
 
-def rows(count: int):
+def rows(count: int) -> Iterator[str]:
     """Distinct sentences of real length, as lines of JSON."""
     files = sorted((ROOT / "assets" / "annotations").glob("*.jsonl"))
     lines = [line for path in files for line in path.read_text("utf8").splitlines()]
@@ -137,8 +140,8 @@ def rows(count: int):
         yield json.dumps({"id": str(number), "text": text})
 
 
-def show(figures: dict) -> None:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def show(figures: dict[str, Any]) -> None:
+    peak: float = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Bytes on macOS, KiB elsewhere.
     peak /= 2**20 if sys.platform == "darwin" else 1024
     print(json.dumps(figures | {"peak_mib": round(peak, 1)}, indent=2))
