@@ -110,22 +110,27 @@ def test_pipe_gives_what_a_call_gives(trained, batch_size):
         ("", []),
         (" ", []),
         ("\n \t", []),
-        ("👩‍👩‍👧 na\u0308ive \u200d Hackney 👩‍👩‍👧", ["Hackney"]),
-        ("Hackney\u200d , 900 a month\n\n", ["900 a month"]),
+        ("x", ["x"]),
+        ("\n \t900 pcm\n\n", ["900 pcm"]),
+        ("👩‍👩‍👧 na\u0308ive \u200d", ["👩‍👩‍👧 na\u0308ive \u200d"]),
         # Far more word pieces than the encoder takes at once.
-        ("we have a cat " * 800 + ", Hackney , we have a cat", ["Hackney"]),
+        ("bed " * 3000, [("bed " * 3000).strip()]),
     ],
 )
 def test_odd_texts(trained, text, found):
+    """Each token has logits, and an entity has no white space at its edges."""
+    pipe = trained.get_pipe("nuner_ner")
     doc = trained(text)
     assert doc.text == text
-    assert [ent.text for ent in doc.ents if ent.text in ("Hackney", "900 a month")] == (
-        found
-    )
-    assert all(not ent[0].is_space and not ent[-1].is_space for ent in doc.ents)
-    group = doc.spans["nuner_ner"]
-    assert [(s.start, s.end) for s in group] == [(e.start, e.end) for e in doc.ents]
-    assert len(group.attrs["scores"]) == len(group)
+    logits = pipe.predict([doc])
+    assert logits[0].shape == (len(doc), 2) and np.isfinite(logits[0]).all()
+    # As if every token were of the first label.
+    doc.set_ents([])
+    pipe.set_annotations([doc], [np.tile(np.asarray([9, 0], "f"), (len(doc), 1))])
+    assert ents_of(doc) == [(ent, "AREA") for ent in found]
+    assert spans_of(doc, "nuner_ner") == ents_of(doc)
+    scores = doc.spans["nuner_ner"].attrs["scores"]
+    np.testing.assert_allclose(scores, len(found) * [1.0], atol=0.001)
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", " "], ["", "no pets"]])
