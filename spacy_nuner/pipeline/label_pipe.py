@@ -31,7 +31,7 @@ from ..models.concept_tagger import (
 )
 from ..models.windows import batch_by_length
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
-from .label_vectors import LabelVectors, load_label_vectors
+from .label_vectors import LabelVectors, find_label_vectors, load_label_vectors
 from .labels import Label, LabelSettings, check_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
@@ -40,7 +40,7 @@ LABELS_FILE = "labels.json"
 CONCEPT_ENCODER = "concept_encoder"
 # A component that can't read names, or listens to what is not set up: it is yet to be
 # trained.
-UNTRAINED = ("N503", "N504")
+UNTRAINED = ("N001", "N002", "N012", "N013", "N503", "N504")
 # Not of the component, which has to go through pickle.
 _STARTING = threading.Lock()
 
@@ -373,6 +373,9 @@ class LabelPipe(TrainablePipe):
             raise NunerError(Errors.N504, name=self.name)
         vectors = self._get_vectors()
         if vectors is None:
+            if self.backbone is not None and has_linear_head(self.model):
+                # One that is missing has an error of its own, which says what to do.
+                find_label_vectors(self.backbone)
             backbone = self.backbone or "the backbone"
             raise NunerError(Errors.N503, name=self.name, backbone=backbone)
         sample = Doc(self.vocab, words=["text"])
