@@ -90,8 +90,7 @@ def read_documents(
     by_line (bool): Take every line of a text file for itself. False: lines are one
         paragraph up to a blank line, as in hard-wrapped text.
     YIELDS (Document): The documents.
-    RAISES (NunerError): N005, N104, N109 or N201 if the source can't be read, N006 if
-        `datasets` is missing.
+    RAISES (NunerError): N005, N104, N109 or N201 if the source can't be read.
     """
     rows: Iterable[tuple[int, dict[str, Any]]]
     if source.startswith(HUB_PREFIX):

@@ -109,18 +109,10 @@ def pretrain(
     command (str): The command line, for the record and for the advice on how to go on.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
-    RAISES (NunerError): N006 if a package is not installed, and what `read_config` and
-        `spacy_nuner.pretrain.run.pretrain` raise.
+    RAISES (NunerError): What `read_config` and `spacy_nuner.pretrain.run.pretrain`
+        raise.
     """
-    from importlib.util import find_spec
-
     from spacy.cli._util import import_code
-
-    from ..errors import Errors, NunerError
-
-    for package in ("datasets", "accelerate"):
-        if find_spec(package) is None:
-            raise NunerError(Errors.N006, package=package, extra="pretrain")
 
     from ..pretrain.run import pretrain as run
     from ..pretrain.settings import read_config, resolve_settings

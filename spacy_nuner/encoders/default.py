@@ -25,9 +25,9 @@ ANNOTATIONS = "assets/annotations"
 CONFIG = "configs/pretrain.cfg"
 # Nobody looks at the run, and it takes too little time for a checkpoint.
 SETTINGS: dict[str, Any] = {
-    "watch.every_steps": 0,
-    "watch.validation_share": 0.0,
-    "training.save_minutes": 0,
+    "evaluation.every_steps": 0,
+    "evaluation.validation_share": 0.0,
+    "training.save_steps": 0,
 }
 
 WEIGHTS_FILES = (

@@ -19,14 +19,10 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
         that holds a data set stands for NAME as well.
     split (str | None): The split; None if it has only one.
     RETURNS (Source): The data set.
-    RAISES (NunerError): N006 if `datasets` is not installed, N104 if the data set or
-        the split can't be found.
+    RAISES (NunerError): N104 if the data set or the split can't be found.
     """
-    try:
-        from datasets import get_dataset_split_names
-    except ImportError as error:
-        package = "the package 'datasets'"
-        raise NunerError(Errors.N006, package=package, extra="pretrain") from error
+    from datasets import get_dataset_split_names
+
     path, config = _parts(name)
     try:
         revision = None if Path(path).is_dir() else _revision(path)

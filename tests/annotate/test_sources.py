@@ -140,12 +140,6 @@ def test_a_data_set_in_streaming(tmp_path, monkeypatch):
         read(source, seed=1)
 
 
-def test_without_datasets(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(NunerError, match=r"N006.*spacy-nuner\[pretrain\]"):
-        read("hub:allenai/c4:en")
-
-
 def test_files_that_are_not_there_or_damaged(tmp_path):
     with pytest.raises(NunerError, match="N005"):
         read(tmp_path / "none.jsonl")

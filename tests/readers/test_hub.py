@@ -68,14 +68,6 @@ def test_what_is_not_there(tmp_path, monkeypatch):
         find_on_hub(f"hub:{tmp_path / 'empty'}")
 
 
-def test_without_the_package(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(NunerError, match=r"N006.*datasets.*spacy-nuner\[pretrain\]"):
-        find_on_hub("hub:numind/NuNER")
-
-
 @pytest.mark.external
 def test_the_published_set():
     source = find_on_hub("hub:numind/NuNER", split="full")
