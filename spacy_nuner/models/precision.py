@@ -13,8 +13,9 @@ Precision = Literal["auto", "bf16", "fp32"]
 # Where torch counts how often a tensor was written to: no public name, but as old as
 # torch, which goes by it in `backward`.
 COUNTER = "_version"
-# A product has a multiple of so many rows, one of few rows of a smaller number.
-ROWS = 128
+# Products have a multiple of so many rows, up to 128 one of few rows. Larger ones take
+# longer, smaller ones leave more kernels in memory (docs/decisions.md).
+ROWS = 32
 FEW_ROWS = 16
 
 
@@ -42,9 +43,9 @@ class HiddenLayers(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.hidden_layers = list(hidden_layers)
-        # Times that somebody wrote into the memory of the weights, unseen by torch.
-        # They are not added to torch's own count: `nlp.update` steps between the passes
-        # of components that share an encoder, and autograd refuses what was counted.
+        # Times that somebody wrote into the memory of the weights, unseen by torch. Not
+        # added to torch's own count: `nlp.update` steps between the passes of
+        # components that share an encoder, and autograd refuses what was counted.
         self.unseen_changes = 0
 
     def forward(
@@ -89,7 +90,7 @@ class FilledLinear(nn.Linear):
         RETURNS (Tensor): *Shape:* (..., nO)
         """
         rows = input.reshape(-1, input.shape[-1])
-        missing = -len(rows) % (ROWS if len(rows) > ROWS else FEW_ROWS)
+        missing = -len(rows) % (ROWS if len(rows) > 128 else FEW_ROWS)
         # Even with nothing to append, `pad` makes a copy.
         filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
         output = super().forward(filled)[: len(rows)]
