@@ -367,10 +367,9 @@ def build_tok2vec_backbone(
 ) -> Model[list[Doc], list[Floats2d]]:
     """Use a backbone inside one component, shared with no other.
 
-    The settings are those of `spacy_nuner.Backbone.v1`, and these two:
-
     pooling (Model): How the vectors of a token's word pieces become one.
     grad_factor (float): The gradient to the backbone is multiplied by this.
+    name and all others: As in `spacy_nuner.Backbone.v1`.
     RETURNS (Model): From docs to one array for each. *Shape:* (n_tokens, width times
         the number of hidden layers)
     """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ..conftest import ROOT
 
-README = ROOT / "README.new.md"
+README = ROOT / "README.md"
 PAGES = [
     README if README.exists() else ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),

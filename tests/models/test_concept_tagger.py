@@ -3,7 +3,8 @@ import pytest
 from spacy.util import registry
 from thinc.api import Linear, Model, NumpyOps, with_array
 
-from spacy_nuner.models.concept_tagger import join_rows, resize_output
+from spacy_nuner.errors import NunerError
+from spacy_nuner.models.concept_tagger import join_rows, resize_output, set_rows
 
 
 def make_tagger(**settings):
@@ -78,3 +79,14 @@ def test_rows_of_docs_are_joined_in_order(width):
     joined = join_rows(NumpyOps(), [*arrays, np.zeros((0, 9), dtype="f")], width)
     np.testing.assert_array_equal(joined, np.concatenate(arrays))
     assert join_rows(NumpyOps(), [], width).shape == (0, width)
+
+
+def test_rows_of_another_backbone_are_refused():
+    model = make_tagger()
+    X = [np.ones((3, 4), dtype="f")]
+    model.initialize(X=X, Y=[np.zeros((3, 2), dtype="f")])
+    biases = np.zeros(1, dtype="f")
+    # Vectors of two layers of width 2 are four wide.
+    set_rows(model, [0], np.ones((1, 2), dtype="f"), biases)
+    with pytest.raises(NunerError, match=r"N405.*width 3.*width 4"):
+        set_rows(model, [0], np.ones((1, 3), dtype="f"), biases)
