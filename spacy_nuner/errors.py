@@ -45,10 +45,10 @@ class Errors:
     )
     N003 = Message(
         "Can't write '{path}': {reason}. Nothing was left under that name. Free some "
-        "space or choose another place, then run the command again."
+        "space or choose another path, then run the command again."
     )
     N004 = Message(
-        "'{path}' stands already and is not something that this command made "
+        "'{path}' exists already and is not something that this command made "
         "({expected} is missing in it), so it is not replaced. Name another output or "
         "move it away."
     )
@@ -116,9 +116,9 @@ class Errors:
         "the CSV of numind/NuNER; a token and a BIO tag a line.{first}"
     )
     N104 = Message(
-        "Can't read the data set '{name}': {reason}. Expected is hub:NAME or "
-        "hub:NAME:CONFIG of a data set on the Hugging Face hub, such as "
-        "hub:numind/NuNER."
+        "Can't read the data set '{name}': {reason}. Expected is hub:NAME, "
+        "hub:NAME:CONFIG or hub:NAME:CONFIG:SPLIT of a data set on the Hugging Face "
+        "hub, such as hub:numind/NuNER::full."
     )
     N105 = Message(
         "There is no corpus in '{path}': no file *.spacy. Make one with 'spacy nuner "

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from ._util import SOURCE
+
 NO_THRESHOLD = "nuner_ner has no threshold: the likeliest label of a token wins."
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
@@ -15,7 +17,7 @@ def calibrate_cli(
         ..., help="Saved pipeline with nuner_concepts or nuner_ner"
     ),
     data: Path = typer.Argument(
-        ..., help="Labelled dev set: .conll, .jsonl or .spacy; not the test set"
+        ..., help=f"Labelled dev set, not the test set: {SOURCE}"
     ),
     output: Path | None = typer.Argument(
         None, help="Folder for the calibrated pipeline [default: only print]"

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import typer
 
-from ._losses import show_losses, show_written
+from ._losses import show_losses
+from ._util import SOURCE
 
 
 class Occurrences(StrEnum):
@@ -17,17 +18,9 @@ class Occurrences(StrEnum):
 
 
 def convert_cli(
-    sources: list[str] = typer.Argument(
-        ...,
-        help="Files of any known form (.jsonl, .json, .csv, .conll, .spacy; plain, "
-        ".gz, .bz2, .xz or .zst), folders of them, or data sets as hub:NAME or "
-        "hub:NAME:CONFIG, such as hub:numind/NuNER",
-    ),
+    sources: list[str] = typer.Argument(..., help=f"One or several: {SOURCE}"),
     output_dir: Path = typer.Argument(
         ..., help="Folder to write; an earlier corpus is replaced"
-    ),
-    split: str | None = typer.Option(
-        None, help="Split of data sets on the hub, if they have several"
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer"),
     n_process: int = typer.Option(
@@ -59,8 +52,9 @@ def convert_cli(
     interruption, it goes on where it was.
     """
     from ..concept_names import EMPTY_TYPES, REFUSED
-    from ..corpus.convert import convert
+    from ..corpus.convert import REPORT, convert
     from ..corpus.row_to_doc import ConvertSettings
+    from ..readers.sources import QUARANTINE
 
     settings = ConvertSettings(
         lang=lang,
@@ -69,8 +63,7 @@ def convert_cli(
         refused=frozenset() if keep_concept_sentences else REFUSED,
         empty_types=frozenset() if keep_empty_types else EMPTY_TYPES,
     )
-    report = convert(
-        sources, output_dir, split=split, settings=settings, n_process=n_process
-    )
-    show_losses(report)
-    show_written(report, output_dir)
+    report = convert(sources, output_dir, settings=settings, n_process=n_process)
+    shards = len(report["shards"])
+    names = f"{output_dir} ({shards} {'shard' if shards == 1 else 'shards'}, {REPORT})"
+    show_losses(report, names, output_dir / QUARANTINE)

@@ -5,13 +5,13 @@ from typing import Any
 
 import typer
 
+from ._util import SOURCE
+
 RECORD_SUFFIX = ".draw.json"
 
 
 def draw_cli(
-    train: Path = typer.Argument(
-        ..., help="Labelled set to draw from, of any form that import reads"
-    ),
+    train: Path = typer.Argument(..., help=f"Labelled set to draw from: {SOURCE}"),
     output: Path = typer.Argument(
         ..., help="DocBin to write (.spacy); a .draw.json goes into the same folder"
     ),
@@ -41,7 +41,7 @@ def draw(
 ) -> dict[str, Any]:
     """Draw k mentions of each label from a labelled set and write them as a DocBin.
 
-    train (Path): The set.
+    train (Path): The set, as `read_docs` reads it.
     output (Path): The DocBin; an earlier draw is replaced.
     k (int): Mentions of each label.
     seed (int): Seed of the draw.
@@ -49,11 +49,11 @@ def draw(
     lang (str): The language of the tokenizer for texts.
     RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
     RAISES (NunerError): What `read_docs` and `draw_docs` raise, N110 if the output is
-        no draw, N613 if its name does not end in .spacy.
+        no draw, N613 if its name does not end in .spacy, N003 if it can't be written.
     """
-    import json
-    from collections import Counter
+    from dataclasses import asdict
 
+    import srsly
     from spacy.tokens import DocBin
 
     from ..corpus.labelled_docs import read_docs
@@ -66,19 +66,15 @@ def draw(
     sidecar = output.with_suffix(RECORD_SUFFIX)
     check_own(output, sidecar)
     pool = read_docs(train, lang=lang)
-    indices = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer).docs
-    docs = [pool[index] for index in indices]
-    mentions = Counter(ent.label_ for doc in docs for ent in doc.ents)
+    drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
     record = {
         "source": train.name,
         "pool": len(pool),
-        "k": k,
-        "seed": seed,
-        "sentences": len(docs),
-        "mentions": dict(sorted(mentions.items())),
-        "docs": indices,
+        "sentences": len(drawn.docs),
+        **asdict(drawn),
     }
     with replacing(output) as target, replacing(sidecar) as temporary:
-        DocBin(docs=docs).to_disk(target)
-        temporary.write_text(json.dumps(record) + "\n", encoding="utf8")
+        docs = (pool[index] for index in drawn.docs)
+        DocBin(docs=docs, store_user_data=True).to_disk(target)
+        srsly.write_json(temporary, record, indent=0)
     return record

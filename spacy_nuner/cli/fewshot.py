@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import split_list, split_numbers
+from ._util import SOURCE, split_list, split_numbers
 
 if TYPE_CHECKING:
     from ..fewshot.results import Cell
 
 
 def fewshot_cli(
-    train: Path = typer.Argument(
-        ..., help="Labelled set to draw from: .conll, .jsonl or .spacy"
+    train: Path = typer.Argument(..., help=f"Labelled set to draw from: {SOURCE}"),
+    test: Path = typer.Argument(
+        ..., help="Labelled set to score on, whole, of the same forms"
     ),
-    test: Path = typer.Argument(..., help="Labelled set to score on, whole"),
     output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
     backbones: str = typer.Option(
         ...,

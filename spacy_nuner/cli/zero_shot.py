@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import split_list
+from ._util import SOURCE, split_list
 from .fewshot import print_cells
 
 if TYPE_CHECKING:
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 def zero_shot_cli(
-    test: Path = typer.Argument(
-        ..., help="Labelled set to score on: .conll, .jsonl or .spacy"
-    ),
+    test: Path = typer.Argument(..., help=f"Labelled set to score on: {SOURCE}"),
     output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
     backbones: str = typer.Option(
         ...,

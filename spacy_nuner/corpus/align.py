@@ -1,6 +1,6 @@
-"""Where an entity stands in its text.
+"""The spans of an entity in its text.
 
-The LLM gives no offsets, so the words are looked for, each step only where the one
+The LLM gives no offsets, so the words are searched for, each step only where the one
 before found nothing: as written at token boundaries; as written inside tokens, which
 are then taken whole; ignoring case; ignoring case, blanks and the form of quotes.
 """
@@ -39,13 +39,13 @@ _STRAIGHT = str.maketrans(
 
 @dataclass(slots=True)
 class Match:
-    """Where an entity stands, or why it can't be found.
+    """The spans of an entity, or why it can't be found.
 
     entity (Entity): The entity.
     spans (list[tuple[int, int]]): Token ranges, end exclusive, left to right, not
         overlapping each other.
     how (str): The step that found it, or the reason why none did.
-    several (bool): Whether it stands more than once in the text.
+    several (bool): Whether it occurs more than once in the text.
     """
 
     entity: Entity
@@ -71,7 +71,7 @@ def align(
     occurrences (str): Which occurrences of an entity count: "all", the "first", or
         "in_order": the next one after the entity before it in the answer, else the
         first one that is not taken by the same words.
-    ignore_case (bool): Whether the last two steps are gone.
+    ignore_case (bool): Whether the last two steps are tried.
     RETURNS (list[Match]): A match for each entity.
     """
     where = _Text(doc, doc.text if text is None else text)
@@ -104,7 +104,7 @@ def _next(spans: list[_Range], used: set[_Range], cursor: int) -> _Range:
 
 
 class _Folded(NamedTuple):
-    """A text that is looked through, and where its characters come from.
+    """A text to search, and where its characters come from.
 
     text (str): The text after folding.
     origin (list[int] | None): For each character its index before folding, and the
@@ -115,7 +115,7 @@ class _Folded(NamedTuple):
     origin: list[int] | None
 
     def find(self, words: str) -> list[_Range]:
-        """Find `words` wherever they stand, as offsets before folding."""
+        """All occurrences of `words`, as offsets before folding."""
         found = []
         start = self.text.find(words) if words else -1
         while start >= 0:
@@ -174,7 +174,7 @@ class _Text:
             if spans:
                 return spans, IGNORING_CASE
             found = self._folded(IGNORING_FORM).find(_fold_form(words).text)
-            # At boundaries only: without blanks, much stands somewhere inside.
+            # At boundaries only: without blanks, much occurs somewhere inside.
             if spans := self._at_boundaries(found):
                 return spans, IGNORING_FORM
         return [], NOT_IN_TEXT

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,12 @@ from ..files import resuming
 from ..parallel import write_parts
 from ..readers.records import Source
 from ..readers.rows import make_bar, read_rows
-from ..readers.sources import FILE_SUFFIXES, describe_source, find_sources
+from ..readers.sources import (
+    FILE_SUFFIXES,
+    QUARANTINE,
+    describe_source,
+    find_sources,
+)
 from ..tokenizers import make_tokenizer
 from .losses import Counts
 from .row_to_doc import ConvertSettings
@@ -28,7 +32,6 @@ from .shards import ShardFiles, read_chunks
 # Small enough that two processes and what waits for them stay under 1 GiB.
 SHARD_SIZE = 20_000
 REPORT = "report.json"
-QUARANTINE = "quarantine.jsonl"
 
 logger = logging.getLogger("spacy_nuner")
 
@@ -37,7 +40,6 @@ def convert(
     inputs: Sequence[str | Path],
     output_dir: Path,
     *,
-    split: str | None = None,
     settings: ConvertSettings | None = None,
     shard_size: int = SHARD_SIZE,
     n_process: int = 1,
@@ -47,12 +49,11 @@ def convert(
 
     Memory holds the rows of as many shards as there are processes, one shard in each,
     and the counts of the concepts, whatever the input. A run that broke off is resumed
-    by the same call: its shards are kept in `<output_dir>.work`.
+    by the same call: its shards are in `<output_dir>.work`.
 
     inputs (Sequence[str | Path]): What `find_sources` takes: files, folders of files,
-        or "hub:NAME" for a data set on the Hugging Face hub.
+        or "hub:NAME:CONFIG:SPLIT" for a data set on the Hugging Face hub.
     output_dir (Path): The folder to write; one of an earlier run is replaced.
-    split (str | None): The split of data sets on the hub.
     settings (ConvertSettings | None): None for the defaults.
     shard_size (int): The most docs in a shard.
     n_process (int): How many processes to use. The output is the same for any number.
@@ -66,11 +67,11 @@ def convert(
     if output_dir.suffix in FILE_SUFFIXES:
         expected = f"the name of a folder, which does not end in {output_dir.suffix}"
         raise NunerError(Errors.N107, path=output_dir, expected=expected)
-    sources = find_sources(inputs, split=split)
+    sources = find_sources(inputs)
     # An unknown language is reported before anything is written.
     make_tokenizer(settings.lang)
     head = {
-        "settings": settings_to_json(settings),
+        "settings": settings.to_json(),
         "inputs": [describe_source(source) for source in sources],
     }
     run: dict[str, Any] = {"spacy": spacy_version, "version": about.__version__, **head}
@@ -95,7 +96,7 @@ def convert(
 def _removed_if_empty(work: Path, shards: Path) -> Iterator[None]:
     """Delete the work folder of a run that breaks off before its first shard."""
     if done := sum(1 for _ in shards.glob("*.spacy")):
-        logger.warning("Going on from an interrupted run: %d shards are kept.", done)
+        logger.warning("Resuming an interrupted run that wrote %d shards.", done)
     try:
         yield
     except BaseException:
@@ -126,15 +127,3 @@ def _join(
     text = json.dumps(report, ensure_ascii=False, indent=2)
     (folder / REPORT).write_text(text + "\n", encoding="utf8")
     return report
-
-
-def settings_to_json(settings: ConvertSettings) -> dict[str, Any]:
-    """Bring settings into the form of the report.
-
-    settings (ConvertSettings): The settings.
-    RETURNS (dict[str, Any]): The same with lists for sets.
-    """
-    return {
-        key: sorted(value) if isinstance(value, frozenset) else value
-        for key, value in asdict(settings).items()
-    }

@@ -23,10 +23,9 @@ from ..readers.labelled.bio import BAD_LINE
 from ..readers.labelled.spans import REFUSALS
 from ..readers.records import BadRow, Loss, Record, Row, Source, Tally
 from ..readers.rows import read_rows
-from ..readers.sources import describe_source, find_sources
+from ..readers.sources import QUARANTINE, describe_source, find_sources
 from ..tokenizers import blank
-from .align import GIVEN, NOT_IN_TEXT, Match
-from .convert import settings_to_json
+from .align import GIVEN, NOT_IN_TEXT
 from .losses import Counts, describe_losses
 from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, process
 
@@ -37,22 +36,18 @@ LEFT_OUT = {NOT_IN_TEXT, NOTHING_LEFT, *REFUSALS.values()}
 DOCBIN_SUFFIX = ".spacy"
 RECORDS_SUFFIX = ".jsonl"
 REPORT_SUFFIX = ".import.json"
-QUARANTINE_SUFFIX = ".quarantine.jsonl"
+QUARANTINE_SUFFIX = f".{QUARANTINE}"
 
 
-def read_docs(
-    path: str | Path, *, lang: str = "en", form: str | None = None
-) -> list[Doc]:
+def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     """Read a labelled set of any form that `convert` reads.
 
     A fault in the file is an error, since a set to learn from or to score on should be
     whole; `import_docs` leaves out what has one.
 
-    path (str | Path): A file, a folder of files or "hub:NAME".
+    path (str | Path): A file, a folder of files or "hub:NAME:CONFIG:SPLIT".
     lang (str): The language whose blank pipeline makes the Docs.
-    form (str | None): The form of the files, one of `sources.FORMAT_NAMES`; None to
-        find out.
-    RETURNS (list[Doc]): The Docs in the order of the file. All annotations stand in
+    RETURNS (list[Doc]): The Docs in the order of the file. All annotations are in
         `doc.spans["concepts"]`, and in `doc.ents` if they do not overlap a longer or
         earlier one; of a DocBin they stay where they are.
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N010 if there is no
@@ -62,7 +57,7 @@ def read_docs(
     docs: list[Doc] = []
     tally = Tally()
     nlp = blank(lang)
-    for source in find_sources([path], form=form):
+    for source in find_sources([path]):
         if source.format == "docbin":
             docs.extend(load_docbin(source.name).get_docs(nlp.vocab))
             continue
@@ -88,7 +83,6 @@ def import_docs(
     path: str | Path,
     output: Path,
     *,
-    split: str | None = None,
     lang: str = "en",
     form: str | None = None,
 ) -> dict[str, Any]:
@@ -97,13 +91,13 @@ def import_docs(
     The report goes to `<name>.import.json` in the folder of the output, and what can't
     be read, if there is something, to `<name>.quarantine.jsonl`.
 
-    path (str | Path): A file, a folder of files or "hub:NAME".
+    path (str | Path): A file, a folder of files or "hub:NAME:CONFIG:SPLIT".
     output (Path): "<name>.spacy" for a DocBin, with all annotations as spans and those
         that do not overlap as entities, or "<name>.jsonl" for records: raw answers
         as they are, else entities. An earlier one of this function is replaced.
-    split (str | None): The split of a data set on the hub.
     lang (str): The language whose blank pipeline makes the Docs.
-    form (str | None): The form of the files; None to find out.
+    form (str | None): The form of the files, one of `sources.FORMAT_NAMES`; None to
+        find out.
     RETURNS (dict[str, Any]): The report, in the form of `convert`'s.
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N010 if there is no
         such language, N102 if nothing was usable, N107 if the output has another
@@ -115,7 +109,7 @@ def import_docs(
     sidecar = output.with_suffix(REPORT_SUFFIX)
     quarantine = output.with_suffix(QUARANTINE_SUFFIX)
     check_own(output, sidecar)
-    sources = find_sources([path], split=split, form=form)
+    sources = find_sources([path], form=form)
     nlp = blank(lang)
     counts, docbin = Counts(), DocBin(store_user_data=True)
     as_records = output.suffix == RECORDS_SUFFIX
@@ -143,7 +137,7 @@ def import_docs(
         if not as_records:
             docbin.to_disk(target)
         report = counts.report(
-            settings=settings_to_json(_settings(lang)),
+            settings=_settings(lang).to_json(),
             inputs=[describe_source(source) for source in sources],
             shards=[{"file": output.name, "docs": counts.written}],
         )
@@ -198,7 +192,7 @@ def _process_rows(source: Source, nlp: Language) -> Iterator[tuple[Row, Outcome]
 
 
 def _set_spans(doc: Doc, outcome: Outcome) -> None:
-    """Annotate what is not annotated yet."""
+    """Set doc.spans["concepts"] and doc.ents, each unless the doc has it."""
     spans = [Span(doc, start, end, label) for start, end, label in outcome.spans]
     if SPANS_KEY not in doc.spans:
         doc.spans[SPANS_KEY] = spans
@@ -207,12 +201,6 @@ def _set_spans(doc: Doc, outcome: Outcome) -> None:
     if not doc.ents:
         # Tokens outside of entities are set to "O", so that they are annotated too.
         doc.ents = filter_spans(spans)
-
-
-def _is_expanded(doc: Doc, match: Match) -> bool:
-    (span,) = match.spans
-    found = doc[slice(*span)].text
-    return len(found) != len(match.entity.text.strip())
 
 
 def _check(row: Row, outcome: Outcome, tally: Tally) -> None:
@@ -228,7 +216,9 @@ def _check(row: Row, outcome: Outcome, tally: Tally) -> None:
     if outcome.doc is None:
         return
     for match in outcome.matches:
-        if match.how == GIVEN and _is_expanded(outcome.doc, match):
+        start, end = match.spans[0]
+        length = len(match.entity.text.strip())
+        if match.how == GIVEN and len(outcome.doc[start:end].text) != length:
             tally.add(EXPANDED, str(row.line))
     for _ in range(len(outcome.spans) - len(outcome.doc.ents)):
         tally.add(OVERLAPPING, str(row.line))

@@ -7,8 +7,7 @@ from typing import Any
 
 from .. import about
 from ..errors import Errors, NunerError
-from ..readers.records import Loss, Record, Row, Source, Tally
-from ..readers.sources import HEAD
+from ..readers.records import HEAD, Loss, Record, Row, Source, Tally
 from .align import STEPS
 from .row_to_doc import QUARANTINED, Outcome
 
@@ -59,7 +58,7 @@ class Counts:
                 self.concepts[match.entity.concept] += 1
 
     def update(self, other: "Counts") -> None:
-        """Add the counts of what was converted after this.
+        """Add later counts.
 
         other (Counts): The counts.
         """
@@ -80,9 +79,9 @@ class Counts:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Counts":
-        """Take up what `to_json` gave.
+        """Read counts.
 
-        data (dict[str, Any]): The counts.
+        data (dict[str, Any]): What `to_json` returned.
         RETURNS (Counts): The counts.
         """
         counts = cls()
@@ -106,12 +105,14 @@ class Counts:
         names = ", ".join(source.name for source in sources[:3])
         if len(sources) > 3:
             names += f" and {len(sources) - 3} more"
-        first = ""
-        for loss in [*self.refused.first.values()][:1]:
-            first = f" First: {loss.where}: {loss.detail or loss.kind}."
-        counts = counts or "there are no rows"
-        fields = {"rows": self.rows, "counts": counts, "first": first}
-        return NunerError(Errors.N102, inputs=names, **fields)
+        loss = next(iter(self.refused.first.values()), None)
+        return NunerError(
+            Errors.N102,
+            inputs=names,
+            rows=self.rows,
+            counts=counts or "there are no rows",
+            first=f" First: {loss.where}: {loss.detail or loss.kind}." if loss else "",
+        )
 
     def report(
         self,
@@ -120,13 +121,15 @@ class Counts:
         inputs: Iterable[dict[str, Any]],
         shards: Iterable[dict[str, Any]],
     ) -> dict[str, Any]:
-        """Put the counts into the form of report.json.
+        """Make the content of report.json.
 
         settings (dict[str, Any]): The settings of the conversion.
         inputs (Iterable[dict[str, Any]]): The files read: name, form, size and hash.
         shards (Iterable[dict[str, Any]]): The files written: name, docs and hash.
         RETURNS (dict[str, Any]): The report.
         """
+        top = self.concepts.most_common(100)
+        share = sum(n for _, n in top) / max(self.concepts.total(), 1)
         return {
             "version": about.__version__,
             "settings": settings,
@@ -146,22 +149,17 @@ class Counts:
                 "standing_more_than_once": self.several,
                 "spans": self.spans,
             },
-            "concepts": self._concepts(),
-        }
-
-    def _concepts(self) -> dict[str, Any]:
-        total = self.concepts.total()
-        top = self.concepts.most_common(100)
-        return {
-            "distinct": len(self.concepts),
-            "once": sum(count == 1 for count in self.concepts.values()),
-            "share_of_top_100": round(sum(n for _, n in top) / max(total, 1), 4),
-            "most_frequent": dict(top[:20]),
+            "concepts": {
+                "distinct": len(self.concepts),
+                "once": sum(count == 1 for count in self.concepts.values()),
+                "share_of_top_100": round(share, 4),
+                "most_frequent": dict(top[:20]),
+            },
         }
 
 
 def describe_losses(row: Row, outcome: Outcome) -> Iterator[dict[str, Any]]:
-    """Say what of a row a person may want to look at.
+    """Describe what of a row goes to the quarantine.
 
     row (Row): The row.
     outcome (Outcome): What became of it.
@@ -170,11 +168,13 @@ def describe_losses(row: Row, outcome: Outcome) -> Iterator[dict[str, Any]]:
     """
     where = {"file": row.source.name, "line": row.line}
     if outcome.refused is not None:
+        content = row.content
+        parts = [content.text] if isinstance(content, Record) else map(str, content)
         yield {
             **where,
             "reason": outcome.refused.kind,
             "detail": outcome.refused.detail,
-            "row": _show(row),
+            "row": "".join(parts)[:HEAD],
         }
     if outcome.record is not None:
         wanted: list[Loss] = [*outcome.record.losses]
@@ -186,9 +186,3 @@ def describe_losses(row: Row, outcome: Outcome) -> Iterator[dict[str, Any]]:
                 "reason": loss.kind,
                 "annotation": loss.detail[:HEAD],
             }
-
-
-def _show(row: Row) -> str:
-    if isinstance(row.content, Record):
-        return row.content.text[:HEAD]
-    return "".join(map(str, row.content))[:HEAD]

@@ -1,7 +1,8 @@
 """A row -> a doc: parse, clean, tokenise, align."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from spacy.tokens import Doc
 
@@ -22,7 +23,7 @@ QUARANTINED = {NOT_IN_TEXT, WRONG_OFFSETS, EMPTY_NAME, LONG_NAME}
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """ConvertSettings of a conversion.
+    """Settings of a conversion.
 
     lang (str): The language whose spaCy tokenizer is used.
     occurrences (str): Which occurrences of an entity are annotated: "all", the
@@ -41,6 +42,13 @@ class ConvertSettings:
     clean_names: bool = True
     refused: frozenset[str] = REFUSED
     empty_types: frozenset[str] = EMPTY_TYPES
+
+    def to_json(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The settings, sets as sorted lists."""
+        return {
+            key: sorted(value) if isinstance(value, frozenset) else value
+            for key, value in asdict(self).items()
+        }
 
 
 @dataclass(slots=True)
@@ -93,7 +101,10 @@ def process(
         return Outcome(refused=refused, line=bad.line or row.line)
     outcome = Outcome(record=record, line=row.line)
     where = row.where()
-    names = [_get_name(entity, settings) for entity in record.entities]
+    # A definition alone is taken for the name.
+    names = [entity.name for entity in record.entities]
+    if settings.clean_names:
+        names = [clean_concept(name) for name in names]
     if not settings.refused.isdisjoint(names):
         outcome.dropped = REFUSED_CONCEPT
         outcome.lost = [_loss(REFUSED_CONCEPT, where, e) for e in record.entities]
@@ -120,7 +131,7 @@ def process(
         new = [(*span, name) for span in match.spans if (*span, name) not in spans]
         if new:
             spans.update(dict.fromkeys(new))
-            # A description that stands for a name describes nothing.
+            # A description that is taken for the name describes nothing.
             description = entity.description if entity.concept else None
             match.entity = entity._replace(concept=name, description=description)
             outcome.matches.append(match)
@@ -133,11 +144,6 @@ def process(
     else:
         outcome.doc = doc
     return outcome
-
-
-def _get_name(entity: Entity, settings: ConvertSettings) -> str:
-    # Where there is a definition alone, it stands for the name.
-    return clean_concept(entity.name) if settings.clean_names else entity.name
 
 
 def _refuse_name(name: str, entity: Entity, settings: ConvertSettings) -> str | None:

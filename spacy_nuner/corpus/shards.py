@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..readers.docbin import ShardBin
-from ..readers.records import Record, Row
+from ..readers.records import Row
 from ..tokenizers import make_tokenizer
 from .losses import Counts, describe_losses
 from .row_to_doc import ConvertSettings, process
@@ -72,7 +72,7 @@ class ShardFiles:
 
         shard (ShardBin): The docs.
         losses (list[str]): The lines of the quarantine.
-        counts (Counts): The counts.
+        counts (Counts): Of docs and losses.
         """
         written = None
         if len(shard):
@@ -95,7 +95,7 @@ class ShardFiles:
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows that become one shard: a part of the work for `parallel.write_parts`.
+    """Rows that become one shard, a part for `parallel.write_parts`.
 
     files (ShardFiles): Where it goes.
     settings (ConvertSettings): What to keep.
@@ -114,17 +114,12 @@ class Chunk:
 
     def write(self) -> None:
         """Convert the rows and write the files."""
-        # What the vocabulary and the cache of a tokenizer learn from a shard goes with
-        # it. (A memory zone does so too, but turns the cache off: a sixth of the
-        # tokenizer's speed.)
+        # A new one for each shard, so that its vocabulary and cache don't grow. (A
+        # memory zone frees them too, but turns the cache off: a sixth of the speed.)
         tokenize = make_tokenizer(self.settings.lang)
-
-        def make_doc(record: Record) -> Any:
-            return tokenize(record.text)
-
         shard, losses, counts = ShardBin(), [], Counts()
         for row in self.rows:
-            outcome = process(row, make_doc, self.settings)
+            outcome = process(row, lambda record: tokenize(record.text), self.settings)
             counts.add(row, outcome)
             for loss in describe_losses(row, outcome):
                 losses.append(json.dumps(loss, ensure_ascii=False) + "\n")

@@ -19,6 +19,8 @@ from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
+from ..readers.hub import HUB_PREFIX
+from ..readers.sources import hash_input
 from .draws import Draw, gather_tokens
 from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
 from .results import Cell
@@ -31,7 +33,7 @@ class Dataset:
     name (str): What tables and folders call it.
     train (list[Doc]): The pool to draw from, entities in `doc.ents`; may be empty.
     test (list[Doc]): What is scored on.
-    hashes (dict[str, str]): Part -> SHA-256 of its file.
+    hashes (dict[str, str]): Part -> SHA-256, see `hash_input`.
     """
 
     name: str
@@ -50,20 +52,25 @@ class Dataset:
     ) -> Self:
         """Read a set, in any form that `read_docs` takes.
 
-        test (Path): The file to score on.
-        train (Path | None): The file to draw from, if any.
-        name (str | None): What to call the set; None for the folder of the test file.
+        test (Path): What to score on.
+        train (Path | None): What to draw from, if anything.
+        name (str | None): What to call the set; None for the folder of the test file,
+            or the name of the data set on the hub.
         lang (str): Language of the tokenizer for texts.
         RETURNS (Dataset): The set.
         RAISES (NunerError): What `read_docs` raises.
         """
         paths = {"test": test, **({"train": train} if train else {})}
         docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
+        source = str(test)
+        folder = test.resolve().parent
+        if source.startswith(HUB_PREFIX):
+            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0])
         return cls(
-            name or test.resolve().parent.name,
+            name or folder.name,
             train=docs.get("train", []),
             test=docs["test"],
-            hashes={part: hash_file(path) for part, path in paths.items()},
+            hashes={part: hash_input(path) for part, path in paths.items()},
         )
 
 

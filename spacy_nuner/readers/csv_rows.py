@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import Errors, NunerError
-from .records import BadRow, Row, Source
-from .sources import CSV_COLUMNS, MAX_ROW, Line
+from .records import MAX_ROW, BadRow, Line, Row, Source
+from .sources import CSV_COLUMNS
 
 # Stands for a NUL byte, which csv does not take in every version of Python; see
 # `fields.check_bytes`.
@@ -38,17 +38,19 @@ def read_csv(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
             yield Row(source, first.number, [first.text], first.size, problem)
             continue
         if header is None:
-            header = _header(source, cells)
+            header = cells
+            if not set(CSV_COLUMNS) <= set(cells):
+                found = f"the columns {cells}"
+                raise NunerError(Errors.N101, path=source.name, found=found)
         elif cells:
             yield _row(source, feed.taken, header, cells)
 
 
 @dataclass
 class _Lines:
-    """Hands lines to the csv module and remembers those of the current row.
+    """Lines for the csv module; those of a broken row are read again but its first.
 
-    So a row with a stray quote costs itself alone: the lines it swallowed are read
-    again from the one after its first.
+    So a row with a stray quote costs itself alone, not the lines that it swallowed.
     """
 
     lines: Iterator[Line]
@@ -75,12 +77,6 @@ class _Lines:
         first, *rest = self.taken
         self.again.extendleft(reversed(rest))
         return first
-
-
-def _header(source: Source, cells: list[str]) -> list[str]:
-    if not set(CSV_COLUMNS) <= set(cells):
-        raise NunerError(Errors.N101, path=source.name, found=f"the columns {cells}")
-    return cells
 
 
 def _row(source: Source, taken: list[Line], header: list[str], cells: list[str]) -> Row:

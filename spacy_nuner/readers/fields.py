@@ -1,17 +1,9 @@
 """Fields of objects, checked: what every reader of objects and literals needs."""
 
-import ast
 import json
-import re
-import warnings
 from typing import Any
 
-from .records import BadRow, Entity, Loss, Record
-
-# A list of strings as Python writes it, where nothing in them had to be escaped.
-_STRING = r"""(?:'[^'\\\r\n]*'|"[^"\\\r\n]*")"""
-_PLAIN_LIST = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*)?\]")
-_PLAIN_STRING = re.compile(_STRING)
+from .records import BadRow, Loss, Record
 
 
 def get_string(data: dict[str, Any], key: str) -> str | None:
@@ -75,35 +67,6 @@ def get_offsets(data: dict[str, Any]) -> tuple[int | None, int | None]:
     return start, end
 
 
-def get_entity(value: Any) -> Entity:
-    """Take an annotation of our own form.
-
-    value (Any): An object with "text", "concept" or "description", and perhaps
-        "start" and "end".
-    RETURNS (Entity): The annotation.
-    RAISES (BadRow): If it is none.
-    """
-    if not isinstance(value, dict):
-        raise BadRow("entity is not an object")
-    text, concept = get_string(value, "text"), get_string(value, "concept") or ""
-    entity = Entity(text or "", concept, get_string(value, "description"))
-    check_entity(entity)
-    start, end = get_offsets(value)
-    concept = concept if concept.strip() else ""
-    return entity._replace(concept=concept, start=start, end=end)
-
-
-def check_entity(entity: Entity) -> None:
-    """Refuse an annotation that marks or says nothing.
-
-    entity (Entity): The annotation.
-    RAISES (BadRow): If it has no words, or neither a concept nor a description.
-    """
-    named = entity.concept.strip() or (entity.description or "").strip()
-    if not entity.text.strip() or not named:
-        raise BadRow("entity without text or concept")
-
-
 def add_loss(record: Record, bad: BadRow, value: Any) -> None:
     """Note an annotation that can't be read.
 
@@ -113,21 +76,3 @@ def add_loss(record: Record, bad: BadRow, value: Any) -> None:
     """
     # Escaped, since what is wrong may be that UTF-8 can't hold it.
     record.losses.append(Loss(bad.kind, detail=json.dumps(value, default=str)))
-
-
-def parse_literal(text: str) -> Any:
-    """Evaluate a literal of Python. A backslash that escapes nothing stays as it is.
-
-    text (str): The literal.
-    RETURNS (Any): Its value.
-    RAISES: What `ast.literal_eval` raises.
-    """
-    # A quarter of the time that the compiler takes.
-    if _PLAIN_LIST.fullmatch(text):
-        return [string[1:-1] for string in _PLAIN_STRING.findall(text)]
-    if "\\" not in text:
-        return ast.literal_eval(text)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return ast.literal_eval(text)

@@ -5,27 +5,25 @@ entities (which is also the form of ProgGen and others), the columns of numind/N
 conversations of Pile-NER, and texts with spans.
 """
 
+import ast
 import json
 import re
-from collections.abc import Callable
+import warnings
 from typing import Any
 
 from ..concept_names import MAX_NAME
 from .answers import parse_answer
-from .fields import (
-    add_loss,
-    check_bytes,
-    check_entity,
-    check_string,
-    get_entity,
-    get_string,
-    parse_literal,
-)
+from .fields import add_loss, check_bytes, check_string, get_offsets, get_string
 from .labelled.spans import read_spans
 from .records import BadRow, Entity, Record, Row
 
 _QUESTION = re.compile(r"\s*What describes (.+) in the text\?\s*", re.DOTALL)
 _PREFIX = "Text: "
+# A list of strings as Python writes it, where nothing in them had to be escaped.
+_STRING = r"""(?:'[^'\\\r\n]*'|"[^"\\\r\n]*")"""
+_PLAIN_LIST = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*)?\]")
+_PLAIN_STRING = re.compile(_STRING)
+_NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _BREAKS = str.maketrans("\r\n", "  ")
 FORMS = (
     "'answer', 'entities', 'spans' or 'ents' with 'text', 'input' and 'output', or "
@@ -64,11 +62,18 @@ def _checked(record: Record) -> Record:
     for entity in entities:
         try:
             check_bytes(entity.concept)
-            check_entity(entity)
+            _check_entity(entity)
             record.entities.append(entity)
         except BadRow as bad:
             add_loss(record, bad, entity.to_json())
     return record
+
+
+def _check_entity(entity: Entity) -> None:
+    """Refuse an annotation that marks or says nothing."""
+    named = entity.concept.strip() or (entity.description or "").strip()
+    if not entity.text.strip() or not named:
+        raise BadRow("entity without text or concept")
 
 
 def _parse(value: Any) -> dict[str, Any]:
@@ -89,44 +94,48 @@ def _parse(value: Any) -> dict[str, Any]:
 def _from_objects(objects: list[dict[str, Any]]) -> Record:
     data = objects[0]
     if "conversations" in data:
-        record = read_conversations(objects)
+        record = _from_conversations(objects)
     elif "text" not in data and "input" in data and "output" in data:
         record = _from_csv([get_string(data, key) or "" for key in ("input", "output")])
     else:
         text = get_string(data, "text")
         if text is None:
             raise BadRow("no text", f"found the keys {sorted(data)}")
-        record = _find_reader(data)(data, text)
+        record = _from_text(data, text)
     name = data.get("id")
     record.id = None if name is None else str(name)
     return record
 
 
-def _find_reader(data: dict[str, Any]) -> Callable[[dict[str, Any], str], Record]:
-    if data.get("entities") is not None:
-        return _from_entities
-    # Before "answer", which holds the annotator's verdict in files of Prodigy.
-    if any(data.get(key) is not None for key in ("spans", "ents", "_task_hash")):
-        return read_spans
-    if data.get("answer") is not None:
-        return _from_answer_key
-    raise BadRow("no annotation", f"found {sorted(data)}, expected {FORMS}")
-
-
-def _from_entities(data: dict[str, Any], text: str) -> Record:
-    if not isinstance(data["entities"], list):
+def _from_text(data: dict[str, Any], text: str) -> Record:
+    entities = data.get("entities")
+    if entities is None:
+        # Before "answer", which holds the annotator's verdict in files of Prodigy.
+        if any(data.get(key) is not None for key in ("spans", "ents", "_task_hash")):
+            return read_spans(data, text)
+        if data.get("answer") is not None:
+            return _from_answer(text, get_string(data, "answer") or "")
+        raise BadRow("no annotation", f"found {sorted(data)}, expected {FORMS}")
+    if not isinstance(entities, list):
         raise BadRow("'entities' is not a list")
     record = Record(text, [])
-    for value in data["entities"]:
+    for value in entities:
         try:
-            record.entities.append(get_entity(value))
+            record.entities.append(_get_entity(value))
         except BadRow as bad:
             add_loss(record, bad, value)
     return record
 
 
-def _from_answer_key(data: dict[str, Any], text: str) -> Record:
-    return _from_answer(text, get_string(data, "answer") or "")
+def _get_entity(value: Any) -> Entity:
+    if not isinstance(value, dict):
+        raise BadRow("entity is not an object")
+    text, concept, description = (
+        get_string(value, key) for key in ("text", "concept", "description")
+    )
+    concept = concept if concept and concept.strip() else ""
+    _check_entity(Entity(text or "", concept, description))
+    return Entity(text or "", concept, description, *get_offsets(value))
 
 
 def _from_answer(text: str, answer: str) -> Record:
@@ -142,8 +151,8 @@ def _from_csv(cells: list[str]) -> Record:
     """The published set keeps an answer as the literal of the list of its lines."""
     text, literal = cells
     try:
-        lines = parse_literal(literal.strip())
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        lines = _parse_literal(literal.strip())
+    except _NOT_PARSED as error:
         detail = f"{type(error).__name__}: {error}"[:200]
         raise BadRow("list does not parse", detail) from None
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -153,14 +162,8 @@ def _from_csv(cells: list[str]) -> Record:
     return _from_answer(text, answer)
 
 
-def read_conversations(objects: list[dict[str, Any]]) -> Record:
-    """Read what was asked and answered about a text.
-
-    objects (list[dict[str, Any]]): Objects with "conversations", all about one text.
-    RETURNS (Record): The answers. An empty answer, to a type that is not in the text,
-        is no annotation.
-    RAISES (BadRow): If there is no text, or no question about it.
-    """
+def _from_conversations(objects: list[dict[str, Any]]) -> Record:
+    """An empty answer, to a type that is not in the text, is no annotation."""
     conversations = [_turns(data) for data in objects]
     record = Record(str(conversations[0][0]).removeprefix(_PREFIX), [])
     asked = 0
@@ -193,33 +196,40 @@ def _add_answer(record: Record, asked: str, answer: str | list[Any]) -> None:
     # A definition is too long for a name, but it can stand for one.
     name, definition = (asked, None) if len(asked) <= MAX_NAME else ("", asked)
     try:
-        values = _list(answer)
+        values = answer if isinstance(answer, list) else _parse_list(answer)
     except BadRow as bad:
         add_loss(record, bad, {asked: answer})
         return
     for value in values:
         try:
-            record.entities.append(Entity(_mention(value), name, definition))
+            if not isinstance(value, str) or not value.strip():
+                raise BadRow("answer is not a list of strings")
+            check_string(value)
+            record.entities.append(Entity(value, name, definition))
         except BadRow as bad:
             add_loss(record, bad, {asked: value})
 
 
-def _list(answer: str | list[Any]) -> list[Any]:
-    if isinstance(answer, list):
-        return answer
+def _parse_list(answer: str) -> list[Any]:
     # What a model wrote can be a list of Python in place of one of JSON.
-    for parse in (json.loads, parse_literal):
+    for parse in (json.loads, _parse_literal):
         try:
             values = parse(answer.strip())
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        except _NOT_PARSED:
             continue
         if isinstance(values, list):
             return values
     raise BadRow("answer is not a list")
 
 
-def _mention(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise BadRow("answer is not a list of strings")
-    check_string(value)
-    return value
+def _parse_literal(text: str) -> Any:
+    """Evaluate a literal of Python. A backslash that escapes nothing stays as it is."""
+    # A quarter of the time that the compiler takes.
+    if _PLAIN_LIST.fullmatch(text):
+        return [string[1:-1] for string in _PLAIN_STRING.findall(text)]
+    if "\\" not in text:
+        return ast.literal_eval(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return ast.literal_eval(text)

@@ -13,17 +13,20 @@ SHUFFLE_BUFFER = 1000
 
 
 def find_on_hub(name: str, *, split: str | None = None) -> Source:
-    """Find a data set and pin it to the commit that it has now.
+    """Find a data set and pin it to its latest commit.
 
-    name (str): "hub:NAME" or "hub:NAME:CONFIG", such as "hub:numind/NuNER". A folder
-        that holds a data set stands for NAME as well.
-    split (str | None): The split; None if it has only one.
+    name (str): "hub:NAME", "hub:NAME:CONFIG" or "hub:NAME:CONFIG:SPLIT", such as
+        "hub:numind/NuNER::full" for the only configuration. NAME may be a local
+        folder that holds a data set.
+    split (str | None): The split if the name has none. Neither is needed where the
+        data set has only one.
     RETURNS (Source): The data set.
     RAISES (NunerError): N104 if the data set or the split can't be found.
     """
     from datasets import get_dataset_split_names
 
-    path, config = _parts(name)
+    path, config, named = _parts(name)
+    split = named or split
     try:
         revision = None if Path(path).is_dir() else _revision(path)
         splits = get_dataset_split_names(path, config, revision=revision)
@@ -34,7 +37,7 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
         split = splits[0]
     if split not in splits:
         asked = "no split was named" if split is None else f"it has no split '{split}'"
-        reason = f"{asked}; choose from {', '.join(splits)} with --split"
+        reason = f"{asked}; choose from {', '.join(splits)}"
         raise NunerError(Errors.N104, name=name, reason=reason)
     return Source(name, "hub", split, revision)
 
@@ -50,7 +53,7 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
     """
     from datasets import load_dataset
 
-    path, config = _parts(source.name)
+    path, config, _ = _parts(source.name)
     try:
         rows = load_dataset(
             path,
@@ -71,9 +74,10 @@ def _unreachable(name: str, error: Exception) -> NunerError:
     return NunerError(Errors.N104, name=name, reason=reason)
 
 
-def _parts(name: str) -> tuple[str, str | None]:
-    path, _, config = name.removeprefix(HUB_PREFIX).partition(":")
-    return path, config or None
+def _parts(name: str) -> tuple[str, str | None, str | None]:
+    """The name of a data set, of its configuration and of its split."""
+    path, config, split = [*name.removeprefix(HUB_PREFIX).split(":", 2), "", ""][:3]
+    return path, config or None, split or None
 
 
 def _revision(path: str) -> str | None:

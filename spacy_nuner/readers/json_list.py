@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from .fields import check_bytes
-from .records import BadRow, Row, Source
-from .sources import HEAD, MAX_ROW, too_long
+from .records import HEAD, MAX_ROW, BadRow, Row, Source, too_long
 
 BLOCK = 1 << 20
 # An object that does not end within so many characters is taken for broken.

@@ -5,6 +5,7 @@ that are not UTF-8 come through as lone surrogates and are refused row by row.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -13,8 +14,8 @@ from .docbin import doc_to_record, read_docbin
 from .hub import read_hub
 from .json_list import read_json_list
 from .labelled.bio import read_bio
-from .records import Row, Source
-from .sources import MAX_ROW, Line, get_plain_size, open_source, read_lines
+from .records import Line, Row, Source
+from .sources import PACKED, open_source, read_lines
 
 
 def read_rows(source: Source) -> Iterator[Row]:
@@ -40,7 +41,7 @@ def read_rows(source: Source) -> Iterator[Row]:
         elif source.format == "csv":
             yield from read_csv(source, read_lines(file))
         elif source.format == "bio":
-            yield from read_bio(source, read_lines(file), MAX_ROW)
+            yield from read_bio(source, read_lines(file))
         else:
             yield from _read_jsonl(source, read_lines(file))
 
@@ -50,11 +51,13 @@ def make_bar(sources: Sequence[Source], *, progress: bool) -> tqdm:
 
     sources (Sequence[Source]): What will be read.
     progress (bool): Whether to show it.
-    RETURNS (tqdm): The bar; without an end where the size of a source is not known.
+    RETURNS (tqdm): The bar; with an end where all sources are plain text files.
     """
-    sizes = [get_plain_size(source) for source in sources]
-    known = [size for size in sizes if size is not None]
-    total = sum(known) if len(known) == len(sizes) else None
+    paths = [Path(source.name) for source in sources]
+    plain = all(path.suffix.lower() not in PACKED for path in paths) and all(
+        source.format not in ("hub", "docbin") for source in sources
+    )
+    total = sum(path.stat().st_size for path in paths) if plain else None
     return tqdm(total=total, unit="B", unit_scale=True, disable=not progress)
 
 

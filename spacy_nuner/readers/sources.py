@@ -2,26 +2,22 @@
 
 import codecs
 import csv
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from .hub import HUB_PREFIX, find_on_hub
 from .labelled.bio import is_bio
-from .records import BadRow, Source, Tally
+from .records import HEAD, MAX_ROW, Line, Source, Tally
 
 STDIN = "-"
-# Eight times the longest of 80,000 rows of published sets (15 kB). It bounds the
-# memory of a row, and it is also the largest field that Python's csv takes.
-MAX_ROW = 131_072
-# How much of a longer line goes to the quarantine.
-HEAD = 500
 # How many lines are read to find the form of a file.
 LINES_OF_FORM = 200
 
@@ -38,6 +34,8 @@ FORMATS = {
 }
 FORMAT_NAMES = ("jsonl", "json", "csv", "bio", "docbin")
 PACKED = (".gz", ".bz2", ".xz", ".zst")
+# How the file ends that `convert` and `import` write what they can't use to.
+QUARANTINE = "quarantine.jsonl"
 # What is known to be a file by its name.
 FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
 # A text that holds one of these is binary data or was decoded wrongly; a lone surrogate
@@ -45,48 +43,15 @@ FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
 BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
 
 
-class Line(NamedTuple):
-    """A line of a file.
-
-    number (int): Its number, from 1.
-    data (bytes): The line with its end; of one that is too long the beginning.
-    size (int): Its length in bytes.
-    """
-
-    number: int
-    data: bytes
-    size: int
-
-    @property
-    def text(self) -> str:
-        """The line decoded; bytes that are not UTF-8 become lone surrogates."""
-        return self.data.decode("utf8", "surrogateescape")
-
-    @property
-    def problem(self) -> BadRow | None:
-        """Why the line can't be read, if it can't."""
-        return too_long(self.size) if self.size > len(self.data) + 3 else None
-
-
-def too_long(size: int) -> BadRow:
-    """Make the problem of a row that is too long.
-
-    size (int): Its length in bytes.
-    RETURNS (BadRow): The problem.
-    """
-    return BadRow("row too long", f"{size} bytes, at most {MAX_ROW} are read")
-
-
 def find_sources(
-    inputs: Iterable[str | Path], *, split: str | None = None, form: str | None = None
+    inputs: Iterable[str | Path], *, form: str | None = None
 ) -> list[Source]:
     """Find what is to be read and the form of each file.
 
     inputs (Iterable[str | Path]): Files, folders whose files with a known extension
-        are taken in the order of their names (of .json those that hold a list: others
-        are reports and the like), or data sets as "hub:NAME" or "hub:NAME:CONFIG".
+        are taken in the order of their names (of .json those that hold a list, and no
+        quarantine of `convert` or `import`), or data sets as "hub:NAME:CONFIG:SPLIT".
         Files may be compressed (.gz, .bz2, .xz, .zst).
-    split (str | None): The split of data sets on the hub.
     form (str | None): The form of the files, one of `FORMAT_NAMES`; None to find out.
     RETURNS (list[Source]): The files and data sets.
     RAISES (NunerError): N005 if there is no such file, N006 if a package is missing,
@@ -97,7 +62,7 @@ def find_sources(
     for name in inputs:
         path = Path(name)
         if str(name).startswith(HUB_PREFIX):
-            sources.append(find_on_hub(str(name), split=split))
+            sources.append(find_on_hub(str(name)))
         elif path.is_dir():
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
             if not files:
@@ -110,14 +75,7 @@ def find_sources(
 
 
 def find_form(path: Path, form: str | None = None) -> str:
-    """Tell the form of a file by its suffix, else by its first lines.
-
-    path (Path): The file.
-    form (str | None): The form, if it is known.
-    RETURNS (str): One of `FORMAT_NAMES`.
-    RAISES (NunerError): N005 if the file can't be read, N101 if its form is not known,
-        N601 if there is no such form.
-    """
+    """The form of a file, which is given, or found by its suffix or first lines."""
     if form is not None and form not in FORMAT_NAMES:
         known = ", ".join(FORMAT_NAMES)
         raise NunerError(Errors.N601, path=path, form=form, known=known)
@@ -249,7 +207,7 @@ def parse_object(line: bytes, where: str, tally: Tally) -> dict[str, Any] | None
 
 
 def describe_source(source: Source) -> dict[str, Any]:
-    """Say what exactly is read, for the report.
+    """Identify what is read, for the report.
 
     source (Source): The file or data set.
     RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it is on
@@ -267,25 +225,22 @@ def describe_source(source: Source) -> dict[str, Any]:
     return {**described, "bytes": size, "sha256": digest}
 
 
-def get_plain_size(source: Source) -> int | None:
-    """Get the length of what is read, which is known of plain text files alone.
+def hash_input(name: str | Path) -> str:
+    """Identify a file, a folder of files or a data set on the hub.
 
-    source (Source): What is read.
-    RETURNS (int | None): Bytes of its rows.
+    name (str | Path): One input of `find_sources`.
+    RETURNS (str): The SHA-256 of a file; of others that of the hashes of their files,
+        or of the commit and split, in hexadecimal.
+    RAISES (NunerError): What `find_sources` and `describe_source` raise.
     """
-    path = Path(source.name)
-    if source.format in ("hub", "docbin") or path.suffix.lower() in PACKED:
-        return None
-    return path.stat().st_size
+    if Path(name).is_file():
+        return hash_file(Path(name))
+    described = [describe_source(source) for source in find_sources([name])]
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
 def unreadable(name: str, error: OSError) -> NunerError:
-    """Make the error of a file that can't be opened.
-
-    name (str): The file.
-    error (OSError): What the system says.
-    RETURNS (NunerError): N005.
-    """
+    """The error (N005) of a file that can't be opened."""
     todo = "Name a file, or a folder of files, that exists and may be read."
     if isinstance(error, FileNotFoundError) and name.count("/") == 1:
         todo += f" A data set on the hub is read as: {HUB_PREFIX}{name}"
@@ -295,7 +250,9 @@ def unreadable(name: str, error: OSError) -> NunerError:
 
 def _is_source(path: Path) -> bool:
     suffix = plain_suffix(path)
-    if suffix in FORMATS or suffix != ".json":
+    if not path.is_file() or path.name.endswith(QUARANTINE):
+        return False
+    if suffix != ".json":
         return suffix in FORMATS
     with open_source(str(path)) as file:
         start = file.read(1024).removeprefix(codecs.BOM_UTF8)

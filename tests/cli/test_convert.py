@@ -102,7 +102,7 @@ def test_a_data_set_of_the_hub(tmp_path):
     name = f"hub:{tmp_path / 'set'}"
     result = convert(name, tmp_path / "corpus")
     assert result.exit_code == 1 and "N104" in result.output
-    result = convert(name, tmp_path / "corpus", "--split", "train")
+    result = convert(f"{name}::train", tmp_path / "corpus")
     assert result.exit_code == 0, result.output
     report = read_report(tmp_path / "corpus")
     assert report["records"]["read"] == 2 and report["annotations"]["spans"] == 2

@@ -144,6 +144,8 @@ def test_a_form_that_the_suffix_does_not_tell(tmp_path):
     (tmp_path / "a.dat").write_text("Rome city\nBonn city\nOslo O\n")
     output = tmp_path / "a.spacy"
     assert run(tmp_path / "a.dat", output, "--format", "bio").exit_code == 0
+    (doc,) = DocBin().from_disk(output).get_docs(spacy.blank("en").vocab)
+    assert [ent.text for ent in doc.ents] == ["Rome Bonn"]
     result = run(tmp_path / "a.dat", output, "--format", "xml")
     assert result.exit_code == 1 and "N601" in result.output
 

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 import warnings
 
 import pytest
@@ -7,7 +9,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_nuner.corpus.convert import convert
-from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.corpus.labelled_docs import import_docs, read_docs
 from spacy_nuner.errors import NunerError
 
 
@@ -275,14 +277,6 @@ def test_what_is_not_in_the_text_is_left_out_with_a_warning(tmp_path):
     assert "1 rejected by the annotator" in str(caught[0].message)
 
 
-def test_the_form_can_be_named(tmp_path):
-    path = write(tmp_path, "a.data", "Rome city\nOslo city\nor O\n")
-    (doc,) = read_docs(path, form="bio")
-    assert [ent.text for ent in doc.ents] == ["Rome Oslo"]
-    with pytest.raises(NunerError, match="N601.*'xml'"):
-        read_docs(path, form="xml")
-
-
 def test_a_folder_and_a_line_of_another_set(tmp_path):
     write(tmp_path, "a.conll", "Rome B-city\n")
     write(tmp_path, "b.csv", "input,output\nIn Bonn.,['Bonn <> city'\n")
@@ -290,3 +284,36 @@ def test_a_folder_and_a_line_of_another_set(tmp_path):
         read_docs(tmp_path)
     write(tmp_path, "b.csv", "input,output\nIn Bonn.,['Bonn <> city']\n")
     assert [doc.ents[0].text for doc in read_docs(tmp_path)] == ["Rome", "Bonn"]
+
+
+def test_what_import_could_not_use_is_not_read_as_a_set(tmp_path):
+    rows = '{"text": "In Bonn.", "answer": "Bonn <> city"}\nbroken\n'
+    output = tmp_path / "out" / "train.spacy"
+    import_docs(write(tmp_path, "train.jsonl", rows), output)
+    assert (output.parent / "train.quarantine.jsonl").exists()
+    (output.parent / "deep.csv").mkdir()
+    assert [doc.ents[0].text for doc in read_docs(output.parent)] == ["Bonn"]
+
+
+@pytest.mark.parametrize("pack", [gzip, bz2, lzma])
+def test_what_convert_reads_is_read(tmp_path, pack):
+    """Compressed, with a byte order mark, by another suffix, and as a folder."""
+    row = b'{"text": "In Bonn.", "answer": "Bonn <> city"}'
+    folder = tmp_path / "set"
+    folder.mkdir()
+    suffix = {gzip: ".gz", bz2: ".bz2", lzma: ".xz"}[pack]
+    contents = {
+        "a.jsonl": b"\xef\xbb\xbf" + row + b"\n",
+        "b.NDJSON": row,
+        "c.json": b"[" + row + b"]",
+        "d.csv": b"input,output\r\nIn Bonn.,['Bonn <> city']\r\n",
+        "e.iob2": b"In O\nBonn B-city\n",
+    }
+    for name, content in contents.items():
+        (folder / f"{name}{suffix}").write_bytes(pack.compress(content))
+    import_docs(folder / f"a.jsonl{suffix}", tmp_path / "f.spacy")
+    docbin = (tmp_path / "f.spacy").read_bytes()
+    (folder / f"f.spacy{suffix}").write_bytes(pack.compress(docbin))
+    for path in [*folder.iterdir(), folder]:
+        found = [(e.text, e.label_) for doc in read_docs(path) for e in doc.ents]
+        assert found == [("Bonn", "city")] * (6 if path == folder else 1)

@@ -179,6 +179,22 @@ def test_a_set_is_named_by_its_folder(assets):
     assert (alone.name, alone.train) == ("mine", [])
 
 
+def test_a_set_may_be_a_folder_or_on_the_hub(tmp_path):
+    pytest.importorskip("datasets")
+    for part, city in (("train", "Rome"), ("test", "Bonn")):
+        row = {"text": f"In {city}.", "answer": f"{city} <> city"}
+        (tmp_path / "cities" / part).mkdir(parents=True)
+        (tmp_path / "cities" / part / "data.jsonl").write_text(json.dumps(row))
+    hub = [Path(f"hub:{tmp_path}/cities::{part}") for part in ("test", "train")]
+    folders = [tmp_path / "cities" / part for part in ("test", "train")]
+    for paths in (hub, folders):
+        dataset = Dataset.from_files(*paths)
+        assert dataset.name == "cities"
+        assert [doc.text for doc in dataset.test] == ["In Bonn."]
+        assert [doc.text for doc in dataset.train] == ["In Rome."]
+        assert len(set(dataset.hashes.values())) == 2
+
+
 def test_a_missing_encoder(tmp_path):
     with pytest.raises(NunerError) as caught:
         find_backbones([str(tmp_path / "none")], layers=["last"])

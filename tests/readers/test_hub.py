@@ -10,6 +10,7 @@ from spacy_nuner.readers.forms import read_record
 from spacy_nuner.readers.hub import find_on_hub
 from spacy_nuner.readers.records import Entity, Source
 from spacy_nuner.readers.rows import read_rows
+from spacy_nuner.readers.sources import find_sources, hash_input
 
 pytest.importorskip("datasets")
 
@@ -37,6 +38,16 @@ def test_a_split_in_a_stream(nuner):
     records = [read_record(row) for row in rows]
     assert records[2].text == "In Lisbon 2."
     assert records[2].entities == [Entity("Lisbon", "City", "a big place")]
+
+
+def test_a_split_in_the_name(nuner):
+    """So that all commands that read can choose one, two of them at a time."""
+    name = f"hub:{nuner}::entity"
+    (source,) = find_sources([name])
+    assert source == Source(name, "hub", "entity", None)
+    assert find_on_hub(name, split="full") == source
+    assert read_record(next(read_rows(source))).entities == [Entity("Lisbon", "City")]
+    assert hash_input(name) != hash_input(f"hub:{nuner}::full")
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,10 @@ or in the first one.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ...errors import Errors, NunerError
-from ..records import BadRow, Entity, Record, Row, Source
-
-if TYPE_CHECKING:
-    from ..sources import Line
+from ..records import MAX_ROW, BadRow, Entity, Line, Record, Row, Source
 
 PREFIXED = re.compile(r"[BIESLUM]-.+")
 # Letters of a tag that goes on with an entity, and those that end one: BILUO has L and
@@ -53,12 +50,11 @@ def is_bio(lines: Sequence[str]) -> bool:
     return any(map(_is_tag, first)) or "O" in tags
 
 
-def read_bio(source: Source, lines: Iterator["Line"], max_size: int) -> Iterator[Row]:
+def read_bio(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
     """Read sentences.
 
     source (Source): The file.
     lines (Iterator[Line]): Its lines.
-    max_size (int): Bytes of the longest sentence that is read.
     YIELDS (Row): The sentences as records with their words.
     RAISES (NunerError): N605 if no column has tags.
     """
@@ -68,8 +64,8 @@ def read_bio(source: Source, lines: Iterator["Line"], max_size: int) -> Iterator
         layout = layout or _find_layout(source.name, start)
         texts = [line.text.rstrip("\r\n") for line in sentence]
         row = Row(source, number, texts, size)
-        if size > max_size:
-            detail = f"no blank line within {max_size} bytes"
+        if size > MAX_ROW:
+            detail = f"no blank line within {MAX_ROW} bytes"
             row.problem = BadRow("row too long", detail)
         else:
             try:
@@ -79,7 +75,7 @@ def read_bio(source: Source, lines: Iterator["Line"], max_size: int) -> Iterator
         yield row
 
 
-def _sentences(lines: Iterable["Line"]) -> Iterator[tuple[int, list["Line"], int]]:
+def _sentences(lines: Iterable[Line]) -> Iterator[tuple[int, list[Line], int]]:
     """Yield the number of the first line, the lines and their bytes."""
     sentence: list[Line] = []
     size = 0
@@ -114,7 +110,7 @@ def _is_tag(text: str) -> bool:
     return text == "O" or PREFIXED.fullmatch(text) is not None
 
 
-def _find_layout(name: str, lines: Iterable["Line"]) -> Layout:
+def _find_layout(name: str, lines: Iterable[Line]) -> Layout:
     split = [(line, _split(line.text)) for line in lines if not _is_break(line.text)]
     rows = [(line, columns) for line, columns in split if columns]
     first, last = ([columns[i] for _, columns in rows] for i in (0, 1))
@@ -130,7 +126,7 @@ def _find_layout(name: str, lines: Iterable["Line"]) -> Layout:
 
 
 def _read_sentence(
-    lines: Sequence["Line"], texts: Sequence[str], layout: Layout
+    lines: Sequence[Line], texts: Sequence[str], layout: Layout
 ) -> Record:
     """Join words by blanks; a tag that continues no entity begins one."""
     words: list[str] = []
