@@ -80,7 +80,6 @@ class Errors:
         "tokenizer.json it is made of a SentencePiece model, as that of DeBERTa-v3. "
         "Install what does that: pip install sentencepiece protobuf"
     )
-
     N012 = Message(
         "The default backbone is not built yet: there is no '{path}'. Build it once on "
         "this machine, which takes about three minutes: python -m spacy nuner build"
@@ -131,13 +130,12 @@ class Errors:
     )
     N107 = Message(
         "Can't write to '{path}': expected is {expected}. (import writes a .spacy or "
-        ".jsonl file, convert a folder.)"
+        ".jsonl file, draw a .spacy file, convert a folder.)"
     )
     N108 = Message(
         "Nothing to count in '{path}': none of its {count} docs has a span in "
         'doc.spans["{key}"]. Make the corpus with: spacy nuner convert'
     )
-
     N109 = Message(
         "'{path}' is damaged: it can't be unpacked to its end ({reason}). Copy or "
         "download it again."
@@ -238,7 +236,7 @@ class Errors:
     )
     N303 = Message(
         "'{path}' can't be used: {reason}. It is written by 'spacy nuner pretrain' and "
-        "belongs to the backbone beside it: copy the whole folder again."
+        "belongs to the backbone in the same folder: copy the whole folder again."
     )
     N304 = Message(
         "The folder '{path}' has no {missing}, and names of concepts are encoded with "
@@ -253,7 +251,7 @@ class Errors:
         "{limit} or less."
     )
     N308 = Message(
-        "Nothing to go on from: '{path}' is no folder of a run that broke off. Run "
+        "Nothing to resume: '{path}' is no folder of an interrupted run. Run "
         "without --resume."
     )
     N309 = Message(
@@ -268,7 +266,7 @@ class Errors:
         "or install a torch build for your GPU."
     )
     N311 = Message(
-        "'{path}' holds the checkpoints of a run that broke off. Add --resume to go on "
+        "'{path}' holds the checkpoints of an interrupted run. Add --resume to go on "
         "from there, or delete the folder to start again."
     )
     N312 = Message(
@@ -369,7 +367,7 @@ class Errors:
     )
     N512 = Message(
         "The label '{label}' of the component '{name}' has a dot, and a name for it "
-        "can't stand in a config, where dots separate sections. Add it to the live "
+        "can't be in a config, where dots separate sections. Add it to the live "
         "pipeline: add_label(label, description, name=name)."
     )
     N513 = Message(
@@ -401,15 +399,14 @@ class Errors:
         "blank. Mend this line, or let 'spacy nuner import' leave its sentence out."
     )
     N605 = Message(
-        "Neither the first nor the last column of '{path}' holds tags: no O stands in "
-        "it, and line {line} has '{found}'. Expected are lines of a word and its tag "
+        "Neither the first nor the last column of '{path}' holds tags: it has no O, "
+        "and line {line} has '{found}'. Expected are lines of a word and its tag "
         "(O, B-LABEL, I-LABEL)."
     )
     N606 = Message(
-        "'{path}', line {line}: {reason}. Expected is one JSON object a line with "
+        "'{path}', line {line}: {reason}. Expected is a JSON object, such as one with "
         "'text' and 'spans', a list of objects with 'start', 'end' (character offsets, "
-        "end exclusive) and 'label'. Mend this line, or let 'spacy nuner import' leave "
-        "it out."
+        "end exclusive) and 'label'. Mend it, or let 'spacy nuner import' leave it out."
     )
     N607 = Message(
         "'{path}' is no DocBin ({reason}). Expected is a file that DocBin.to_disk, "
@@ -427,10 +424,6 @@ class Errors:
     N612 = Message(
         "Can't draw {k} mentions a label; k is 1 or more. With no example at all: "
         "spacy nuner zero-shot."
-    )
-    N613 = Message(
-        "The draw is written as a DocBin, but '{path}' does not end in .spacy. Name "
-        "the output so."
     )
     N614 = Message(
         "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
@@ -495,7 +488,8 @@ class Warnings:
 
     # Pre-training
     W302 = Message(
-        "The run broke off; its checkpoint of step {step} stands. Go on with: {command}"
+        "The run was interrupted; it has a checkpoint of step {step}. Resume with: "
+        "{command}"
     )
     W303 = Message("No figure of the run was drawn: {reason}")
     W304 = Message(
@@ -549,7 +543,7 @@ class Warnings:
     )
     W602 = Message(
         "{count} spans of '{path}' (the first on line {line}) overlap a longer or "
-        "earlier one and are no entities, which can't overlap; all spans stand in "
+        "earlier one and are no entities, which can't overlap; all spans are in "
         'doc.spans["concepts"], which configs/concepts.cfg learns from.'
     )
     W603 = Message(

@@ -1,4 +1,4 @@
-"""Outputs that stand whole under their final name or not at all; hashes of files."""
+"""Atomic writing of files and folders, and hashes of files."""
 
 import contextlib
 import errno
@@ -40,42 +40,41 @@ def find_shipped(name: str) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path, *, marker: str | None = None) -> Iterator[Path]:
-    """Write beside the final place and rename when the block ends well.
+    """Write to a temporary path and rename it if the block succeeds.
 
-    path (Path): Where the file or folder shall stand in the end.
+    path (Path): The final path of the file or folder.
     marker (str | None): For a folder: the file that shows that a folder at `path` was
         made by the same command and may be replaced. None: `path` is a file.
-    YIELDS (Path): Where to write. A folder exists already, a file does not.
-    RAISES (NunerError): N003 if the place can't be written to, N004 if a folder is
-        in the way that this command did not make.
+    YIELDS (Path): The temporary path. A folder exists already, a file does not.
+    RAISES (NunerError): N003 if it can't be written, N004 if there is a folder that
+        this command did not make.
     """
     if marker is not None and _is_foreign(path, marker):
         raise NunerError(Errors.N004, path=path, expected=marker)
-    beside: Path | None = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        target = beside / path.name
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        target = temporary / path.name
         if marker is not None:
             target.mkdir()
         yield target
         if marker is not None and path.exists():
-            # os.replace can't put a folder in the place of one that is not empty.
-            path.rename(beside / "old")
-        _put(target, path, beside / "old")
+            # os.replace can't replace a folder that is not empty.
+            path.rename(temporary / "old")
+        _put(target, path, temporary / "old")
     except OSError as error:
-        # Only writing that went wrong is ours to explain; an error in reading
-        # something else keeps its own words.
-        if beside is None or _lies_in(error, beside, path):
+        # Errors in reading something else are not ours to explain.
+        if temporary is None or _lies_in(error, temporary, path):
             reason = error.strerror or str(error)
             raise NunerError(Errors.N003, path=path, reason=reason) from error
         raise
     finally:
-        if beside is not None:
-            if (beside / "old").exists() and not path.exists():
-                # Interrupted just before the new folder took its place.
-                (beside / "old").rename(path)
-            shutil.rmtree(beside, ignore_errors=True)
+        if temporary is not None:
+            if (temporary / "old").exists() and not path.exists():
+                # Interrupted just before the new folder was renamed.
+                (temporary / "old").rename(path)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_own(path: Path, sidecar: Path) -> None:
@@ -91,19 +90,19 @@ def check_own(path: Path, sidecar: Path) -> None:
 
 @contextlib.contextmanager
 def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
-    """Write a folder that may take several starts; what broke off is gone on with.
+    """Write a folder in a run that can be resumed.
 
-    It is written in a folder `<name>.work` beside the final place. When the block ends
-    well, the folder `<name>` in it is put there and the rest goes. When it does not,
+    It is written in a folder `<name>.work` next to the final one. If the block
+    succeeds, the folder `<name>` in it is moved to `path` and the rest deleted. If not,
     even if the process is killed, the work folder stays, and the same run finds it.
 
-    path (Path): Where the folder shall stand in the end.
+    path (Path): The final path of the folder.
     marker (str): The file that shows that a folder at `path` was made by the same
         command and may be replaced.
-    run (str): Says what is written from what. What another run left behind is deleted.
+    run (str): Identifies input and settings. The work folder of another run is deleted.
     YIELDS (Path): The work folder, with the folder `<name>` in it.
-    RAISES (NunerError): N003 if the place can't be written to, N004 if a folder is in
-        the way that this command did not make.
+    RAISES (NunerError): N003 if it can't be written, N004 if there is a folder that
+        this command did not make.
     """
     work = path.with_name(f"{path.name}.work")
     for folder, expected in ((path, marker), (work, RUN_FILE)):
@@ -126,12 +125,12 @@ def resuming(path: Path, *, marker: str, run: str) -> Iterator[Path]:
 def _open_work(work: Path, path: Path, run: str) -> None:
     old, mark = work / "old", work / RUN_FILE
     if old.exists() and not path.exists():
-        # Killed just before the new folder took the place of this one.
+        # Killed just before the new folder was renamed.
         old.rename(path)
     if old.exists() or (mark.exists() and mark.read_text(encoding="utf8") != run):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)
-    # First of all, since a folder without it is taken for somebody else's.
+    # First of all, since a folder without it is not replaced.
     mark.write_text(run, encoding="utf8")
     (work / path.name).mkdir(exist_ok=True)
 
@@ -153,10 +152,10 @@ def _is_foreign(path: Path, marker: str) -> bool:
     return any(path.iterdir()) and not (path / marker).exists()
 
 
-def _lies_in(error: OSError, *places: Path) -> bool:
+def _lies_in(error: OSError, *paths: Path) -> bool:
     if error.filename is None:
         # A full disk raised by write() names no file; an error of the network does
         # not either, and is none of ours.
         return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
     named = os.path.abspath(os.fsdecode(error.filename))
-    return any(named.startswith(os.path.abspath(place)) for place in places)
+    return any(named.startswith(os.path.abspath(path)) for path in paths)

@@ -5,14 +5,14 @@ import typer
 from ._util import OVERRIDES, handle_errors
 from .annotate import annotate_cli
 from .average import average_cli
-from .build import build
+from .build import build_cli
 from .calibrate import calibrate_cli
 from .convert import convert_cli
 from .draw import draw_cli
 from .export import export_cli
 from .fewshot import fewshot_cli
 from .import_ import import_cli
-from .init import init
+from .init import init_cli
 from .pretrain import pretrain_cli
 from .report import report_cli
 from .sample import sample_cli
@@ -33,8 +33,8 @@ app = typer.Typer(
 
 # One command a file: `x_cli` parses the options, `x` works and can be called from
 # Python. Both import what they need inside, so that `spacy --help` stays fast.
-app.command("build")(handle_errors(build))
-app.command("init")(handle_errors(init))
+app.command("build")(handle_errors(build_cli))
+app.command("init")(handle_errors(init_cli))
 app.command("draw")(handle_errors(draw_cli))
 app.command("sample")(handle_errors(sample_cli))
 app.command("annotate")(handle_errors(annotate_cli))

@@ -26,7 +26,7 @@ from ..files import find_shipped, hash_file, replacing
 logger = logging.getLogger("spacy_nuner")
 
 
-def build(
+def build_cli(
     force: bool = typer.Option(
         False, "--force", help="Build it anew where it is there already"
     ),

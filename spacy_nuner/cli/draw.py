@@ -49,7 +49,7 @@ def draw(
     lang (str): The language of the tokenizer for texts.
     RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
     RAISES (NunerError): What `read_docs` and `draw_docs` raise, N110 if the output is
-        no draw, N613 if its name does not end in .spacy, N003 if it can't be written.
+        no draw, N107 if its name does not end in .spacy, N003 if it can't be written.
     """
     from dataclasses import asdict
 
@@ -62,7 +62,8 @@ def draw(
     from ..files import check_own, replacing
 
     if output.suffix != ".spacy":
-        raise NunerError(Errors.N613, path=output)
+        expected = "a name that ends in .spacy"
+        raise NunerError(Errors.N107, path=output, expected=expected)
     sidecar = output.with_suffix(RECORD_SUFFIX)
     check_own(output, sidecar)
     pool = read_docs(train, lang=lang)

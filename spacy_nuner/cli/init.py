@@ -33,7 +33,7 @@ CONFIGS = {
 }
 
 
-def init(
+def init_cli(
     folder: Path = typer.Argument(
         ..., help="Folder to write to; nothing in it is overwritten", show_default=False
     ),

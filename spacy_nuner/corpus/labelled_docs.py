@@ -18,16 +18,15 @@ from spacy.util import filter_spans
 from ..errors import Errors, NunerError, Warnings
 from ..files import check_own, replacing
 from ..readers.docbin import SPANS_KEY, doc_to_record, load_docbin
-from ..readers.forms import read_record
 from ..readers.labelled.bio import BAD_LINE
 from ..readers.labelled.spans import REFUSALS
-from ..readers.records import BadRow, Loss, Record, Row, Source, Tally
+from ..readers.records import Loss, Record, Row, Source, Tally
 from ..readers.rows import read_rows
 from ..readers.sources import QUARANTINE, describe_source, find_sources
 from ..tokenizers import blank
 from .align import GIVEN, NOT_IN_TEXT
 from .losses import Counts, describe_losses
-from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, process
+from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, parse, process
 
 EXPANDED = "expanded to whole tokens"
 OVERLAPPING = "overlapping another"
@@ -119,7 +118,7 @@ def import_docs(
             lost.open("w", encoding="utf8", errors="backslashreplace") as losses,
         ):
             for row, outcome in chain.from_iterable(
-                map(_read_row, read_rows(source))
+                ((row, parse(row)) for row in read_rows(source))
                 if as_records
                 else _process_rows(source, nlp)
                 for source in sources
@@ -141,7 +140,7 @@ def import_docs(
             inputs=[describe_source(source) for source in sources],
             shards=[{"file": output.name, "docs": counts.written}],
         )
-        # First of all, since an output without it is taken for somebody else's.
+        # First of all, since an output without it is not replaced.
         with replacing(sidecar) as temporary:
             text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
             temporary.write_text(text, encoding="utf8")
@@ -152,13 +151,6 @@ def import_docs(
 
 def _to_line(data: dict[str, Any]) -> str:
     return json.dumps(data, ensure_ascii=False) + "\n"
-
-
-def _read_row(row: Row) -> tuple[Row, Outcome]:
-    try:
-        return row, Outcome(record=read_record(row))
-    except BadRow as bad:
-        return row, Outcome(refused=Loss(bad.kind, row.where(bad.line), bad.detail))
 
 
 def _settings(lang: str) -> ConvertSettings:

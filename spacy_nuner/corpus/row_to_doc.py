@@ -84,6 +84,19 @@ class Outcome:
         return described
 
 
+def parse(row: Row) -> Outcome:
+    """Turn a row into a record.
+
+    row (Row): The row.
+    RETURNS (Outcome): The record, or why there is none.
+    """
+    try:
+        return Outcome(record=read_record(row), line=row.line)
+    except BadRow as bad:
+        refused = Loss(bad.kind, row.where(bad.line), bad.detail)
+        return Outcome(refused=refused, line=bad.line or row.line)
+
+
 def process(
     row: Row, make_doc: Callable[[Record], Doc], settings: ConvertSettings
 ) -> Outcome:
@@ -94,13 +107,10 @@ def process(
     settings (ConvertSettings): What to keep.
     RETURNS (Outcome): Doc and spans, or why there are none, and every loss.
     """
-    try:
-        record = read_record(row)
-    except BadRow as bad:
-        refused = Loss(bad.kind, row.where(bad.line), bad.detail)
-        return Outcome(refused=refused, line=bad.line or row.line)
-    outcome = Outcome(record=record, line=row.line)
-    where = row.where()
+    outcome, where = parse(row), row.where()
+    record = outcome.record
+    if record is None:
+        return outcome
     # A definition alone is taken for the name.
     names = [entity.name for entity in record.entities]
     if settings.clean_names:

@@ -1,4 +1,4 @@
-"""DocBins, written and read fast where words and spans are all there is."""
+"""Fast writing of DocBins of words and spans, and fast reading of any."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -177,16 +177,13 @@ def _unpack_groups(doc: Doc, packed: bytes, unpacker: Unpacker) -> None:
         groups = dict.fromkeys(groups, [])
     for content, keys in groups.items():
         data = _unpack(unpacker, content)
-        for key in keys or [data["name"]]:
-            doc.spans[key] = _unpack_group(doc, data)
-
-
-def _unpack_group(doc: Doc, data: dict[str, Any]) -> SpanGroup:
-    spans = []
-    for packed in data["spans"]:
-        span_id, kb_id, label, start, end, *_ = _SPAN.unpack(packed)
-        spans.append(Span(doc, start, end, label, kb_id=kb_id, span_id=span_id))
-    return SpanGroup(doc, name=data["name"], attrs=dict(data["attrs"]), spans=spans)
+        name, spans = data["name"], []
+        for span in data["spans"]:
+            span_id, kb_id, label, start, end, *_ = _SPAN.unpack(span)
+            spans.append(Span(doc, start, end, label, kb_id=kb_id, span_id=span_id))
+        for key in keys or [name]:
+            attrs = dict(data["attrs"])
+            doc.spans[key] = SpanGroup(doc, name=name, attrs=attrs, spans=spans)
 
 
 def _unpack(unpacker: Unpacker, packed: bytes) -> Any:

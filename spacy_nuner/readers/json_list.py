@@ -28,7 +28,7 @@ def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
     about: str | None = None
     for number, (text, value, problem) in enumerate(_objects(file), 1):
         size = len(text.encode("utf8", "surrogateescape"))
-        problem = problem or _check(text, size)
+        problem = problem or _find_problem(text, size)
         topic = None if problem else _topic(value)
         if row is not None and topic is not None and topic == about:
             row.content.append(value)  # type: ignore[union-attr]
@@ -43,7 +43,7 @@ def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
         yield row
 
 
-def _check(text: str, size: int) -> BadRow | None:
+def _find_problem(text: str, size: int) -> BadRow | None:
     if size > MAX_ROW:
         return too_long(size)
     try:

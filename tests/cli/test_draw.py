@@ -45,7 +45,7 @@ def test_what_cannot_be_drawn_leaves_nothing(assets, tmp_path):
         result = run(source, tmp_path / "a.spacy", "--k", 64, "--allow-fewer")
     assert result.exit_code == 0
     result = run(source, tmp_path / "a.bin", "--k", 1)
-    assert result.exit_code == 1 and "N613" in result.output
+    assert result.exit_code == 1 and "N107" in result.output
 
 
 def test_spans_are_no_entities_to_draw_by(tmp_path):

@@ -147,7 +147,7 @@ def test_only_what_is_missing_is_done_again(source, tmp_path, monkeypatch, caplo
     interrupt(source, output, monkeypatch, after=3)
     assert not output.exists()
     assert count_written(source, output, monkeypatch) == [3, 4, 5]
-    assert "Going on from an interrupted run: 3 shards are kept." in caplog.text
+    assert "Resuming an interrupted run that wrote 3 shards." in caplog.text
     run(source, tmp_path / "whole")
     assert contents(output) == contents(tmp_path / "whole")
 
