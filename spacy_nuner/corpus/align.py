@@ -8,8 +8,8 @@ are then taken whole; ignoring case; ignoring case, blanks and the form of quote
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 from spacy.attrs import IDX, LENGTH
@@ -89,18 +89,14 @@ def align(
                 spans = spans[:1]
             elif several and occurrences == "in_order":
                 used = taken.setdefault(entity.text, set())
-                span = _next(spans, used, cursor)
+                free = [span for span in spans if span not in used] or spans
+                span = next((one for one in free if one[0] >= cursor), free[0])
                 used.add(span)
                 spans = [span]
         if spans:
             cursor = spans[0][1]
         matches.append(Match(entity, spans, how, several))
     return matches
-
-
-def _next(spans: list[_Range], used: set[_Range], cursor: int) -> _Range:
-    free = [span for span in spans if span not in used] or spans
-    return next((span for span in free if span[0] >= cursor), free[0])
 
 
 class _Folded(NamedTuple):
@@ -134,25 +130,24 @@ class _Folded(NamedTuple):
         )
 
 
-@dataclass(slots=True)
 class _Text:
-    """A tokenised text, indexed; what only rare entities need is made for them."""
+    """A tokenised text, indexed; it is folded only for the entities that need it."""
 
-    doc: Doc
-    text: str
-    plain: _Folded = field(init=False)
-    starts: list[int] = field(init=False)
-    first: dict[int, int] = field(init=False)
-    end: dict[int, int] = field(init=False)
-    _folds: dict[str, _Folded] = field(init=False, default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.plain = _Folded(self.text, None)
-        offsets = self.doc.to_array([IDX, LENGTH])
+    def __init__(self, doc: Doc, text: str) -> None:
+        self.text = text
+        offsets = doc.to_array([IDX, LENGTH])
         self.starts = offsets[:, 0].tolist()
         ends = (offsets[:, 0] + offsets[:, 1]).tolist()
-        self.first = dict(zip(self.starts, range(len(ends)), strict=True))
-        self.end = dict(zip(ends, range(1, len(ends) + 1), strict=True))
+        self.first = {start: i for i, start in enumerate(self.starts)}
+        self.end = {end: i for i, end in enumerate(ends, 1)}
+
+    @cached_property
+    def without_case(self) -> _Folded:
+        return _fold_case(self.text)
+
+    @cached_property
+    def without_form(self) -> _Folded:
+        return _fold_form(self.text)
 
     def at(self, words: str, start: int, end: int) -> tuple[list[_Range], str]:
         if start < 0 or not words or self.text[start:end] != words:
@@ -162,28 +157,22 @@ class _Text:
         return [self._cover(start, end)], GIVEN
 
     def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
-        found = self.plain.find(words)
+        found = _Folded(self.text, None).find(words)
         if spans := self._at_boundaries(found):
             return spans, BOUNDARIES
         if found:
             return _apart(self._cover(*chars) for chars in found), INSIDE
         if ignore_case:
-            found = self._folded(IGNORING_CASE).find(_fold_case(words).text)
+            found = self.without_case.find(_fold_case(words).text)
             spans = self._at_boundaries(found)
             spans = spans or _apart(self._cover(*chars) for chars in found)
             if spans:
                 return spans, IGNORING_CASE
-            found = self._folded(IGNORING_FORM).find(_fold_form(words).text)
+            found = self.without_form.find(_fold_form(words).text)
             # At boundaries only: without blanks, much occurs somewhere inside.
             if spans := self._at_boundaries(found):
                 return spans, IGNORING_FORM
         return [], NOT_IN_TEXT
-
-    def _folded(self, step: str) -> _Folded:
-        if step not in self._folds:
-            fold = _fold_case if step == IGNORING_CASE else _fold_form
-            self._folds[step] = fold(self.text)
-        return self._folds[step]
 
     def _at_boundaries(self, found: list[_Range]) -> list[_Range]:
         """The token ranges of what begins and ends with a token."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..files import hash_file
 from ..readers.docbin import ShardBin
 from ..readers.records import Row
 from ..tokenizers import make_tokenizer
@@ -54,9 +55,7 @@ class ShardFiles:
         _, shard = self.read()
         if shard is None:
             return True
-        if not self.shard.is_file():
-            return False
-        return hashlib.sha256(self.shard.read_bytes()).hexdigest() == shard["sha256"]
+        return self.shard.is_file() and hash_file(self.shard) == shard["sha256"]
 
     def read(self) -> tuple[Counts, dict[str, Any] | None]:
         """Read what became of a chunk that is done.
@@ -67,26 +66,12 @@ class ShardFiles:
         data = json.loads(self.counts.read_text(encoding="utf8"))
         return Counts.from_json(data["counts"]), data["shard"]
 
-    def write(self, shard: ShardBin, losses: list[str], counts: Counts) -> None:
-        """Write the files.
+    def write(self, path: Path, data: bytes) -> None:
+        """Write one of the files, whole or not at all.
 
-        shard (ShardBin): The docs.
-        losses (list[str]): The lines of the quarantine.
-        counts (Counts): Of docs and losses.
+        path (Path): The file.
+        data (bytes): Its content.
         """
-        written = None
-        if len(shard):
-            data = shard.to_bytes()
-            sha256 = hashlib.sha256(data).hexdigest()
-            written = {"file": self.shard.name, "docs": len(shard), "sha256": sha256}
-            self._replace(self.shard, data)
-        # Bytes that are not UTF-8 are written as JSON escapes of their surrogates.
-        text = "".join(losses).encode("utf8", "backslashreplace")
-        self._replace(self.quarantine, text)
-        content = {"counts": counts.to_json(), "shard": written}
-        self._replace(self.counts, json.dumps(content).encode())
-
-    def _replace(self, path: Path, data: bytes) -> None:
         # Not in the folder of the shards, where it would stay if the process is killed.
         temporary = self.parts / f"{path.name}.{os.getpid()}"
         temporary.write_bytes(data)
@@ -125,7 +110,18 @@ class Chunk:
                 losses.append(json.dumps(loss, ensure_ascii=False) + "\n")
             if outcome.doc is not None:
                 shard.add(outcome.doc, outcome.spans, outcome.descriptions)
-        self.files.write(shard, losses, counts)
+        written = None
+        if len(shard):
+            data = shard.to_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
+            name = self.files.shard.name
+            written = {"file": name, "docs": len(shard), "sha256": sha256}
+            self.files.write(self.files.shard, data)
+        # Bytes that are not UTF-8 are written as JSON escapes of their surrogates.
+        text = "".join(losses).encode("utf8", "backslashreplace")
+        self.files.write(self.files.quarantine, text)
+        content = {"counts": counts.to_json(), "shard": written}
+        self.files.write(self.files.counts, json.dumps(content).encode())
 
 
 def read_chunks(

@@ -1,4 +1,4 @@
-"""Fields of objects, checked: what every reader of objects and literals needs."""
+"""Checked fields of objects; what can't be used raises `BadRow`."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ from .records import BadRow, Loss, Record
 
 
 def get_string(data: dict[str, Any], key: str) -> str | None:
-    """Take a string that may be missing.
+    """Get a string that may be missing and that UTF-8 can hold.
 
     data (dict[str, Any]): The object.
     key (str): The key.
     RETURNS (str | None): Its value.
-    RAISES (BadRow): If it is no string or can't be written as UTF-8.
+    RAISES (BadRow): If it is something else.
     """
     value = data.get(key)
     if value is not None and not isinstance(value, str):
@@ -22,8 +22,21 @@ def get_string(data: dict[str, Any], key: str) -> str | None:
     return value
 
 
+def get_offsets(data: dict[str, Any]) -> tuple[int | None, int | None]:
+    """Get the character offsets of an annotation.
+
+    data (dict[str, Any]): The annotation, with "start" and "end" or neither.
+    RETURNS (tuple[int | None, int | None]): The offsets.
+    RAISES (BadRow): If there is one alone, or one is no number.
+    """
+    start, end = data.get("start"), data.get("end")
+    if not (start is None and end is None or type(start) is type(end) is int):
+        raise BadRow("offsets are not two numbers")
+    return start, end
+
+
 def check_string(text: str) -> None:
-    """Refuse what JSON and Python can write with an escape but UTF-8 can't hold.
+    """Refuse what an escape of JSON or Python can write but UTF-8 can't hold.
 
     text (str): A string out of such a literal.
     RAISES (BadRow): If it holds a NUL or half a surrogate pair.
@@ -48,31 +61,13 @@ def check_bytes(text: str) -> None:
         text.encode("utf8")
     except UnicodeEncodeError as error:
         byte = ord(text[error.start]) - 0xDC00
-        if byte == 0:
-            # Stands for a NUL byte in a CSV file.
-            raise BadRow("NUL byte") from None
-        raise BadRow("not UTF-8", f"byte 0x{byte:02x} at {error.start}") from None
-
-
-def get_offsets(data: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Take the character offsets of an annotation.
-
-    data (dict[str, Any]): The annotation, with "start" and "end" or neither.
-    RETURNS (tuple[int | None, int | None]): The offsets.
-    RAISES (BadRow): If there is one alone, or one is no number.
-    """
-    start, end = data.get("start"), data.get("end")
-    if not (start is None and end is None or type(start) is type(end) is int):
-        raise BadRow("offsets are not two numbers")
-    return start, end
+        # The CSV reader has this surrogate in place of a NUL byte.
+        detail = f"byte 0x{byte:02x} at {error.start}"
+        bad = BadRow("not UTF-8", detail) if byte else BadRow("NUL byte")
+        raise bad from None
 
 
 def add_loss(record: Record, bad: BadRow, value: Any) -> None:
-    """Note an annotation that can't be read.
-
-    record (Record): Where it goes.
-    bad (BadRow): Why it can't be read.
-    value (Any): What it is.
-    """
+    """Add an annotation that can't be read to the losses of its record."""
     # Escaped, since what is wrong may be that UTF-8 can't hold it.
     record.losses.append(Loss(bad.kind, detail=json.dumps(value, default=str)))
