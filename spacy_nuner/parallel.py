@@ -1,4 +1,4 @@
-"""One pool of processes for work that is done part by part, and resumed by part.
+"""One pool of processes for jobs of many parts, resumed by part.
 
 Imports nothing heavy by itself, since each worker does.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Part(Protocol):
-    """A part of the work: depends on nothing but itself, and leaves files.
+    """A part of a job: depends on nothing but itself, and writes files.
 
-    So any process can do it, in any order, and a part whose files are there is not
-    done again.
+    So any process can do it, in any order, and a part whose files exist is not done
+    again.
     """
 
     @property
@@ -34,7 +34,7 @@ class Part(Protocol):
         """How much of the progress bar the part is."""
 
     def is_done(self) -> bool:
-        """RETURNS (bool): Whether all files of the part are there."""
+        """RETURNS (bool): Whether all files of the part exist."""
 
     def write(self) -> None:
         """Write the files of the part, the one that shows that it is done last."""
@@ -120,10 +120,7 @@ def start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    """Let a process end when the one that started it is gone, even if it was killed.
-
-    It would wait for work for ever.
-    """
+    """End a worker whose parent is gone, even if killed: it would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

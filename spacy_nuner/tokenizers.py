@@ -1,8 +1,8 @@
-"""A tokenizer for text of any language, those that put no blanks between words too.
+"""Blank tokenizers, and one for text of any language.
 
-spaCy's multi-language tokenizer (`xx`) cuts at blanks and punctuation, so a Chinese
+spaCy's multi-language tokenizer (`xx`) splits at blanks and punctuation, so a Chinese
 clause is one token, and a mention in it would be the whole clause. Here each character
-of such a script is a token, as in spaCy's own Chinese; all else is as in `xx`.
+of a script without blanks is a token, as in spaCy's own Chinese, the rest as in `xx`.
 """
 
 import unicodedata
@@ -54,14 +54,14 @@ def blank(lang: str) -> Language:
 
 
 def _tokenizer_of(cls: type[Language]) -> Any:
-    """What the language's config names, but for "xx" one that splits all scripts."""
-    settings = cls.default_config["nlp"]["tokenizer"]
-    return {"@tokenizers": NAME} if cls.lang == "xx" else settings
+    """The config of a language's tokenizer; that of "xx" splits all scripts."""
+    default = cls.default_config["nlp"]["tokenizer"]
+    return {"@tokenizers": NAME} if cls.lang == "xx" else default
 
 
 @dataclass(frozen=True)
 class _Host:
-    """What the registered makers of tokenizers take of a pipeline."""
+    """What registered tokenizers read of a pipeline."""
 
     lang: str
     vocab: Vocab
@@ -72,12 +72,12 @@ def make_tokenizer(lang: str) -> Tokenize:
     """Make the tokenizer of a language without a pipeline around it.
 
     A pipeline imports the components of all installed packages, torch and transformers
-    among them: 230 MB in each process, and two seconds. And its vocabulary works out
-    shape, norm and some twenty other features of each new word, which takes longer
-    than to tokenize a sentence; here words have none.
+    among them: 230 MB in each process, and two seconds. And its vocabulary computes
+    some twenty lexical attributes of each new word, which takes longer than to tokenize
+    a sentence; here words have none.
 
     lang (str): The code of the language, such as "en".
-    RETURNS (Tokenize): Cuts a text into the words and blanks that `blank(lang)` would.
+    RETURNS (Tokenize): Gives the same tokens as `blank(lang)`.
     RAISES (NunerError): As `blank`.
     """
     try:
@@ -92,9 +92,9 @@ def make_tokenizer(lang: str) -> Tokenize:
 
 @registry.tokenizers(NAME)
 def make_multilingual_tokenizer() -> Callable[[Any], Tokenizer]:
-    """Make the factory of the tokenizer, as `nlp.tokenizer` in a config has it.
+    """Make a tokenizer that makes each character of scripts without blanks a token.
 
-    RETURNS (Callable[[Language], Tokenizer]): Takes the pipeline.
+    RETURNS (Callable[[Language], Tokenizer]): Makes the tokenizer of a pipeline.
     """
 
     def create(nlp: Any) -> Tokenizer:
@@ -108,7 +108,7 @@ def make_multilingual_tokenizer() -> Callable[[Any], Tokenizer]:
 
 
 def _get_class(*categories: str) -> str:
-    """The characters of these scripts in some Unicode categories, as a regex class."""
+    """The ranges of SCRIPTS in some Unicode categories, for a regex class."""
     runs = []
     for first, last in (span.split("-") for span in SCRIPTS.split()):
         characters = map(chr, range(int(first, 16), int(last, 16) + 1))

@@ -66,7 +66,7 @@ def build_default(
     force (bool): Whether to make it anew where it is there and whole.
     gpu_id (int): The GPU to use, -1 for the processor.
     base (str): The encoder to start from.
-    annotations (Path | None): Records to train on, a file or a folder. None: those
+    annotations (Path | None): Records to train on, a file or a folder; None for those
         that ship with the package.
     settings (dict[str, Any] | None): Values by dotted name over those of the shipped
         `configs/pretrain.cfg`, such as {"training.epochs": 1}.

@@ -8,8 +8,6 @@ from ..errors import Errors, NunerError
 from .records import Source
 
 HUB_PREFIX = "hub:"
-# Rows that a shuffled data set holds back to mix them (the default of `datasets`).
-SHUFFLE_BUFFER = 1000
 
 
 def find_on_hub(name: str, *, split: str | None = None) -> Source:
@@ -24,11 +22,12 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
     RAISES (NunerError): N104 if the data set or the split can't be found.
     """
     from datasets import get_dataset_split_names
+    from huggingface_hub import HfApi
 
     path, config, named = _parts(name)
     split = named or split
     try:
-        revision = None if Path(path).is_dir() else _revision(path)
+        revision = None if Path(path).is_dir() else HfApi().dataset_info(path).sha
         splits = get_dataset_split_names(path, config, revision=revision)
     except Exception as error:
         # No network, no such data set, no such configuration: each its own exception.
@@ -46,8 +45,8 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
     """Read a data set without downloading it first.
 
     source (Source): What `find_on_hub` found.
-    seed (int | None): Shuffles the shards of the data set, and rows that are near to
-        each other, so that what is read of it is not its beginning; None for its order.
+    seed (int | None): Seed to shuffle its shards, and rows in a buffer; None for its
+        order.
     YIELDS (dict[str, Any]): Its rows.
     RAISES (NunerError): N104 if reading breaks off.
     """
@@ -55,15 +54,10 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
 
     path, config, _ = _parts(source.name)
     try:
-        rows = load_dataset(
-            path,
-            config,
-            split=source.split,
-            revision=source.revision,
-            streaming=True,
-        )
+        pinned = {"split": source.split, "revision": source.revision}
+        rows = load_dataset(path, config, streaming=True, **pinned)
         if seed is not None:
-            rows = rows.shuffle(seed=seed, buffer_size=SHUFFLE_BUFFER)
+            rows = rows.shuffle(seed=seed)
         yield from rows
     except Exception as error:
         raise _unreachable(source.name, error) from error
@@ -78,9 +72,3 @@ def _parts(name: str) -> tuple[str, str | None, str | None]:
     """The name of a data set, of its configuration and of its split."""
     path, config, split = [*name.removeprefix(HUB_PREFIX).split(":", 2), "", ""][:3]
     return path, config or None, split or None
-
-
-def _revision(path: str) -> str | None:
-    from huggingface_hub import HfApi
-
-    return HfApi().dataset_info(path).sha
