@@ -158,6 +158,24 @@ def test_what_an_answer_to_several_passes_over_is_asked_alone(
     ]
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_answer_to_several_without_any_number(write_sentences, store_path, batch):
+    path = write_sentences(["Lisbon is old.", "Porto is big."])
+
+    def reply(body):
+        return GOOD if len(asked(body)) == 1 else "I would rather not."
+
+    settings = settings_for(sentences=2)
+    with Server(reply=reply) as server:
+        if batch:
+            with pytest.raises(NunerError, match="N214.*passed over"):
+                ask(path, store_path, server.url, settings=settings, batch=True)
+        else:
+            report = ask(path, store_path, server.url, settings=settings)
+            assert report.verdicts == {"good": 2}
+            assert server.requests == 3
+
+
 # Answers that are no use
 
 

@@ -273,10 +273,13 @@ def test_json(content, entities, verdict):
         ),
         ("a <> b", {}),
         ("", {}),
+        # More digits than Python reads.
+        (f"[{'1' * 5000}]\n[1]\na <> b", {0: "a <> b"}),
     ],
 )
 def test_lines_are_shared_by_their_numbers(content, expected):
-    shared = share(Answer(content), 2, structured=False)
+    answer = Answer(content, prompt_tokens=9, completion_tokens=7)
+    shared = share(answer, 2, structured=False)
     assert {index: part.content for index, part in shared.items()} == expected
 
 
