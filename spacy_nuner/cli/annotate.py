@@ -134,16 +134,17 @@ def annotate(
     store (Path): The SQLite file for the answers; it is made if it does not exist.
     settings (Settings): Prompt, model and parameters.
     connection (Connection): The server and how fast it is asked.
-    limits (Limits): When to stop.
+    limits (Limits): How many failures and how much money end it.
     batch (bool): Use the Batch API.
     poll (float): Seconds between two queries for the batches' state.
     retry_bad (bool): Ask again, and only, where the answer is of no use.
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
     RETURNS (Report): The counts of the run.
-    RAISES (NunerError): N201 without sentences, N205 without a key, N206, N207, N208,
-        N214 or N217 if it stopped before the end, N210, N216 or N218 if the store
-        can't be used.
+    RAISES (NunerError): N003 if the log can't be written, N005, N109 or N201 without
+        sentences, N006 without the package openai, N205 without a key, N206, N207,
+        N208, N214 or N217 if it stopped before the end, N210, N216 or N218 if the
+        store can't be used.
     """
     import asyncio
     from contextlib import aclosing, closing
@@ -202,23 +203,20 @@ async def _show_plan(
         f"{plan.to_ask:,} to ask in {plan.requests:,} requests"
     )
     if repeated := plan.states["repeated"]:
-        msg.text(f"{repeated:,} sentences stand in the file more than once")
+        msg.text(f"{repeated:,} sentences are in the file more than once")
     if waiting := plan.states["in a batch"]:
         msg.text(f"{waiting:,} sentences are in a batch, which --batch collects")
     if not plan.to_ask:
         return
-    tokens = await estimate(plan, task, endpoint, limits)
-    msg.text(
-        f"About {tokens.prompt_tokens:,.0f} tokens to send ({tokens.prompt_basis})"
-    )
-    msg.text(
-        f"About {tokens.completion_tokens:,.0f} tokens to get "
-        f"({tokens.completion_basis})"
-    )
-    if limits.price is None or tokens.cost is None:
+    tokens = await estimate(plan, task, endpoint)
+    sent, received = tokens.prompt_tokens, tokens.completion_tokens
+    msg.text(f"About {sent:,.0f} tokens to send ({tokens.prompt_basis})")
+    msg.text(f"About {received:,.0f} tokens to get ({tokens.completion_basis})")
+    if limits.price is None:
         msg.text("No price: name a table with --prices")
     else:
-        msg.text(f"About {limits.price.show(tokens.cost)} in all")
+        cost = limits.price.show(limits.price.cost(sent, received))
+        msg.text(f"About {cost} in all")
 
 
 async def _ask(
@@ -274,6 +272,7 @@ def _show_report(report: "Report", limits: "Limits") -> None:
     from wasabi import msg
 
     from ..annotate.accounting import name_counts
+    from ..readers.answers import GOOD
 
     cost = f", {limits.price.show(report.cost)}" if limits.price else ""
     msg.info(
@@ -282,14 +281,14 @@ def _show_report(report: "Report", limits: "Limits") -> None:
         f"received{cost}"
     )
     if report.estimated:
-        msg.text(
-            f"{report.estimated:,} answers came without a count of tokens: guessed"
-        )
+        msg.text(f"{report.estimated:,} answers without a count of tokens: estimated")
     statuses = {code: n for code, n in report.statuses.items() if code != 200}
     if statuses:
         counts = ", ".join(f"{count} of {code}" for code, count in statuses.items())
         msg.text(f"Responses other than 200: {counts}")
-    if bad := report.bad():
+    bad = report.verdicts.copy()
+    del bad[GOOD]
+    if bad:
         msg.warn(Warnings.W204.format(count=bad.total(), kinds=name_counts(bad)))
     if failures := report.failures:
         kinds = name_counts(failures)

@@ -262,10 +262,10 @@ def test_a_budget_waits_for_what_is_under_way():
         await pause()
         assert not waiting.done()
         # It was cheaper than was feared.
-        account.book(Answer("", prompt_tokens=1, completion_tokens=0), "")
+        account.add_tokens(Answer("", prompt_tokens=1, completion_tokens=0), "")
         await account.release(6.0)
         assert await waiting
-        account.book(Answer("", prompt_tokens=2, completion_tokens=3), "")
+        account.add_tokens(Answer("", prompt_tokens=2, completion_tokens=3), "")
         await account.release(6.0)
         assert account.report.cost == 6.0
         # Nothing is under way that could give some back.
