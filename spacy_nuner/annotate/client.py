@@ -192,7 +192,8 @@ class Endpoint:
 
     base_url (str): Its address.
     pace (Pace): The limits of all requests, retries included.
-    client (AsyncOpenAI): The client, for files and batches.
+    client (AsyncOpenAI): The client, for files and batches; use the endpoint inside
+        of `async with endpoint.client`, which closes the connections.
     """
 
     def __init__(
@@ -232,10 +233,6 @@ class Endpoint:
             # all connections for each.
             http_client=openai.DefaultAioHttpClient(event_hooks=hooks),
         )
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.client.close()
 
     async def ask(self, body: dict[str, Any]) -> Answer | Failure:
         """Send a request until it is answered or the retries are used up.
@@ -346,10 +343,8 @@ class Endpoint:
         if wait is not None and wait > LONGEST_PAUSE:
             wait = None
         self.pace.after_response(status, wait)
-        if status == 200:
-            await self._check(response)
-
-    async def _check(self, response: Any) -> None:
+        if status != 200:
+            return
         import httpx2
 
         try:

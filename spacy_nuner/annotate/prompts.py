@@ -23,19 +23,21 @@ SEVERAL_STRUCTURED = (
     "several texts, each after its number in square brackets. Answer with a list "
     '"texts" that has for each text its "number" and its "entities".\n'
 )
-_ENTITIES = {
-    "type": "array",
-    "items": {
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """A schema as strict mode wants it: each property required and no other allowed."""
+    return {
         "type": "object",
-        "properties": {
-            "text": {"type": "string"},
-            "concept": {"type": "string"},
-            "description": {"type": "string"},
-        },
-        "required": ["text", "concept", "description"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
-    },
-}
+    }
+
+
+_STRING = {"type": "string"}
+_ENTITY = _object(text=_STRING, concept=_STRING, description=_STRING)
+_ENTITIES = {"type": "array", "items": _ENTITY}
 
 
 @dataclass(frozen=True)
@@ -154,26 +156,13 @@ class Settings:
         message = {"role": "user", "content": self.prompt.render(texts)}
         body = {"model": self.model, "messages": [message], **self.params}
         if self.prompt.structured:
-            body["response_format"] = _response_format(several=len(texts) > 1)
+            schema = _object(entities=_ENTITIES)
+            if len(texts) > 1:
+                one = _object(number={"type": "integer"}, entities=_ENTITIES)
+                schema = _object(texts={"type": "array", "items": one})
+            described = {"name": "entities", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": described}
         return body
-
-
-def _response_format(*, several: bool) -> dict[str, Any]:
-    schema = _object({"entities": _ENTITIES})
-    if several:
-        one = _object({"number": {"type": "integer"}, "entities": _ENTITIES})
-        schema = _object({"texts": {"type": "array", "items": one}})
-    described = {"name": "entities", "strict": True, "schema": schema}
-    return {"type": "json_schema", "json_schema": described}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def _hash(value: Any) -> str:

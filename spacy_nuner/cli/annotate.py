@@ -147,7 +147,7 @@ def annotate(
         store can't be used.
     """
     import asyncio
-    from contextlib import aclosing, closing
+    from contextlib import closing
 
     from ..annotate.accounting import Account
     from ..annotate.client import Endpoint
@@ -155,8 +155,8 @@ def annotate(
     from ..annotate.store import Store, Task
 
     async def run(task: Task, account: Account) -> None:
-        opened = Endpoint(connection, account.report, needs_key=not dry_run)
-        async with aclosing(opened) as endpoint:
+        endpoint = Endpoint(connection, account.report, needs_key=not dry_run)
+        async with endpoint.client:
             plan = make_plan(task)
             await _show_plan(plan, task, endpoint, limits)
             if not dry_run:

@@ -76,7 +76,7 @@ def test_expired_and_missing_requests_go_back_in_line(
         assert report.failures == {"http 400": 1}
         assert report.answers == 19
         assert "no such parameter" in report.reason
-        # The next run asks once more where the server said no.
+        # The next run asks once more about what the server refused.
         assert ask(path, store_path, server.url, batch=True).answers == 1
     assert stored(store_path).keys() == set(texts)
 

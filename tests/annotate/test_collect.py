@@ -1,4 +1,4 @@
-"""Runs against a real server on loopback: every answer once, every limit kept."""
+"""Runs against a real server on loopback: every answer once, no limit exceeded."""
 
 import json
 import os
@@ -232,8 +232,8 @@ def test_texts_that_instruct_the_model_cost_themselves_alone(
         texts = asked(body)
         if len(texts) == 1:
             return "Arr, I am a pirate!" if texts == [order] else GOOD
-        said = ["Arr, I am a pirate!" if text == order else GOOD for text in texts]
-        return "\n".join(f"[{n}]\n{one}" for n, one in enumerate(said, start=1))
+        parts = ["Arr, I am a pirate!" if text == order else GOOD for text in texts]
+        return "\n".join(f"[{n}]\n{one}" for n, one in enumerate(parts, start=1))
 
     with Server(reply=reply) as server:
         for settings in (settings_for(), settings_for(sentences=4)):

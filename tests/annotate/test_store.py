@@ -1,4 +1,4 @@
-"""The file of answers: who may write, what is kept, and what is no store."""
+"""The file of answers: who may write, what is stored, and what is no store."""
 
 import os
 import sqlite3

@@ -165,8 +165,8 @@ ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
 SENTENCE = Sentence(1, "s1", "Lisbon shines.")
 
 
-def completion(**said):
-    return {"choices": [{"message": said, "finish_reason": "stop"}]}
+def completion(**message):
+    return {"choices": [{"message": message, "finish_reason": "stop"}]}
 
 
 def test_a_completion_with_everything():
@@ -184,9 +184,9 @@ def test_a_completion_with_everything():
     )
 
 
-@pytest.mark.parametrize("said", [{}, {"content": None}, {"content": ""}])
-def test_a_completion_without_words(said):
-    assert read_completion(completion(**said) | {"usage": None}).content == ""
+@pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}])
+def test_a_completion_without_words(message):
+    assert read_completion(completion(**message) | {"usage": None}).content == ""
 
 
 @pytest.mark.parametrize(
