@@ -174,11 +174,8 @@ class Run:
         if self._error is not None:
             raise self._error
 
-    def stop(self, error: NunerError) -> None:
-        """Send no more requests; those under way are waited for.
-
-        error (NunerError): Why.
-        """
+    def _stop(self, error: NunerError) -> None:
+        """Send no more requests; those under way are waited for."""
         self._stopping = True
         self._error = self._error or error
 
@@ -193,7 +190,7 @@ class Run:
         message = body["messages"][0]["content"]
         reserved = account.longest_cost(message, settings, len(request))
         if not await account.reserve(reserved):
-            self.stop(account.too_expensive())
+            self._stop(account.too_expensive())
             return
         try:
             expected = estimate_tokens(message) + self._mean_completion
@@ -225,11 +222,9 @@ class Run:
     def _fail(self, request: Request, failure: Failure) -> None:
         self.account.add_failure(request, failure.kind, failure.reason)
         if failure.todo:
-            self.stop(self.endpoint.refusal(failure))
+            self._stop(self.endpoint.refusal(failure))
         elif error := self.account.failed(at_least=self.account.limits.failures):
-            self.stop(error)
-
-    # The store
+            self._stop(error)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
@@ -240,9 +235,7 @@ class Run:
         await self._in_thread(self._commit_arrived)
 
     def _commit_arrived(self) -> None:
-        rows: list[Row] = []
-        while self._arrived:
-            rows.append(self._arrived.popleft())
+        rows = [self._arrived.popleft() for _ in range(len(self._arrived))]
         if not rows:
             return
         try:
@@ -259,7 +252,7 @@ class Run:
 
         def stop() -> None:
             loop.remove_signal_handler(signal.SIGINT)
-            self.stop(NunerError(Errors.N217))
+            self._stop(NunerError(Errors.N217))
 
         try:
             loop.add_signal_handler(signal.SIGINT, stop)

@@ -23,16 +23,11 @@ if TYPE_CHECKING:
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
-# 1 had claims of sentences and owners of batches.
+# 1, which was never released, had claims of sentences and owners of batches.
 VERSION = 2
 # SQLite waits so long for another program's lock, in milliseconds.
 BUSY_MS = 60_000
-PROCESS_TABLE = "CREATE TABLE process (pid INTEGER NOT NULL)"
-BATCHES_TABLE = """CREATE TABLE batches (
-    id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
-    settings INTEGER NOT NULL REFERENCES settings (id),
-    file_id TEXT, batch_id TEXT, created REAL NOT NULL)"""
-SCHEMA = f"""
+SCHEMA = """
 CREATE TABLE settings (
     id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE,
     prompt TEXT NOT NULL, prompt_hash TEXT NOT NULL, template TEXT NOT NULL,
@@ -47,22 +42,16 @@ CREATE TABLE answers (
     prompt_tokens INTEGER, completion_tokens INTEGER, latency REAL,
     time REAL NOT NULL, UNIQUE (key, attempt));
 CREATE INDEX answers_by_question ON answers (question);
-{PROCESS_TABLE};
-{BATCHES_TABLE};
+CREATE TABLE process (pid INTEGER NOT NULL);
+CREATE TABLE batches (
+    id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
+    settings INTEGER NOT NULL REFERENCES settings (id),
+    file_id TEXT, batch_id TEXT, created REAL NOT NULL);
 CREATE TABLE batch_items (
     batch TEXT NOT NULL, number INTEGER NOT NULL, part INTEGER NOT NULL,
     key BLOB NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (batch, number, part)) WITHOUT ROWID;
 CREATE INDEX batch_items_by_key ON batch_items (key)"""
-MIGRATION_FROM_1 = f"""
-DROP TABLE claims;
-DROP TABLE owners;
-{PROCESS_TABLE};
-ALTER TABLE batches RENAME TO batches_of_owners;
-{BATCHES_TABLE};
-INSERT INTO batches SELECT id, base_url, settings, file_id, batch_id, created
-    FROM batches_of_owners;
-DROP TABLE batches_of_owners"""
 ANSWER_COLUMNS = (
     "content, finish_reason, refusal, served, prompt_tokens, completion_tokens, latency"
 )
@@ -112,10 +101,10 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             # Every commit reaches the disk: an answer is paid for.
             self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            self._create_tables()
         elif version == 0:
             self._connect(":memory:")
-            self._migrate()
+            self._create_tables()
 
     def _connect(self, name: Path | str) -> None:
         self._db.close()
@@ -131,8 +120,8 @@ class Store:
         reason = ""
         if application != APPLICATION:
             reason = "it is another program's database"
-        elif not 1 <= version <= VERSION:
-            reason = f"its format is {version}, this version knows up to {VERSION}"
+        elif version != VERSION:
+            reason = f"its format is {version}, expected is {VERSION}"
         if reason:
             raise NunerError(Errors.N210, path=self.path, reason=reason)
         return version
@@ -153,12 +142,10 @@ class Store:
             raise NunerError(Errors.N218, path=self.path, pid=pid) from error
         self._lock = lock
 
-    def _migrate(self) -> None:
+    def _create_tables(self) -> None:
         with self.writing() as db:
-            version = self._read_version()
-            if version < VERSION:
-                statements = SCHEMA if version == 0 else MIGRATION_FROM_1
-                for statement in statements.split(";\n"):
+            if self._read_version() == 0:
+                for statement in SCHEMA.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {VERSION}")
