@@ -111,12 +111,17 @@ class Limits:
 
     failures (int): Sentences without an answer at which it stops.
     cost (float | None): Most money to spend, None for no limit.
-    price (Price | None): What tokens cost; needed where there is a limit.
+    price (Price | None): What tokens cost.
+    RAISES (NunerError): N215 with a limit of cost, but no price.
     """
 
     failures: int = 100
     cost: float | None = None
     price: Price | None = None
+
+    def __post_init__(self) -> None:
+        if self.cost is not None and self.price is None:
+            raise NunerError(Errors.N215)
 
     def price_of(self, prompt: float, completion: float) -> float:
         """Price tokens; see `Price.cost`. 0 without a price."""
@@ -256,7 +261,7 @@ class Account:
     # Answers and failures
 
     def add_tokens(self, answer: Answer, message: str) -> int:
-        """Count the tokens of an answered request.
+        """Count the tokens and the cost of an answered request.
 
         answer (Answer): The whole answer.
         message (str): The message that was sent.

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -79,20 +79,26 @@ def annotate_cli(
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
-    if max_cost is not None and prices is None:
-        raise NunerError(Errors.N215)
     base_url = base_url or OPENAI_URL
     # OpenAI's newer models refuse the older name, other servers know only that one.
     longest = "max_completion_tokens" if is_openai(base_url) else "max_tokens"
     params = {"temperature": temperature, "seed": seed, longest: max_tokens}
     given = {name: value for name, value in params.items() if value is not None}
+    if extra is not None:
+        try:
+            fields = json.loads(extra)
+        except ValueError as error:
+            raise NunerError(Errors.N213, reason=error) from error
+        if not isinstance(fields, dict):
+            raise NunerError(Errors.N213, reason=f"found {extra}")
+        given |= fields
     annotate(
         sentences,
         store,
         Settings(
             load_prompt(prompt, structured=structured, sentences=per_request),
             model,
-            given | _read_extra(extra),
+            given,
         ),
         Connection(
             base_url=base_url,
@@ -173,18 +179,6 @@ def annotate(
         except KeyboardInterrupt:
             raise NunerError(Errors.N217) from None
     return account.report
-
-
-def _read_extra(extra: str | None) -> dict[str, Any]:
-    if extra is None:
-        return {}
-    try:
-        fields = json.loads(extra)
-    except ValueError as error:
-        raise NunerError(Errors.N213, reason=error) from error
-    if not isinstance(fields, dict):
-        raise NunerError(Errors.N213, reason=f"found {extra}")
-    return fields
 
 
 async def _show_plan(

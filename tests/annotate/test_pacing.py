@@ -253,6 +253,11 @@ def test_the_shipped_table_is_an_example():
     assert price.output > price.input > 0
 
 
+def test_a_budget_needs_a_price():
+    with pytest.raises(NunerError, match="N215"):
+        Limits(cost=10.0)
+
+
 def test_a_budget_waits_for_what_is_under_way():
     async def test():
         account = Account(Limits(cost=10.0, price=Price(input=1e6, output=1e6)))
