@@ -1,4 +1,4 @@
-"""What tokens cost, what a run may spend and fail at, and what came of it."""
+"""Prices, limits and counts of a run."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
-from ..readers.answers import GOOD, Answer, Sentence, judge
+from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
 
 # Where no tokenizer is served: English text has about four bytes a token.
 BYTES_PER_TOKEN = 4.0
-# Role and marks around a message.
+# The role and the separators around a message.
 MESSAGE_TOKENS = 8
 # The answers in assets/annotations have 398 characters a sentence on average.
 TOKENS_PER_ANSWER = 100
@@ -38,11 +38,11 @@ class Price:
     currency: str = "USD"
 
     def cost(self, prompt: float, completion: float) -> float:
-        """Price some tokens.
+        """Price tokens of requests and of answers, in the currency of the table.
 
         prompt (float): Tokens of requests.
         completion (float): Tokens of answers.
-        RETURNS (float): The price in the table's currency.
+        RETURNS (float): The price.
         """
         return (prompt * self.input + completion * self.output) / 1e6
 
@@ -68,34 +68,30 @@ def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
     try:
         table = json.loads(path.read_text(encoding="utf8"))
         models: dict[str, Any] = dict(table["models"])
-        price = None
-        if model in models:
-            row = models[model]
-            factor = float(row.get("batch", 1.0)) if batch else 1.0
-            price = Price(
-                input=float(row["input"]) * factor,
-                output=float(row["output"]) * factor,
-                currency=str(table.get("currency", "USD")),
-            )
-            if not all(0 <= one < math.inf for one in (price.input, price.output)):
-                raise ValueError(f"a price is a number from 0 up, found {row}")
+        if model not in models:
+            known = ", ".join(models) or "no model"
+            raise NunerError(Errors.N209, model=model, path=path, known=known)
+        row = models[model]
+        factor = float(row.get("batch", 1.0)) if batch else 1.0
+        prices = [float(row[name]) * factor for name in ("input", "output")]
+        if not all(0 <= one < math.inf for one in prices):
+            raise ValueError(f"a price is a number from 0 up, found {row}")
+        return Price(prices[0], prices[1], str(table.get("currency", "USD")))
+    except NunerError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise NunerError(Errors.N220, path=path, reason=reason) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise NunerError(Errors.N220, path=path, reason=reason) from error
-    if price is None:
-        known = ", ".join(models) or "no model"
-        raise NunerError(Errors.N209, model=model, path=path, known=known)
-    return price
 
 
 def estimate_tokens(text: str) -> float:
-    """Guess at the tokens of a message by its length.
+    """Estimate the tokens of a message by its length.
 
     text (str): The message.
-    RETURNS (float): About how many tokens it has.
+    RETURNS (float): The number of tokens.
     """
     return len(text.encode()) / BYTES_PER_TOKEN + MESSAGE_TOKENS
 
@@ -111,24 +107,24 @@ def name_counts(counts: Counter[str]) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may fail at and spend.
+    """How many failures and how much money end a run.
 
     failures (int): Sentences without an answer at which it stops.
     cost (float | None): Most money to spend, None for no limit.
-    price (Price | None): What tokens cost; must be there if there is a limit.
+    price (Price | None): What tokens cost.
+    RAISES (NunerError): N215 with a limit of cost, but no price.
     """
 
     failures: int = 100
     cost: float | None = None
     price: Price | None = None
 
-    def price_of(self, prompt: float, completion: float) -> float:
-        """Price some tokens.
+    def __post_init__(self) -> None:
+        if self.cost is not None and self.price is None:
+            raise NunerError(Errors.N215)
 
-        prompt (float): Tokens of requests.
-        completion (float): Tokens of answers.
-        RETURNS (float): The cost, 0 without a price.
-        """
+    def price_of(self, prompt: float, completion: float) -> float:
+        """Price tokens; see `Price.cost`. 0 without a price."""
         return self.price.cost(prompt, completion) if self.price else 0.0
 
 
@@ -139,9 +135,9 @@ class Report:
     requests (int): Requests sent, repeated ones counted.
     statuses (Counter[int]): Responses by HTTP status.
     answers (int): Answers stored.
-    verdicts (Counter[str]): Answers by what they are worth.
+    verdicts (Counter[str]): Answers by their verdict.
     failures (Counter[str]): Sentences without an answer, by reason.
-    reason (str): The last failure in the server's words.
+    reason (str): The server's message at the last failure.
     prompt_tokens (int): Tokens of the requests that were answered.
     completion_tokens (int): Tokens of the answers.
     estimated (int): Answers whose tokens the server did not count.
@@ -159,17 +155,9 @@ class Report:
     estimated: int = 0
     cost: float = 0.0
 
-    def bad(self) -> Counter[str]:
-        """Count the answers that are of no use.
-
-        RETURNS (Counter[str]): Their number by reason.
-        """
-        bad = {name: count for name, count in self.verdicts.items() if name != GOOD}
-        return Counter(bad)
-
 
 class Account:
-    """Books what a run does, and says when it has to stop.
+    """Counts and logs what a run does, and when it has to stop.
 
     Requests reserve what they can cost at most before they go out.
 
@@ -180,7 +168,7 @@ class Account:
     """
 
     def __init__(self, limits: Limits, *, log: Path | None = None) -> None:
-        """Open an account, and the log if there is one.
+        """Start at 0.
 
         limits (Limits): When to stop.
         log (Path | None): A file of JSON Lines that is appended to: a line for each
@@ -211,8 +199,8 @@ class Account:
     def log(self, event: str, **fields: Any) -> None:
         """Add a line to the log.
 
-        event (str): What happened.
-        **fields: What is known of it.
+        event (str): The kind of event.
+        **fields: Its other fields.
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
@@ -224,7 +212,7 @@ class Account:
         """Price a request at the longest answer that it can get.
 
         message (str): The message.
-        settings (Settings): How it is asked.
+        settings (Settings): The parameters of the request.
         sentences (int): Sentences in the request.
         RETURNS (float): The cost, 0 without a price. Without `--max-tokens` an answer
             is taken to be no longer than 1,024 tokens a sentence.
@@ -272,12 +260,12 @@ class Account:
 
     # Answers and failures
 
-    def book(self, answer: Answer, message: str) -> int:
-        """Count the tokens of an answered request.
+    def add_tokens(self, answer: Answer, message: str) -> int:
+        """Count the tokens and the cost of an answered request.
 
         answer (Answer): The whole answer.
         message (str): The message that was sent.
-        RETURNS (int): The tokens of both together.
+        RETURNS (int): The tokens of request and answer.
         """
         report = self.report
         prompt, completion = answer.prompt_tokens, answer.completion_tokens
@@ -302,7 +290,7 @@ class Account:
             verdict = judge(answer, text=sentence.text, structured=structured)
             self.report.answers += 1
             self.report.verdicts[verdict] += 1
-            # The words of the answer are in the store.
+            # The text of the answer is in the store.
             self.log(
                 "answer",
                 id=sentence.id,
@@ -319,7 +307,7 @@ class Account:
 
         request (Sequence[Sentence]): Its sentences.
         kind (str): The kind of failure.
-        reason (str): In the server's words.
+        reason (str): The message of the server.
         """
         self.report.failures[kind] += len(request)
         self.report.reason = reason
@@ -330,19 +318,16 @@ class Account:
     # Reasons to stop
 
     def too_expensive(self) -> NunerError:
-        """Explain that the next request could cost too much.
-
-        RETURNS (NunerError): N208.
-        """
+        """RETURNS (NunerError): N208, the next request could cost too much."""
         show = self.limits.price.show if self.limits.price else str
         limit, spent = show(self.limits.cost or 0.0), show(self.report.cost)
         return NunerError(Errors.N208, limit=limit, spent=spent)
 
     def failed(self, *, at_least: int = 1) -> NunerError | None:
-        """Tell whether too many sentences have no answer.
+        """Check how many sentences have no answer.
 
         at_least (int): From how many on they are too many.
-        RETURNS (NunerError | None): N207 if so.
+        RETURNS (NunerError | None): N207 if they are.
         """
         report = self.report
         count = report.failures.total()

@@ -1,4 +1,4 @@
-"""The Batch API: send request files, wait, collect; all of it can be resumed."""
+"""The Batch API: send files of requests, wait, collect; each step can be resumed."""
 
 import asyncio
 import itertools
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
-from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion
+from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion, share
 from .accounting import Account
 from .client import Endpoint, Failure
-from .collect import split_answer
 from .prompts import Settings
 from .store import Request, Row, Store, Task
 
@@ -27,14 +26,14 @@ URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 # Limits of the API for one batch.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
-# What a line grows by once it has the names of its batch and request.
+# The names of batch and request in a line.
 NAME_BYTES = 64
-# The server had no time for the request within the window.
+# The code of a request that was not run within the window.
 EXPIRED = "batch_expired"
 ENDED = ("completed", "failed", "expired", "cancelled")
-# Where our name of a batch stands on the server.
+# The key of our name for a batch in its metadata on the server.
 METADATA = "spacy_nuner_batch"
-# Answers that are committed at a time, at least.
+# Answers a commit, at least.
 GROUP = 500
 
 
@@ -42,32 +41,26 @@ GROUP = 500
 
 
 @dataclass
-class OpenBatch:
-    """A batch whose answers are not collected yet.
+class _OpenBatch:
+    """A batch whose answers are not collected yet."""
 
-    id (str): Our name for it, which stands in the server's metadata too.
-    settings (Settings): How it asks.
-    file_id (str | None): The server's id of the request file, once it is there.
-    batch_id (str | None): The server's id of the batch, once it is made.
-    created (float): When it was written down, in seconds since 1970.
-    """
-
+    # Our name for it, in the server's metadata too.
     id: str
     settings: Settings
+    # The server's ids of the file of requests and of the batch, once they exist.
     file_id: str | None
     batch_id: str | None
     created: float
 
 
 class _Ledger:
-    """The batches of a store at one server, written down before they are sent."""
+    """The batches of a store at one server, stored before they are sent."""
 
     def __init__(self, store: Store, base_url: str) -> None:
         self.store = store
         self.base_url = base_url
 
     def add(self, settings: Settings, requests: Sequence[Request]) -> None:
-        """Write a batch down."""
         name = uuid.uuid4().hex
         with self.store.writing() as db:
             number = self.store.add_settings(db, settings)
@@ -84,8 +77,8 @@ class _Ledger:
                 ),
             )
 
-    def batches(self) -> list[OpenBatch]:
-        """Read the batches that are not collected yet, oldest first."""
+    def batches(self) -> list[_OpenBatch]:
+        """Oldest first."""
         with self.store.writing() as db:
             rows = db.execute(
                 "SELECT id, settings, file_id, batch_id, created FROM batches "
@@ -93,20 +86,21 @@ class _Ledger:
                 [self.base_url],
             ).fetchall()
         return [
-            OpenBatch(name, self.store.get_settings(number), file_id, batch_id, created)
+            _OpenBatch(
+                name, self.store.get_settings(number), file_id, batch_id, created
+            )
             for name, number, file_id, batch_id, created in rows
         ]
 
-    def update(self, batch: OpenBatch) -> None:
-        """Write the server's ids down, as soon as they are known."""
+    def update(self, batch: _OpenBatch) -> None:
         with self.store.writing() as db:
             db.execute(
                 "UPDATE batches SET file_id = ?, batch_id = ? WHERE id = ?",
                 [batch.file_id, batch.batch_id, batch.id],
             )
 
-    def requests(self, batch: OpenBatch) -> list[tuple[int, Request]]:
-        """Read the requests that are not answered yet, with their numbers."""
+    def requests(self, batch: _OpenBatch) -> list[tuple[int, Request]]:
+        """The requests that are not answered yet, with their numbers."""
         with self.store.writing() as db:
             rows = db.execute(
                 "SELECT number, position, id, text FROM batch_items WHERE batch = ? "
@@ -119,17 +113,17 @@ class _Ledger:
         ]
 
     def answer(
-        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+        self, batch: _OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
     ) -> None:
-        """Add answers and take their requests off the batch, in one transaction."""
+        """Add answers and remove their requests from the batch, in one transaction."""
         with self.store.writing() as db:
             self.store.insert(db, rows, batch.settings)
             keys = [(batch.id, number) for number in numbers]
             sql = "DELETE FROM batch_items WHERE batch = ? AND number = ?"
             db.executemany(sql, keys)
 
-    def close(self, batch: OpenBatch) -> int:
-        """Forget a batch; give how many sentences it did not answer."""
+    def close(self, batch: _OpenBatch) -> int:
+        """Remove a batch; returns how many sentences it did not answer."""
         with self.store.writing() as db:
             sql = "DELETE FROM batch_items WHERE batch = ?"
             left = db.execute(sql, [batch.id]).rowcount
@@ -153,18 +147,19 @@ def _request_line(
 
 
 def _read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
-    """Read an output or error file: numbers of requests and what came of them.
+    """Read an output or error file: numbers of requests and their outcomes.
 
-    A line that is damaged is passed over: its request counts as not answered.
+    A line that is damaged is skipped: its request counts as not answered.
     """
     with path.open("rb") as file:
         for line in file:
             try:
                 row = json.loads(line)
                 number = int(row["custom_id"].rpartition("-")[2])
+                outcome = _read_outcome(row)
             except (ValueError, KeyError, TypeError, AttributeError):
                 continue
-            yield number, _read_outcome(row)
+            yield number, outcome
 
 
 def _read_outcome(row: dict[str, Any]) -> Answer | Failure:
@@ -198,9 +193,9 @@ class BatchRun:
 
         task (Task): What is to have an answer.
         endpoint (Endpoint): The server.
-        account (Account): Books what happens.
-        poll (float): Seconds between two queries for the batches' state.
-        status (Callable[[str], None]): Called with how the batches stand.
+        account (Account): Limits and counts; its report is the endpoint's too.
+        poll (float): Seconds between two queries for the batches' status.
+        status (Callable[[str], None]): Called with a line on the batches' progress.
         """
         self.task = task
         self.endpoint = endpoint
@@ -229,10 +224,8 @@ class BatchRun:
         if self._over_budget:
             raise self.account.too_expensive()
 
-    # Out
-
     async def _submit(self) -> float:
-        """Send what is missing as batches; give what that can cost at most."""
+        """Send what is missing as batches; returns the most that it can cost."""
         settings = self.task.settings
         requests: list[Request] = []
         size, reserved = 0, 0.0
@@ -259,8 +252,8 @@ class BatchRun:
         for batch in self._ledger.batches():
             await self._advance(batch)
 
-    async def _advance(self, batch: OpenBatch) -> str:
-        """Upload and create, as far as that is still to be done; give the id."""
+    async def _advance(self, batch: _OpenBatch) -> str:
+        """Upload the file and create the batch unless that was done; returns its id."""
         client = self.endpoint.client
         if batch.file_id is None:
             with self._temporary_folder() as folder:
@@ -288,8 +281,8 @@ class BatchRun:
             self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
         return batch.batch_id
 
-    async def _find(self, batch: OpenBatch) -> str | None:
-        """Look for a batch that was made by a run that died before it noted the id."""
+    async def _find(self, batch: _OpenBatch) -> str | None:
+        """Search for a batch of a run that died before it stored the id."""
         async with self._explained():
             async for remote in self.endpoint.client.batches.list(limit=100):
                 if (remote.metadata or {}).get(METADATA) == batch.id:
@@ -299,10 +292,8 @@ class BatchRun:
                     break
         return None
 
-    # Back
-
     async def _collect_all(self) -> int:
-        """Wait for all batches; give how many sentences are to be sent again."""
+        """Wait for all batches; returns how many sentences are to be sent again."""
         unanswered = 0
         while batches := self._ledger.batches():
             under_way = done = total = 0
@@ -322,7 +313,7 @@ class BatchRun:
                 await asyncio.sleep(self.poll)
         return unanswered
 
-    async def _collect(self, batch: OpenBatch, remote: "Batch") -> int:
+    async def _collect(self, batch: _OpenBatch, remote: "Batch") -> int:
         account = self.account
         if remote.errors is not None and remote.errors.data:
             first = remote.errors.data[0]
@@ -341,13 +332,13 @@ class BatchRun:
             raise error
         return unanswered
 
-    async def _read_file(self, batch: OpenBatch, file_id: str) -> int:
-        """Store the answers of a file; give how many sentences they passed over."""
+    async def _read_file(self, batch: _OpenBatch, file_id: str) -> int:
+        """Store the answers of a file; returns how many sentences they leave out."""
         requests = dict(self._ledger.requests(batch))
         prompt = batch.settings.prompt
         numbers: list[int] = []
         rows: list[Row] = []
-        passed_over = 0
+        left_out = 0
         with self._temporary_folder() as folder:
             path = Path(folder) / "answers.jsonl"
             async with self._explained():
@@ -355,7 +346,7 @@ class BatchRun:
                 async with files.content(file_id) as response:
                     await response.stream_to_file(path)
             for number, outcome in _read_answers(path):
-                # A request that is gone was read before this run was cut off.
+                # One that is missing was stored by a run that died while it collected.
                 request = requests.pop(number, None)
                 if request is None:
                     continue
@@ -363,25 +354,24 @@ class BatchRun:
                     self._fail(request, outcome)
                     continue
                 message = prompt.render([sentence.text for sentence in request])
-                self.account.book(outcome, message)
-                structured = prompt.structured
-                answered, missed = split_answer(request, outcome, structured=structured)
+                self.account.add_tokens(outcome, message)
+                parts = share(outcome, len(request), structured=prompt.structured)
                 numbers.append(number)
-                rows += answered
-                passed_over += len(missed)
+                rows += [(request[index], part) for index, part in parts.items()]
+                left_out += len(request) - len(parts)
                 if len(rows) >= GROUP:
                     self._add(batch, numbers, rows)
                     numbers, rows = [], []
             self._add(batch, numbers, rows)
-        return passed_over
+        return left_out
 
     def _add(
-        self, batch: OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
+        self, batch: _OpenBatch, numbers: Sequence[int], rows: Sequence[Row]
     ) -> None:
         self._ledger.answer(batch, numbers, rows)
         self.account.add_answers(rows, structured=batch.settings.prompt.structured)
         if self.task.retry_bad:
-            # It may be bad still, but it was asked about again, as was wanted.
+            # Even where it is bad again, it is asked about once a run.
             self._give_up(sentence for sentence, _ in rows)
 
     def _fail(self, request: Request, failure: Failure) -> None:
@@ -398,13 +388,13 @@ class BatchRun:
         self._given_up.update(key(sentence.text) for sentence in sentences)
 
     def _temporary_folder(self) -> "tempfile.TemporaryDirectory[str]":
-        # Beside the store: what is written has its size, and /tmp may be in memory.
+        # In the store's folder: files are as large as it, and /tmp may be in memory.
         path = self.task.store.path
         return tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent)
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
-        """Turn the client's errors into ours."""
+        """Turn the client's errors into N206."""
         import openai
 
         try:

@@ -1,4 +1,4 @@
-"""One OpenAI-compatible server: when requests go out, and their retries."""
+"""The client of one OpenAI-compatible server: rates, concurrency, errors."""
 
 import asyncio
 import json
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
-# Own servers mostly ask for no key, but the client sends one always.
+# Most local servers need no key, but the client always sends one.
 NO_KEY = "none"
 CHAT_PATH = "/chat/completions"
-# A quarter of a second's worth may go at once, so that a late timer loses no capacity.
+# What is due within these seconds may go at once: a late timer costs no capacity.
 BURST = 0.25
-# Many requests hear of one overload at the same time; it counts once.
+# Many requests get the same overload at the same time; it counts once. In seconds.
 SHRINK_EVERY = 1.0
 SHRINK_BY = 0.8
-# A rate is what the user gave, so it falls less, and is back after some three seconds.
+# A rate is the user's, so it falls less and recovers by 2% a second.
 SLOW_BY = 0.95
 RECOVER_BY = 1.02
 # Statuses by which servers say that there are too many requests.
 OVERLOAD = frozenset({429, 503, 529})
-# The client does not wait longer for a server that names a time; neither do we.
+# The openai client waits no longer than these seconds for a server; neither do we.
 LONGEST_PAUSE = 120.0
 _TODO = {
     401: f"Check {KEY_VARIABLE} and --base-url.",
@@ -45,7 +45,7 @@ _TODO = {
 
 @dataclass(frozen=True)
 class Connection:
-    """A server and how it is asked.
+    """A server and the limits of its use.
 
     base_url (str): Its address up to `/v1`.
     concurrency (int): Most requests at once.
@@ -64,27 +64,24 @@ class Connection:
 
 
 class Rate:
-    """Spaces amounts out so that no more than so many a minute are taken.
+    """A limit a minute, first come, first served.
 
-    First come, first served. Other than in a bucket of tokens, an amount may be larger
-    than what goes at once, and may be corrected when the true one is known.
+    Unlike in a token bucket, an amount may be larger than the burst, and may be
+    corrected when the true one is known.
     """
 
     def __init__(self, per_minute: float | None) -> None:
-        """Start with nothing taken.
-
-        per_minute (float | None): The limit, None for none.
-        """
+        """per_minute (float | None): The limit, None for none."""
         self._seconds = 60 / per_minute if per_minute else 0.0
-        # Of the limit, since an overload; and when that was computed last.
+        # The share of the limit since an overload, and when it was computed last.
         self._share = 1.0
         self._updated = time.monotonic()
         self._next = 0.0
 
     async def take(self, amount: float = 1.0) -> None:
-        """Wait for the turn.
+        """Wait until an amount is within the limit.
 
-        amount (float): How much of the limit it takes.
+        amount (float): Requests or tokens.
         """
         now = time.monotonic()
         self._recover(now)
@@ -95,32 +92,32 @@ class Rate:
             await asyncio.sleep(turn - now)
 
     def correct(self, amount: float) -> None:
-        """Take a better figure into account.
+        """Correct what was taken.
 
-        amount (float): How much more (or less, if negative) was taken in truth.
+        amount (float): How much more (or less, if negative) it was.
         """
         self._next += amount * self._seconds / self._share
 
     def shrink(self) -> None:
-        """Take an overload into account: the limit is higher than what is allowed."""
+        """Lower the limit after an overload; it recovers with time."""
         self._recover(time.monotonic())
         self._share *= SLOW_BY
 
     def _recover(self, now: float) -> None:
-        # As large a power as is ever needed, whatever the time that has passed.
+        # A larger power than is ever needed would overflow.
         passed = min(now - self._updated, 1000.0)
         self._share = min(1.0, self._share * RECOVER_BY**passed)
         self._updated = now
 
 
 class Pace:
-    """Everything that holds requests back.
+    """The limits of concurrency, of requests and of tokens a minute.
 
-    How many are under way at once falls by a fifth at an overload and rises by one for
-    every round of good answers (additive increase, multiplicative decrease).
+    Concurrency falls by a fifth at an overload and rises by one for every round of good
+    answers (additive increase, multiplicative decrease).
 
-    most (int): The highest limit of requests under way, and the one at the start.
-    limit (float): The limit now.
+    most (int): The highest concurrency, and the one at the start.
+    limit (float): The concurrency now.
     tokens (Rate): Tokens a minute.
     """
 
@@ -139,7 +136,7 @@ class Pace:
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait until one more request may be under way; it is until the block ends."""
+        """Wait until one more request may be under way, which lasts for the block."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._under_way < int(self.limit))
             self._under_way += 1
@@ -158,11 +155,11 @@ class Pace:
         await self._requests.take()
 
     def after_response(self, status: int, retry_after: float | None) -> None:
-        """Learn from a response.
+        """Adapt to a response.
 
         status (int): Its HTTP status.
-        retry_after (float | None): Seconds that the server asks to wait. All requests
-            wait then, not only the one that was answered so.
+        retry_after (float | None): Seconds that the server asks to wait; all requests
+            wait then.
         """
         now = time.monotonic()
         if status == 200:
@@ -181,8 +178,8 @@ class Failure(NamedTuple):
     """A request that got no answer in spite of the retries.
 
     kind (str): "timeout", "connection", "malformed" or "http 500" and so on.
-    reason (str): In the server's or the library's words, without the key.
-    todo (str): What to do, where no other request would fare better; else empty.
+    reason (str): The message of the server or the library, without the key.
+    todo (str): What to do, where every other request would fail too; else empty.
     """
 
     kind: str
@@ -194,8 +191,9 @@ class Endpoint:
     """A server that answers `/v1/chat/completions`.
 
     base_url (str): Its address.
-    pace (Pace): Holds every request back, repeated ones too.
-    client (AsyncOpenAI): The client, for files and batches.
+    pace (Pace): The limits of all requests, retries included.
+    client (AsyncOpenAI): The client, for files and batches; use the endpoint inside
+        of `async with endpoint.client`, which closes the connections.
     """
 
     def __init__(
@@ -205,7 +203,7 @@ class Endpoint:
 
         connection (Connection): The server.
         report (Report): Counts requests and statuses.
-        needs_key (bool): Whether OpenAI is going to be asked anything.
+        needs_key (bool): Whether OpenAI's server needs a key; not for a dry run.
         RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N205
             without a key.
         """
@@ -221,8 +219,7 @@ class Endpoint:
             raise NunerError(Errors.N205, base_url=self.base_url)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
         self._report = report
-        # Hooks see each try of a request, retries too, which the client's caller
-        # does not.
+        # Hooks are called for retries too.
         hooks: dict[str, list[Any]] = {
             "request": [self._before],
             "response": [self._after],
@@ -232,14 +229,10 @@ class Endpoint:
             base_url=self.base_url,
             max_retries=connection.retries,
             timeout=connection.timeout,
-            # With aiohttp a request takes half as much of the processor; the other
-            # one searches a list of all connections for each.
+            # A request takes half the CPU time with aiohttp: httpx searches a list of
+            # all connections for each.
             http_client=openai.DefaultAioHttpClient(event_hooks=hooks),
         )
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self.client.close()
 
     async def ask(self, body: dict[str, Any]) -> Answer | Failure:
         """Send a request until it is answered or the retries are used up.
@@ -251,8 +244,8 @@ class Endpoint:
         import openai
 
         try:
-            # Not `chat.completions.create`: it fits arguments and result into models,
-            # which doubles the time that a request takes of the processor.
+            # `chat.completions.create` makes models of arguments and result, which
+            # doubles the CPU time of a request.
             response = await self.client.post(
                 CHAT_PATH, body=body, cast_to=httpx2.Response
             )
@@ -263,12 +256,11 @@ class Endpoint:
             return self.explain(error)
 
     async def count_tokens(self, model: str, text: str) -> int | None:
-        """Ask the server's tokenizer, where there is one (vLLM, llama.cpp).
+        """Count tokens with the server's `/tokenize` (vLLM, llama.cpp).
 
         model (str): The model.
         text (str): The text.
-        RETURNS (int | None): The number of tokens, None if the server has no
-            `/tokenize`.
+        RETURNS (int | None): The number of tokens, None if the server has none.
         """
         import httpx2
         import openai
@@ -287,10 +279,10 @@ class Endpoint:
             return None
 
     def explain(self, error: "openai.OpenAIError") -> Failure:
-        """Say why a request failed.
+        """Find out why a request failed.
 
         error (OpenAIError): What the client raised.
-        RETURNS (Failure): The reason, and what to do if no other request can do better.
+        RETURNS (Failure): The reason.
         """
         import httpx2
         import openai
@@ -320,9 +312,9 @@ class Endpoint:
         return Failure(f"http {status}", reason, todo)
 
     def refusal(self, failure: Failure) -> NunerError:
-        """Explain that the server refuses to go on.
+        """Make the error of a server that can't be used.
 
-        failure (Failure): Its last answer.
+        failure (Failure): The last failure.
         RETURNS (NunerError): N206.
         """
         todo = failure.todo or "Run the same command again to go on."
@@ -331,10 +323,10 @@ class Endpoint:
         return NunerError(Errors.N206, base_url=url, reason=reason, todo=todo)
 
     def redact(self, text: str) -> str:
-        """Take the key out of a text.
+        """Remove the key from a text.
 
-        text (str): Words of the server.
-        RETURNS (str): The same without the key.
+        text (str): Any text, such as a message of the server.
+        RETURNS (str): The text without the key.
         """
         return text.replace(self._key, "***") if self._key else text
 
@@ -351,23 +343,21 @@ class Endpoint:
         if wait is not None and wait > LONGEST_PAUSE:
             wait = None
         self.pace.after_response(status, wait)
-        if status == 200:
-            await self._check(response)
-
-    async def _check(self, response: Any) -> None:
+        if status != 200:
+            return
         import httpx2
 
         try:
             read_completion(json.loads(await response.aread()))
         except ValueError as error:
-            # A response cut short or made of something else is worth another try, and
-            # the client gives one to what its HTTP library could not read.
+            # A response that is cut short or no JSON is retried: the client retries
+            # what its HTTP library could not decode.
             message = f"no chat completion: {error}"
             raise httpx2.DecodingError(message, request=response.request) from error
 
 
 def _message(error: "openai.APIStatusError") -> str:
-    """The message in the JSON of an error; versions of the client unpack it or not."""
+    """The message in the JSON of an error, which some versions of openai unpack."""
     body = error.body
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
@@ -377,10 +367,10 @@ def _message(error: "openai.APIStatusError") -> str:
 
 
 def is_openai(base_url: str) -> bool:
-    """Tell OpenAI's own server from others.
+    """Check whether an address is OpenAI's own server.
 
-    base_url (str): An address.
-    RETURNS (bool): Whether it is OpenAI's.
+    base_url (str): The address.
+    RETURNS (bool): Whether it is.
     """
     return urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname
 
@@ -388,8 +378,8 @@ def is_openai(base_url: str) -> bool:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Read how long a server asks to wait.
 
-    headers (Mapping[str, str]): Of its response.
-    RETURNS (float | None): Seconds from now, None if it does not say.
+    headers (Mapping[str, str]): The headers of its response.
+    RETURNS (float | None): Seconds from now, None if it does not ask.
     """
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         value = headers.get(name, "")

@@ -1,4 +1,4 @@
-"""What is to be asked, what it will cost, and the asking: many requests at once."""
+"""A run: what it will ask and cost, and many requests at once."""
 
 import asyncio
 import signal
@@ -11,14 +11,13 @@ from functools import partial
 from typing import TypeVar
 
 from ..errors import Errors, NunerError
-from ..readers.answers import Answer, share
+from ..readers.answers import share
 from ..readers.records import Tally
 from .accounting import (
     BYTES_PER_TOKEN,
     MESSAGE_TOKENS,
     TOKENS_PER_ANSWER,
     Account,
-    Limits,
     estimate_tokens,
 )
 from .client import Endpoint, Failure, is_openai
@@ -33,9 +32,9 @@ ENOUGH_ANSWERS = 20
 
 @dataclass
 class Plan:
-    """What a run has before it.
+    """What a run will ask.
 
-    states (Counter[State]): Sentences in the file, by what becomes of them.
+    states (Counter[State]): Sentences in the file by their state.
     requests (int): Requests for those that are to be asked about.
     bytes (int): Length of the requests' messages together, in bytes of UTF-8.
     samples (list[str]): Some of the messages.
@@ -55,7 +54,7 @@ class Plan:
 
 
 def make_plan(task: Task) -> Plan:
-    """Go through the sentences once, to count them.
+    """Count sentences and requests, in one pass over the file.
 
     task (Task): What is to have an answer.
     RETURNS (Plan): What is to be asked.
@@ -81,28 +80,23 @@ class Estimate:
 
     prompt_tokens (float): Of the requests.
     completion_tokens (float): Of the answers.
-    prompt_basis (str): What the first figure rests on.
-    completion_basis (str): What the second figure rests on.
-    cost (float | None): The price, None without a table.
+    prompt_basis (str): What the first figure is computed from.
+    completion_basis (str): What the second figure is computed from.
     """
 
     prompt_tokens: float
     completion_tokens: float
     prompt_basis: str
     completion_basis: str
-    cost: float | None
 
 
-async def estimate(
-    plan: Plan, task: Task, endpoint: Endpoint, limits: Limits
-) -> Estimate:
-    """Estimate tokens and price. Asks the server's tokenizer, never the model.
+async def estimate(plan: Plan, task: Task, endpoint: Endpoint) -> Estimate:
+    """Estimate tokens. Asks the server's tokenizer, never the model.
 
     plan (Plan): What is to be asked.
-    task (Task): The answers so far, and how it is asked.
+    task (Task): The answers so far, prompt and model.
     endpoint (Endpoint): The server.
-    limits (Limits): With what tokens cost.
-    RETURNS (Estimate): The figures and what they rest on.
+    RETURNS (Estimate): The figures.
     """
     per_token = await _bytes_per_token(plan, task.settings.model, endpoint)
     if per_token is not None:
@@ -110,18 +104,15 @@ async def estimate(
     else:
         per_token = BYTES_PER_TOKEN
         basis = f"{per_token:g} bytes a token"
-    prompt = plan.bytes / per_token + MESSAGE_TOKENS * plan.requests
     mean, count = task.store.mean_completion(task.settings)
     source = f"the newest {count:,} answers in the store"
     if mean is None or count < ENOUGH_ANSWERS:
         mean, source = TOKENS_PER_ANSWER, "the answers in assets/annotations"
-    completion = mean * plan.to_ask
     return Estimate(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
+        prompt_tokens=plan.bytes / per_token + MESSAGE_TOKENS * plan.requests,
+        completion_tokens=mean * plan.to_ask,
         prompt_basis=basis,
         completion_basis=f"{mean:.0f} tokens a sentence, the mean of {source}",
-        cost=limits.price_of(prompt, completion) if limits.price else None,
     )
 
 
@@ -129,30 +120,13 @@ async def _bytes_per_token(plan: Plan, model: str, endpoint: Endpoint) -> float 
     # OpenAI serves no tokenizer.
     if is_openai(endpoint.base_url):
         return None
-    size = tokens = 0
+    tokens = 0
     for message in plan.samples:
         count = await endpoint.count_tokens(model, message)
         if not count:
             return None
-        size += len(message.encode())
         tokens += count
-    return size / tokens if tokens else None
-
-
-def split_answer(
-    request: Request, answer: Answer, *, structured: bool
-) -> tuple[list[Row], Request]:
-    """Give each sentence of a request its part of the answer.
-
-    request (list[Sentence]): The sentences.
-    answer (Answer): The whole answer.
-    structured (bool): Whether JSON was asked for.
-    RETURNS (tuple[list[tuple[Sentence, Answer]], list[Sentence]]): The sentences with
-        their answers, and those that the answer says nothing about.
-    """
-    answers = share(answer, len(request), structured=structured)
-    rows = [(request[index], part) for index, part in answers.items()]
-    return rows, [one for index, one in enumerate(request) if index not in answers]
+    return sum(len(message.encode()) for message in plan.samples) / tokens
 
 
 class Run:
@@ -163,7 +137,7 @@ class Run:
 
         task (Task): What is to have an answer.
         endpoint (Endpoint): The server.
-        account (Account): Books what happens; its report is the endpoint's too.
+        account (Account): Limits and counts; its report is the endpoint's too.
         """
         self.task = task
         self.endpoint = endpoint
@@ -172,7 +146,7 @@ class Run:
         self._error: NunerError | None = None
         sentences = task.settings.prompt.sentences
         self._mean_completion = float(TOKENS_PER_ANSWER * sentences)
-        # All that is done with the store, a commit's wait for the disk too.
+        # The only thread that uses the store; a commit waits for the disk.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._arrived: deque[Row] = deque()
 
@@ -200,16 +174,12 @@ class Run:
         if self._error is not None:
             raise self._error
 
-    def stop(self, error: NunerError) -> None:
-        """Send no more requests; those under way are waited for.
-
-        error (NunerError): Why.
-        """
+    def _stop(self, error: NunerError) -> None:
+        """Send no more requests; those under way are waited for."""
         self._stopping = True
         self._error = self._error or error
 
     async def _work(self, requests: Iterator[Request]) -> None:
-        # In the thread of the store, which looks every sentence up.
         take = partial(next, requests, None)
         while not self._stopping and (request := await self._in_thread(take)):
             await self._ask(request)
@@ -220,7 +190,7 @@ class Run:
         message = body["messages"][0]["content"]
         reserved = account.longest_cost(message, settings, len(request))
         if not await account.reserve(reserved):
-            self.stop(account.too_expensive())
+            self._stop(account.too_expensive())
             return
         try:
             expected = estimate_tokens(message) + self._mean_completion
@@ -232,7 +202,7 @@ class Run:
             if isinstance(outcome, Failure):
                 self._fail(request, outcome)
                 return
-            used = account.book(outcome, message)
+            used = account.add_tokens(outcome, message)
         finally:
             await account.release(reserved)
         if outcome.completion_tokens is not None:
@@ -240,22 +210,21 @@ class Run:
             more = outcome.completion_tokens - self._mean_completion
             self._mean_completion += 0.05 * more
         structured = settings.prompt.structured
-        rows, missed = split_answer(request, outcome, structured=structured)
+        parts = share(outcome, len(request), structured=structured)
+        rows = [(request[index], part) for index, part in parts.items()]
         await self._commit(rows)
         account.add_answers(rows, structured=structured)
-        for sentence in missed:
-            # Left out of the answer to several: alone it can't be overlooked.
-            if not self._stopping:
+        for index, sentence in enumerate(request):
+            # The answer to several sentences has no part for it: ask about it alone.
+            if index not in parts and not self._stopping:
                 await self._ask([sentence])
 
     def _fail(self, request: Request, failure: Failure) -> None:
         self.account.add_failure(request, failure.kind, failure.reason)
         if failure.todo:
-            self.stop(self.endpoint.refusal(failure))
+            self._stop(self.endpoint.refusal(failure))
         elif error := self.account.failed(at_least=self.account.limits.failures):
-            self.stop(error)
-
-    # The store
+            self._stop(error)
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
@@ -266,15 +235,13 @@ class Run:
         await self._in_thread(self._commit_arrived)
 
     def _commit_arrived(self) -> None:
-        rows: list[Row] = []
-        while self._arrived:
-            rows.append(self._arrived.popleft())
+        rows = [self._arrived.popleft() for _ in range(len(self._arrived))]
         if not rows:
             return
         try:
             self.task.store.add(rows, self.task.settings)
         except NunerError:
-            # Whoever waits for one of these has to hear of it too.
+            # Every task that waits for one of these has to get the error.
             self._arrived.extendleft(reversed(rows))
             raise
 
@@ -285,7 +252,7 @@ class Run:
 
         def stop() -> None:
             loop.remove_signal_handler(signal.SIGINT)
-            self.stop(NunerError(Errors.N217))
+            self._stop(NunerError(Errors.N217))
 
         try:
             loop.add_signal_handler(signal.SIGINT, stop)

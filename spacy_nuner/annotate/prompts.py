@@ -1,4 +1,4 @@
-"""The prompts of the paper and the blog, a user's own, and what goes to the server."""
+"""Prompts (the paper's, the blog's, a user's own) and the bodies of requests."""
 
 import hashlib
 import json
@@ -13,8 +13,7 @@ from ..errors import Errors, NunerError
 SLOT = "{text}"
 TEMPLATES = Path(__file__).parent / "templates"
 PUBLISHED = ("paper", "blog")
-STRUCTURED = "structured"
-# What stands in the slot where several sentences share a request.
+# What fills the slot where several sentences share a request.
 SEVERAL = (
     "several texts, each after its number in square brackets. Answer for each text "
     "apart: first its number in square brackets on a line of its own, then what was "
@@ -24,24 +23,26 @@ SEVERAL_STRUCTURED = (
     "several texts, each after its number in square brackets. Answer with a list "
     '"texts" that has for each text its "number" and its "entities".\n'
 )
-_ENTITIES = {
-    "type": "array",
-    "items": {
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """A schema as strict mode wants it: each property required and no other allowed."""
+    return {
         "type": "object",
-        "properties": {
-            "text": {"type": "string"},
-            "concept": {"type": "string"},
-            "description": {"type": "string"},
-        },
-        "required": ["text", "concept", "description"],
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
-    },
-}
+    }
+
+
+_STRING = {"type": "string"}
+_ENTITY = _object(text=_STRING, concept=_STRING, description=_STRING)
+_ENTITIES = {"type": "array", "items": _ENTITY}
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt with one slot for what is to be annotated.
+    """A prompt with one slot for the text.
 
     name (str): "paper", "blog", "structured" or the name of the user's file.
     template (str): The text with `{text}` in it once.
@@ -56,15 +57,18 @@ class Prompt:
 
     @cached_property
     def hash(self) -> str:
-        """The SHA-256 of everything that shapes the request beside its texts."""
-        several = _several(self.structured) if self.sentences > 1 else ""
-        shape = [self.template, self.structured, self.sentences, several]
-        return hashlib.sha256(_canonical(shape)).hexdigest()
+        """The SHA-256 of everything in the request but its texts."""
+        several = self._several if self.sentences > 1 else ""
+        return _hash([self.template, self.structured, self.sentences, several])
+
+    @property
+    def _several(self) -> str:
+        return SEVERAL_STRUCTURED if self.structured else SEVERAL
 
     def render(self, texts: Sequence[str]) -> str:
         """Put texts into the slot.
 
-        texts (Sequence[str]): The sentences; braces in them mean nothing.
+        texts (Sequence[str]): The sentences, put in as they are.
         RETURNS (str): The message.
         """
         before, after = self.template.split(SLOT)
@@ -74,29 +78,28 @@ class Prompt:
             f"\n[{number}] {' '.join(text.split())}"
             for number, text in enumerate(texts, start=1)
         )
-        return before + _several(self.structured) + "".join(numbered) + after
+        return before + self._several + "".join(numbered) + after
 
 
 def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> Prompt:
-    """Find a prompt.
+    """Load a prompt.
 
     name (str): "paper", "blog", or a text file with `{text}` in it once.
-    structured (bool): Ask for JSON after a schema. The published prompts ask for lines,
-        so their words are used with JSON in the place of the line format.
+    structured (bool): Ask for JSON after a schema; of the published prompts the format
+        of the lines is left out then.
     sentences (int): How many sentences share a request.
     RETURNS (Prompt): The prompt.
     RAISES (NunerError): N203 if there is no such prompt, N204 if it has no slot, N219
         if the file is no text.
     """
     if name in PUBLISHED:
-        name = STRUCTURED if structured else name
+        name = "structured" if structured else name
         path = TEMPLATES / f"{name}.txt"
     else:
         path = Path(name)
         name = path.name
     if not path.is_file():
-        known = ", ".join(PUBLISHED)
-        raise NunerError(Errors.N203, name=path, known=known)
+        raise NunerError(Errors.N203, name=path, known=", ".join(PUBLISHED))
     try:
         template = path.read_text(encoding="utf8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -108,7 +111,7 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked, of which model, how. Two runs with equal settings share answers.
+    """Prompt, model and parameters. Runs with equal settings share answers.
 
     prompt (Prompt): The prompt.
     model (str): The model's name as the server knows it.
@@ -122,11 +125,10 @@ class Settings:
     @cached_property
     def hash(self) -> str:
         """The SHA-256 of prompt, model and parameters."""
-        parts = [self.prompt.hash, self.model, self.params]
-        return hashlib.sha256(_canonical(parts)).hexdigest()
+        return _hash([self.prompt.hash, self.model, self.params])
 
     def key(self, text: str) -> bytes:
-        """Name a sentence under these settings.
+        """Identify a sentence under these settings.
 
         text (str): The sentence.
         RETURNS (bytes): The SHA-256 of settings and sentence.
@@ -134,16 +136,16 @@ class Settings:
         return _digest(self.hash, text)
 
     def question(self, text: str) -> bytes:
-        """Name what is asked whatever the parameters are.
+        """Identify a sentence, whatever the parameters are.
 
-        text (str): A sentence.
+        text (str): The sentence.
         RETURNS (bytes): The SHA-256 of prompt, model and sentence.
         """
         return _digest(self._prompt_and_model, text)
 
     @cached_property
     def _prompt_and_model(self) -> str:
-        return hashlib.sha256(_canonical([self.prompt.hash, self.model])).hexdigest()
+        return _hash([self.prompt.hash, self.model])
 
     def body(self, texts: Sequence[str]) -> dict[str, Any]:
         """Make the JSON of a request to `/v1/chat/completions`.
@@ -154,34 +156,18 @@ class Settings:
         message = {"role": "user", "content": self.prompt.render(texts)}
         body = {"model": self.model, "messages": [message], **self.params}
         if self.prompt.structured:
-            body["response_format"] = _response_format(several=len(texts) > 1)
+            schema = _object(entities=_ENTITIES)
+            if len(texts) > 1:
+                one = _object(number={"type": "integer"}, entities=_ENTITIES)
+                schema = _object(texts={"type": "array", "items": one})
+            described = {"name": "entities", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": described}
         return body
 
 
-def _several(structured: bool) -> str:
-    return SEVERAL_STRUCTURED if structured else SEVERAL
-
-
-def _response_format(*, several: bool) -> dict[str, Any]:
-    schema = _object({"entities": _ENTITIES})
-    if several:
-        one = _object({"number": {"type": "integer"}, "entities": _ENTITIES})
-        schema = _object({"texts": {"type": "array", "items": one}})
-    described = {"name": "entities", "strict": True, "schema": schema}
-    return {"type": "json_schema", "json_schema": described}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+def _hash(value: Any) -> str:
+    data = json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def _digest(prefix: str, text: str) -> bytes:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import Errors, NunerError
-from ..files import replacing
 from ..readers.hub import HUB_PREFIX, find_on_hub, read_hub
 from ..readers.records import Tally
 from ..readers.sources import (
@@ -29,22 +28,18 @@ if TYPE_CHECKING:
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
-# A file of one line a sentence has no blank lines: a paragraph ends here at the latest.
+# A file with a sentence a line has no blank lines: a paragraph ends here at the latest.
 MAX_PARAGRAPH_LINES = 200
 # Splitters besides the names of spaCy pipelines.
 RULE = "rule"
 LINE = "line"
-# Pieces that go through spaCy before its vocabulary forgets them: many, since the
-# tokenizer has to meet every word again afterwards.
+# Pieces a memory zone: many, since the tokenizer's cache starts empty in each.
 ZONE_PIECES = 50_000
-# The parts of a trained pipeline that do not split sentences.
+# The components of a trained pipeline that do not split sentences.
 NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
 _BROKEN = re.compile(BROKEN_CHARS)
 
 Lines = Iterator[tuple[int, bytes]]
-
-
-# Reading
 
 
 class Document(NamedTuple):
@@ -61,11 +56,7 @@ class Document(NamedTuple):
 
 
 def is_broken(text: str) -> bool:
-    """Tell whether a text is binary data or was decoded wrongly.
-
-    text (str): The text.
-    RETURNS (bool): Whether it has characters that no text has.
-    """
+    """RETURNS (bool): Whether a text is binary data or was decoded wrongly."""
     return _BROKEN.search(text) is not None
 
 
@@ -87,15 +78,14 @@ def read_documents(
     field (str): The field that holds the text, for JSON Lines and data sets.
     split (str): The split of a data set on the hub.
     seed (int): Orders the shards of a data set on the hub.
-    by_line (bool): Take every line of a text file for itself. False: lines are one
-        paragraph up to a blank line, as in hard-wrapped text.
+    by_line (bool): Every line of a text file is a document. False: every paragraph is,
+        up to a blank line, as in hard-wrapped text.
     YIELDS (Document): The documents.
     RAISES (NunerError): N005, N104, N109 or N201 if the source can't be read.
     """
     rows: Iterable[tuple[int, dict[str, Any]]]
     if source.startswith(HUB_PREFIX):
-        # Shards are drawn at random, so a run that reads only a part of the data set
-        # does not read its beginning.
+        # Shuffled, so that a run that reads only a part does not read the beginning.
         rows = enumerate(read_hub(find_on_hub(source, split=split), seed=seed), start=1)
         yield from _from_rows(rows, source, field=field, tally=tally)
         return
@@ -145,11 +135,7 @@ def _peek(lines: Lines) -> tuple[Lines, bool]:
 
 
 def _from_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]],
-    source: str,
-    *,
-    field: str,
-    tally: Tally,
+    rows: Iterable[tuple[int, dict[str, Any]]], source: str, *, field: str, tally: Tally
 ) -> Iterator[Document]:
     for number, row in rows:
         text = row.get(field)
@@ -182,11 +168,8 @@ def _from_text(
         yield Document(" ".join(paragraph), source, str(number))
 
 
-# Sentences
-
-
 def load_splitter(splitter: str, lang: str) -> "Language":
-    """Load what finds the sentences.
+    """Load the pipeline that splits sentences.
 
     splitter (str): "rule" for spaCy's rule-based sentencizer, "line" for one sentence
         a line, or the name or folder of a spaCy pipeline.
@@ -213,10 +196,10 @@ def load_splitter(splitter: str, lang: str) -> "Language":
 def split_sentences(
     nlp: "Language", documents: Iterable[Document], tally: Tally
 ) -> Iterator[tuple[str, int, Document]]:
-    """Cut documents into sentences.
+    """Split documents into sentences.
 
-    nlp (Language): What `load_splitter` gave. A pipeline without sentence boundaries
-        takes every line as a sentence.
+    nlp (Language): See `load_splitter`. Without sentence boundaries every line is a
+        sentence.
     documents (Iterable[Document]): The documents.
     tally (Tally): Counts pieces that are too long for spaCy or hold broken characters.
     YIELDS (tuple[str, int, Document]): A sentence with single blanks, its number of
@@ -225,7 +208,7 @@ def split_sentences(
     pieces = _pieces(documents, nlp.max_length, tally)
     for first in pieces:
         zone = itertools.chain([first], itertools.islice(pieces, ZONE_PIECES))
-        # Without a zone the vocabulary would keep every word that ever came by.
+        # Outside of a zone the vocabulary grows with every new word.
         with nlp.memory_zone():
             for doc, document in nlp.pipe(zone, as_tuples=True):
                 for sentence, words in _sentences(doc):
@@ -258,22 +241,18 @@ def _sentences(doc: "Doc") -> Iterator[tuple[str, int]]:
         yield " ".join(sent.text.split()), words
 
 
-# Drawing
-
-
 class DistinctSample:
-    """Takes n distinct texts of a stream, each distinct one with the same chance.
+    """Draws n distinct texts of a stream, each distinct one with the same chance.
 
-    The rank of a text is a seeded hash of it, and the n lowest ranks stay. So a text
-    that comes again has the rank it had, and is neither taken twice nor more likely to
-    be taken; memory is that of n texts however long the stream is; and the sample does
-    not depend on the order of the stream.
+    The rank of a text is a seeded hash of it, and the texts of the n lowest ranks are
+    the sample. So repeated texts are not more likely to be drawn, memory is that of n
+    texts however long the stream is, and the order of the stream does not matter.
     """
 
     def __init__(self, n: int, *, seed: int = 0) -> None:
-        """Start with nothing.
+        """Start empty.
 
-        n (int): How many to take.
+        n (int): The size of the sample.
         seed (int): Another seed, another sample.
         """
         self.n = n
@@ -282,10 +261,10 @@ class DistinctSample:
         self._records: dict[int, bytes] = {}
 
     def offer(self, text: str, record: Callable[[], bytes]) -> None:
-        """Take a text if its rank is among the n lowest so far.
+        """Add a text if its rank is among the n lowest so far.
 
         text (str): The text.
-        record (Callable[[], bytes]): Makes what is written for it.
+        record (Callable[[], bytes]): Makes its record.
         """
         digest = hashlib.blake2b(text.encode(), digest_size=16, salt=self._salt)
         rank = int.from_bytes(digest.digest(), "big")
@@ -302,10 +281,7 @@ class DistinctSample:
         return len(self._records)
 
     def records(self) -> Iterator[bytes]:
-        """Go through the sample.
-
-        YIELDS (bytes): The records by rank, so the first k are a sample of k.
-        """
+        """YIELDS (bytes): The records by rank, so the first k are a sample of k."""
         for rank in sorted(self._records):
             yield self._records[rank]
 
@@ -340,10 +316,10 @@ def draw_sample(
     """Draw sentences from documents.
 
     documents (Iterable[Document]): The documents, read once.
-    nlp (Language): What `load_splitter` gave.
-    sample (DistinctSample): Takes records `{"id", "text", "source", "doc"}`; the id is
-        a hash of the text.
-    report (SampleReport): Counts what was seen.
+    nlp (Language): See `load_splitter`.
+    sample (DistinctSample): Gets lines of JSON with id (a hash of the text), text,
+        source and doc.
+    report (SampleReport): Counts what was read.
     min_words (int): Shorter sentences are left out.
     max_words (int): Longer sentences are left out.
     """
@@ -360,16 +336,6 @@ def draw_sample(
         else:
             report.outside += 1
     report.drawn = len(sample)
-
-
-def write_sample(sample: DistinctSample, path: Path) -> None:
-    """Write a sample as JSON Lines.
-
-    sample (DistinctSample): The sample.
-    path (Path): The file.
-    """
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        file.writelines(sample.records())
 
 
 def _record(text: str, document: Document) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers in SQLite: each committed as it comes, none asked for twice."""
+"""The store of answers: an SQLite file, each answer committed as it comes."""
 
 import json
 import os
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import Errors, NunerError
-from ..files import replacing
-from ..readers.answers import GOOD, Answer, Sentence, judge, to_record
+from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
 from ..readers.sources import read_objects
 from .prompts import Prompt, Settings
@@ -24,16 +23,11 @@ if TYPE_CHECKING:
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
-# 1 had claims of sentences and owners of batches.
+# 1, which was never released, had claims of sentences and owners of batches.
 VERSION = 2
-# SQLite waits so long for another program to finish writing.
+# SQLite waits so long for another program's lock, in milliseconds.
 BUSY_MS = 60_000
-PROCESS_TABLE = "CREATE TABLE process (pid INTEGER NOT NULL)"
-BATCHES_TABLE = """CREATE TABLE batches (
-    id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
-    settings INTEGER NOT NULL REFERENCES settings (id),
-    file_id TEXT, batch_id TEXT, created REAL NOT NULL)"""
-SCHEMA = f"""
+SCHEMA = """
 CREATE TABLE settings (
     id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE,
     prompt TEXT NOT NULL, prompt_hash TEXT NOT NULL, template TEXT NOT NULL,
@@ -48,29 +42,23 @@ CREATE TABLE answers (
     prompt_tokens INTEGER, completion_tokens INTEGER, latency REAL,
     time REAL NOT NULL, UNIQUE (key, attempt));
 CREATE INDEX answers_by_question ON answers (question);
-{PROCESS_TABLE};
-{BATCHES_TABLE};
+CREATE TABLE process (pid INTEGER NOT NULL);
+CREATE TABLE batches (
+    id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
+    settings INTEGER NOT NULL REFERENCES settings (id),
+    file_id TEXT, batch_id TEXT, created REAL NOT NULL);
 CREATE TABLE batch_items (
     batch TEXT NOT NULL, number INTEGER NOT NULL, part INTEGER NOT NULL,
     key BLOB NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL,
     text TEXT NOT NULL, PRIMARY KEY (batch, number, part)) WITHOUT ROWID;
 CREATE INDEX batch_items_by_key ON batch_items (key)"""
-MIGRATION_FROM_1 = f"""
-DROP TABLE claims;
-DROP TABLE owners;
-{PROCESS_TABLE};
-ALTER TABLE batches RENAME TO batches_of_owners;
-{BATCHES_TABLE};
-INSERT INTO batches SELECT id, base_url, settings, file_id, batch_id, created
-    FROM batches_of_owners;
-DROP TABLE batches_of_owners"""
 ANSWER_COLUMNS = (
     "content, finish_reason, refusal, served, prompt_tokens, completion_tokens, latency"
 )
 
 Row = tuple[Sentence, Answer]
 Request = list[Sentence]
-# What becomes of a sentence; "repeated" is one whose text came before in the file.
+# Of a sentence; "repeated" is one whose text came before in the file.
 State = Literal["to ask", "answered", "repeated", "in a batch"]
 
 
@@ -81,8 +69,8 @@ class Store:
         """Open a store.
 
         path (Path): The file; it is made if it does not exist.
-        read_only (bool): Read beside the process that writes. A file that does not
-            exist is not made, but taken as empty.
+        read_only (bool): Only read, while another process may write. A file that does
+            not exist is not made, but taken as empty.
         RAISES (NunerError): N210 if the file is something else, N216 if it can't be
             written, N218 if another process writes to it.
         """
@@ -97,7 +85,7 @@ class Store:
             raise
 
     def close(self) -> None:
-        """Close the file and let other processes write to it."""
+        """Close the file and release its lock."""
         self._db.close()
         if self._lock is not None:
             self._lock.release()
@@ -113,10 +101,10 @@ class Store:
             self._db.execute("PRAGMA journal_mode = WAL")
             # Every commit reaches the disk: an answer is paid for.
             self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
+            self._create_tables()
         elif version == 0:
             self._connect(":memory:")
-            self._migrate()
+            self._create_tables()
 
     def _connect(self, name: Path | str) -> None:
         self._db.close()
@@ -124,7 +112,7 @@ class Store:
         self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
 
     def _read_version(self) -> int:
-        """Read the format; 0 for a file that is still empty."""
+        """The version of the format; 0 for an empty file."""
         if not self._db.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
             return 0
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
@@ -132,8 +120,8 @@ class Store:
         reason = ""
         if application != APPLICATION:
             reason = "it is another program's database"
-        elif not 1 <= version <= VERSION:
-            reason = f"its format is {version}, this version knows up to {VERSION}"
+        elif version != VERSION:
+            reason = f"its format is {version}, expected is {VERSION}"
         if reason:
             raise NunerError(Errors.N210, path=self.path, reason=reason)
         return version
@@ -141,29 +129,23 @@ class Store:
     def _take_lock(self) -> None:
         from filelock import FileLock, Timeout
 
-        # The operating system's lock, which ends with the process, however that ends.
+        # The operating system releases it when the process ends, however that ends.
         lock = FileLock(f"{self.path}.lock")
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            pid = self._writing_process()
+            try:
+                (pid,) = self._db.execute("SELECT pid FROM process").fetchone()
+            except (sqlite3.OperationalError, TypeError):
+                # It has just started: there is no table or no row yet.
+                pid = "(id unknown)"
             raise NunerError(Errors.N218, path=self.path, pid=pid) from error
         self._lock = lock
 
-    def _writing_process(self) -> str:
-        try:
-            row = self._db.execute("SELECT pid FROM process").fetchone()
-        except sqlite3.OperationalError:
-            # It has not made its tables yet.
-            row = None
-        return "that has just started" if row is None else str(row[0])
-
-    def _migrate(self) -> None:
+    def _create_tables(self) -> None:
         with self.writing() as db:
-            version = self._read_version()
-            if version < VERSION:
-                statements = SCHEMA if version == 0 else MIGRATION_FROM_1
-                for statement in statements.split(";\n"):
+            if self._read_version() == 0:
+                for statement in SCHEMA.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {VERSION}")
@@ -172,7 +154,7 @@ class Store:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction, which is rolled back on an exception.
+        """A transaction, which is rolled back on an exception.
 
         YIELDS (Connection): The database.
         RAISES (NunerError): N216 if it can't be written.
@@ -197,12 +179,10 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise NunerError(Errors.N210, path=self.path, reason=error) from error
 
-    # Settings
-
     def add_settings(self, db: sqlite3.Connection, settings: Settings) -> int:
-        """Find the number of settings, which are added if they are new.
+        """Add settings if they are new.
 
-        db (Connection): What `writing` gave.
+        db (Connection): See `writing`.
         settings (Settings): The settings.
         RETURNS (int): Their number in the store.
         """
@@ -222,7 +202,7 @@ class Store:
     def get_settings(self, number: int) -> Settings:
         """Read settings.
 
-        number (int): What `add_settings` gave.
+        number (int): See `add_settings`.
         RETURNS (Settings): The settings.
         """
         row = self._db.execute(
@@ -233,13 +213,11 @@ class Store:
         prompt = Prompt(row[0], row[1], structured=bool(row[2]), sentences=row[3])
         return Settings(prompt, row[4], json.loads(row[5]))
 
-    # Answers
-
     def add(self, rows: Sequence[Row], settings: Settings) -> None:
         """Commit answers.
 
         rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
-        settings (Settings): How they were asked about.
+        settings (Settings): The settings of the requests.
         RAISES (NunerError): N216 if they can't be written.
         """
         with self.writing() as db:
@@ -248,11 +226,10 @@ class Store:
     def insert(
         self, db: sqlite3.Connection, rows: Sequence[Row], settings: Settings
     ) -> None:
-        """Add answers in a transaction that is open already; see `add`.
+        """Add answers in an open transaction.
 
-        db (Connection): What `writing` gave.
-        rows (Sequence[tuple[Sentence, Answer]]): Sentences with their answers.
-        settings (Settings): How they were asked about.
+        db (Connection): See `writing`.
+        rows, settings: See `add`.
         """
         number, now = self.add_settings(db, settings), time.time()
         for sentence, answer in rows:
@@ -272,10 +249,10 @@ class Store:
     def state(
         self, sentence: Sentence, settings: Settings, *, retry_bad: bool = False
     ) -> State:
-        """Look up what becomes of a sentence.
+        """Look a sentence up.
 
         sentence (Sentence): The sentence.
-        settings (Settings): How it is asked about.
+        settings (Settings): The settings of a request about it.
         retry_bad (bool): Ask again, and only, where the newest answer is of no use,
             whatever its parameters were.
         RETURNS (State): "to ask", "answered" or "in a batch".
@@ -287,7 +264,11 @@ class Store:
                 "ORDER BY rowid DESC LIMIT 1",
                 [question],
             ).fetchone()
-            answered = row is None or self._is_good(sentence, Answer(*row), settings)
+            answered = True
+            if row is not None:
+                structured = settings.prompt.structured
+                verdict = judge(Answer(*row), text=sentence.text, structured=structured)
+                answered = verdict == GOOD
         else:
             query = "SELECT 1 FROM answers WHERE key = ? LIMIT 1"
             answered = self._db.execute(query, [key]).fetchone() is not None
@@ -297,32 +278,26 @@ class Store:
         waiting = self._db.execute(query, [key]).fetchone() is not None
         return "in a batch" if waiting else "to ask"
 
-    @staticmethod
-    def _is_good(sentence: Sentence, answer: Answer, settings: Settings) -> bool:
-        structured = settings.prompt.structured
-        return judge(answer, text=sentence.text, structured=structured) == GOOD
-
     def mean_completion(self, settings: Settings) -> tuple[float | None, int]:
         """Average the length of the newest answers to a prompt by a model.
 
         settings (Settings): Prompt and model; the parameters may differ.
         RETURNS (tuple[float | None, int]): Tokens an answer and the number of answers
-            (1,000 at most); None without an answer that the server counted.
+            (1,000 at most); None if the server counted the tokens of none.
         """
-        mean, count = self._db.execute(
+        return self._db.execute(
             "SELECT AVG(completion_tokens), COUNT(completion_tokens) FROM ("
             "SELECT completion_tokens FROM answers WHERE settings IN (SELECT id "
             "FROM settings WHERE prompt_hash = ? AND model = ?) "
             "ORDER BY rowid DESC LIMIT 1000)",
             [settings.prompt.hash, settings.model],
         ).fetchone()
-        return mean, count
 
     def kinds(self) -> list[tuple[str, str, str, int]]:
-        """Count the answers by what was asked.
+        """Count answers by prompt and model.
 
-        RETURNS (list[tuple[str, str, str, int]]): Prompt, its hash, model and the
-            number of answers of each.
+        RETURNS (list[tuple[str, str, str, int]]): The name and the hash of a prompt, a
+            model and the number of answers.
         """
         return self._db.execute(
             "SELECT prompt, prompt_hash, model, COUNT(*) FROM answers "
@@ -335,7 +310,7 @@ class Store:
     ) -> Iterator[tuple[Sentence, Answer, bool]]:
         """Read the newest answer to each question, in the order of the sentences.
 
-        prompt_hash (str): The prompt.
+        prompt_hash (str): The hash of the prompt.
         model (str): The model.
         YIELDS (tuple[Sentence, Answer, bool]): A sentence, its answer and whether JSON
             was asked for.
@@ -352,22 +327,19 @@ class Store:
             yield Sentence(*row[1:4]), Answer(*row[4:]), bool(row[0])
 
 
-# What is to be asked
-
-
 def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
     """Read sentences in a stream.
 
     path (Path): JSON Lines with `text` and, if there is one, `id`; may be compressed.
     tally (Tally): Counts the lines that can't be used.
-    YIELDS (Sentence): The sentences; without an id the number of the line is one.
+    YIELDS (Sentence): The sentences; without an id the number of the line is the id.
     """
     for number, row in read_objects(str(path), tally):
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
-            tally.add("without a text", f"{path.name}:{number}")
+            tally.add("without a text", f"{path}:{number}")
         elif is_broken(text):
-            tally.add("with broken characters", f"{path.name}:{number}")
+            tally.add("with broken characters", f"{path}:{number}")
         else:
             yield Sentence(number, str(row.get("id", number)), text)
 
@@ -378,7 +350,7 @@ class Task:
 
     path (Path): The sentences, as JSON Lines.
     store (Store): The answers.
-    settings (Settings): How it is asked.
+    settings (Settings): Prompt, model and parameters.
     retry_bad (bool): Ask again, and only, where the newest answer is of no use.
     """
 
@@ -394,10 +366,10 @@ class Task:
         counts: Counter[State] | None = None,
         tally: Tally | None = None,
     ) -> Iterator[Request]:
-        """Look each sentence up; those that are to be asked about become requests.
+        """Make requests of the sentences that are to be asked about.
 
-        without (Container[bytes]): Keys of sentences that are not to be asked about.
-        counts (Counter[State] | None): Counts the sentences by what becomes of them.
+        without (Container[bytes]): Keys of sentences that are not.
+        counts (Counter[State] | None): Counts the sentences by their state.
         tally (Tally | None): Counts the lines that can't be used.
         YIELDS (list[Sentence]): The sentences of a request.
         """
@@ -422,41 +394,3 @@ class Task:
                 request = []
         if request:
             yield request
-
-
-def export_records(
-    store: Store, path: Path, *, prompt: str | None = None, model: str | None = None
-) -> Counter[str]:
-    """Write the newest answer to each sentence, in the order of the sentences.
-
-    store (Store): The answers.
-    path (Path): JSON Lines with `id`, `text` and `answer` (or `entities`).
-    prompt (str | None): Only answers to this prompt, by its name or hash.
-    model (str | None): Only answers of this model.
-    RETURNS (Counter[str]): The records by what their answers are worth.
-    RAISES (NunerError): N211 if prompt and model are not clear, N212 without answers.
-    """
-    kinds = [
-        (name, prompt_hash, asked, count)
-        for name, prompt_hash, asked, count in store.kinds()
-        if prompt is None or name == prompt or prompt_hash.startswith(prompt)
-        if model is None or asked == model
-    ]
-    if not kinds:
-        which = f" to the prompt '{prompt}'" if prompt else ""
-        which += f" of the model '{model}'" if model else ""
-        raise NunerError(Errors.N212, path=store.path, which=which)
-    if len(kinds) > 1:
-        found = ", ".join(
-            f"--prompt {name} ({prompt_hash[:8]}) --model {asked}: {count:,} answers"
-            for name, prompt_hash, asked, count in kinds
-        )
-        raise NunerError(Errors.N211, path=store.path, found=found)
-    _, prompt_hash, model, _ = kinds[0]
-    verdicts: Counter[str] = Counter()
-    with replacing(path) as temporary, temporary.open("w", encoding="utf8") as file:
-        for sentence, answer, structured in store.newest(prompt_hash, model):
-            record = to_record(sentence, answer, structured=structured)
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            verdicts[judge(answer, text=sentence.text, structured=structured)] += 1
-    return verdicts

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -79,20 +79,26 @@ def annotate_cli(
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
-    if max_cost is not None and prices is None:
-        raise NunerError(Errors.N215)
     base_url = base_url or OPENAI_URL
     # OpenAI's newer models refuse the older name, other servers know only that one.
     longest = "max_completion_tokens" if is_openai(base_url) else "max_tokens"
     params = {"temperature": temperature, "seed": seed, longest: max_tokens}
     given = {name: value for name, value in params.items() if value is not None}
+    if extra is not None:
+        try:
+            fields = json.loads(extra)
+        except ValueError as error:
+            raise NunerError(Errors.N213, reason=error) from error
+        if not isinstance(fields, dict):
+            raise NunerError(Errors.N213, reason=f"found {extra}")
+        given |= fields
     annotate(
         sentences,
         store,
         Settings(
             load_prompt(prompt, structured=structured, sentences=per_request),
             model,
-            given | _read_extra(extra),
+            given,
         ),
         Connection(
             base_url=base_url,
@@ -134,19 +140,20 @@ def annotate(
     store (Path): The SQLite file for the answers; it is made if it does not exist.
     settings (Settings): Prompt, model and parameters.
     connection (Connection): The server and how fast it is asked.
-    limits (Limits): When to stop.
+    limits (Limits): How many failures and how much money end it.
     batch (bool): Use the Batch API.
     poll (float): Seconds between two queries for the batches' state.
     retry_bad (bool): Ask again, and only, where the answer is of no use.
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
     RETURNS (Report): The counts of the run.
-    RAISES (NunerError): N201 without sentences, N205 without a key, N206, N207, N208,
-        N214 or N217 if it stopped before the end, N210, N216 or N218 if the store
-        can't be used.
+    RAISES (NunerError): N003 if the log can't be written, N005, N109 or N201 without
+        sentences, N006 without the package openai, N205 without a key, N206, N207,
+        N208, N214 or N217 if it stopped before the end, N210, N216 or N218 if the
+        store can't be used.
     """
     import asyncio
-    from contextlib import aclosing, closing
+    from contextlib import closing
 
     from ..annotate.accounting import Account
     from ..annotate.client import Endpoint
@@ -154,8 +161,8 @@ def annotate(
     from ..annotate.store import Store, Task
 
     async def run(task: Task, account: Account) -> None:
-        opened = Endpoint(connection, account.report, needs_key=not dry_run)
-        async with aclosing(opened) as endpoint:
+        endpoint = Endpoint(connection, account.report, needs_key=not dry_run)
+        async with endpoint.client:
             plan = make_plan(task)
             await _show_plan(plan, task, endpoint, limits)
             if not dry_run:
@@ -174,18 +181,6 @@ def annotate(
     return account.report
 
 
-def _read_extra(extra: str | None) -> dict[str, Any]:
-    if extra is None:
-        return {}
-    try:
-        fields = json.loads(extra)
-    except ValueError as error:
-        raise NunerError(Errors.N213, reason=error) from error
-    if not isinstance(fields, dict):
-        raise NunerError(Errors.N213, reason=f"found {extra}")
-    return fields
-
-
 async def _show_plan(
     plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
 ) -> None:
@@ -202,23 +197,20 @@ async def _show_plan(
         f"{plan.to_ask:,} to ask in {plan.requests:,} requests"
     )
     if repeated := plan.states["repeated"]:
-        msg.text(f"{repeated:,} sentences stand in the file more than once")
+        msg.text(f"{repeated:,} sentences are in the file more than once")
     if waiting := plan.states["in a batch"]:
         msg.text(f"{waiting:,} sentences are in a batch, which --batch collects")
     if not plan.to_ask:
         return
-    tokens = await estimate(plan, task, endpoint, limits)
-    msg.text(
-        f"About {tokens.prompt_tokens:,.0f} tokens to send ({tokens.prompt_basis})"
-    )
-    msg.text(
-        f"About {tokens.completion_tokens:,.0f} tokens to get "
-        f"({tokens.completion_basis})"
-    )
-    if limits.price is None or tokens.cost is None:
+    tokens = await estimate(plan, task, endpoint)
+    sent, received = tokens.prompt_tokens, tokens.completion_tokens
+    msg.text(f"About {sent:,.0f} tokens to send ({tokens.prompt_basis})")
+    msg.text(f"About {received:,.0f} tokens to get ({tokens.completion_basis})")
+    if limits.price is None:
         msg.text("No price: name a table with --prices")
     else:
-        msg.text(f"About {limits.price.show(tokens.cost)} in all")
+        cost = limits.price.show(limits.price.cost(sent, received))
+        msg.text(f"About {cost} in all")
 
 
 async def _ask(
@@ -274,6 +266,7 @@ def _show_report(report: "Report", limits: "Limits") -> None:
     from wasabi import msg
 
     from ..annotate.accounting import name_counts
+    from ..readers.answers import GOOD
 
     cost = f", {limits.price.show(report.cost)}" if limits.price else ""
     msg.info(
@@ -282,14 +275,14 @@ def _show_report(report: "Report", limits: "Limits") -> None:
         f"received{cost}"
     )
     if report.estimated:
-        msg.text(
-            f"{report.estimated:,} answers came without a count of tokens: guessed"
-        )
+        msg.text(f"{report.estimated:,} answers without a count of tokens: estimated")
     statuses = {code: n for code, n in report.statuses.items() if code != 200}
     if statuses:
         counts = ", ".join(f"{count} of {code}" for code, count in statuses.items())
         msg.text(f"Responses other than 200: {counts}")
-    if bad := report.bad():
+    bad = report.verdicts.copy()
+    del bad[GOOD]
+    if bad:
         msg.warn(Warnings.W204.format(count=bad.total(), kinds=name_counts(bad)))
     if failures := report.failures:
         kinds = name_counts(failures)

@@ -1,12 +1,13 @@
 """`spacy nuner export`: answers out of the store, for convert."""
 
+import json
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import typer
 
-from ..errors import Warnings
+from ..errors import Errors, NunerError, Warnings
 
 
 def export_cli(
@@ -36,17 +37,42 @@ def export(
 ) -> Counter[str]:
     """Write the newest answer to each sentence, in the order of the sentences.
 
-    A run of `annotate` may be writing to the store meanwhile.
-
     store (Path): The store of answers that `annotate` made.
     output (Path): JSON Lines with id, text and answer, or entities.
     prompt (str | None): Only answers to this prompt, by its name or hash.
     model (str | None): Only answers of this model.
-    RETURNS (Counter[str]): The records by what their answers are worth.
-    RAISES (NunerError): N210 for a file that is no store, N211 if prompt and model are
-        not clear, N212 without answers.
+    RETURNS (Counter[str]): The records by the verdict on their answers.
+    RAISES (NunerError): N003 if the output can't be written, N210 for a file that is
+        no store, N211 with answers to several prompts or of several models, N212
+        without answers.
     """
-    from ..annotate.store import Store, export_records
+    from ..annotate.store import Store
+    from ..files import replacing
+    from ..readers.answers import judge, to_record
 
-    with closing(Store(store, read_only=True)) as opened:
-        return export_records(opened, output, prompt=prompt, model=model)
+    with closing(Store(store, read_only=True)) as answers:
+        kinds = [
+            kind
+            for kind in answers.kinds()
+            if prompt is None or kind[0] == prompt or kind[1].startswith(prompt)
+            if model is None or kind[2] == model
+        ]
+        if not kinds:
+            which = f" to the prompt '{prompt}'" if prompt else ""
+            which += f" of the model '{model}'" if model else ""
+            raise NunerError(Errors.N212, path=store, which=which)
+        if len(kinds) > 1:
+            found = ", ".join(
+                f"--prompt {name} ({prompt_hash[:8]}) --model {asked}: {count:,} "
+                "answers"
+                for name, prompt_hash, asked, count in kinds
+            )
+            raise NunerError(Errors.N211, path=store, found=found)
+        _, prompt_hash, asked, _ = kinds[0]
+        verdicts: Counter[str] = Counter()
+        with replacing(output) as temporary, temporary.open("w", encoding="utf8") as f:
+            for sentence, answer, structured in answers.newest(prompt_hash, asked):
+                record = to_record(sentence, answer, structured=structured)
+                f.write(json.dumps(record, ensure_ascii=False) + "\n")
+                verdicts[judge(answer, text=sentence.text, structured=structured)] += 1
+    return verdicts

@@ -87,8 +87,9 @@ def sample(
     max_documents (int | None): Stop reading after so many documents.
     split (str): The split of a data set on the hub.
     RETURNS (SampleReport): What it was drawn from.
-    RAISES (NunerError): N005, N006, N010, N201 or N202 if there is nothing to read or
-        nothing to split it with.
+    RAISES (NunerError): N005, N006, N104, N109 or N201 if the source can't be read or
+        holds no sentence, N010 or N202 without such a language or pipeline, N003 if
+        the output can't be written.
     """
     import itertools
 
@@ -101,8 +102,8 @@ def sample(
         draw_sample,
         load_splitter,
         read_documents,
-        write_sample,
     )
+    from ..files import replacing
 
     nlp = load_splitter(splitter, lang)
     report = SampleReport()
@@ -122,5 +123,6 @@ def sample(
         found = report.tally.describe() or f"{report.outside} outside the word limits"
         reason = f"{report.documents} documents, no usable sentence: {found}"
         raise NunerError(Errors.N201, source=source, reason=reason)
-    write_sample(drawn, output)
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        file.writelines(drawn.records())
     return report

@@ -1,4 +1,4 @@
-"""Answers of the LLM: parsed, judged, shared out among sentences, as records."""
+"""Answers of the LLM: parsed, judged, divided among sentences, as records."""
 
 import json
 import re
@@ -19,7 +19,8 @@ AMBIGUOUS = "too many columns"
 
 Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
 GOOD: Verdict = "good"
-_NUMBER = re.compile(r"\s*\[(\d+)\][:.]?[ \t]*")
+# Python refuses to read a number of thousands of digits, which models can write.
+_NUMBER = re.compile(r"\s*\[(\d{1,9})\][:.]?[ \t]*")
 _FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
 
 _SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
@@ -191,9 +192,9 @@ class Sentence(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server said to one sentence.
+    """What the server returned for one sentence.
 
-    content (str): The LLM's words as they came.
+    content (str): The LLM's text, unchanged.
     finish_reason (str | None): Why the LLM stopped: "stop", "length", ...
     refusal (str | None): The refusal, where the server marks one.
     served (str | None): The model as the server names it.
@@ -225,12 +226,11 @@ def read_completion(data: Any, *, latency: float | None = None) -> Answer:
     """
     try:
         choice = data["choices"][0]
-        said = choice["message"]
-        content = said.get("content") or ""
+        message = choice["message"]
         usage = data.get("usage") or {}
-        refusal = said.get("refusal")
+        refusal = message.get("refusal")
         return Answer(
-            content=str(content),
+            content=str(message.get("content") or ""),
             finish_reason=choice.get("finish_reason"),
             refusal=str(refusal) if refusal else None,
             served=data.get("model"),
@@ -259,13 +259,13 @@ def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
         return "empty"
     if structured:
         entities = read_entities(answer.content)
-        if entities is None:
-            return "unreadable"
-        return GOOD if entities else "empty"
-    parsed = parse_answer(answer.content, text=text)
-    if parsed.entities:
+        unreadable = entities is None
+    else:
+        entities, losses = parse_answer(answer.content, text=text)
+        unreadable = bool(losses)
+    if entities:
         return GOOD
-    return "unreadable" if parsed.losses else "empty"
+    return "unreadable" if unreadable else "empty"
 
 
 def read_entities(content: str) -> list[Entity] | None:
@@ -275,30 +275,60 @@ def read_entities(content: str) -> list[Entity] | None:
     RETURNS (list[Entity] | None): The annotations; None if the answer is not what the
         schema asks for.
     """
-    data = _read_json(content)
-    rows = data.get("entities") if isinstance(data, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    rows = _read_list(content, "entities")
+    if rows is None:
         return None
-    entities = [
-        Entity(row.get("text"), row.get("concept"), row.get("description"))
-        for row in rows
-    ]
-    if not all(isinstance(one.text, str) for one in entities):
+    entities = []
+    for row in rows:
+        if not isinstance(row, dict):
+            return None
+        text, concept = row.get("text"), row.get("concept")
+        if not isinstance(text, str) or not isinstance(concept, str):
+            return None
+        entities.append(Entity(text, concept, row.get("description")))
+    return entities
+
+
+def _read_list(content: str, key: str) -> list[Any] | None:
+    """The list under a key of an answer in JSON; None if it has another form."""
+    fenced = _FENCE.match(content)
+    try:
+        data = json.loads(fenced[1] if fenced else content)
+    except (ValueError, RecursionError):
         return None
-    return entities if all(isinstance(one.concept, str) for one in entities) else None
+    rows = data.get(key) if isinstance(data, dict) else None
+    return rows if isinstance(rows, list) else None
 
 
-def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
-    """Cut the answer to several sentences into one a sentence.
+def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
+    """Divide an answer among the sentences of its request.
 
-    content (str): The answer.
+    answer (Answer): The whole answer.
     count (int): How many sentences were asked about.
     structured (bool): Whether JSON was asked for.
-    RETURNS (dict[int, str]): The parts by the index of their sentence, from 0. A part
-        that is missing or occurs twice is left out.
+    RETURNS (dict[int, Answer]): Answers by the index of their sentence, from 0. Those
+        that the answer passes over, or of which it has two in JSON, have none. The sum
+        of the tokens stays right; of a truncated answer only the last part is
+        truncated.
     """
-    if structured:
-        return _cut_json(content, count)
+    if count == 1:
+        return {0: answer}
+    cut = _cut_json if structured else _cut_lines
+    parts = sorted(cut(answer.content, count).items())
+    shared = {}
+    for part, (index, content) in enumerate(parts):
+        whole = answer.finish_reason == "length" and part < len(parts) - 1
+        shared[index] = replace(
+            answer,
+            content=content,
+            finish_reason="stop" if whole else answer.finish_reason,
+            prompt_tokens=_share_of(answer.prompt_tokens, part, len(parts)),
+            completion_tokens=_share_of(answer.completion_tokens, part, len(parts)),
+        )
+    return shared
+
+
+def _cut_lines(content: str, count: int) -> dict[int, str]:
     parts: dict[int, list[str]] = {}
     current = 0
     for line in content.split("\n"):
@@ -314,11 +344,9 @@ def cut_apart(content: str, count: int, *, structured: bool) -> dict[int, str]:
 
 
 def _cut_json(content: str, count: int) -> dict[int, str]:
-    data = _read_json(content)
-    rows = data.get("texts") if isinstance(data, dict) else None
     parts: dict[int, str] = {}
     twice = set()
-    for row in rows if isinstance(rows, list) else []:
+    for row in _read_list(content, "texts") or []:
         number = row.get("number") if isinstance(row, dict) else None
         if not isinstance(number, int) or not 1 <= number <= count:
             continue
@@ -329,33 +357,11 @@ def _cut_json(content: str, count: int) -> dict[int, str]:
     return {index: part for index, part in parts.items() if index not in twice}
 
 
-def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
-    """Share an answer out among the sentences of its request.
-
-    answer (Answer): The whole answer.
-    count (int): How many sentences were asked about.
-    structured (bool): Whether JSON was asked for.
-    RETURNS (dict[int, Answer]): Answers by the index of their sentence. Those that the
-        answer passes over have none. The sum of the tokens stays right; of a truncated
-        answer only the last part is truncated.
-    """
-    if count == 1:
-        return {0: answer}
-    parts = cut_apart(answer.content, count, structured=structured)
-    last = max(parts, default=0)
-    prompt = _evenly(answer.prompt_tokens, len(parts))
-    completion = _evenly(answer.completion_tokens, len(parts))
-    shared = {}
-    for number, (index, content) in enumerate(sorted(parts.items())):
-        whole = answer.finish_reason == "length" and index != last
-        shared[index] = replace(
-            answer,
-            content=content,
-            finish_reason="stop" if whole else answer.finish_reason,
-            prompt_tokens=prompt[number],
-            completion_tokens=completion[number],
-        )
-    return shared
+def _share_of(total: int | None, part: int, count: int) -> int | None:
+    if total is None:
+        return None
+    each, rest = divmod(total, count)
+    return each + (part < rest)
 
 
 def to_record(
@@ -378,18 +384,3 @@ def to_record(
     if answer.finish_reason == "length" and not structured:
         content = content.rpartition("\n")[0]
     return record | {"answer": content}
-
-
-def _evenly(total: int | None, count: int) -> Sequence[int | None]:
-    if total is None:
-        return [None] * count
-    each, rest = divmod(total, count)
-    return [each + (index < rest) for index in range(count)]
-
-
-def _read_json(content: str) -> Any:
-    fenced = _FENCE.match(content)
-    try:
-        return json.loads(fenced[1] if fenced else content)
-    except (ValueError, RecursionError):
-        return None

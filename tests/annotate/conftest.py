@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from contextlib import aclosing
 
 import pytest
 
@@ -68,7 +67,8 @@ def ask(
 
     async def run(task):
         server = Connection(url, **connection)
-        async with aclosing(Endpoint(server, account.report)) as endpoint:
+        endpoint = Endpoint(server, account.report)
+        async with endpoint.client:
             if batch:
                 await BatchRun(task, endpoint, account, poll=0.02).all()
             else:

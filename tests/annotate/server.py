@@ -302,12 +302,12 @@ class Server:
             elif fault == "missing":
                 continue
             elif fault is not None:
-                said = {"error": {"message": fault}}
-                bad.append(row | {"response": {"status_code": 400, "body": said}})
+                body = {"error": {"message": fault}}
+                bad.append(row | {"response": {"status_code": 400, "body": body}})
             else:
                 self.answered.update(texts)
-                said = self.completion(request["body"])
-                good.append(row | {"response": {"status_code": 200, "body": said}})
+                body = self.completion(request["body"])
+                good.append(row | {"response": {"status_code": 200, "body": body}})
         self.random.shuffle(good)
         for field, rows in (("output_file_id", good), ("error_file_id", bad)):
             if rows:
@@ -373,7 +373,7 @@ if __name__ == "__main__":
         print(running.url, flush=True)
         sys.stdin.readline()
         counts = ("requests", "statuses", "faulty", "most_under_way")
-        told = {name: getattr(running, name) for name in counts}
-        told["answered"] = len(running.answered)
-        told["answers"] = running.answered.total()
-        print(json.dumps(told), flush=True)
+        reported = {name: getattr(running, name) for name in counts}
+        reported["answered"] = len(running.answered)
+        reported["answers"] = running.answered.total()
+        print(json.dumps(reported), flush=True)

@@ -76,7 +76,7 @@ def test_expired_and_missing_requests_go_back_in_line(
         assert report.failures == {"http 400": 1}
         assert report.answers == 19
         assert "no such parameter" in report.reason
-        # The next run asks once more where the server said no.
+        # The next run asks once more about what the server refused.
         assert ask(path, store_path, server.url, batch=True).answers == 1
     assert stored(store_path).keys() == set(texts)
 
@@ -92,6 +92,27 @@ def test_several_sentences_a_request(real_texts, write_sentences, store_path):
         text: answer.content for text, answer in stored(store_path, settings).items()
     }
     assert contents == {text: annotate(text) for text in texts}
+
+
+def test_lines_of_a_file_that_are_damaged(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    good = {"message": {"content": "Lisbon <> city"}}
+    rows = [
+        {"custom_id": "b-0", "response": {"status_code": 200, "body": {}}},
+        {"custom_id": "b-1", "error": "overloaded"},
+        {"custom_id": "b"},
+        ["b-2"],
+        {"custom_id": "b-3", "response": {"status_code": 500, "body": {"a": 1}}},
+        {
+            "custom_id": "b-4",
+            "response": {"status_code": 200, "body": {"choices": [good]}},
+        },
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"custom')
+    outcomes = dict(batch._read_answers(path))
+    assert sorted(outcomes) == [0, 3, 4]
+    assert (outcomes[0].kind, outcomes[3].kind) == ("malformed", "http 500")
+    assert outcomes[4].content == "Lisbon <> city"
 
 
 def test_bad_answers_are_asked_again_once(real_texts, write_sentences, store_path):

@@ -1,4 +1,4 @@
-"""Runs against a real server on loopback: every answer once, every limit kept."""
+"""Runs against a real server on loopback: every answer once, no limit exceeded."""
 
 import json
 import os
@@ -158,6 +158,24 @@ def test_what_an_answer_to_several_passes_over_is_asked_alone(
     ]
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_an_answer_to_several_without_any_number(write_sentences, store_path, batch):
+    path = write_sentences(["Lisbon is old.", "Porto is big."])
+
+    def reply(body):
+        return GOOD if len(asked(body)) == 1 else "I would rather not."
+
+    settings = settings_for(sentences=2)
+    with Server(reply=reply) as server:
+        if batch:
+            with pytest.raises(NunerError, match="N214.*passed over"):
+                ask(path, store_path, server.url, settings=settings, batch=True)
+        else:
+            report = ask(path, store_path, server.url, settings=settings)
+            assert report.verdicts == {"good": 2}
+            assert server.requests == 3
+
+
 # Answers that are no use
 
 
@@ -214,8 +232,8 @@ def test_texts_that_instruct_the_model_cost_themselves_alone(
         texts = asked(body)
         if len(texts) == 1:
             return "Arr, I am a pirate!" if texts == [order] else GOOD
-        said = ["Arr, I am a pirate!" if text == order else GOOD for text in texts]
-        return "\n".join(f"[{n}]\n{one}" for n, one in enumerate(said, start=1))
+        parts = ["Arr, I am a pirate!" if text == order else GOOD for text in texts]
+        return "\n".join(f"[{n}]\n{one}" for n, one in enumerate(parts, start=1))
 
     with Server(reply=reply) as server:
         for settings in (settings_for(), settings_for(sentences=4)):

@@ -113,7 +113,7 @@ def test_one_process_a_store(real_texts, write_sentences, tmp_path, forker):
         wait_until(lambda: committed(store_path))
         with pytest.raises(NunerError, match=rf"N218.*process {pid} ") as raised:
             ask(path, store_path, server.url)
-        assert raised.value.fields["pid"] == str(pid)
+        assert raised.value.fields["pid"] == pid
         # What reads only, may.
         assert export(store_path, tmp_path / "answers.jsonl").total() > 0
         assert (

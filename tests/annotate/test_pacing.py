@@ -253,6 +253,11 @@ def test_the_shipped_table_is_an_example():
     assert price.output > price.input > 0
 
 
+def test_a_budget_needs_a_price():
+    with pytest.raises(NunerError, match="N215"):
+        Limits(cost=10.0)
+
+
 def test_a_budget_waits_for_what_is_under_way():
     async def test():
         account = Account(Limits(cost=10.0, price=Price(input=1e6, output=1e6)))
@@ -262,10 +267,10 @@ def test_a_budget_waits_for_what_is_under_way():
         await pause()
         assert not waiting.done()
         # It was cheaper than was feared.
-        account.book(Answer("", prompt_tokens=1, completion_tokens=0), "")
+        account.add_tokens(Answer("", prompt_tokens=1, completion_tokens=0), "")
         await account.release(6.0)
         assert await waiting
-        account.book(Answer("", prompt_tokens=2, completion_tokens=3), "")
+        account.add_tokens(Answer("", prompt_tokens=2, completion_tokens=3), "")
         await account.release(6.0)
         assert account.report.cost == 6.0
         # Nothing is under way that could give some back.

@@ -15,7 +15,6 @@ from spacy_nuner.annotate.sample import (
     load_splitter,
     read_documents,
     split_sentences,
-    write_sample,
 )
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.records import Tally
@@ -137,15 +136,13 @@ def test_memory_does_not_grow_with_the_stream():
     assert len(sample) == 1000
 
 
-def test_a_sample_of_c4(english, data, tmp_path):
+def test_a_sample_of_c4(english, data):
     report = SampleReport()
     source = str(data / "raw-text" / "c4.jsonl")
     documents = list(read_documents(source, tally=report.tally))[:1500]
     sample = DistinctSample(500)
     draw_sample(documents, english, sample, report, min_words=8, max_words=30)
-    path = tmp_path / "sample.jsonl"
-    write_sample(sample, path)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(record) for record in sample.records()]
     assert len(rows) == report.drawn == 500
     assert report.documents == 1500
     assert report.sentences > 1500

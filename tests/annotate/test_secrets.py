@@ -37,23 +37,23 @@ def run(path, folder, server, key, *, program=("-m", "spacy_nuner")):
 
 def test_a_key_is_nowhere_but_with_the_server(real_texts, write_sentences, tmp_path):
     path = write_sentences(real_texts[:60])
-    said = []
+    runs = []
     with Server(key=KEY, faults=0.02, slow=0.1) as server:
-        said.append(run(path, tmp_path, server, WRONG))
+        runs.append(run(path, tmp_path, server, WRONG))
         # The server repeats the key that it refused.
-        assert said[-1].returncode == 1
-        assert b"bad key ***" in said[-1].stdout
-        said.append(run(path, tmp_path, server, KEY))
-        assert said[-1].returncode == 0
+        assert runs[-1].returncode == 1
+        assert b"bad key ***" in runs[-1].stdout
+        runs.append(run(path, tmp_path, server, KEY))
+        assert runs[-1].returncode == 0
         assert len(server.answered) == 60
         more = write_sentences(real_texts[60:70])
-        said.append(run(more, tmp_path, server, KEY, program=("-c", CRASH)))
-        assert said[-1].returncode == 1
-        assert b"a mistake of ours" in said[-1].stderr
+        runs.append(run(more, tmp_path, server, KEY, program=("-c", CRASH)))
+        assert runs[-1].returncode == 1
+        assert b"a mistake of ours" in runs[-1].stderr
     written = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
     assert len(written) >= 3
-    spoken = [stream for one in said for stream in (one.stdout, one.stderr)]
-    for content in (*written, *spoken):
+    streams = [stream for one in runs for stream in (one.stdout, one.stderr)]
+    for content in (*written, *streams):
         # Wrapped lines could hide it.
         flat = b"".join(content.split())
         assert KEY.encode() not in flat

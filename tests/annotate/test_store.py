@@ -1,4 +1,4 @@
-"""The file of answers: who may write, what is kept, and what is no store."""
+"""The file of answers: who may write, what is stored, and what is no store."""
 
 import os
 import sqlite3
@@ -54,52 +54,7 @@ def test_a_store_that_is_only_read_is_not_made(path):
     assert not path.parent.exists()
 
 
-@pytest.mark.parametrize("read_only", [True, False])
-def test_a_store_of_the_first_format(path, store, read_only):
-    """It had claims of sentences, and owners of claims and batches."""
-    add(store, *SENTENCES[:3])
-    store.close()
-    old = sqlite3.connect(path)
-    number = old.execute("SELECT id FROM settings").fetchone()[0]
-    old.executescript(
-        f"""
-        DROP TABLE process;
-        CREATE TABLE owners (owner TEXT PRIMARY KEY, host TEXT NOT NULL,
-            pid INTEGER NOT NULL, seen REAL NOT NULL);
-        CREATE TABLE claims (key BLOB PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-        DROP TABLE batches;
-        CREATE TABLE batches (
-            id TEXT PRIMARY KEY, owner TEXT NOT NULL, base_url TEXT NOT NULL,
-            settings INTEGER NOT NULL REFERENCES settings (id),
-            file_id TEXT, batch_id TEXT, created REAL NOT NULL);
-        INSERT INTO owners VALUES ('me', 'here', 7, 0);
-        INSERT INTO batches VALUES ('b', 'me', 'http://a/v1', {number}, 'f', NULL, 3);
-        PRAGMA user_version = 1;
-        """
-    )
-    # Claimed by a process that was killed, and sent in a batch.
-    old.execute(
-        "INSERT INTO claims VALUES (?, 'me')", [SETTINGS.key(SENTENCES[4].text)]
-    )
-    old.execute(
-        "INSERT INTO batch_items VALUES ('b', 0, 0, ?, ?, ?, ?)",
-        [SETTINGS.key(SENTENCES[5].text), *SENTENCES[5]],
-    )
-    old.commit()
-    old.close()
-    again = Store(path, read_only=read_only)
-    states = [again.state(sentence, SETTINGS) for sentence in SENTENCES[2:6]]
-    assert states == ["answered", "to ask", "to ask", "in a batch"]
-    if not read_only:
-        with again.writing() as db:
-            batches = db.execute("SELECT * FROM batches").fetchall()
-        assert batches == [("b", "http://a/v1", number, "f", None, 3.0)]
-        add(again, *SENTENCES[3:5])
-        assert again.kinds() == [("paper", SETTINGS.prompt.hash, "m", 5)]
-    again.close()
-
-
-def test_every_answer_is_kept_and_the_newest_is_read(store):
+def test_every_answer_is_stored_and_the_newest_is_read(store):
     add(store, *SENTENCES[:3], content="old")
     add(store, SENTENCES[1], content="new")
     other = settings_for(temperature=1.0)
@@ -144,12 +99,14 @@ def test_what_is_no_store(tmp_path):
     assert sorted(tmp_path.iterdir()) == [foreign, text]
 
 
-def test_a_newer_format(path, store):
+@pytest.mark.parametrize("version", [1, 99])
+@pytest.mark.parametrize("read_only", [True, False])
+def test_another_format(path, store, version, read_only):
     with store.writing() as db:
-        db.execute("PRAGMA user_version = 99")
+        db.execute(f"PRAGMA user_version = {version}")
     store.close()
-    with pytest.raises(NunerError, match="N210.*format is 99"):
-        Store(path)
+    with pytest.raises(NunerError, match=f"N210.*format is {version}"):
+        Store(path, read_only=read_only)
 
 
 def test_a_folder_that_is_a_file(tmp_path):

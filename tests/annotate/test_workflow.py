@@ -23,14 +23,14 @@ def project(assets, tmp_path, monkeypatch):
     """A copy of the project whose commands run in this process."""
     shutil.copy(ROOT / "project.yml", tmp_path)
     shutil.copy(assets / "annotations" / "arts-media.jsonl", tmp_path / "texts.jsonl")
-    said = []
+    printed = []
 
     def run_commands(commands, *, dry=False, capture=False):
         for command in commands:
             words = shlex.split(command)
             assert words[:4] == ["python", "-m", "spacy", "nuner"]
             result = CliRunner().invoke(app, words[4:])
-            said.append(" ".join(result.output.split()))
+            printed.append(" ".join(result.output.split()))
             if result.exit_code:
                 # As weasel does, which then writes nothing to project.lock.
                 raise SystemExit(result.exit_code)
@@ -38,13 +38,13 @@ def project(assets, tmp_path, monkeypatch):
     monkeypatch.setattr(weasel_run, "run_commands", run_commands)
 
     def run(**overrides):
-        said.clear()
+        printed.clear()
         settings = {"source": "texts.jsonl", "n": N, "rpm": 60_000, **overrides}
         named = {f"vars.{name}": value for name, value in settings.items()}
         weasel_run.project_run(tmp_path, "annotate", overrides=named)
-        return said
+        return printed
 
-    run.folder, run.said = tmp_path, said
+    run.folder, run.printed = tmp_path, printed
     return run
 
 
@@ -53,15 +53,15 @@ def test_from_text_to_figures(project, monkeypatch, capsys):
     folder = project.folder / "annotation"
     with Server(key=KEY) as server:
         served = {"base_url": server.url, "model": "m"}
-        said = project(**served, ask="--temperature 0 --log annotation/log.jsonl")
-        assert f"{N} answers" in said[1]
+        printed = project(**served, ask="--temperature 0 --log annotation/log.jsonl")
+        assert f"{N} answers" in printed[1]
         assert server.bodies[0]["model"] == "m"
         assert server.bodies[0]["temperature"] == 0
         assert server.bodies[0]["max_tokens"] == 1024
         # What is answered is not asked again; the rest has nothing to do.
-        said = project(**served, ask="--temperature 0 --log annotation/log.jsonl")
-        assert f"{N} need no asking, 0 to ask" in said[0]
-        assert len(said) == 1
+        printed = project(**served, ask="--temperature 0 --log annotation/log.jsonl")
+        assert f"{N} need no asking, 0 to ask" in printed[0]
+        assert len(printed) == 1
         assert server.requests == N
     assert "Skipping 'stats': nothing changed" in " ".join(
         capsys.readouterr().out.split()
@@ -86,18 +86,18 @@ def test_what_failed_is_asked_again_by_the_same_command(project):
         served = {"base_url": server.url, "model": "m"}
         project(**served, ask="--retries 0")
         failed = N - len(server.answered)
-        assert "W203" in project.said[1]
+        assert "W203" in project.printed[1]
         server.faults = 0.0
-        said = project(**served, ask="--retries 0")
-        assert f"{failed} to ask" in said[0]
-        assert f"{N} answers in" in said[1]
-        assert f"{N} of {N} records" in said[2]
+        printed = project(**served, ask="--retries 0")
+        assert f"{failed} to ask" in printed[0]
+        assert f"{N} answers in" in printed[1]
+        assert f"{N} of {N} records" in printed[2]
 
 
 def test_without_a_key(project):
     with pytest.raises(SystemExit):
         project()
-    assert f"{N} sentences" in project.said[0]
-    assert "[N205] No API key in the environment" in project.said[1]
-    assert "OPENAI_API_KEY" in project.said[1]
+    assert f"{N} sentences" in project.printed[0]
+    assert "[N205] No API key in the environment" in project.printed[1]
+    assert "OPENAI_API_KEY" in project.printed[1]
     assert not (project.folder / "annotation" / "answers.jsonl").exists()

@@ -165,8 +165,8 @@ ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
 SENTENCE = Sentence(1, "s1", "Lisbon shines.")
 
 
-def completion(**said):
-    return {"choices": [{"message": said, "finish_reason": "stop"}]}
+def completion(**message):
+    return {"choices": [{"message": message, "finish_reason": "stop"}]}
 
 
 def test_a_completion_with_everything():
@@ -184,9 +184,9 @@ def test_a_completion_with_everything():
     )
 
 
-@pytest.mark.parametrize("said", [{}, {"content": None}, {"content": ""}])
-def test_a_completion_without_words(said):
-    assert read_completion(completion(**said) | {"usage": None}).content == ""
+@pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}])
+def test_a_completion_without_words(message):
+    assert read_completion(completion(**message) | {"usage": None}).content == ""
 
 
 @pytest.mark.parametrize(
@@ -273,10 +273,13 @@ def test_json(content, entities, verdict):
         ),
         ("a <> b", {}),
         ("", {}),
+        # More digits than Python reads.
+        (f"[{'1' * 5000}]\n[1]\na <> b", {0: "a <> b"}),
     ],
 )
 def test_lines_are_shared_by_their_numbers(content, expected):
-    shared = share(Answer(content), 2, structured=False)
+    answer = Answer(content, prompt_tokens=9, completion_tokens=7)
+    shared = share(answer, 2, structured=False)
     assert {index: part.content for index, part in shared.items()} == expected
 
 
