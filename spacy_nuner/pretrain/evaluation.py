@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers.trainer_callback import TrainerState
 
-from ..encoders.concept_encoder import batch_by_length
+from ..encoders.batching import batch_by_length
 from ..encoders.folder import layers_to_read
 from ..encoders.layers import encoder_layers
 from ..errors import Errors, NunerError, Warnings
@@ -121,7 +121,7 @@ def average_precision(model: ContrastiveModel, features: Features) -> float:
         raise NunerError(
             Errors.N006, package="scikit-learn", extra="pretrain"
         ) from error
-    batches = batch_by_length(features.texts["length"][:], BATCH_PIECES)
+    batches = batch_by_length(features.texts["length"][:], max_size=BATCH_PIECES)
     scores, gold = [], []
     for pieces, concepts, positives in encode_rows(
         model, features, batches, description_dropout=0.5
