@@ -250,6 +250,14 @@ class PretrainTrainer(Trainer):
             if first and not (folder / COMPLETE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
+    def best_step(self) -> int:
+        """Get the step whose weights the model has after the training.
+
+        RETURNS (int): The best one if the Trainer went by one, else the last.
+        """
+        best = self.state.best_model_checkpoint
+        return self.state.global_step if best is None else checkpoint_step(Path(best))
+
     def last_loss(self) -> float:
         """Get the loss at the end.
 

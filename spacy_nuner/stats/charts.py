@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, inline_svg, new_figure
+from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, annotate, inline_svg, new_figure
 from .concept_map import SEED, ConceptMap, Floats
 from .counts import FITTED_COUNT, PUBLISHED, TOP, Concept, CorpusStats
 
@@ -146,7 +146,7 @@ def _draw_ranks(figure: Any, concepts: Sequence[Concept], slope: float | None) -
     for rank in (0, 9, 99, 999):
         if rank < len(concepts):
             name = concepts[rank].name[:30]
-            _annotate(axis, name, (rank + 1, counts[rank]), (4, 6), fontsize=8)
+            annotate(axis, name, (rank + 1, counts[rank]), (4, 6), fontsize=8)
     _draw_grid(axis)
     axis.legend(frameon=False, loc="lower left")
 
@@ -172,13 +172,13 @@ def _draw_shares(figure: Any, concepts: Sequence[Concept]) -> None:
     ):
         axis.plot(TOP, share, marker, color=colour, markersize=6)
         text = f"top {TOP}, {name}: {share:.0f}%"
-        _annotate(axis, text, (TOP, share), offset, ha=align)
+        annotate(axis, text, (TOP, share), offset, ha=align)
     if once := int((counts == 1).sum()):
         first = len(counts) - once
         axis.axvspan(first + 1, len(counts), color=GREY, alpha=0.18, linewidth=0)
         share = 100 * once / counts.sum()
         text = f"annotated once: {once:,}\nconcepts, {share:.1f}%"
-        _annotate(axis, text, (len(counts), 4), (-6, 0), ha="right")
+        annotate(axis, text, (len(counts), 4), (-6, 0), ha="right")
 
 
 def _draw_cloud(
@@ -261,7 +261,7 @@ def _draw_map(figure: Any, concepts: Sequence[Concept], where: ConceptMap) -> No
     for concept, point in zip(concepts, where.points, strict=True):
         if len(taken) == LABELS_ON_MAP:
             break
-        label = _annotate(
+        label = annotate(
             axis, concept.name[:30], point, (0, 2), fontsize=7.5, ha="center"
         )
         box = label.get_window_extent()
@@ -332,11 +332,3 @@ def _draw_histogram(
 def _draw_grid(axis: Any) -> None:
     axis.grid(color=GREY, alpha=0.25, linewidth=0.8)
     axis.set_axisbelow(True)
-
-
-def _annotate(axis: Any, text: str, point: Any, offset: Any, **settings: Any) -> Any:
-    """Write a text some points away from a point of the data."""
-    settings = {"fontsize": 9, **settings}
-    return axis.annotate(
-        text, point, xytext=offset, textcoords="offset points", **settings
-    )

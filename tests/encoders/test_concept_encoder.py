@@ -42,9 +42,7 @@ def make_model(base, concept_encoder):
 @pytest.fixture
 def batch(tmp_path, corpus, concept_encoder):
     folder = tmp_path / "features"
-    build_features(
-        corpus, folder, concept_encoder=concept_encoder, max_length=60, quiet=True
-    )
+    build_features(corpus, folder, concept_encoder=concept_encoder, max_length=60)
     features = Features.from_folder(folder)
     collate = Collator(
         features.concepts, concept_encoder.tokenizer, description_dropout=1.0

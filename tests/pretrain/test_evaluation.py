@@ -40,9 +40,7 @@ def make_features(tmp_path, bert):
     def make(name, sentences, max_length=60):
         corpus = write_corpus(tmp_path / name / "corpus", sentences)
         folder = tmp_path / name / "features"
-        build_features(
-            corpus, folder, concept_encoder=concepts, max_length=max_length, quiet=True
-        )
+        build_features(corpus, folder, concept_encoder=concepts, max_length=max_length)
         return Features.from_folder(folder)
 
     make.tokenizer = tokenizer

@@ -143,12 +143,7 @@ class Collator:
     def _tensors(
         self, rows: list[dict[str, Any]], distinct: list[int], forms: list[int]
     ) -> dict[str, Any]:
-        """The arguments of `ContrastiveModel.forward`.
-
-        rows (list[dict[str, Any]]): Texts.
-        distinct (list[int]): The concepts of the batch, in the order of their vectors.
-        forms (list[int]): Concepts to encode: twice the id, plus 1 if described.
-        """
+        """The arguments of `forward`; a form is 2 * concept, plus 1 if described."""
         texts, text_mask = pad_pieces([row["input_ids"] for row in rows], self.padding)
         concepts, concept_mask = pad_pieces(self._concept_pieces(forms), self.padding)
         is_text = torch.zeros_like(texts, dtype=torch.bool)
