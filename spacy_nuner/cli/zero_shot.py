@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def zero_shot_cli(
     test: Path = typer.Argument(
-        ..., help="Labelled set to score on: .conll, .jsonl or .spacy"
+        ..., help="Labelled set to score on, of any form that import reads"
     ),
     output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
     backbones: str = typer.Option(
         ...,
         help="Backbones with a concept encoder, the base first, between commas: "
-        "folders, hub names or package:NAME/PATH",
+        "folders, hub names, package:NAME/PATH or default",
     ),
     labels: Path | None = typer.Option(
         None,
@@ -46,7 +46,7 @@ def zero_shot_cli(
 ) -> None:
     """Tag a labelled set with backbones that know its labels by their names alone.
 
-    Cells with k = 0, which `report` puts beside those of `fewshot`.
+    Cells with k = 0, which `report` puts into one table with those of `fewshot`.
     """
     cells = zero_shot(
         test,

@@ -19,6 +19,7 @@ from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
+from ..readers.sources import describe_source, find_sources
 from .draws import Draw, gather_tokens
 from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
 from .results import Cell
@@ -31,7 +32,7 @@ class Dataset:
     name (str): What tables and folders call it.
     train (list[Doc]): The pool to draw from, entities in `doc.ents`; may be empty.
     test (list[Doc]): What is scored on.
-    hashes (dict[str, str]): Part -> SHA-256 of its file.
+    hashes (dict[str, str]): Part -> SHA-256 of its files, or the hub's commit.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Dataset:
     ) -> Self:
         """Read a set, in any form that `read_docs` takes.
 
-        test (Path): The file to score on.
-        train (Path | None): The file to draw from, if any.
+        test (Path): The file, folder or "hub:NAME" to score on.
+        train (Path | None): The one to draw from, if any.
         name (str | None): What to call the set; None for the folder of the test file.
         lang (str): Language of the tokenizer for texts.
         RETURNS (Dataset): The set.
@@ -59,11 +60,12 @@ class Dataset:
         """
         paths = {"test": test, **({"train": train} if train else {})}
         docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
+        whole = test.resolve()
         return cls(
-            name or test.resolve().parent.name,
+            name or (whole.parent if whole.is_file() else whole).name,
             train=docs.get("train", []),
             test=docs["test"],
-            hashes={part: hash_file(path) for part, path in paths.items()},
+            hashes={part: _identify_set(path) for part, path in paths.items()},
         )
 
 
@@ -72,7 +74,7 @@ class Backbone:
     """An encoder under comparison.
 
     name (str): What tables and folders call it.
-    source (str): A folder or a hub name, for `load_encoder`.
+    source (str): Its folder.
     identity (dict[str, str]): What it was named by, and the SHA-256 of its weights or
         the hub's commit.
     layers (dict[str, list[int]]): Layer set -> hidden layers, -1 being the last.
@@ -90,12 +92,11 @@ def find_backbones(
     names: Sequence[str] = (),
     layers: Sequence[str] = ("last", "both"),
 ) -> list[Backbone]:
-    """Look at the encoders to compare without loading their weights.
+    """Find the encoders to compare without loading their weights.
 
-    The layer set "last" is the last layer; "both" is the last and the middle one:
-    what `nuner.json` recommends, else half the depth, as NuMind's model cards have it
-    (-1 and -7 of 12 layers). Encoders of one depth are read at the same layers, the
-    first recommendation for all, so that none gains by the choice of layers.
+    The layer set "last" is the last layer; "both" is what `recommended_layers` gives.
+    Encoders of one depth are read at the same layers, the first recommendation of a
+    `nuner.json` for all, so that none gains by the choice of layers.
 
     encoders (Sequence[str]): Encoders in any form that `resolve_weights` takes.
     names (Sequence[str]): What to call them; made from `encoders` if empty.
@@ -166,7 +167,7 @@ def run_probes(
 def _plan_cells(
     dataset: Dataset, backbone: Backbone, draws: Mapping[int, Sequence[Draw]]
 ) -> list[tuple[Cell, Draw]]:
-    """List the cells of a backbone, without scores, and their draws."""
+    """The cells of a backbone, without scores, and their draws."""
     bf16 = use_bf16("auto", get_torch_default_device())
     return [
         (
@@ -252,7 +253,8 @@ def _make_name(encoder: str) -> str:
 def _load_config(source: str) -> Any:
     try:
         return AutoConfig.from_pretrained(source)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # A ValueError for an architecture that transformers does not know.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise NunerError(Errors.N001, name=source, reason=reason) from error
 
@@ -268,6 +270,11 @@ def _parse_layers(
     if not indices or not all(-depth - 1 <= index < 0 for index in indices):
         raise NunerError(Errors.N622, found=text, name=encoder, depth=depth)
     return indices
+
+
+def _identify_set(path: Path) -> str:
+    parts = [describe_source(source) for source in find_sources([path])]
+    return " ".join(str(part.get("sha256") or part["revision"]) for part in parts)
 
 
 def _identify(source: str, config: Any) -> dict[str, str]:

@@ -57,9 +57,10 @@ def write_stats(
     conversion = stats.report and {
         key: stats.report[key] for key in ("records", "annotations")
     }
+    summary = stats.summary()
     content = {
         "version": about.__version__,
-        **stats.summary(),
+        **summary,
         "map": where.method,
         "most_frequent": {concept.name: concept.count for concept in concepts[:LISTED]},
         "words_histogram": dict(sorted(stats.words.items())),
@@ -71,11 +72,8 @@ def write_stats(
     with replacing(output_dir, marker=STATS_FILE) as folder:
         page = environment.from_string(template.read_text(encoding="utf8")).render(
             title=title,
-            overview=[
-                [Cell(text) for text in row]
-                for row in compare_with_published(stats.summary())
-            ],
-            charts=draw_charts(folder, stats, where),
+            overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
+            charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
             losses=_list_losses(conversion) if conversion else [],
             concepts=_list_concepts(concepts[:LISTED], stats.counts.total()),
             total=len(concepts),

@@ -179,6 +179,25 @@ def test_a_set_is_named_by_its_folder(assets):
     assert (alone.name, alone.train) == ("mine", [])
 
 
+def test_a_set_may_be_a_folder_of_files(assets, tmp_path):
+    folder = tmp_path / "rooms"
+    folder.mkdir()
+    hashes = []
+    for name in ("dev", "train"):
+        path = folder / f"{name}.jsonl"
+        path.write_bytes((assets / "listings" / path.name).read_bytes())
+        hashes.append(hash_file(path))
+    dataset = Dataset.from_files(folder)
+    assert dataset.name == "rooms"
+    assert dataset.hashes == {"test": " ".join(hashes)}
+
+
+def test_an_architecture_that_transformers_does_not_know(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "perceptron-of-1958"}')
+    with pytest.raises(NunerError, match="N001.*perceptron-of-1958"):
+        find_backbones([str(tmp_path)], layers=["last"])
+
+
 def test_a_missing_encoder(tmp_path):
     with pytest.raises(NunerError) as caught:
         find_backbones([str(tmp_path / "none")], layers=["last"])
