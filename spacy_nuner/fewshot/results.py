@@ -61,12 +61,7 @@ class Cell:
 
     @classmethod
     def from_disk(cls, path: Path) -> Self:
-        """Read a cell.
-
-        path (Path): The file.
-        RETURNS (Cell): The cell.
-        RAISES (NunerError): N631 if it is something else.
-        """
+        """Read a cell. RAISES (NunerError): N631 if the file is something else."""
         own = {one.name for one in fields(cls)} - {"scores"}
         content = _read_json(path, [*sorted(own - {"tokens", "seconds"}), *METRICS])
         scores = {key: content.pop(key) for key in list(content) if key not in own}

@@ -226,12 +226,12 @@ class RunFolder:
         resume: bool,
         command: str,
     ) -> Iterator[Path]:
-        """Make the folder, or check that it is the one to go on with.
+        """Make the folder, or check that it is the one to resume from.
 
         config (Config): The config of the run, complete.
         settings (Settings): The same, resolved.
         model (ContrastiveModel): What is to be trained, as it starts.
-        resume (bool): Whether to go on from a checkpoint.
+        resume (bool): Whether to resume from a checkpoint.
         command (str): What started the run, shown if it breaks off.
         YIELDS (Path): Where to write the backbone, which is moved to its final path
             when the block ends well.
@@ -266,9 +266,6 @@ class RunFolder:
     ) -> dict[str, Any]:
         """Turn the corpus into Arrow files, unless an earlier start has done so.
 
-        settings (Settings): The config.
-        model (ContrastiveModel): Gives the tokenizer and the form of concepts.
-        n_process (int): How many processes to use.
         RETURNS (dict[str, Any]): Counts and hashes of the corpus.
         """
         if not self.data.exists():

@@ -87,16 +87,14 @@ def write_stats(
 def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
     records, annotations = report["records"], report["annotations"]
     rows = [("records written", records["written"], records["read"])]
-    for kind in ("quarantined", "dropped"):
-        for why, count in records[kind].items():
-            rows.append((f"records {kind}: {why}", count, records["read"]))
-    total = annotations["read"]
-    for how, count in annotations["matched"].items():
-        rows.append((f"annotations matched {how}", count, total))
-    for why, count in annotations["lost"].items():
-        rows.append((f"annotations lost: {why}", count, total))
-    for why, count in annotations["unreadable_lines"].items():
-        rows.append((f"lines that could not be read: {why}", count, 0))
+    for text, counts, total in (
+        ("records quarantined:", records["quarantined"], records["read"]),
+        ("records dropped:", records["dropped"], records["read"]),
+        ("annotations matched", annotations["matched"], annotations["read"]),
+        ("annotations lost:", annotations["lost"], annotations["read"]),
+        ("lines that could not be read:", annotations["unreadable_lines"], 0),
+    ):
+        rows += [(f"{text} {key}", count, total) for key, count in counts.items()]
     return [
         [Cell(name), Cell(f"{count:,}", count), _get_share(count, whole)]
         for name, count, whole in rows

@@ -267,10 +267,10 @@ def test_the_precision_of_one_run_is_not_that_of_the_next(
 def test_settings_are_kept(tmp_path, corpus, bert, make_config):
     config = make_config(corpus, bert, training__epochs=1)
     pretrain(config, tmp_path / "out", command="the command")
-    facts = json.loads((tmp_path / "out" / "nuner.json").read_text())
-    assert facts["settings"]["training"]["epochs"] == 1
-    assert facts["command"] == "the command"
-    assert set(facts["versions"]) >= {"spacy_nuner", "torch", "transformers"}
+    info = json.loads((tmp_path / "out" / "nuner.json").read_text())
+    assert info["settings"]["training"]["epochs"] == 1
+    assert info["command"] == "the command"
+    assert set(info["versions"]) >= {"spacy_nuner", "torch", "transformers"}
 
 
 class CountSteps(TrainerCallback):
@@ -282,10 +282,10 @@ class CountSteps(TrainerCallback):
 
 
 def test_callbacks_are_told_of_each_step(tmp_path, corpus, bert, make_config):
-    told = CountSteps()
+    counted = CountSteps()
     config = make_config(corpus, bert, training__epochs=1)
-    info = pretrain(config, tmp_path / "out", callbacks=[told])
-    assert told.steps == list(range(1, info.training["steps"] + 1))
+    info = pretrain(config, tmp_path / "out", callbacks=[counted])
+    assert counted.steps == list(range(1, info.training["steps"] + 1))
 
 
 def test_the_config_of_the_paper_learns(tmp_path, corpus, roberta):

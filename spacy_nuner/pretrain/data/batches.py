@@ -39,17 +39,13 @@ class LengthBatches(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
-        self.count = math.ceil(len(self.lengths) / batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order.
-
-        epoch (int): The epoch that starts.
-        """
+        """Choose the order; epochs count from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))
@@ -64,8 +60,8 @@ class LengthBatches(Sampler[list[int]]):
                 for number, pool in enumerate(pools)
             ]
         )
-        batches = np.array_split(order, self.count)
-        for batch in random.permutation(self.count):
+        batches = np.array_split(order, len(self))
+        for batch in random.permutation(len(self)):
             yield batches[batch].tolist()
 
 

@@ -47,19 +47,12 @@ class ConceptTable:
     """The distinct concepts in the order they were met; an id is an index."""
 
     def __init__(self) -> None:
-        """Start without concepts."""
         self.ids: dict[str, int] = {}
         self.descriptions: list[str] = []
         self.counts: list[int] = []
 
     def add(self, name: str, description: str, count: int = 1) -> int:
-        """Count mentions.
-
-        name (str): The concept.
-        description (str): What it means there; the first that is not empty counts.
-        count (int): How many there are.
-        RETURNS (int): The id of the concept.
-        """
+        """Count mentions; the first description counts. RETURNS (int): The id."""
         index = self.ids.setdefault(name, len(self.ids))
         if index == len(self.counts):
             self.descriptions.append("")
@@ -73,10 +66,7 @@ class ConceptTable:
         return list(zip(self.ids, self.descriptions, self.counts, strict=True))
 
     def describe(self) -> dict[str, Any]:
-        """Sum up the table for `nuner.json`.
-
-        RETURNS (dict[str, Any]): Numbers of concepts and the most frequent ones.
-        """
+        """RETURNS (dict[str, Any]): A summary for `nuner.json`."""
         names = list(self.ids)
         top = sorted(self.ids.values(), key=lambda index: -self.counts[index])
         return {
@@ -87,11 +77,7 @@ class ConceptTable:
         }
 
     def write(self, path: Path, encoder: ConceptEncoder) -> None:
-        """Write the table as an Arrow file, each concept cut into word pieces once.
-
-        path (Path): The file.
-        encoder (ConceptEncoder): Cuts concepts into word pieces.
-        """
+        """Write the table as an Arrow file, each concept cut into word pieces once."""
         names = list(self.ids)
         with pa.ipc.new_stream(str(path), CONCEPT_SCHEMA) as writer:
             for start in range(0, len(names), ROWS_AT_ONCE):
@@ -156,10 +142,7 @@ class FeatureShard:
         return json.loads(self.metadata.read_text(encoding="utf8"))
 
     def write(self) -> None:
-        """Turn the docs of the shard into rows.
-
-        RAISES (NunerError): N005 or N607 if the shard can't be read.
-        """
+        """Turn the docs of the shard into rows."""
         windower = copy(self.windower)
         windower.counts = PieceCounts()
         table = ConceptTable()
@@ -219,11 +202,7 @@ class Features:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Features:
-        """Map the Arrow files of `build_features` into memory.
-
-        folder (Path): Where they are.
-        RETURNS (Features): The corpus.
-        """
+        """RETURNS (Features): The files of `build_features`, mapped into memory."""
         from datasets import Dataset
 
         return cls(
@@ -252,7 +231,7 @@ def build_features(
     RETURNS (dict[str, Any]): Counts, most frequent concepts and hashes of the corpus,
         for `nuner.json`.
     RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
-        if a shard can't be read, N106 if a process died.
+        or N607 if a shard can't be read, N106 if a process died.
     """
     temporary = folder / SHARDS_FOLDER
     temporary.mkdir(parents=True, exist_ok=True)
@@ -273,11 +252,7 @@ def build_features(
 
 
 def has_features(folder: Path) -> bool:
-    """Tell whether a new start would find some of the features.
-
-    folder (Path): Where they go.
-    RETURNS (bool): Whether a shard or all of them are written.
-    """
+    """RETURNS (bool): Whether the features of a shard or of all are written."""
     files = (f"{SHARDS_FOLDER}/*.json", CONCEPTS_FILE)
     return any(path for pattern in files for path in folder.glob(pattern))
 
