@@ -18,7 +18,7 @@ try:
 except ImportError as error:
     raise NunerError(Errors.N006, package="matplotlib", extra="fewshot") from error
 
-# Stands for black; inside a page it becomes the colour of the text around the figure.
+# In place of black; in a page it becomes the colour of the text around the figure.
 INK = "#1b1e23"
 GREY = "#808080"
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
@@ -77,6 +77,22 @@ def get_paths(path: Path) -> list[Path]:
     RETURNS (list[Path]): The PNG and the SVG.
     """
     return [path.with_name(f"{path.name}{suffix}") for suffix in METADATA]
+
+
+def annotate(axis: Any, text: str, point: Any, offset: Any, **settings: Any) -> Any:
+    """Write a text near a point of the data.
+
+    axis (Axes): Where it goes.
+    text (str): The text.
+    point (tuple[float, float]): The point.
+    offset (tuple[float, float]): How far from it, in typographic points.
+    **settings: What else matplotlib's `annotate` takes.
+    RETURNS (Annotation): The text.
+    """
+    settings = {"fontsize": 9, **settings}
+    return axis.annotate(
+        text, point, xytext=offset, textcoords="offset points", **settings
+    )
 
 
 def inline_svg(path: Path, title: str) -> str:

@@ -20,8 +20,8 @@ def fewshot_cli(
     output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
     backbones: str = typer.Option(
         ...,
-        help="Encoders to compare, the base first, between commas: folders, hub names "
-        "or package:NAME/PATH",
+        help="Encoders to compare, the base first, between commas: folders, hub names, "
+        "package:NAME/PATH or default",
     ),
     k: str = typer.Option(
         "1,4,16,64", help="Mentions of each label to draw, between commas"

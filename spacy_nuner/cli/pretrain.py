@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from ..fewshot.probe import SetProbe
     from ..pretrain.settings import EvaluationSettings
 
-# Texts of the probe's sets may be in any language; most sets hold words.
-LANGUAGE = "xx"
-
 
 def pretrain_cli(
     ctx: typer.Context,
@@ -53,7 +50,7 @@ def pretrain_cli(
     from spacy.cli._util import parse_config_overrides
     from wasabi import msg
 
-    # Written down before the parser takes the arguments out of the list.
+    # Before the parser takes the arguments out of the list.
     arguments = [str(config_path), str(output_dir), *ctx.args]
     if code_path is not None:
         arguments += ["--code", str(code_path)]
@@ -144,11 +141,12 @@ def _launcher() -> list[str]:
 
 
 def _make_probe(evaluation: EvaluationSettings) -> SetProbe | None:
-    """The probe on the set that the config names; it may import what pretrain can't."""
+    """The probe on the set that the config names; `pretrain/` knows no `fewshot/`."""
     from ..fewshot.probe import SetProbe
 
     train, dev = evaluation.probe_train, evaluation.probe_dev
     if train is None or dev is None or not evaluation.every_steps:
         return None
     k, draws = evaluation.probe_k, evaluation.probe_draws
-    return SetProbe.from_files(train, dev, lang=LANGUAGE, k=k, draws=draws)
+    # Its texts may be in any language; most sets hold words.
+    return SetProbe.from_files(train, dev, lang="xx", k=k, draws=draws)

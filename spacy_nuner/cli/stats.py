@@ -12,10 +12,10 @@ def stats_cli(
         help="Folder for stats.html, stats.json and the figures; an earlier one is "
         "replaced"
     ),
-    backbone: Path | None = typer.Option(
+    backbone: str | None = typer.Option(
         None,
-        help="Backbone folder, whose concept encoder lays out the map of concepts; "
-        "without it their spelling does",
+        help="Backbone whose concept encoder lays out the map of concepts: a folder, "
+        "hub name, package:NAME/PATH or default; without it their spelling does",
     ),
 ) -> None:
     """Count annotations and concepts, and draw them."""
@@ -30,26 +30,29 @@ def stats_cli(
 
 
 def stats(
-    corpus: Path, output: Path, *, backbone: Path | None = None
+    corpus: Path, output: Path, *, backbone: str | Path | None = None
 ) -> dict[str, Any]:
     """Count annotations and concepts of a corpus, and draw them.
 
     corpus (Path): A folder of DocBins with `doc.spans["concepts"]`.
     output (Path): Folder for stats.html, stats.json and the figures; an earlier one is
         replaced.
-    backbone (Path | None): Backbone folder, whose concept encoder lays out the map of
+    backbone (str | Path | None): Backbone whose concept encoder lays out the map of
         concepts; None to lay it out by their spelling.
     RETURNS (dict[str, Any]): The content of stats.json.
-    RAISES (NunerError): What `count_corpus`, `ConceptEncoder.from_folder` and
-        `write_stats` raise.
+    RAISES (NunerError): What `find_folder`, `ConceptEncoder.from_folder`,
+        `count_corpus` and `write_stats` raise.
     """
     from ..stats.counts import count_corpus
     from ..stats.page import write_stats
 
-    counted = count_corpus(corpus)
     encode = None
     if backbone is not None:
         from ..encoders.concept_encoder import ConceptEncoder
+        from ..encoders.names import ENCODER_FILES, fetch, find_folder
 
-        encode = ConceptEncoder.from_folder(backbone).encode
+        name = str(backbone)
+        folder = find_folder(name) or fetch(name, ENCODER_FILES)
+        encode = ConceptEncoder.from_folder(folder).encode
+    counted = count_corpus(corpus)
     return write_stats(counted, output, title=corpus.resolve().name, encode=encode)

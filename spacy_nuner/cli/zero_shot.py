@@ -19,7 +19,7 @@ def zero_shot_cli(
     backbones: str = typer.Option(
         ...,
         help="Backbones with a concept encoder, the base first, between commas: "
-        "folders, hub names or package:NAME/PATH",
+        "folders, hub names, package:NAME/PATH or default",
     ),
     labels: Path | None = typer.Option(
         None,
@@ -44,7 +44,7 @@ def zero_shot_cli(
 ) -> None:
     """Tag a labelled set with backbones that know its labels by their names alone.
 
-    Cells with k = 0, which `report` puts beside those of `fewshot`.
+    Cells with k = 0, which `report` puts into one table with those of `fewshot`.
     """
     cells = zero_shot(
         test,

@@ -79,7 +79,7 @@ class Backbone:
     """An encoder under comparison.
 
     name (str): What tables and folders call it.
-    source (str): A folder or a hub name, for `load_encoder`.
+    source (str): Its folder.
     identity (dict[str, str]): What it was named by, and the SHA-256 of its weights or
         the hub's commit.
     layers (dict[str, list[int]]): Layer set -> hidden layers, -1 being the last.
@@ -97,12 +97,11 @@ def find_backbones(
     names: Sequence[str] = (),
     layers: Sequence[str] = ("last", "both"),
 ) -> list[Backbone]:
-    """Look at the encoders to compare without loading their weights.
+    """Find the encoders to compare without loading their weights.
 
-    The layer set "last" is the last layer; "both" is the last and the middle one:
-    what `nuner.json` recommends, else half the depth, as NuMind's model cards have it
-    (-1 and -7 of 12 layers). Encoders of one depth are read at the same layers, the
-    first recommendation for all, so that none gains by the choice of layers.
+    The layer set "last" is the last layer; "both" is what `recommended_layers` gives.
+    Encoders of one depth are read at the same layers, the first recommendation of a
+    `nuner.json` for all, so that none gains by the choice of layers.
 
     encoders (Sequence[str]): Encoders in any form that `resolve_weights` takes.
     names (Sequence[str]): What to call them; made from `encoders` if empty.
@@ -173,7 +172,7 @@ def run_probes(
 def _plan_cells(
     dataset: Dataset, backbone: Backbone, draws: Mapping[int, Sequence[Draw]]
 ) -> list[tuple[Cell, Draw]]:
-    """List the cells of a backbone, without scores, and their draws."""
+    """The cells of a backbone, without scores, and their draws."""
     bf16 = use_bf16("auto", get_torch_default_device())
     return [
         (
@@ -259,7 +258,8 @@ def _make_name(encoder: str) -> str:
 def _load_config(source: str) -> Any:
     try:
         return AutoConfig.from_pretrained(source)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # A ValueError for an architecture that transformers does not know.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
         raise NunerError(Errors.N001, name=source, reason=reason) from error
 

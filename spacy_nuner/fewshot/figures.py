@@ -5,14 +5,16 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..plotting import get_paths, new_figure
+import numpy as np
+
+from ..plotting import BLUE, GREEN, ORANGE, get_paths, new_figure
 from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours; grey is the base.
-COLOURS = ("#666666", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+# Grey is the base.
+COLOURS = ("#666666", ORANGE, BLUE, GREEN, "#CC79A7", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 PANELS_A_ROW = 4
 # A share of fewer token-concept pairs says nothing.
@@ -44,11 +46,10 @@ def draw_learning_curve(
             for number, backbone in enumerate(backbones):
                 if backbone not in curves.backbones:
                     continue
-                points = {
-                    k: point
-                    for k in curves.ks
-                    if (point := curves.point(dataset, layers, backbone, k))
+                found = {
+                    k: curves.point(dataset, layers, backbone, k) for k in curves.ks
                 }
+                points = {k: point for k, point in found.items() if point}
                 _draw_line(axis, points, number, backbone)
             axis.set_title(f"{dataset}\n{title_layers(layers)}")
             # Linear up to 1, so that no example (k = 0) is on the axis too.
@@ -134,14 +135,8 @@ def _draw_line(
 ) -> None:
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     ks = list(points)
-    means = [100 * point.mean for point in points.values()]
-    spreads = [100 * (point.std or 0.0) for point in points.values()]
-    axis.fill_between(
-        ks,
-        [max(m - s, 0.0) for m, s in zip(means, spreads, strict=True)],
-        [m + s for m, s in zip(means, spreads, strict=True)],
-        color=colour,
-        alpha=0.2,
-        linewidth=0,
-    )
+    means = 100 * np.array([point.mean for point in points.values()])
+    spreads = 100 * np.array([point.std or 0.0 for point in points.values()])
+    low, high = np.maximum(means - spreads, 0), means + spreads
+    axis.fill_between(ks, low, high, color=colour, alpha=0.2, linewidth=0)
     axis.plot(ks, means, color=colour, marker=marker, markersize=5, label=name)

@@ -16,11 +16,11 @@ from torch import nn
 from tqdm import tqdm
 
 from ..corpus.labelled_docs import read_docs
+from ..encoders.batching import batch_by_length
 from ..encoders.layers import ALL
 from ..errors import Errors, NunerError
 from ..models.backbone import build_tok2vec_backbone, find_backbone, get_shim
 from ..models.precision import Precision
-from ..models.windows import batch_by_length
 from ..pipeline.decoding import MAX_TOKENS, join_cells
 from ..readers.docbin import copy_words
 from .draws import draw_docs, gather_tokens
@@ -149,9 +149,8 @@ class Gold:
     """The Docs that probes are scored on, prepared once for many scores."""
 
     def __init__(self, docs: Sequence[Doc], labels: Sequence[str]) -> None:
-        """Prepare the scoring.
+        """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
 
-        docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
         labels (Sequence[str]): Every label that may be predicted, `O` first.
         """
         self.labels = list(labels)
@@ -247,9 +246,8 @@ class SetProbe:
     def __init__(
         self, train: Sequence[Doc], dev: Sequence[Doc], *, k: int, draws: int
     ) -> None:
-        """Draw from the pool.
+        """train (Sequence[Doc]): The pool to draw from, entities in `doc.ents`.
 
-        train (Sequence[Doc]): The pool to draw from, entities in `doc.ents`.
         dev (Sequence[Doc]): What the probe is scored on.
         k (int): Mentions of each label; of one that has fewer, all are taken.
         draws (int): How many draws to take the mean of.
@@ -287,7 +285,7 @@ class SetProbe:
 
         tokenizer (PreTrainedTokenizerFast): Its tokenizer.
         encoder (nn.Module): The encoder, in evaluation mode.
-        hidden_layers (list[int]): The layers to read side by side.
+        hidden_layers (list[int]): The layers whose vectors are concatenated.
         RETURNS (dict[str, float]): "probe_token_f" (macro over labels) and
             "probe_ents_f" (micro), from 0 to 1, means over the draws.
         """

@@ -44,47 +44,37 @@ class Cell:
     scores: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
-    def get_path(self, root: Path) -> Path:
-        """Get the file of the cell.
-
-        root (Path): The folder of all results.
-        RETURNS (Path): `root/dataset/backbone/layers/k<k>/draw<d>.json`.
-        """
+    def _get_path(self, root: Path) -> Path:
         folder = root / self.dataset / self.backbone / self.layers
         return folder / f"k{self.k}" / f"draw{self.draw}.json"
 
     def to_disk(self, root: Path) -> None:
         """Write the cell as a flat JSON object.
 
-        root (Path): The folder of all results.
+        root (Path): The folder of all results, for
+            `dataset/backbone/layers/k<k>/draw<d>.json`.
         """
         content = asdict(self)
         content |= content.pop("scores")
-        with replacing(self.get_path(root)) as temporary:
+        with replacing(self._get_path(root)) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
 
     @classmethod
     def from_disk(cls, path: Path) -> Self:
-        """Read a cell.
-
-        path (Path): The file.
-        RETURNS (Cell): The cell.
-        RAISES (NunerError): N631 if it is something else.
-        """
+        """Read a cell. RAISES (NunerError): N631 if the file is something else."""
         own = {one.name for one in fields(cls)} - {"scores"}
-        required = own - {"tokens", "seconds"}
-        content = read_json(path, [*sorted(required), *METRICS])
+        content = _read_json(path, [*sorted(own - {"tokens", "seconds"}), *METRICS])
         scores = {key: content.pop(key) for key in list(content) if key not in own}
         return cls(**content, scores=scores)
 
     def find_finished(self, root: Path) -> Self | None:
-        """Look whether the cell was computed before.
+        """Find the cell if it was computed before.
 
         root (Path): The folder of all results.
         RETURNS (Cell | None): The cell with its scores; None if it is not there, or was
             made with other settings.
         """
-        path = self.get_path(root)
+        path = self._get_path(root)
         if not path.is_file():
             return None
         found = type(self).from_disk(path)
@@ -102,14 +92,8 @@ def read_cells(root: Path) -> list[Cell]:
     return [Cell.from_disk(path) for path in paths]
 
 
-def read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Read a JSON object that must have some keys.
-
-    path (Path): The file.
-    keys (Sequence[str]): The keys.
-    RETURNS (dict[str, Any]): The object.
-    RAISES (NunerError): N631 if it is something else.
-    """
+def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    """Read a JSON object that must have some keys."""
     try:
         content = json.loads(path.read_text(encoding="utf8"))
     except ValueError as error:
@@ -129,12 +113,7 @@ class Point(NamedTuple):
     n: int
 
 
-def summarise(values: Iterable[float]) -> Point:
-    """Take mean and standard deviation over draws.
-
-    values (Iterable[float]): One value a draw.
-    RETURNS (Point): Both, and their number.
-    """
+def _summarise(values: Iterable[float]) -> Point:
     values = list(values)
     return Point(mean(values), stdev(values) if len(values) > 1 else None, len(values))
 
@@ -175,12 +154,12 @@ class Curves:
         sets = self._values.get((layers, backbone, k), {})
         if dataset != AVERAGE:
             values = sets.get(dataset)
-            return summarise(values.values()) if values else None
+            return _summarise(values.values()) if values else None
         draws = {frozenset(values) for values in sets.values()}
         if len(sets) < len(self.datasets) or len(draws) != 1:
             return None
         # The mean over data sets first: the spread is that of the average over draws.
-        return summarise(
+        return _summarise(
             mean(values[draw] for values in sets.values()) for draw in draws.pop()
         )
 
@@ -194,45 +173,33 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     RETURNS (dict[str, dict[str, Point]]): Name -> score -> its mean and spread.
     RAISES (NunerError): N631 if a file has no entity scores.
     """
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = defaultdict(list)
     for path in sorted((root / HEADS).glob("*.json")):
-        files.setdefault(path.stem, []).append(path)
+        files[path.stem].append(path)
     for path in sorted((root / HEADS).glob("*/draw*.json")):
-        files.setdefault(path.parent.name, []).append(path)
+        files[path.parent.name].append(path)
     heads = {}
     for name, paths in sorted(files.items()):
-        scores = [read_json(path, SCORES[-1:]) for path in paths]
+        scores = [_read_json(path, SCORES[-1:]) for path in paths]
         # spaCy writes null where there was nothing to score.
         heads[name] = {
-            key: summarise(score.get(key) or 0.0 for score in scores) for key in SCORES
+            key: _summarise(score.get(key) or 0.0 for score in scores) for key in SCORES
         }
     return heads
 
 
 def get_backbone(head: str) -> str:
-    """Get the backbone of a head.
-
-    head (str): The name of the head, such as "nuner-ner".
-    RETURNS (str): Such as "nuner".
-    """
+    """RETURNS (str): The backbone of a head: "nuner" of "nuner-ner"."""
     return head.rpartition("-")[0]
 
 
 def title_layers(layers: str) -> str:
-    """Say what a layer set is.
-
-    layers (str): Its name in a cell.
-    RETURNS (str): Such as "last layer".
-    """
+    """RETURNS (str): A layer set in words, such as "last layer"."""
     return LAYER_TITLES.get(layers, f"layers {layers}")
 
 
 def format_point(point: Point | None) -> str:
-    """Write mean and standard deviation in percent.
-
-    point (Point | None): From 0 to 1.
-    RETURNS (str): Such as "48.7 ± 2.1".
-    """
+    """RETURNS (str): Mean and standard deviation in percent, such as "48.7 ± 2.1"."""
     if point is None:
         return ABSENT
     spread = "" if point.std is None else f" ± {100 * point.std:.1f}"
@@ -240,12 +207,7 @@ def format_point(point: Point | None) -> str:
 
 
 def format_gain(point: Point | None, base: Point | None) -> str:
-    """Write how far a mean stands above another, in points.
-
-    point (Point | None): The one.
-    base (Point | None): The other.
-    RETURNS (str): Such as "+11.0".
-    """
+    """RETURNS (str): Difference of two means in points, such as "+11.0"."""
     if point is None or base is None:
         return ABSENT
     return f"{100 * (point.mean - base.mean):+.1f}"

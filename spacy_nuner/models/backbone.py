@@ -22,6 +22,7 @@ from spacy_transformers.layers.split_trf import split_trf_batch
 from thinc.api import ArgsKwargs, Model, chain, get_array_module, torch2xp, xp2torch
 from thinc.types import Floats2d, Ragged
 
+from ..encoders.batching import batch_by_length
 from ..encoders.folder import recommended_layers
 from ..encoders.layers import load_encoder
 from ..encoders.names import resolve_weights
@@ -34,7 +35,6 @@ from .windows import (
     MAX_PADDING,
     DocPieces,
     Window,
-    batch_by_length,
     cut_windows,
     get_pieces,
 )

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,11 @@ def average_backbones(
         raise NunerError(Errors.N319, found=", ".join(map(str, folders)))
     infos = [read_whole_info(folder) for folder in folders]
     for folder, info in zip(folders, infos, strict=True):
-        _compare(folder, info, folders[0], infos[0])
+        for key in SAME:
+            pair = getattr(info, key), getattr(infos[0], key)
+            _check_same(folder, folders[0], key, *pair)
+        hashes = info.data.get("sha256"), infos[0].data.get("sha256")
+        _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
     tokenizer, text_encoder = load_encoder(folders[0])
     _, concept_encoder = load_encoder(folders[0] / CONCEPT_ENCODER)
     _average_into(text_encoder, folders)
@@ -74,22 +79,16 @@ def average_backbones(
     return info
 
 
-def _compare(
-    folder: Path, info: BackboneInfo, first: Path, expected: BackboneInfo
-) -> None:
-    pairs = [(key, getattr(info, key), getattr(expected, key)) for key in SAME]
-    hashes = [one.data.get("sha256") for one in (info, expected)]
-    pairs.append(("the corpus (data.sha256)", hashes[0], hashes[1]))
-    for key, found, wanted in pairs:
-        if found != wanted:
-            raise NunerError(
-                Errors.N318,
-                path=folder,
-                key=key,
-                found=found,
-                first=first,
-                expected=wanted,
-            )
+def _check_same(path: Path, first: Path, key: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise NunerError(
+            Errors.N318,
+            path=path,
+            key=key,
+            found=found,
+            first=first,
+            expected=expected,
+        )
 
 
 @torch.no_grad()
@@ -100,16 +99,8 @@ def _average_into(first: nn.Module, folders: Sequence[Path]) -> None:
     for folder in folders[1:]:
         others = list(load_encoder(folder)[1].parameters())
         found = [list(weights.shape) for weights in others]
-        if found != shapes:
-            differ = [p for p in zip_longest(found, shapes) if p[0] != p[1]][0]
-            raise NunerError(
-                Errors.N318,
-                path=folder,
-                key="the shape of a weight",
-                found=differ[0],
-                first=folders[0],
-                expected=differ[1],
-            )
+        for pair in zip_longest(found, shapes):
+            _check_same(folder, folders[0], "the shape of a weight", *pair)
         for total, weights in zip(sums, others, strict=True):
             total += weights
     for total, weights in zip(sums, first.parameters(), strict=True):
@@ -128,7 +119,6 @@ def _mix(backgrounds: Sequence[np.ndarray]) -> Tensor:
 
 
 def _describe(infos: Sequence[BackboneInfo], command: str) -> BackboneInfo:
-    """What is known of the whole, each run with its own metadata."""
     runs = [
         {"seed": info.settings["training"]["seed"], **info.training} for info in infos
     ]

@@ -10,9 +10,7 @@ import torch
 from torch import nn
 from transformers.trainer_callback import TrainerState
 
-from ..encoders.concept_encoder import batch_by_length
-from ..encoders.folder import layers_to_read
-from ..encoders.layers import encoder_layers
+from ..encoders.batching import batch_by_length
 from ..errors import Errors, NunerError, Warnings
 from .corpus_vectors import encode_rows
 from .data.features import Features
@@ -29,6 +27,10 @@ MEASURES = {
 }
 METRICS_FILE = "metrics.jsonl"
 FIGURE = "curve"
+HASHES = 2**32
+# Word pieces of a batch. Average precision depends on how many concepts are in one, so
+# this is no setting: runs can be compared.
+BATCH_PIECES = 2048
 
 # What was measured at a step: "step" and any of "loss", "learning_rate", `MEASURES`.
 Metrics = dict[str, Any]
@@ -65,16 +67,9 @@ def evaluate(
     if len(held_out.texts):
         metrics[AVERAGE_PRECISION] = average_precision(model, held_out)
     if probe is not None:
-        encoder = model.text_encoder
-        layers = layers_to_read(len(encoder_layers(encoder)), model.frozen_layers)
-        metrics |= probe(model.concept_encoder.tokenizer, encoder, layers)
+        tokenizer = model.concept_encoder.tokenizer
+        metrics |= probe(tokenizer, model.text_encoder, model.hidden_layers)
     return metrics
-
-
-HASHES = 2**32
-# Word pieces of a batch. Average precision depends on how many concepts are in one, so
-# this is no setting: runs can be compared.
-BATCH_PIECES = 2048
 
 
 def hold_out(features: Features, share: float) -> tuple[Features, Features]:
@@ -106,7 +101,7 @@ def hold_out(features: Features, share: float) -> tuple[Features, Features]:
 def average_precision(model: ContrastiveModel, features: Features) -> float:
     """Score every pair of a word piece and a concept of its batch.
 
-    Half the concepts are given with their description, always the same ones.
+    Half the concepts are given with their description, always the same half.
 
     model (ContrastiveModel): The model; switched to evaluation.
     features (Features): Texts that training does not see.
@@ -121,7 +116,7 @@ def average_precision(model: ContrastiveModel, features: Features) -> float:
         raise NunerError(
             Errors.N006, package="scikit-learn", extra="pretrain"
         ) from error
-    batches = batch_by_length(features.texts["length"][:], BATCH_PIECES)
+    batches = batch_by_length(features.texts["length"][:], max_size=BATCH_PIECES)
     scores, gold = [], []
     for pieces, concepts, positives in encode_rows(
         model, features, batches, description_dropout=0.5
@@ -151,17 +146,6 @@ def read_history(state: TrainerState) -> list[Metrics]:
         if values:
             steps.setdefault(entry["step"], {"step": entry["step"]}).update(values)
     return [steps[step] for step in sorted(steps)]
-
-
-def best_step(state: TrainerState) -> int:
-    """Find the step whose weights became the backbone.
-
-    state (TrainerState): The state of the Trainer at the end.
-    RETURNS (int): The best one if the Trainer went by one, else the last.
-    """
-    if state.best_model_checkpoint is None:
-        return state.global_step
-    return int(state.best_model_checkpoint.rpartition("-")[2])
 
 
 def describe_evaluation(history: list[Metrics], step: int) -> dict[str, float]:
@@ -201,69 +185,51 @@ def write_history(folder: Path, history: list[Metrics], step: int) -> None:
         # Shorter than `training.log_steps`.
         return
     try:
-        draw_curve(folder, history, step)
+        _draw_curve(folder / FIGURE, history, step)
     except NunerError as error:
         # Without matplotlib there is no figure; the run was not for nothing.
         logger.warning(Warnings.W303.format(reason=error))
 
 
-# Key, title, factor and colour of each panel.
-PANELS = (
-    ("loss", "Loss", 1, "#009E73"),
-    (AVERAGE_PRECISION, "Average precision, held out (%)", 100, "#0072B2"),
-    (PROBE, "Frozen probe, token F1 (%)", 100, "#D55E00"),
-)
-WIDTH, HEIGHT = 3.2, 2.7
-GREY = "#808080"
+def _draw_curve(path: Path, history: list[Metrics], step: int) -> None:
+    """Draw a panel for each measure; a line marks the step if it is not the last."""
+    from ..plotting import BLUE, GREEN, GREY, ORANGE, annotate, new_figure
 
-
-def draw_curve(folder: Path, history: list[Metrics], step: int) -> None:
-    """Draw a panel for each thing that was measured; curve.png and curve.svg.
-
-    folder (Path): Where they go.
-    history (list[Metrics]): As `read_history` gives it.
-    step (int): The step whose weights became the backbone; marked if not the last.
-    RAISES (NunerError): N006 if matplotlib is not installed.
-    """
-    from ..plotting import new_figure
-
-    points = {
-        key: [(row["step"], factor * row[key]) for row in history if key in row]
-        for key, _, factor, _ in PANELS
-    }
-    panels = [panel for panel in PANELS if points[panel[0]]]
+    # Key, title, factor and colour of each panel.
+    known = (
+        ("loss", "Loss", 1, GREEN),
+        (AVERAGE_PRECISION, "Average precision, held out (%)", 100, BLUE),
+        (PROBE, "Frozen probe, token F1 (%)", 100, ORANGE),
+    )
+    panels = [panel for panel in known if any(panel[0] in row for row in history)]
     last = max(row["step"] for row in history)
-
-    size = (0.3 + WIDTH * len(panels), HEIGHT)
-    with new_figure(folder / FIGURE, size, transparent=True) as figure:
+    size = (0.3 + 3.2 * len(panels), 2.7)
+    with new_figure(path, size, transparent=True) as figure:
         axes = figure.subplots(1, len(panels), sharex=True, squeeze=False)[0]
-        for axis, (key, title, _, colour) in zip(axes, panels, strict=True):
-            _paint_panel(axis, points[key], colour, base=key != "loss")
+        for axis, (key, title, factor, colour) in zip(axes, panels, strict=True):
+            rows = [row for row in history if key in row]
+            steps, values = [[row[k] for row in rows] for k in ("step", key)]
+            values = [factor * value for value in values]
+            # Evaluations are few, and each is a measurement; the line between is none.
+            marker = None if key == "loss" else "o"
+            axis.plot(
+                steps, values, color=colour, marker=marker, markersize=4, linewidth=1.5
+            )
+            axis.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
             axis.set_title(title)
             axis.margins(x=0.04)
+            style: dict[str, Any] = {"color": GREY}
+            if key != "loss":
+                # What lies above the line was won by training.
+                axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
+                style["xycoords"] = ("axes fraction", "data")
+                annotate(
+                    axis, "base encoder", (1, values[0]), (0, 3), ha="right", **style
+                )
             if step < last:
                 axis.axvline(step, color=GREY, linewidth=1, linestyle=":")
-                at, side = ((-3, -2), "right") if step > last / 2 else ((3, -2), "left")
-                position = {"xycoords": ("data", "axes fraction"), "va": "top"}
-                _annotate(axis, "best", (step, 1), at, ha=side, **position)
+                left = step > last / 2
+                style |= {"xycoords": ("data", "axes fraction"), "va": "top"}
+                offset, side = ((-3, -2), "right") if left else ((3, -2), "left")
+                annotate(axis, "best", (step, 1), offset, ha=side, **style)
         figure.supxlabel("step", fontsize=10)
-
-
-def _paint_panel(
-    axis: Any, points: list[tuple[int, float]], colour: str, *, base: bool
-) -> None:
-    steps, values = zip(*points, strict=True)
-    # Evaluations are few, and each is a measurement; the line between them is none.
-    marker = "o" if base else None
-    axis.plot(steps, values, color=colour, marker=marker, markersize=4, linewidth=1.5)
-    axis.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.8)
-    if base:
-        # What lies above the line was won by training.
-        axis.axhline(values[0], color=GREY, linewidth=1, linestyle="--")
-        position = {"xycoords": ("axes fraction", "data"), "ha": "right"}
-        _annotate(axis, "base encoder", (1, values[0]), (0, 3), **position)
-
-
-def _annotate(axis: Any, text: str, xy: Any, offset: Any, **position: Any) -> None:
-    style = {"textcoords": "offset points", "color": GREY, "fontsize": 9}
-    axis.annotate(text, xy, xytext=offset, **style, **position)

@@ -13,10 +13,16 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from ..encoders.concept_encoder import ConceptEncoder
-from ..encoders.layers import freeze, set_training
+from ..encoders.folder import layers_to_read
+from ..encoders.layers import encoder_layers, freeze, set_training
 
 
 class _Gather(torch.autograd.Function):
+    """Puts together the vectors that each device has computed as large a share of.
+
+    The gradient of a vector is the sum over all devices, at the one that computed it.
+    """
+
     @staticmethod
     def forward(ctx: Any, vectors: Tensor) -> Tensor:
         shares = [
@@ -34,28 +40,15 @@ class _Gather(torch.autograd.Function):
         return whole.chunk(distributed.get_world_size())[distributed.get_rank()]
 
 
-def gather_vectors(vectors: Tensor, count: int) -> Tensor:
-    """Put together the vectors that each device has computed a share of.
-
-    The gradient of a vector is the sum over all devices, at the one that computed it.
-
-    vectors (Tensor): Those of this device; each has as many. *Shape:* (share, width)
-    count (int): How many there are; what is gathered beyond is repetition.
-    RETURNS (Tensor): All of them, in the order of the devices. *Shape:* (count, width)
-    """
-    return _Gather.apply(vectors)[:count]
-
-
 @contextmanager
 def process_group() -> Iterator[None]:
     """Destroy the process group that a run made, when the run has ended well.
 
     Else its threads are alive when Python ends, which now and then aborts a process
-    that is done. What holds on to the group, as the wrapped model does,
-    has to be gone before: the last to let go of it waits for its threads, and unless
-    that is torch's own list, it keeps Python locked while they need it. So this
-    decorates the function whose variables hold on to it, and does nothing after an
-    error, whose traceback does so too.
+    that is done. What refers to the group, as the wrapped model does, has to be gone
+    before: the last reference waits for its threads, and unless that is torch's own, it
+    holds the GIL while they need it. So this decorates the function whose variables
+    refer to it, and does nothing after an error, whose traceback does so too.
     """
     available = distributed.is_available()
     # One that the caller made is the caller's to destroy.
@@ -114,8 +107,8 @@ def make_sigmoid_softmax_cross_entropy(softmax: float = 0.1) -> Objective:
 def softmax_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over the concepts and "none", averaged over the word pieces.
 
-    "none" has the logit 0, as in `nuner_ner`. A word piece of
-    several concepts wants an equal share for each.
+    "none" has the logit 0, as in `nuner_ner`. A word piece of several concepts wants an
+    equal share for each.
 
     logits (Tensor): Similarities. *Shape:* (pieces, concepts)
     targets (Tensor): 1 where the piece lies in a span of the concept, else 0.
@@ -221,6 +214,13 @@ class ContrastiveModel(nn.Module):
         return self
 
     @property
+    def hidden_layers(self) -> list[int]:
+        """The layers of the text encoder to read, -1 being the last."""
+        return layers_to_read(
+            len(encoder_layers(self.text_encoder)), self.frozen_layers
+        )
+
+    @property
     def width(self) -> int:
         """Width of the vectors that are compared."""
         return self.text_encoder.config.hidden_size
@@ -266,7 +266,8 @@ class ContrastiveModel(nn.Module):
         ).last_hidden_state
         concepts = self.concept_encoder(concept_ids, concept_mask)
         if concept_count is not None:
-            concepts = gather_vectors(concepts, concept_count)
+            # What is gathered beyond is repetition.
+            concepts = _Gather.apply(concepts)[:concept_count]
         return hidden[is_text], concepts
 
     def loss(self, pieces: Tensor, concepts: Tensor, positives: Tensor) -> Tensor:

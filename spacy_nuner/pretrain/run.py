@@ -19,13 +19,7 @@ from transformers.trainer_utils import set_seed
 
 from ..about import __version__
 from ..encoders.concept_encoder import ConceptEncoder, Pooling
-from ..encoders.folder import (
-    FORMAT,
-    INFO_FILE,
-    BackboneInfo,
-    layers_to_read,
-    save_backbone,
-)
+from ..encoders.folder import FORMAT, INFO_FILE, BackboneInfo, save_backbone
 from ..encoders.layers import (
     encoder_layers,
     hash_weights,
@@ -40,7 +34,6 @@ from .corpus_vectors import fit_scale, sample_background
 from .data.features import Features, build_features, has_features
 from .evaluation import (
     Probe,
-    best_step,
     describe_evaluation,
     hold_out,
     read_history,
@@ -118,7 +111,7 @@ def pretrain(
         if first:
             opened = run.opened(config, settings, model, resume=resume, command=command)
             target = stack.enter_context(opened)
-            check_space(run.path, model, checkpoints=arguments.save_strategy != "no")
+            _check_space(run.path, model, checkpoints=arguments.save_strategy != "no")
 
         # Texts and concepts become word pieces, once.
         with arguments.main_process_first(local=False):
@@ -144,7 +137,7 @@ def pretrain(
         if not first:
             return None
 
-        history, step = read_history(trainer.state), best_step(trainer.state)
+        history, step = read_history(trainer.state), trainer.best_step()
         training = {
             "steps": trainer.state.global_step,
             "seconds": round(time.monotonic() - started),
@@ -152,7 +145,7 @@ def pretrain(
             "kept_step": step,
             **describe_evaluation(history, step),
         }
-        info = describe_run(
+        info = _describe_run(
             config, settings, model, data=data, training=training, command=command
         )
         save_backbone(
@@ -213,7 +206,7 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
 
 
 class RunFolder:
-    """Lives as long as the run; stays if there is something to go on with."""
+    """The folder of a run, removed at its end unless it can be resumed."""
 
     def __init__(self, output: Path) -> None:
         """output (Path): The backbone folder that the run makes."""
@@ -233,12 +226,12 @@ class RunFolder:
         resume: bool,
         command: str,
     ) -> Iterator[Path]:
-        """Make the folder, or check that it is the one to go on with.
+        """Make the folder, or check that it is the one to resume from.
 
         config (Config): The config of the run, complete.
         settings (Settings): The same, resolved.
         model (ContrastiveModel): What is to be trained, as it starts.
-        resume (bool): Whether to go on from a checkpoint.
+        resume (bool): Whether to resume from a checkpoint.
         command (str): What started the run, shown if it breaks off.
         YIELDS (Path): Where to write the backbone, which is moved to its final path
             when the block ends well.
@@ -273,9 +266,6 @@ class RunFolder:
     ) -> dict[str, Any]:
         """Turn the corpus into Arrow files, unless an earlier start has done so.
 
-        settings (Settings): The config.
-        model (ContrastiveModel): Gives the tokenizer and the form of concepts.
-        n_process (int): How many processes to use.
         RETURNS (dict[str, Any]): Counts and hashes of the corpus.
         """
         if not self.data.exists():
@@ -292,11 +282,11 @@ class RunFolder:
         return json.loads(self.data.read_text(encoding="utf8"))
 
     def _advise(self, command: str) -> None:
+        """Say how to resume, or remove what there is nothing to resume from."""
         if checkpoint := find_checkpoint(self.checkpoints):
             step = f"{checkpoint_step(checkpoint):,}"
-            logger.warning(
-                Warnings.W302.format(step=step, command=f"{command} --resume")
-            )
+            command = f"{command} --resume"
+            logger.warning(Warnings.W302.format(step=step, command=command))
         elif not has_features(self.features):
             shutil.rmtree(self.path)
 
@@ -332,18 +322,12 @@ def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:
     return json.dumps(inputs, sort_keys=True)
 
 
-def check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> None:
-    """Make sure before the training that its result will fit on the disk.
-
-    folder (Path): The folder that everything goes into.
-    model (ContrastiveModel): Both encoders.
-    checkpoints (bool): Whether there are checkpoints: two, and a third while the
-        oldest is not yet deleted.
-    RAISES (OSError): If there is too little space.
-    """
+def _check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> None:
+    """Make sure before the training that its result will fit on the disk."""
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     # AdamW keeps two numbers for each weight that is trained.
     moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
+    # There are two checkpoints, and a third while the oldest is not yet deleted.
     needed = weights + (3 * (weights + moments) if checkpoints else 0)
     there = sum(path.stat().st_size for path in folder.glob("checkpoints/*/*"))
     free = shutil.disk_usage(folder).free
@@ -354,7 +338,7 @@ def check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> 
         )
 
 
-def describe_run(
+def _describe_run(
     config: Config,
     settings: Settings,
     model: ContrastiveModel,
@@ -363,17 +347,6 @@ def describe_run(
     training: dict[str, Any],
     command: str,
 ) -> BackboneInfo:
-    """Write down what is known of a backbone.
-
-    config (Config): The config, complete.
-    settings (Settings): The same, resolved.
-    model (ContrastiveModel): The trained model.
-    data (dict[str, Any]): Counts and hashes of the corpus.
-    training (dict[str, Any]): Steps, seconds, losses and measures.
-    command (str): The command line.
-    RETURNS (BackboneInfo): What goes into `nuner.json`.
-    """
-    layers = len(encoder_layers(model.text_encoder))
     return BackboneInfo(
         format=FORMAT,
         pooling=POOLING,
@@ -382,7 +355,7 @@ def describe_run(
         scale=model.similarity.scale.item(),
         bias=model.similarity.bias.item(),
         frozen_layers=model.frozen_layers,
-        hidden_layers=layers_to_read(layers, model.frozen_layers),
+        hidden_layers=model.hidden_layers,
         base=settings.paths.base,
         data=data,
         training=training,

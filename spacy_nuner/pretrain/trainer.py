@@ -155,10 +155,7 @@ class PretrainTrainer(Trainer):
         self.add_callback(Progress(len(features.texts)))
 
     def get_train_dataloader(self) -> BatchLoader:
-        """Load batches of rows of like length.
-
-        RETURNS (BatchLoader): The same batches in each process.
-        """
+        """RETURNS (BatchLoader): Batches of like length, the same in each process."""
         # The whole column at once: row by row a million of them take minutes.
         lengths = self.features.texts.with_format("numpy")["length"][:]
         return BatchLoader(
@@ -177,11 +174,7 @@ class PretrainTrainer(Trainer):
         )
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
-        """Enter bf16 on the processor as Trainer does, without its old torch call.
-
-        cache_enabled (bool | None): Whether weights are cast once a step.
-        RETURNS (ContextManager): For the forward pass.
-        """
+        """Enter bf16 on the processor as Trainer does, without its old torch call."""
         if not self.use_cpu_amp:
             return super().autocast_smart_context_manager(cache_enabled=cache_enabled)
         return torch.autocast(
@@ -193,7 +186,6 @@ class PretrainTrainer(Trainer):
     ) -> Any:
         """Compute the loss as Trainer does, but stop if it is no number.
 
-        model (nn.Module): The model.
         inputs (dict[str, Any]): What the collator gave.
         RETURNS (Tensor): The loss; on several devices its mean over them is that of
             the whole batch. *Shape:* ()
@@ -239,7 +231,11 @@ class PretrainTrainer(Trainer):
             # Each process writes its random state.
             self.accelerator.wait_for_everyone()
             if first:
-                _complete(folder)
+                # In memory for some seconds, and lost if the machine stops.
+                for path in filter(Path.is_file, folder.rglob("*")):
+                    with path.open("rb") as file:
+                        os.fsync(file.fileno())
+                (folder / COMPLETE).touch()
         except (OSError, SafetensorError, RuntimeError) as error:
             # torch has a RuntimeError for a full disk, safetensors an error of its own.
             reason = " ".join(str(error).split())
@@ -250,42 +246,26 @@ class PretrainTrainer(Trainer):
             if first and not (folder / COMPLETE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def last_loss(self) -> float:
-        """Get the loss at the end.
+    def best_step(self) -> int:
+        """RETURNS (int): The step of the weights that the model has at the end."""
+        best = self.state.best_model_checkpoint
+        return self.state.global_step if best is None else checkpoint_step(Path(best))
 
-        RETURNS (float): The last loss that was logged, averaged over `log_steps` or,
-            in a run shorter than that, over all steps.
-        """
+    def last_loss(self) -> float:
+        """RETURNS (float): The last loss logged; of a short run, that of all steps."""
         history: list[dict[str, float]] = self.state.log_history
         logged = [entry["loss"] for entry in history if "loss" in entry]
         return round(logged[-1] if logged else history[-1]["train_loss"], 5)
 
 
-def _complete(checkpoint: Path) -> None:
-    # What was written is in memory for some seconds, and lost if the machine stops.
-    for path in checkpoint.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    (checkpoint / COMPLETE).touch()
-
-
 def find_checkpoint(folder: Path) -> Path | None:
-    """Find the last checkpoint that is complete.
-
-    folder (Path): The folder of the checkpoints.
-    RETURNS (Path | None): Its folder, None if there is none.
-    """
+    """RETURNS (Path | None): The last complete checkpoint of a folder, if any."""
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
     return max(found, key=checkpoint_step, default=None)
 
 
 def checkpoint_step(checkpoint: Path) -> int:
-    """Get the step that a checkpoint was written at.
-
-    checkpoint (Path): Its folder.
-    RETURNS (int): The step.
-    """
+    """RETURNS (int): The step that a checkpoint was written at."""
     return int(checkpoint.name.rpartition("-")[2])
 
 

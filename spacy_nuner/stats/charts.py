@@ -4,14 +4,13 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, inline_svg, new_figure
+from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, annotate, inline_svg, new_figure
 from .concept_map import SEED, ConceptMap, Floats
 from .counts import FITTED_COUNT, PUBLISHED, TOP, Concept, CorpusStats
 
@@ -41,12 +40,15 @@ class Chart:
     svg: str
 
 
-def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Chart]:
+def draw_charts(
+    folder: Path, stats: CorpusStats, where: ConceptMap, slope: float | None
+) -> list[Chart]:
     """Draw all charts of a corpus.
 
     folder (Path): Where the PNG files go.
     stats (CorpusStats): The counts.
     where (ConceptMap): The map of the most frequent concepts.
+    slope (float | None): That of the fitted power law, if there is one.
     RETURNS (list[Chart]): The charts in the order of the page.
     """
     charts = []
@@ -56,23 +58,20 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
         title: str,
         caption: str,
         size: tuple[float, float],
-        paint: Callable[[Any], None],
+        paint: Callable[..., None],
+        *args: Any,
     ) -> None:
         with new_figure(folder / name, size, transparent=True) as figure:
-            paint(figure)
+            paint(figure, *args)
         svg = folder / f"{name}.svg"
         charts.append(Chart(name, title, caption, inline_svg(svg, title)))
         svg.unlink()
 
-    concepts, summary = stats.ranked(), stats.summary()
+    concepts = stats.ranked()
     mapped = concepts[: len(where.points)]
     once = [concept for concept in concepts if concept.count == 1]
     rare = Random(SEED).sample(once, min(TOP, len(once)))
     frequent = [concept for concept in concepts[:TOP] if concept not in rare]
-    colours = {
-        concept.name: colour
-        for concept, colour in zip(mapped, where.colours, strict=True)
-    }
     add(
         "ranks",
         "Annotations by concept rank",
@@ -80,14 +79,17 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
         "evenly spaced in the logarithm, where a concept is annotated at least "
         f"{FITTED_COUNT} times.",
         (8, 4.2),
-        partial(_draw_ranks, concepts=concepts, slope=summary["power_law_slope"]),
+        _draw_ranks,
+        concepts,
+        slope,
     )
     add(
         "shares",
         "Share of the most frequent concepts",
         "What part of all annotations the most frequent concepts have together.",
         (8, 3.8),
-        partial(_draw_shares, concepts=concepts),
+        _draw_shares,
+        concepts,
     )
     add(
         "cloud",
@@ -95,7 +97,9 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
         "Sized by frequency; coloured as on the map, grey where a concept is not "
         "on it.",
         (8, 4),
-        partial(_draw_cloud, concepts=[*frequent, *rare], colours=colours),
+        _draw_cloud,
+        [*frequent, *rare],
+        dict(zip([concept.name for concept in mapped], where.colours, strict=True)),
     )
     add(
         "map",
@@ -103,7 +107,9 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
         f"Made of {where.method}. The first three principal components give the hue; "
         "the larger a point, the more frequent its concept.",
         (9, 7),
-        partial(_draw_map, concepts=mapped, where=where),
+        _draw_map,
+        mapped,
+        where,
     )
     add(
         "lengths",
@@ -111,7 +117,8 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
         "Words are separated by blanks. An annotation is an entity with a concept, "
         "however often it occurs in its sentence.",
         (8, 3.2),
-        partial(_draw_lengths, stats=stats),
+        _draw_lengths,
+        stats,
     )
     if stats.report is not None and stats.report["annotations"]["read"]:
         annotations = stats.report["annotations"]
@@ -121,7 +128,8 @@ def draw_charts(folder: Path, stats: CorpusStats, where: ConceptMap) -> list[Cha
             "How each annotation was matched with its sentence when the corpus was "
             "converted, or why it was lost.",
             (8, 1 + 0.32 * len(_get_bars(annotations))),
-            partial(_draw_matches, annotations=annotations),
+            _draw_matches,
+            annotations,
         )
     return charts
 
@@ -146,7 +154,7 @@ def _draw_ranks(figure: Any, concepts: Sequence[Concept], slope: float | None) -
     for rank in (0, 9, 99, 999):
         if rank < len(concepts):
             name = concepts[rank].name[:30]
-            _annotate(axis, name, (rank + 1, counts[rank]), (4, 6), fontsize=8)
+            annotate(axis, name, (rank + 1, counts[rank]), (4, 6), fontsize=8)
     _draw_grid(axis)
     axis.legend(frameon=False, loc="lower left")
 
@@ -172,13 +180,13 @@ def _draw_shares(figure: Any, concepts: Sequence[Concept]) -> None:
     ):
         axis.plot(TOP, share, marker, color=colour, markersize=6)
         text = f"top {TOP}, {name}: {share:.0f}%"
-        _annotate(axis, text, (TOP, share), offset, ha=align)
+        annotate(axis, text, (TOP, share), offset, ha=align)
     if once := int((counts == 1).sum()):
         first = len(counts) - once
         axis.axvspan(first + 1, len(counts), color=GREY, alpha=0.18, linewidth=0)
         share = 100 * once / counts.sum()
         text = f"annotated once: {once:,}\nconcepts, {share:.1f}%"
-        _annotate(axis, text, (len(counts), 4), (-6, 0), ha="right")
+        annotate(axis, text, (len(counts), 4), (-6, 0), ha="right")
 
 
 def _draw_cloud(
@@ -261,7 +269,7 @@ def _draw_map(figure: Any, concepts: Sequence[Concept], where: ConceptMap) -> No
     for concept, point in zip(concepts, where.points, strict=True):
         if len(taken) == LABELS_ON_MAP:
             break
-        label = _annotate(
+        label = annotate(
             axis, concept.name[:30], point, (0, 2), fontsize=7.5, ha="center"
         )
         box = label.get_window_extent()
@@ -319,24 +327,11 @@ def _draw_histogram(
         label = f"NuNER's mean {published:.1f}"
         axis.axvline(published, color=ORANGE, linestyle="--", label=label)
     axis.set_xlabel(name)
-    axis.legend(
-        frameon=False,
-        handlelength=1.2,
-        ncols=2,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-    )
+    above = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    axis.legend(frameon=False, handlelength=1.2, ncols=2, **above)
     _draw_grid(axis)
 
 
 def _draw_grid(axis: Any) -> None:
     axis.grid(color=GREY, alpha=0.25, linewidth=0.8)
     axis.set_axisbelow(True)
-
-
-def _annotate(axis: Any, text: str, point: Any, offset: Any, **settings: Any) -> Any:
-    """Write a text some points away from a point of the data."""
-    settings = {"fontsize": 9, **settings}
-    return axis.annotate(
-        text, point, xytext=offset, textcoords="offset points", **settings
-    )

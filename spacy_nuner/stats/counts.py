@@ -90,10 +90,7 @@ class CorpusStats:
     report: dict[str, Any] | None = None
 
     def add(self, doc: Doc) -> None:
-        """Count a doc.
-
-        doc (Doc): A sentence or passage.
-        """
+        """Count a doc, a sentence or passage."""
         self.words[len(doc.text.split())] += 1
         group = doc.spans.get(SPANS_KEY, [])
         described = group.attrs.get("descriptions", {}) if group else {}
@@ -113,10 +110,7 @@ class CorpusStats:
         self.spans += len(group)
 
     def ranked(self) -> list[Concept]:
-        """List the concepts.
-
-        RETURNS (list[Concept]): Most frequent first, then by name.
-        """
+        """RETURNS (list[Concept]): The concepts, most frequent first, then by name."""
         pairs = sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return [Concept(name, count, *self.first[name]) for name, count in pairs]
 
@@ -127,23 +121,22 @@ class CorpusStats:
             law can't be fitted.
         """
         sentences = self.words.total()
+        words = sum(length * count for length, count in self.words.items())
         total = self.counts.total()
         counts = sorted(self.counts.values(), reverse=True)
         once = sum(count == 1 for count in counts)
         slope, fit = fit_power_law(counts)
         return {
             "sentences": sentences,
-            "words": _sum(self.words),
-            "words_per_sentence": round(_sum(self.words) / sentences, 2),
+            "words": words,
+            "words_per_sentence": round(words / sentences, 2),
             "annotations": total,
             "annotations_per_sentence": round(total / sentences, 2),
             "sentences_without_annotations": self.annotations[0],
             "spans": self.spans,
             "described": round(self.described / total, 4),
             "concepts": len(counts),
-            "words_in_concept_names": len(
-                {w for name in self.counts for w in name.split()}
-            ),
+            "words_in_concept_names": len(set(" ".join(self.counts).split())),
             "singletons": once,
             "share_of_top_100": round(sum(counts[:TOP]) / total, 4),
             "share_of_singletons": round(once / total, 4),
@@ -217,7 +210,3 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     # A folder of one's own DocBins may have another file of this name.
     is_ours = isinstance(report, dict) and {"records", "annotations"} <= set(report)
     return report if is_ours else None
-
-
-def _sum(counts: Counter[int]) -> int:
-    return sum(value * count for value, count in counts.items())

@@ -57,9 +57,10 @@ def write_stats(
     conversion = stats.report and {
         key: stats.report[key] for key in ("records", "annotations")
     }
+    summary = stats.summary()
     content = {
         "version": about.__version__,
-        **stats.summary(),
+        **summary,
         "map": where.method,
         "most_frequent": {concept.name: concept.count for concept in concepts[:LISTED]},
         "words_histogram": dict(sorted(stats.words.items())),
@@ -71,11 +72,8 @@ def write_stats(
     with replacing(output_dir, marker=STATS_FILE) as folder:
         page = environment.from_string(template.read_text(encoding="utf8")).render(
             title=title,
-            overview=[
-                [Cell(text) for text in row]
-                for row in compare_with_published(stats.summary())
-            ],
-            charts=draw_charts(folder, stats, where),
+            overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
+            charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
             losses=_list_losses(conversion) if conversion else [],
             concepts=_list_concepts(concepts[:LISTED], stats.counts.total()),
             total=len(concepts),
@@ -89,16 +87,14 @@ def write_stats(
 def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
     records, annotations = report["records"], report["annotations"]
     rows = [("records written", records["written"], records["read"])]
-    for kind in ("quarantined", "dropped"):
-        for why, count in records[kind].items():
-            rows.append((f"records {kind}: {why}", count, records["read"]))
-    total = annotations["read"]
-    for how, count in annotations["matched"].items():
-        rows.append((f"annotations matched {how}", count, total))
-    for why, count in annotations["lost"].items():
-        rows.append((f"annotations lost: {why}", count, total))
-    for why, count in annotations["unreadable_lines"].items():
-        rows.append((f"lines that could not be read: {why}", count, 0))
+    for text, counts, total in (
+        ("records quarantined:", records["quarantined"], records["read"]),
+        ("records dropped:", records["dropped"], records["read"]),
+        ("annotations matched", annotations["matched"], annotations["read"]),
+        ("annotations lost:", annotations["lost"], annotations["read"]),
+        ("lines that could not be read:", annotations["unreadable_lines"], 0),
+    ):
+        rows += [(f"{text} {key}", count, total) for key, count in counts.items()]
     return [
         [Cell(name), Cell(f"{count:,}", count), _get_share(count, whole)]
         for name, count, whole in rows

@@ -59,9 +59,9 @@ def test_evaluated_on_a_set(tmp_path, arguments):
     )
     assert result.exit_code == 0, result.output
     assert "step 0: probe's token F1" in result.output
-    facts = read_info(tmp_path / "out").training
-    assert facts["kept_step"] in (2, 4, 6)
-    assert 0 < facts["probe_token_f"] <= 1
+    training = read_info(tmp_path / "out").training
+    assert training["kept_step"] in (2, 4, 6)
+    assert 0 < training["probe_token_f"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_evaluated_on_a_set(tmp_path, arguments):
 def test_errors_are_messages(tmp_path, arguments, extra, words):
     result = run(CONFIG, tmp_path / "out", *arguments, *extra)
     assert result.exit_code == 1
-    told = " ".join(result.output.split())
-    assert all(word in told for word in words.split())
+    message = " ".join(result.output.split())
+    assert all(word in message for word in words.split())
     assert not list(tmp_path.iterdir())
 
 

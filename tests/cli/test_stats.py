@@ -182,6 +182,7 @@ def test_a_map_by_the_concept_encoder(corpus, tmp_path, monkeypatch):
         "from_folder",
         classmethod(lambda cls, path: asked.append(path) or Encoder()),
     )
+    (tmp_path / "backbone").mkdir()
     content = stats(corpus, tmp_path / "out", backbone=tmp_path / "backbone")
     assert asked == [tmp_path / "backbone"]
     assert "concept-encoder vectors" in content["map"]
@@ -219,3 +220,6 @@ def test_a_backbone_without_a_concept_encoder(corpus, tmp_path):
     assert result.exit_code == 1
     assert "[N304]" in result.output
     assert not (tmp_path / "out").exists()
+    result = run(corpus, tmp_path / "out", "--backbone", "package:nobody/model")
+    assert result.exit_code == 1
+    assert "[N001]" in result.output

@@ -195,6 +195,12 @@ def test_a_set_may_be_a_folder_or_on_the_hub(tmp_path):
         assert len(set(dataset.hashes.values())) == 2
 
 
+def test_an_architecture_that_transformers_does_not_know(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "perceptron-of-1958"}')
+    with pytest.raises(NunerError, match="N001.*perceptron-of-1958"):
+        find_backbones([str(tmp_path)], layers=["last"])
+
+
 def test_a_missing_encoder(tmp_path):
     with pytest.raises(NunerError) as caught:
         find_backbones([str(tmp_path / "none")], layers=["last"])

@@ -28,8 +28,8 @@ def make_docs(*label_lists):
     return docs
 
 
-def count(docs, places):
-    return Counter(ent.label_ for place in places for ent in docs[place].ents)
+def count(docs, indices):
+    return Counter(ent.label_ for i in indices for ent in docs[i].ents)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 16])

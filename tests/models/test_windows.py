@@ -6,11 +6,11 @@ import srsly
 from spacy.tokens import Doc
 from transformers import AutoTokenizer
 
+from spacy_nuner.encoders.batching import batch_by_length
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.models.windows import (
     MAX_PADDING,
     align_pieces,
-    batch_by_length,
     cut_windows,
     get_pieces,
 )
@@ -93,23 +93,6 @@ def test_windows_keep_each_piece_once_and_see_context(count, size, stride):
 def test_windows_of_several_docs():
     windows = cut_windows([3, 12, 1], size=5, stride=4)
     assert [w.doc for w in windows] == [0, 1, 1, 1, 2]
-
-
-@pytest.mark.parametrize(
-    "lengths",
-    [[], [0], [3, 0, 7], [41] * 2, [3, 12, 1, 30, 7, 7], list(range(90)), [1] * 500],
-)
-@pytest.mark.parametrize("max_padding", [None, 5])
-def test_batches_hold_all_texts_within_the_limits(lengths, max_padding):
-    batches = list(batch_by_length(lengths, max_size=40, max_padding=max_padding))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        padded = max(lengths[i] for i in batch) * len(batch)
-        assert len(batch) == 1 or padded <= 40
-        if max_padding is not None:
-            assert padded - sum(lengths[i] for i in batch) <= max_padding
-    ordered = [lengths[i] for batch in batches for i in batch]
-    assert ordered == sorted(lengths, reverse=True)
 
 
 @pytest.mark.parametrize("name", ["ewt-train", "c4"])

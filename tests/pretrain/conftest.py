@@ -123,9 +123,7 @@ def concept_encoder(base) -> ConceptEncoder:
 @pytest.fixture
 def features(tmp_path, corpus, concept_encoder) -> Features:
     folder = tmp_path / "features"
-    build_features(
-        corpus, folder, concept_encoder=concept_encoder, max_length=48, quiet=True
-    )
+    build_features(corpus, folder, concept_encoder=concept_encoder, max_length=48)
     return Features.from_folder(folder)
 
 

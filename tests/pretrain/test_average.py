@@ -27,7 +27,7 @@ PARTS = ("model.safetensors", "concept_encoder/model.safetensors")
 @pytest.fixture(scope="module")
 def make_run(tmp_path_factory, corpus, bert):
     """Pre-train with other settings than those of the shipped config."""
-    place = tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("runs")
 
     def make(name: str, **overrides) -> Path:
         settings = {
@@ -39,8 +39,8 @@ def make_run(tmp_path_factory, corpus, bert):
             **{key.replace("__", "."): value for key, value in overrides.items()},
         }
         config = read_config(ROOT / "configs" / "pretrain.cfg", settings)
-        pretrain(config, place / name, command=f"spacy nuner pretrain {name}")
-        return place / name
+        pretrain(config, folder / name, command=f"spacy nuner pretrain {name}")
+        return folder / name
 
     return make
 

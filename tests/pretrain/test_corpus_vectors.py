@@ -18,7 +18,6 @@ def test_logits_differ_as_much_for_any_encoder(tmp_path, corpus, model):
         tmp_path,
         concept_encoder=model.concept_encoder,
         max_length=48,
-        quiet=True,
     )
     features = Features.from_folder(tmp_path)
     scale = fit_scale(model, features)

@@ -62,7 +62,7 @@ def test_two_devices_learn_what_one_does(
     monkeypatch.setattr(training, "training_arguments", proportional.arguments)
     training.pretrain(config, tmp_path / "one")
     one = read_losses(capfd.readouterr().err)
-    # Losses are told with four decimals.
+    # Losses are written with four decimals.
     assert two == pytest.approx(one, abs=1.1e-4)
     assert len(one) == read_info(tmp_path / "two").training["steps"] >= 6
     base = load_file(steady / "model.safetensors")

@@ -40,9 +40,7 @@ def make_features(tmp_path, bert):
     def make(name, sentences, max_length=60):
         corpus = write_corpus(tmp_path / name / "corpus", sentences)
         folder = tmp_path / name / "features"
-        build_features(
-            corpus, folder, concept_encoder=concepts, max_length=max_length, quiet=True
-        )
+        build_features(corpus, folder, concept_encoder=concepts, max_length=max_length)
         return Features.from_folder(folder)
 
     make.tokenizer = tokenizer
@@ -242,9 +240,9 @@ def test_numbers_and_figure(tmp_path, make_evaluated, capsys):
     assert info == read_info(out)
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert ElementTree.parse(out / "curve.svg").getroot().tag.endswith("svg")
-    told = capsys.readouterr().err
-    assert "step 3: average precision" in told
-    assert "probe's token F1 20.0, entity F1 25.0" in told
+    message = capsys.readouterr().err
+    assert "step 3: average precision" in message
+    assert "probe's token F1 20.0, entity F1 25.0" in message
     assert "probe token f of base" in (out / "README.md").read_text(encoding="utf8")
 
 
@@ -336,7 +334,7 @@ def test_without_matplotlib_the_backbone_stands(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (
             {"evaluation__probe_dev": "dev.conll"},
@@ -345,8 +343,8 @@ def test_without_matplotlib_the_backbone_stands(
         ({"evaluation__validation_share": 1.0}, "evaluation.validation_share"),
     ],
 )
-def test_settings_that_do_not_fit(tmp_path, make_evaluated, overrides, told):
-    with pytest.raises(NunerError, match=f"N301.*{told}"):
+def test_settings_that_do_not_fit(tmp_path, make_evaluated, overrides, message):
+    with pytest.raises(NunerError, match=f"N301.*{message}"):
         pretrain(make_evaluated(**overrides), tmp_path / "out")
 
 

@@ -36,17 +36,17 @@ def steps(monkeypatch):
 
 
 def test_a_line_for_each_loss_and_an_estimate_after_50_steps(steps, capsys):
-    told = steps(capsys, first=0, last=60, whole=3600, log_steps=40)
+    lines = steps(capsys, first=0, last=60, whole=3600, log_steps=40)
     # 10 texts a step.
-    assert told == [
+    assert lines == [
         "step 40 of 3,600: loss 0.2500, rate 1.0e-04, 5 sentences/s, 1:58:40 left",
         "50 steps done; all 3,600 will take about 2:00:00",
     ]
 
 
 def test_a_run_that_goes_on_counts_from_there(steps, capsys):
-    told = steps(capsys, first=3000, last=3060, whole=3600, log_steps=60)
-    assert told == [
+    lines = steps(capsys, first=3000, last=3060, whole=3600, log_steps=60)
+    assert lines == [
         "50 steps done; all 600 will take about 20:00",
         "step 3,060 of 3,600: loss 0.2500, rate 1.0e-04, 5 sentences/s, 18:00 left",
     ]

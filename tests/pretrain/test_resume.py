@@ -120,7 +120,7 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(
 ):
     config = make_config(corpus, bert, training__epochs=2, training__save_steps=2)
     pretrain(config, tmp_path / "whole")
-    save, place = torch.save, tmp_path / "out.work" / "checkpoints"
+    save, folder = torch.save, tmp_path / "out.work" / "checkpoints"
 
     def fill_up(content, path, *args, **kwargs):
         save(content, path, *args, **kwargs)
@@ -129,14 +129,14 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(
             raise error
 
     monkeypatch.setattr(torch, "save", fill_up)
-    expected, told = NunerError, "N314.* step 4"
+    expected, message = NunerError, "N314.* step 4"
     if isinstance(error, KeyboardInterrupt):
-        expected, told = KeyboardInterrupt, None
-    with pytest.raises(expected, match=told):
+        expected, message = KeyboardInterrupt, None
+    with pytest.raises(expected, match=message):
         pretrain(config, tmp_path / "out", command="spacy nuner pretrain a b")
     assert "W302" in caplog.text
     assert "Go on with: spacy nuner pretrain a b --resume" in caplog.text
-    assert [path.name for path in place.glob("checkpoint-*")] == ["checkpoint-2"]
+    assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
     monkeypatch.setattr(torch, "save", save)
     pretrain(config, tmp_path / "out", resume=True)
     weights = [

@@ -39,17 +39,13 @@ class LengthBatches(Sampler[list[int]]):
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
-        self.count = math.ceil(len(self.lengths) / batch_size)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order.
-
-        epoch (int): The epoch that starts.
-        """
+        """Choose the order; epochs count from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return math.ceil(len(self.lengths) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))
@@ -64,8 +60,8 @@ class LengthBatches(Sampler[list[int]]):
                 for number, pool in enumerate(pools)
             ]
         )
-        batches = np.array_split(order, self.count)
-        for batch in random.permutation(self.count):
+        batches = np.array_split(order, len(self))
+        for batch in random.permutation(len(self)):
             yield batches[batch].tolist()
 
 
@@ -143,12 +139,7 @@ class Collator:
     def _tensors(
         self, rows: list[dict[str, Any]], distinct: list[int], forms: list[int]
     ) -> dict[str, Any]:
-        """The arguments of `ContrastiveModel.forward`.
-
-        rows (list[dict[str, Any]]): Texts.
-        distinct (list[int]): The concepts of the batch, in the order of their vectors.
-        forms (list[int]): Concepts to encode: twice the id, plus 1 if described.
-        """
+        """The arguments of `forward`; a form is 2 * concept, plus 1 if described."""
         texts, text_mask = pad_pieces([row["input_ids"] for row in rows], self.padding)
         concepts, concept_mask = pad_pieces(self._concept_pieces(forms), self.padding)
         is_text = torch.zeros_like(texts, dtype=torch.bool)

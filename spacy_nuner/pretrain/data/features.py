@@ -47,19 +47,12 @@ class ConceptTable:
     """The distinct concepts in the order they were met; an id is an index."""
 
     def __init__(self) -> None:
-        """Start without concepts."""
         self.ids: dict[str, int] = {}
         self.descriptions: list[str] = []
         self.counts: list[int] = []
 
     def add(self, name: str, description: str, count: int = 1) -> int:
-        """Count mentions.
-
-        name (str): The concept.
-        description (str): What it means there; the first that is not empty counts.
-        count (int): How many there are.
-        RETURNS (int): The id of the concept.
-        """
+        """Count mentions; the first description counts. RETURNS (int): The id."""
         index = self.ids.setdefault(name, len(self.ids))
         if index == len(self.counts):
             self.descriptions.append("")
@@ -73,10 +66,7 @@ class ConceptTable:
         return list(zip(self.ids, self.descriptions, self.counts, strict=True))
 
     def describe(self) -> dict[str, Any]:
-        """Sum up the table for `nuner.json`.
-
-        RETURNS (dict[str, Any]): Numbers of concepts and the most frequent ones.
-        """
+        """RETURNS (dict[str, Any]): A summary for `nuner.json`."""
         names = list(self.ids)
         top = sorted(self.ids.values(), key=lambda index: -self.counts[index])
         return {
@@ -87,11 +77,7 @@ class ConceptTable:
         }
 
     def write(self, path: Path, encoder: ConceptEncoder) -> None:
-        """Write the table as an Arrow file, each concept cut into word pieces once.
-
-        path (Path): The file.
-        encoder (ConceptEncoder): Cuts concepts into word pieces.
-        """
+        """Write the table as an Arrow file, each concept cut into word pieces once."""
         names = list(self.ids)
         with pa.ipc.new_stream(str(path), CONCEPT_SCHEMA) as writer:
             for start in range(0, len(names), ROWS_AT_ONCE):
@@ -103,13 +89,8 @@ class ConceptTable:
                     encoder.pieces(names[part]),
                     encoder.pieces(names[part], self.descriptions[part]),
                 ]
-                arrays = [
-                    pa.array(values, column.type)
-                    for values, column in zip(columns, CONCEPT_SCHEMA, strict=True)
-                ]
-                writer.write_batch(
-                    pa.RecordBatch.from_arrays(arrays, schema=CONCEPT_SCHEMA)
-                )
+                rows = dict(zip(CONCEPT_SCHEMA.names, columns, strict=True))
+                writer.write_batch(pa.RecordBatch.from_pydict(rows, CONCEPT_SCHEMA))
 
 
 TEXT_SCHEMA = pa.schema(
@@ -124,19 +105,9 @@ TEXT_SCHEMA = pa.schema(
 )
 
 
-@dataclass
-class ShardCounts:
-    """What was counted in a shard."""
-
-    sentences: int = 0
-    """Docs with a concept."""
-    sentences_without_concepts: int = 0
-    """Docs without."""
-
-
 @dataclass(frozen=True)
 class FeatureShard:
-    """Where the rows of a shard are: a part of the work for `parallel.write_parts`.
+    """The rows of a shard: a part of the work for `parallel.write_parts`.
 
     It depends on nothing but its shard, the tokenizer and the settings. Ids of concepts
     count those of the shard.
@@ -171,27 +142,24 @@ class FeatureShard:
         return json.loads(self.metadata.read_text(encoding="utf8"))
 
     def write(self) -> None:
-        """Turn the docs of the shard into rows.
-
-        RAISES (NunerError): N005 or N607 if the shard can't be read.
-        """
+        """Turn the docs of the shard into rows."""
         windower = copy(self.windower)
         windower.counts = PieceCounts()
         table = ConceptTable()
-        counts = ShardCounts()
+        counts = Counter(sentences=0, sentences_without_concepts=0)
         docs = read_docbin(self.shard)
         temporary = self.rows.with_suffix(".tmp")
         with pa.ipc.new_stream(str(temporary), TEXT_SCHEMA) as writer:
             while batch := list(islice(docs, ROWS_AT_ONCE)):
                 texts = [text for doc in batch if (text := _annotations(doc, table))]
-                counts.sentences += len(texts)
-                counts.sentences_without_concepts += len(batch) - len(texts)
+                counts["sentences"] += len(texts)
+                counts["sentences_without_concepts"] += len(batch) - len(texts)
                 rows = list(windower(texts))
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, TEXT_SCHEMA))
         temporary.replace(self.rows)
         metadata = {
             "sha256": hash_file(self.shard),
-            "counts": {**asdict(counts), **asdict(windower.counts)},
+            "counts": {**counts, **asdict(windower.counts)},
             "concepts": table.rows(),
         }
         temporary.write_text(json.dumps(metadata), encoding="utf8")
@@ -234,11 +202,7 @@ class Features:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Features:
-        """Map the Arrow files of `build_features` into memory.
-
-        folder (Path): Where they are.
-        RETURNS (Features): The corpus.
-        """
+        """RETURNS (Features): The files of `build_features`, mapped into memory."""
         from datasets import Dataset
 
         return cls(
@@ -254,9 +218,8 @@ def build_features(
     concept_encoder: ConceptEncoder,
     max_length: int,
     n_process: int = 1,
-    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Turn DocBin shards into Arrow files; what broke off is gone on with by shards.
+    """Turn DocBin shards into Arrow files; resumes at the first shard that is missing.
 
     Memory holds a shard in each process, and the concepts.
 
@@ -265,19 +228,17 @@ def build_features(
     concept_encoder (ConceptEncoder): Gives the tokenizer and the form of concepts.
     max_length (int): Word pieces of a row, special ones included.
     n_process (int): How many processes to use. The output is the same for any number.
-    quiet (bool): Whether to show no progress bar.
     RETURNS (dict[str, Any]): Counts, most frequent concepts and hashes of the corpus,
         for `nuner.json`.
     RAISES (NunerError): N105 if there is no shard, N306 if no doc has a concept, N005
-        if a shard can't be read, N106 if a process died.
+        or N607 if a shard can't be read, N106 if a process died.
     """
     temporary = folder / SHARDS_FOLDER
     temporary.mkdir(parents=True, exist_ok=True)
     windower = Windower(concept_encoder.tokenizer, max_length)
     shards = [FeatureShard(path, temporary, windower) for path in find_shards(corpus)]
-    with tqdm(
-        total=len(shards), desc="features", unit="shard", disable=quiet or None
-    ) as bar:
+    # None: only where there is a terminal.
+    with tqdm(total=len(shards), desc="features", unit="shard", disable=None) as bar:
         write_parts(shards, n_process=n_process, bar=bar)
     table, counts = _join(shards, folder / TEXTS_FILE)
     if not counts["mentions"]:
@@ -291,11 +252,7 @@ def build_features(
 
 
 def has_features(folder: Path) -> bool:
-    """Tell whether a new start would find some of the features.
-
-    folder (Path): Where they go.
-    RETURNS (bool): Whether a shard or all of them are written.
-    """
+    """RETURNS (bool): Whether the features of a shard or of all are written."""
     files = (f"{SHARDS_FOLDER}/*.json", CONCEPTS_FILE)
     return any(path for pattern in files for path in folder.glob(pattern))
 
@@ -306,6 +263,7 @@ def _join(
     """Write the rows of all shards into one file, with ids that count all concepts."""
     table = ConceptTable()
     counts: Counter[str] = Counter()
+    column = TEXT_SCHEMA.get_field_index("concepts")
     with pa.ipc.new_stream(str(path), TEXT_SCHEMA) as writer:
         for shard in shards:
             metadata = shard.read()
@@ -314,13 +272,8 @@ def _join(
             ids = np.asarray([table.add(*row) for row in concepts], "int32")
             with pa.memory_map(str(shard.rows)) as file:
                 for batch in pa.ipc.open_stream(file):
-                    writer.write_batch(_renumbered(batch, ids))
+                    local = batch.column(column)
+                    values = pa.array(ids[local.flatten().to_numpy()])
+                    global_ = pa.ListArray.from_arrays(local.offsets, values)
+                    writer.write_batch(batch.set_column(column, "concepts", global_))
     return table, counts
-
-
-def _renumbered(batch: pa.RecordBatch, ids: np.ndarray) -> pa.RecordBatch:
-    index = TEXT_SCHEMA.get_field_index("concepts")
-    local = batch.column(index)
-    values = pa.array(ids[local.flatten().to_numpy()])
-    column = pa.ListArray.from_arrays(local.offsets, values)
-    return batch.set_column(index, "concepts", column)

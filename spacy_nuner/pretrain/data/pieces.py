@@ -11,7 +11,7 @@ import numpy as np
 SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
 # These need no blank behind them.
 FULL_WIDTH_FINAL = ("。", "！", "？", "｡")
-# What may stand between the end of a sentence and the blank behind it.
+# What may come between the end of a sentence and the blank behind it.
 CLOSING = "\"'”’)]」』）"
 
 
@@ -95,17 +95,16 @@ class Windower:
                 ends = sentence_ends(text.text, encoded["offset_mapping"][index])
                 words = encoded.word_ids(index)
                 windows = cut(len(ids), self.limit, spans, words, ends)
-            text_hash = hash_text(text.text)
+            # Not a checksum, which spreads texts that differ in a digit alone unevenly.
+            data = text.text.encode("utf8", "surrogatepass")
+            digest = hashlib.blake2b(data, digest_size=4).digest()
             for row in self._rows(ids, spans, windows):
-                yield {**row, "text_hash": text_hash}
+                yield {**row, "text_hash": int.from_bytes(digest)}
 
     def _in_pieces(
         self, spans: Iterable[Mention], offsets: list[tuple[int, int]]
     ) -> list[Mention]:
-        if not offsets:
-            starts = ends = np.zeros(0, dtype=int)
-        else:
-            starts, ends = np.asarray(offsets).T
+        starts, ends = np.reshape(offsets, (-1, 2)).T
         found = []
         for span in spans:
             # Word pieces that share a character with the span. Comparing both ends
@@ -145,17 +144,6 @@ class Windower:
                 "length": len(row),
             }
         self.counts.mentions_cut += parts - len(spans)
-
-
-def hash_text(text: str) -> int:
-    """Hash a text, the same way in every run.
-
-    text (str): The text.
-    RETURNS (int): From 0 to 2**32 - 1, each as likely as the others.
-    """
-    # Not a checksum, which spreads texts that differ in a digit alone unevenly.
-    data = text.encode("utf8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(data, digest_size=4).digest())
 
 
 def sentence_ends(text: str, offsets: list[tuple[int, int]]) -> list[int]:

@@ -28,7 +28,7 @@ def write_shards(folder):
 @pytest.fixture
 def build(tmp_path, concept_encoder):
     def build(corpus, **settings):
-        settings = {"max_length": 48, "quiet": True, **settings}
+        settings = {"max_length": 48, **settings}
         data = build_features(
             corpus, tmp_path / "features", concept_encoder=concept_encoder, **settings
         )
@@ -164,7 +164,6 @@ def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder,
         concept_encoder=concept_encoder,
         max_length=48,
         n_process=2,
-        quiet=True,
     )
     assert together == alone
     for name in ("texts.arrow", "concepts.arrow"):
@@ -194,7 +193,6 @@ def test_a_process_that_died_is_reported(tmp_path, concept_encoder):
             concept_encoder=deadly,
             max_length=48,
             n_process=2,
-            quiet=True,
         )
 
 
