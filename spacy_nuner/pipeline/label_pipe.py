@@ -38,10 +38,10 @@ from .targets import cross_entropy, get_labels, get_targets
 # Parts of a saved component, for `exclude` as well ("labels").
 LABELS_FILE = "labels.json"
 CONCEPT_ENCODER = "concept_encoder"
-# A component that can't read names, or listens to what is not set up: it is yet to be
-# trained.
+# Of a component that is yet to be trained: it can't read names, or listens to a
+# transformer that is not set up.
 UNTRAINED = ("N001", "N002", "N012", "N013", "N503", "N504")
-# Not of the component, which has to go through pickle.
+# Not an attribute of the component, which has to go through pickle.
 _STARTING = threading.Lock()
 
 
@@ -139,28 +139,22 @@ class LabelPipe(TrainablePipe):
         RAISES (NunerError): N501 if the label is no text, or an empty one.
         """
         check_label(label)
-        if label in self._labels:
-            known = self._labels[label]
-            described = (name or known.name, description or known.description)
-            if described != (known.name, known.description):
-                self._describe(label, *described)
-            return 0
-        vectors = self._get_vectors() if self._started else None
-        self._labels[label] = Label(name, description)
-        self.vocab.strings.add(label)
-        resize_output(self.model, len(self._labels))
+        old, new = self._labels.get(label), Label(name, description)
+        if old is not None:
+            new = Label(name or old.name, description or old.description, old.trained)
+            if new == old:
+                return 0
+        if new.trained:
+            message = Warnings.W503.format(name=self.name, label=label)
+            warnings.warn(message, stacklevel=2)
+        vectors = self._get_vectors() if self._started and not new.trained else None
+        self._labels[label] = new
+        if old is None:
+            self.vocab.strings.add(label)
+            resize_output(self.model, len(self._labels))
         if vectors is not None:
             vectors.start(self.model, self._labels, [label])
-        return 1
-
-    def _describe(self, label: str, name: str | None, description: str | None) -> None:
-        known = self._labels[label]
-        known.name, known.description = name, description
-        if known.trained:
-            message = Warnings.W503.format(name=self.name, label=label)
-            warnings.warn(message, stacklevel=3)
-        elif self._started and (vectors := self._get_vectors()) is not None:
-            vectors.start(self.model, self._labels, [label])
+        return int(old is None)
 
     def remove_label(self, label: str) -> None:
         """Remove a label with its weights and what is known of it.
@@ -303,11 +297,11 @@ class LabelPipe(TrainablePipe):
             )
         self._started = False
         source = f"initialize.components.{self.name}.labels"
-        for label, said in parse_labels(given, source=source).items():
+        for label, new in parse_labels(given, source=source).items():
             self.add_label(label)
             known = self._labels[label]
-            known.name = known.name or said.name
-            known.description = known.description or said.description
+            known.name = known.name or new.name
+            known.description = known.description or new.description
         if not self._labels:
             where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
             raise NunerError(Errors.N502, name=self.name, where=where)
@@ -329,7 +323,7 @@ class LabelPipe(TrainablePipe):
         )
 
     def _check_labels(self) -> None:
-        """Warn of settings for labels that there are none of, as far as there are."""
+        """Warn of settings for labels that the component does not have."""
 
     def _find_listener(self) -> Any:
         nodes = self.model.walk()
@@ -472,7 +466,7 @@ class LabelPipe(TrainablePipe):
         vectors, folder = self._get_vectors_to_save(exclude), Path(path)
         parts: dict[str, Callable[[Path], Any]] = {
             LABELS_FILE: lambda file: srsly.write_json(file, self._get_state()),
-            "vocab": lambda place: self.vocab.to_disk(place, exclude=exclude),
+            "vocab": lambda folder: self.vocab.to_disk(folder, exclude=exclude),
             "model": self.model.to_disk,
         }
         if vectors is not None:

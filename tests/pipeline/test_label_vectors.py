@@ -49,6 +49,7 @@ def test_concepts_on_the_live_pipeline(backbone):
 def test_named_concepts_can_be_trained_at_once(backbone):
     nlp = make_zero_shot(backbone, labels=["area", "price"])
     sgd = nlp.resume_training()
+    sgd.learn_rate = 0.01
     doc = nlp.make_doc("Leyton costs 900")
     reference = doc.copy()
     reference.spans["concepts"] = [Span(reference, 0, 1, label="price")]
