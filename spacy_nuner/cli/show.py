@@ -42,8 +42,8 @@ def show_cli(
     from wasabi import msg
 
     from ..pipeline.labels import parse_labels, read_labels
+    from ._pipeline import NO_THRESHOLD
     from ._util import split_list
-    from .calibrate import NO_THRESHOLD
 
     docs, pipe = show(
         source,

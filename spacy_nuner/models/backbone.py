@@ -281,7 +281,7 @@ def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
         rows.extend(
             np.arange(w.keep_start, w.keep_end) + first_row[w.doc] for w in chosen
         )
-    # rows[i] is the index of kept row i among the pieces of the docs; invert it.
+    # rows[i] is the index of row i among the pieces of the docs; invert it.
     order = np.argsort(np.concatenate(rows))
     return ArgsKwargs(args=(batches, torch.from_numpy(order).to(device)), kwargs={})
 

@@ -17,7 +17,7 @@ MAX_PADDING = 56
 
 
 class DocPieces(NamedTuple):
-    """The word pieces of one doc and which of them each token stands on.
+    """The word pieces of one doc and which of them belong to each token.
 
     ids: Vocabulary ids of the pieces, without special ones. *Shape:* (n_pieces,)
     strings: The pieces themselves.
@@ -164,7 +164,7 @@ def batch_by_length(
 
     lengths (Sequence[int]): The length of each text, in word pieces or tokens.
     max_size (int): The longest text of a batch times their number is no more; a longer
-        text stands alone.
+        text is a batch of its own.
     max_padding (int | None): How much a batch may lack to be as long as its longest
         text throughout; None for any.
     YIELDS (list[int]): Indices of texts, the longest batch first, so that a batch that

@@ -31,7 +31,7 @@ from ..models.concept_tagger import (
 )
 from ..models.windows import batch_by_length
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
-from .label_vectors import LabelVectors, find_label_vectors, load_label_vectors
+from .label_vectors import LabelVectors, find_label_vectors
 from .labels import Label, LabelSettings, check_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
@@ -345,11 +345,25 @@ class LabelPipe(TrainablePipe):
                 found = str(backbone.attrs["name"])
         return found
 
-    def _get_vectors(self) -> LabelVectors | None:
-        """Get what names mean, if the head can take it: rows on the vectors as such."""
-        if self._vectors is None:
-            self._vectors = load_label_vectors(self.backbone, pipe_name=self.name)
-        return self._vectors if has_linear_head(self.model) else None
+    def _get_vectors(self, *, required: bool = False) -> LabelVectors | None:
+        """Get the concept encoder, if there is one and the head is linear.
+
+        A backbone that can't be found is no error unless it is required: a saved
+        pipeline works without it.
+        """
+        if not has_linear_head(self.model):
+            return None
+        if self._vectors is None and self.backbone is not None:
+            try:
+                folder = find_label_vectors(self.backbone)
+            except NunerError as error:
+                if required:
+                    raise
+                message = Warnings.W501.format(name=self.name, reason=error)
+                warnings.warn(message, stacklevel=3)
+                return None
+            self._vectors = LabelVectors(folder) if folder else None
+        return self._vectors
 
     def _ensure_started(self) -> None:
         """Set up a component that was never trained, at its first text or example."""
@@ -365,11 +379,8 @@ class LabelPipe(TrainablePipe):
         listener = self._find_listener()
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError(Errors.N504, name=self.name)
-        vectors = self._get_vectors()
+        vectors = self._get_vectors(required=True)
         if vectors is None:
-            if self.backbone is not None and has_linear_head(self.model):
-                # One that is missing has an error of its own, which says what to do.
-                find_label_vectors(self.backbone)
             backbone = self.backbone or "the backbone"
             raise NunerError(Errors.N503, name=self.name, backbone=backbone)
         sample = Doc(self.vocab, words=["text"])

@@ -65,7 +65,7 @@ def parse_labels(
 
     labels (Iterable[str] | Mapping[str, Any]): Labels, or label -> description, or
         label -> {"name", "description"}, each of which may be missing or None.
-    source (str): Where they stand, for the error.
+    source (str): Where they come from, for the error.
     RETURNS (dict[str, Label]): The labels, in order.
     RAISES (NunerError): N501 for a label that is no text, N511 for another form.
     """

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_concepts_on_the_live_pipeline(backbone):
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
     assert pipe.add_label("price", description=None) == 1
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
+
+
+def test_a_new_component_without_its_backbone_has_one_error(tmp_path):
+    nlp = make_zero_shot(str(tmp_path / "gone"), labels=["area"])
+    with warnings.catch_warnings():
+        # W501 is for saved pipelines, whose labels may start from zero.
+        warnings.simplefilter("error", UserWarning)
+        with pytest.raises(NunerError, match="N001"):
+            nlp("Leyton costs 900")
+        nlp.to_disk(tmp_path / "model")
 
 
 def test_named_concepts_can_be_trained_at_once(backbone):
