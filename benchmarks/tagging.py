@@ -208,8 +208,9 @@ def time_bare(task: dict[str, Any], bits: int) -> dict[str, Any]:
     from spacy.util import minibatch, registry
     from transformers import AutoModel
 
+    from spacy_nuner.encoders.layers import batch_by_length
     from spacy_nuner.models import backbone
-    from spacy_nuner.models.windows import batch_by_length, get_pieces
+    from spacy_nuner.models.windows import get_pieces
     from spacy_nuner.pipeline.decoding import MAX_TOKENS
 
     dtype = torch.bfloat16 if bits == 16 else torch.float32

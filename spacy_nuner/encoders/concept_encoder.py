@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .folder import CONCEPT_ENCODER, read_whole_info
-from .layers import load_encoder
+from .layers import batch_by_length, load_encoder
 
 Pooling = Literal["mean", "cls"]
 
@@ -47,23 +47,6 @@ def pad_pieces(ids: Sequence[list[int]], padding: int) -> tuple[Tensor, Tensor]:
     lengths = torch.tensor([len(row) for row in ids])
     mask = torch.arange(padded.shape[1]) < lengths.unsqueeze(1)
     return padded, mask.long()
-
-
-def batch_by_length(lengths: Sequence[int], max_pieces: int) -> list[list[int]]:
-    """Group rows of like length, which leaves little padding.
-
-    lengths (Sequence[int]): Word pieces of each row.
-    max_pieces (int): Word pieces of a batch at most, with padding; a row that is longer
-        makes a batch by itself.
-    RETURNS (list[list[int]]): Indices of the rows of each batch, short rows first.
-    """
-    batches: list[list[int]] = []
-    for row in np.argsort(lengths, kind="stable").tolist():
-        if batches and lengths[row] * (len(batches[-1]) + 1) <= max_pieces:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-    return batches
 
 
 def group_sizes(lengths: np.ndarray, groups: int) -> list[int]:
@@ -204,7 +187,7 @@ class ConceptEncoder(nn.Module):
         device = self.encoder.device
         was_training = self.training
         self.eval()
-        for rows in batch_by_length([len(one) for one in ids], BATCH_PIECES):
+        for rows in batch_by_length([len(one) for one in ids], max_size=BATCH_PIECES):
             padded, mask = pad_pieces(
                 [ids[i] for i in rows], self.tokenizer.pad_token_id
             )

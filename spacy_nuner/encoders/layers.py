@@ -1,6 +1,7 @@
 """Loading a Hugging Face encoder; its layers, limits and freezing."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,34 @@ def special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
         i for i in range(len(full) - len(bare) + 1) if full[i : i + len(bare)] == bare
     )
     return full[:start], full[start + len(bare) :]
+
+
+def batch_by_length(
+    lengths: Sequence[int], *, max_size: int, max_padding: int | None = None
+) -> Iterator[list[int]]:
+    """Group texts of like length.
+
+    lengths (Sequence[int]): The length of each text, in word pieces or tokens.
+    max_size (int): The longest text of a batch times their number is no more; a longer
+        text is a batch of its own.
+    max_padding (int | None): How much a batch may lack to be as long as its longest
+        text throughout; None for any.
+    YIELDS (list[int]): Indices of texts, the longest batch first, so that a batch that
+        does not fit into memory shows at once.
+    """
+    batch: list[int] = []
+    longest = padding = 0
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        padding += longest - lengths[i]
+        full = longest * (len(batch) + 1) > max_size
+        if batch and (full or (max_padding is not None and padding > max_padding)):
+            yield batch
+            batch = []
+        if not batch:
+            longest, padding = lengths[i], 0
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 def _embeddings(model: nn.Module) -> list[nn.Module]:

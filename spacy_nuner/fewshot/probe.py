@@ -16,11 +16,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ..corpus.labelled_docs import read_docs
-from ..encoders.layers import ALL
+from ..encoders.layers import ALL, batch_by_length
 from ..errors import Errors, NunerError
 from ..models.backbone import build_tok2vec_backbone, find_backbone, get_shim
 from ..models.precision import Precision
-from ..models.windows import batch_by_length
 from ..pipeline.decoding import MAX_TOKENS, join_cells
 from ..readers.docbin import copy_words
 from .draws import draw_docs, gather_tokens

@@ -23,7 +23,7 @@ from thinc.api import ArgsKwargs, Model, chain, get_array_module, torch2xp, xp2t
 from thinc.types import Floats2d, Ragged
 
 from ..encoders.folder import recommended_layers
-from ..encoders.layers import load_encoder
+from ..encoders.layers import batch_by_length, load_encoder
 from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from .listener import replace_listener, replace_listener_cfg
@@ -34,7 +34,6 @@ from .windows import (
     MAX_PADDING,
     DocPieces,
     Window,
-    batch_by_length,
     cut_windows,
     get_pieces,
 )

@@ -1,6 +1,6 @@
 """Docs as word pieces, long ones cut into windows with no piece left out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
@@ -155,34 +155,6 @@ def cut_windows(counts: Sequence[int], *, size: int, stride: int) -> list[Window
             )
         )
     return windows
-
-
-def batch_by_length(
-    lengths: Sequence[int], *, max_size: int, max_padding: int | None = None
-) -> Iterator[list[int]]:
-    """Group texts of like length.
-
-    lengths (Sequence[int]): The length of each text, in word pieces or tokens.
-    max_size (int): The longest text of a batch times their number is no more; a longer
-        text is a batch of its own.
-    max_padding (int | None): How much a batch may lack to be as long as its longest
-        text throughout; None for any.
-    YIELDS (list[int]): Indices of texts, the longest batch first, so that a batch that
-        does not fit into memory shows at once.
-    """
-    batch: list[int] = []
-    longest = padding = 0
-    for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        padding += longest - lengths[i]
-        full = longest * (len(batch) + 1) > max_size
-        if batch and (full or (max_padding is not None and padding > max_padding)):
-            yield batch
-            batch = []
-        if not batch:
-            longest, padding = lengths[i], 0
-        batch.append(i)
-    if batch:
-        yield batch
 
 
 def _get_unknown_piece(tokenizer: Any) -> tuple[list[int], list[str], list[Any]]:

@@ -20,6 +20,7 @@ from spacy_transformers.layers import TransformerListener
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
+from ..encoders.layers import batch_by_length
 from ..errors import Errors, NunerError, Warnings
 from ..models.backbone import find_backbone
 from ..models.concept_tagger import (
@@ -29,7 +30,6 @@ from ..models.concept_tagger import (
     reset_output,
     resize_output,
 )
-from ..models.windows import batch_by_length
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors
 from .labels import Label, LabelSettings, check_label, parse_labels

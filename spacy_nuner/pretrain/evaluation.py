@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from transformers.trainer_callback import TrainerState
 
-from ..encoders.concept_encoder import batch_by_length
 from ..encoders.folder import layers_to_read
-from ..encoders.layers import encoder_layers
+from ..encoders.layers import batch_by_length, encoder_layers
 from ..errors import Errors, NunerError, Warnings
 from .corpus_vectors import encode_rows
 from .data.features import Features
@@ -121,7 +120,8 @@ def average_precision(model: ContrastiveModel, features: Features) -> float:
         raise NunerError(
             Errors.N006, package="scikit-learn", extra="pretrain"
         ) from error
-    batches = batch_by_length(features.texts["length"][:], BATCH_PIECES)
+    lengths = features.texts["length"][:]
+    batches = list(batch_by_length(lengths, max_size=BATCH_PIECES))
     scores, gold = [], []
     for pieces, concepts, positives in encode_rows(
         model, features, batches, description_dropout=0.5

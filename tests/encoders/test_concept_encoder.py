@@ -1,4 +1,3 @@
-import itertools
 import math
 from itertools import combinations
 
@@ -9,7 +8,6 @@ from transformers import AutoModel
 
 from spacy_nuner.encoders.concept_encoder import (
     ConceptEncoder,
-    batch_by_length,
     concept_text,
     group_sizes,
 )
@@ -166,20 +164,6 @@ def test_many_concepts_are_encoded_in_several_batches(concept_encoder):
     for index in (0, 6, 101, 199):
         alone = concept_encoder.encode([names[index]])
         np.testing.assert_allclose(alone[0], vectors[index], atol=1e-5)
-
-
-@pytest.mark.parametrize("limit", [1, 20, 64, 10_000])
-def test_batches_of_like_length(limit):
-    lengths = np.random.default_rng(0).integers(3, 40, 100).tolist()
-    batches = batch_by_length(lengths, limit)
-    assert sorted(row for batch in batches for row in batch) == list(range(100))
-    for batch in batches:
-        longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or longest * len(batch) <= limit
-    # No batch could have taken the next row as well.
-    for batch, after in itertools.pairwise(batches):
-        assert lengths[after[0]] * (len(batch) + 1) > limit
-    assert batch_by_length([], limit) == []
 
 
 def test_encode_nothing(concept_encoder):

@@ -6,11 +6,11 @@ import srsly
 from spacy.tokens import Doc
 from transformers import AutoTokenizer
 
+from spacy_nuner.encoders.layers import batch_by_length
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.models.windows import (
     MAX_PADDING,
     align_pieces,
-    batch_by_length,
     cut_windows,
     get_pieces,
 )
