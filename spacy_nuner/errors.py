@@ -322,6 +322,10 @@ class Errors:
         "vectors of width {expected}, which is no multiple: it belongs to another "
         "backbone. Set `backbone` to the one that the component reads."
     )
+    N406 = Message(
+        "The weights of the backbone '{name}' are not loaded yet. Call "
+        "nlp.initialize() on a new pipeline, or load a trained one."
+    )
 
     # Pipeline
     N501 = Message(

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
     from ..pipeline.label_pipe import LabelPipe
 
+NO_THRESHOLD = "nuner_ner has no threshold: the likeliest label of a token wins."
+
 
 def load_pipe(
     source: str | Path, pipe_name: str | None

@@ -7,7 +7,6 @@ import typer
 
 from ._util import SOURCE
 
-NO_THRESHOLD = "nuner_ner has no threshold: the likeliest label of a token wins."
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
 
@@ -36,13 +35,14 @@ def calibrate_cli(
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
     Prints the F1 of spans before and after. With OUTPUT the calibrated pipeline is
-    written there: the threshold stands in its config, by the temperature the weights
-    of the output layer are divided.
+    written there: the threshold is in its config, and the weights of the output layer
+    are divided by the temperature.
     """
     from spacy.cli._util import setup_gpu
     from wasabi import msg
 
     from ..errors import Warnings
+    from ._pipeline import NO_THRESHOLD
 
     setup_gpu(gpu_id)
     found = calibrate(

@@ -42,16 +42,18 @@ def show_cli(
     from wasabi import msg
 
     from ..pipeline.labels import parse_labels, read_labels
+    from ._pipeline import NO_THRESHOLD
     from ._util import split_list
-    from .calibrate import NO_THRESHOLD
 
+    if labels.endswith(".json"):
+        known = read_labels(labels)
+    else:
+        known = parse_labels(split_list(labels), source="--labels")
     docs, pipe = show(
         source,
         read_texts(text),
         output_dir,
-        labels=read_labels(labels)
-        if labels.endswith(".json")
-        else parse_labels(split_list(labels), source="--labels"),
+        labels=known,
         threshold=threshold,
         pipe_name=pipe_name,
         lang=lang,

@@ -34,7 +34,8 @@ model = AutoModel.from_pretrained("path/to/this/folder", output_hidden_states=Tr
 
 Read the layers {hidden_layers} together (the last one and, where there are
 more, one below): `torch.cat([out.hidden_states[i] for i in {hidden_layers}], dim=-1)`.
-In spaCy, give the folder as `name` to `spacy_nuner.Backbone.v1`.
+In spaCy: `nlp.add_pipe("nuner_concepts", config={{"backbone": "path/to/this/folder",
+"labels": ["person"]}})`, or give the folder to `spacy train` as `--paths.backbone`.
 `concept_encoder/` encodes the names of concepts into the space of the last layer.
 
 ## Training data
@@ -83,9 +84,12 @@ def model_card(info: dict[str, Any]) -> str:
         "learn_rate": f"{settings['training']['learn_rate']:g}",
         **{key: value for key, value in info["training"].items() if key != "runs"},
     }
+    # Only names on the hub mean something to its readers.
+    on_hub = is_hub_name(info["base"]) and not Path(info["base"]).exists()
+    metadata = f"base_model: {info['base']}\n" if on_hub else ""
     return CARD.format(
         base=f"`{info['base']}`",
-        metadata=_base_metadata(info["base"]),
+        metadata=metadata,
         version=info["versions"]["spacy_nuner"],
         hidden_layers=info["hidden_layers"],
         data=_rows(counts),
@@ -96,18 +100,6 @@ def model_card(info: dict[str, Any]) -> str:
     )
 
 
-def _base_metadata(base: str) -> str:
-    # Only names on the hub mean something to its readers.
-    on_hub = is_hub_name(base) and not Path(base).exists()
-    return f"base_model: {base}\n" if on_hub else ""
-
-
 def _rows(values: dict[str, Any]) -> str:
-    return "\n".join(
-        f"| {key.replace('_', ' ')} | {_number(value)} |"
-        for key, value in values.items()
-    )
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    texts = {k: f"{v:,}" if isinstance(v, int) else v for k, v in values.items()}
+    return "\n".join(f"| {k.replace('_', ' ')} | {v} |" for k, v in texts.items())

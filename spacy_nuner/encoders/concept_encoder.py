@@ -126,8 +126,8 @@ class ConceptEncoder(nn.Module):
         """Cut concepts into word pieces.
 
         names (Sequence[str]): The names.
-        descriptions (Sequence[str | None] | None): As many descriptions, empty or None
-            where there is none; None if there are none at all.
+        descriptions (Sequence[str | None] | None): One for each name, empty or None
+            where there is none; None for no descriptions.
         RETURNS (list[list[int]]): Ids of each concept, special pieces included.
         """
         if not names:
@@ -185,7 +185,7 @@ class ConceptEncoder(nn.Module):
         """
         ids = self.pieces(names, descriptions)
         vectors = np.zeros((len(ids), self.encoder.config.hidden_size), dtype="float32")
-        device = next(self.parameters()).device
+        device = self.encoder.device
         was_training = self.training
         self.eval()
         for rows in batch_by_length([len(one) for one in ids], max_size=BATCH_PIECES):

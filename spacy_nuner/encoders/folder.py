@@ -147,25 +147,21 @@ def save_backbone(
     background (Tensor): As `sample_background` takes it. *Shape:* (pieces, width)
     RAISES (OSError): If the disk is full or can't be written to.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     encoders = {folder: text_encoder, folder / CONCEPT_ENCODER: concept_encoder}
-    for path, encoder in encoders.items():
-        _save_encoder(path, encoder)
-        tokenizer.save_pretrained(path)
-    save_background(folder, background)
+    try:
+        for path, encoder in encoders.items():
+            encoder.save_pretrained(path, safe_serialization=True)
+            tokenizer.save_pretrained(path)
+        save_file({"vectors": background.contiguous()}, folder / BACKGROUND_FILE)
+    except SafetensorError as error:
+        # The library has its own words for a full disk; to a caller it is one.
+        raise OSError(errno.ENOSPC, str(error)) from error
     text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
     (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
     (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
-
-
-def save_background(folder: Path, vectors: Any) -> None:
-    """Write vectors of ordinary text into a backbone folder.
-
-    folder (Path): The folder.
-    vectors (Tensor): *Shape:* (pieces, width)
-    """
-    from safetensors.torch import save_file
-
-    save_file({"vectors": vectors.contiguous()}, folder / BACKGROUND_FILE)
 
 
 def load_background(folder: str | Path) -> Any:
@@ -183,13 +179,3 @@ def load_background(folder: str | Path) -> Any:
         return load_file(path)["vectors"].float().numpy()
     except (OSError, SafetensorError) as error:
         raise NunerError(Errors.N015, path=path, reason=error) from error
-
-
-def _save_encoder(path: Path, encoder: Any) -> None:
-    from safetensors import SafetensorError
-
-    try:
-        encoder.save_pretrained(path, safe_serialization=True)
-    except SafetensorError as error:
-        # The library has its own words for a full disk; to a caller it is one.
-        raise OSError(errno.ENOSPC, str(error)) from error

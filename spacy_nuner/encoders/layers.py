@@ -1,4 +1,4 @@
-"""What all rooms know of a Hugging Face encoder: its layers, limits and freezing."""
+"""Loading a Hugging Face encoder; its layers, limits and freezing."""
 
 import hashlib
 from pathlib import Path
@@ -54,11 +54,7 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
 
 
 def hash_weights(model: nn.Module) -> str:
-    """Tell weights from others of the same name.
-
-    model (nn.Module): An encoder.
-    RETURNS (str): The SHA-256 of its weights, in hexadecimal.
-    """
+    """RETURNS (str): The SHA-256 of the weights of an encoder, in hexadecimal."""
     digest = hashlib.sha256()
     for parameter in model.parameters():
         values = parameter.detach().cpu().contiguous().view(torch.uint8)
@@ -67,7 +63,7 @@ def hash_weights(model: nn.Module) -> str:
 
 
 def has_fast_bf16(*, on_cpu: bool) -> bool:
-    """Tell whether the device multiplies matrices faster in bf16 than in fp32.
+    """Check whether the device multiplies matrices faster in bf16 than in fp32.
 
     on_cpu (bool): Whether the processor is meant, or the GPU.
     RETURNS (bool): True for AMX, AVX512-BF16 and GPUs from Ampere on.
@@ -96,7 +92,7 @@ def encoder_layers(model: nn.Module) -> nn.ModuleList:
 
 
 def layer_of_parameters(model: nn.Module) -> dict[str, int]:
-    """Tell for each parameter in which layer it lies.
+    """Map each parameter to its layer.
 
     model (nn.Module): An encoder of the transformers library.
     RETURNS (dict[str, int]): Parameter name -> index of its layer; -1 for embeddings
@@ -128,12 +124,11 @@ def freeze(model: nn.Module, layers: int, *, embeddings: bool = True) -> int:
     count = len(encoder_layers(model))
     if layers > count or layers < ALL:
         raise NunerError(Errors.N009, layers=layers, count=count)
-    place = layer_of_parameters(model)
+    layer_of = layer_of_parameters(model)
     frozen = 0
     for name, parameter in model.named_parameters():
-        fixed = layers == ALL or (
-            embeddings if place[name] < 0 else place[name] < layers
-        )
+        layer = layer_of[name]
+        fixed = layers == ALL or (embeddings if layer < 0 else layer < layers)
         parameter.requires_grad_(not fixed)
         frozen += parameter.numel() if fixed else 0
     return frozen
@@ -167,7 +162,7 @@ def set_dropout(model: nn.Module, probability: float) -> None:
 
 
 def max_pieces(tokenizer: Any, model: nn.Module) -> int:
-    """Tell how many word pieces, special ones included, an encoder takes at once.
+    """Get the most word pieces, special ones included, that an encoder takes at once.
 
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     model (nn.Module): The encoder.
@@ -184,9 +179,9 @@ def max_pieces(tokenizer: Any, model: nn.Module) -> int:
 
 
 def special_pieces(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """Tell which special word pieces stand before and after a text.
+    """Get the special word pieces before and after a text.
 
-    tokenizer (PreTrainedTokenizerFast): The tokenizer to look at.
+    tokenizer (PreTrainedTokenizerFast): The tokenizer.
     RETURNS (tuple[list[int], list[int]]): Ids before and ids after.
     """
     # Asked by example: `build_inputs_with_special_tokens` knows nothing of templates
@@ -206,7 +201,7 @@ def _embeddings(model: nn.Module) -> list[nn.Module]:
     found = []
     for name, module in outside.items():
         parent, _, own = name.rpartition(".")
-        # DeBERTa norms its relative embeddings with a layer that stands beside them.
+        # DeBERTa norms its relative embeddings with a layer next to them.
         norms_them = own == "LayerNorm" and f"{parent}.rel_embeddings" in outside
         shared = own.endswith(("embeddings", "relative_attention_bias"))
         if shared or norms_them:

@@ -54,9 +54,9 @@ def build_backbone(
 ) -> Model[list[Doc], FullTransformerBatch]:
     """Build the model of a `transformer` component from a NuNER backbone.
 
-    name (str): The encoder: a folder, a hub name such as "numind/NuNER-v2.0", or
-        `package:NAME/PATH`. Read when training starts; a saved pipeline needs it no
-        more.
+    name (str): The encoder: a folder, a hub name such as "numind/NuNER-v2.0",
+        `package:NAME/PATH`, or "default". Read by `initialize`; a saved pipeline needs
+        it no more.
     hidden_layers (list[int] | None): Which hidden layers to hand on, concatenated, as
         indices from the end, the last one first: [-1], or [-1, -7] for the last and
         the middle layer of a 12-layer NuNER. None: what the backbone recommends,
@@ -149,7 +149,7 @@ class BackboneBatch(FullTransformerBatch):
 
 
 def get_shim(model: Model) -> BackboneShim:
-    """Get what holds the weights of a backbone.
+    """Get the shim of a backbone.
 
     model (Model): A backbone.
     RETURNS (BackboneShim): Its encoder, tokenizer and settings of training.
@@ -164,16 +164,10 @@ def find_backbone(model: Any) -> Model | None:
     RETURNS (Model | None): The first backbone in it.
     """
     nodes = model.walk() if isinstance(model, Model) else ()
-    return next((node for node in nodes if is_backbone(node)), None)
-
-
-def is_backbone(model: Model) -> bool:
-    """Tell a backbone from other models.
-
-    model (Model): A model.
-    RETURNS (bool): Whether its weights are those of a backbone.
-    """
-    return any(isinstance(shim, BackboneShim) for shim in model.shims)
+    for node in nodes:
+        if any(isinstance(shim, BackboneShim) for shim in node.shims):
+            return node
+    return None
 
 
 def init(model: Model, X: Any = None, Y: Any = None) -> None:
@@ -188,7 +182,12 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     recommended = recommended_layers(resolve_weights(name), depth)
     if shim.hidden_layers is None:
         shim.hidden_layers = recommended
-    _check_layers(shim.hidden_layers, depth)
+    inside = all(-depth - 1 <= index <= -1 for index in shim.hidden_layers)
+    # Readers of the last layer, such as weights from names, find it in front.
+    if not inside or shim.hidden_layers[:1] != [-1]:
+        raise NunerError(
+            Errors.N401, found=shim.hidden_layers, count=depth, lowest=depth + 1
+        )
     shim.set_encoder(tokenizer, encoder)
     # It refuses a window that does not fit.
     shim.get_window()
@@ -209,8 +208,9 @@ def forward(
     """Encode docs; the gradient of the output comes back packed in the same way."""
     docs = list(docs)
     shim = get_shim(model)
-    full = [doc for doc in docs if len(doc)]
-    pieces = get_pieces(shim.tokenizer, full)
+    if shim.encoder is None:
+        raise NunerError(Errors.N406, name=model.attrs["name"])
+    pieces = get_pieces(shim.tokenizer, [doc for doc in docs if len(doc)])
     if is_train:
         shim.start_cache()
     if shim.cache is not None:
@@ -281,7 +281,7 @@ def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
         rows.extend(
             np.arange(w.keep_start, w.keep_end) + first_row[w.doc] for w in chosen
         )
-    # rows[i] is the index of kept row i among the pieces of the docs; invert it.
+    # rows[i] is the index of row i among the pieces of the docs; invert it.
     order = np.argsort(np.concatenate(rows))
     return ArgsKwargs(args=(batches, torch.from_numpy(order).to(device)), kwargs={})
 
@@ -343,15 +343,6 @@ def _make_doc_data(pieces: DocPieces, vectors: Any) -> TransformerData:
         model_output=as_output(vectors[np.newaxis]),
         align=pieces.align,
     )
-
-
-def _check_layers(hidden_layers: Sequence[int], count: int) -> None:
-    inside = all(-count - 1 <= index <= -1 for index in hidden_layers)
-    # Readers of the last layer, such as weights from names, find it in front.
-    if not inside or list(hidden_layers[:1]) != [-1]:
-        raise NunerError(
-            Errors.N401, found=hidden_layers, count=count, lowest=count + 1
-        )
 
 
 def build_tok2vec_backbone(

@@ -77,9 +77,9 @@ def forward(
 
 
 def join_rows(ops: Ops, arrays: Sequence[Floats2d], width: int) -> Any:
-    """Bring arrays of docs together on the processor.
+    """Concatenate arrays of docs on the processor.
 
-    ops (Ops): Of the device; where the arrays lie is of no matter.
+    ops (Ops): Of any device; the arrays may be on either.
     arrays (Sequence[Floats2d]): *Shape:* (rows, width) each, any width without rows
     width (int): Also where there are no rows.
     RETURNS (ndarray): *Shape:* (all rows, width)
@@ -112,8 +112,7 @@ def remove_row(model: Model, row: int) -> None:
         new.initialize()
         for name in ("W", "b"):
             values: Any = old.get_param(name)
-            kept = [i for i in range(count + 1) if i != row]
-            new.set_param(name, values[kept])
+            new.set_param(name, values[[i for i in range(count + 1) if i != row]])
     container.layers[0] = new
 
 

@@ -23,7 +23,7 @@ class WindowBatch(NamedTuple):
     """Padded windows for one pass through the encoder.
 
     ids: Word pieces, special ones included. *Shape:* (windows, length)
-    mask: 1 where a piece stands, 0 for padding. *Shape:* (windows, length)
+    mask: 1 for a piece, 0 for padding. *Shape:* (windows, length)
     keep: Positions in the flattened batch whose vectors are wanted. *Shape:* (kept,)
     """
 

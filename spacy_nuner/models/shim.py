@@ -50,19 +50,11 @@ class VectorCache:
         self._vectors: dict[bytes, torch.Tensor] = {}
 
     def get(self, key: bytes) -> torch.Tensor | None:
-        """Look for a text.
-
-        key (bytes): What the vectors depend on, the ids of its pieces above all.
-        RETURNS (Tensor | None): *Shape:* (n_pieces, width)
-        """
+        """Look up a text by the ids of its pieces. *Shape:* (n_pieces, width)"""
         return self._vectors.get(key)
 
     def add(self, key: bytes, vectors: torch.Tensor) -> None:
-        """Cache the vectors of a text if there is room.
-
-        key (bytes): What they depend on.
-        vectors (Tensor): Copied. *Shape:* (n_pieces, width)
-        """
+        """Copy the vectors of a text if there is room. *Shape:* (n_pieces, width)"""
         fits = self.n_pieces + len(vectors) <= MAX_CACHED_PIECES
         if key not in self._vectors and fits:
             self._vectors[key] = vectors.clone()
@@ -90,8 +82,8 @@ class BackboneShim(PyTorchShim):
         `set_encoder` or `from_bytes`.
         """
         super().__init__(None)
-        # Not in the attrs of the model, which a saved pipeline brings along: settings
-        # that `spacy.load(..., config=...)` changes shall hold.
+        # Not attrs of the model, which are saved: what `spacy.load(..., config=...)`
+        # sets shall hold.
         self.hidden_layers = hidden_layers and list(hidden_layers)
         self.freeze_layers = freeze_layers
         self.learn_rate_scale = learn_rate_scale
@@ -139,7 +131,7 @@ class BackboneShim(PyTorchShim):
         self.limit = max_pieces(tokenizer, encoder)
 
     def get_window(self) -> tuple[int, int]:
-        """Tell how long texts are cut.
+        """Get the length of windows.
 
         RETURNS (tuple[int, int]): The most word pieces of a window, without the special
             ones, and how many pieces on the next window starts.
@@ -159,18 +151,17 @@ class BackboneShim(PyTorchShim):
         """RETURNS (VectorCache | None): Vectors of the texts seen so far. None before
         `start_cache`: who goes through texts once has no use for it.
         """
-        if self._cache is not None and self._cached_state != self._get_state():
-            self._cache, self._cached_state = VectorCache(), self._get_state()
+        # What the vectors of a text depend on besides the text.
+        state = self.precision, self.window, weights_version(self._model)
+        if self._cache is not None and self._cached_state != state:
+            self._cache = VectorCache()
+        self._cached_state = state
         return self._cache
 
     def start_cache(self) -> None:
         """Cache the vectors of texts from now on, if the whole encoder is frozen."""
         if self._cache is None and self.all_frozen:
-            self._cache, self._cached_state = VectorCache(), self._get_state()
-
-    def _get_state(self) -> object:
-        """What the vectors of a text depend on besides the text."""
-        return self.precision, self.window, weights_version(self._model)
+            self._cache = VectorCache()
 
     def _get_scales(self) -> dict[str, float]:
         layer_of = layer_of_parameters(self.encoder)
@@ -249,8 +240,8 @@ class BackboneShim(PyTorchShim):
                 lr_scale=self._scale_of[name],
             )
             weight.data = xp2torch(changed, device=weight.device)
-            # Not set to None: gradients made anew at each step leave holes
-            # in the heap that grow by some 25 MB a step.
+            # Not set to None: gradients allocated anew at each step fragment the heap,
+            # which grows by some 25 MB a step.
             weight.grad.zero_()
         self._model.unseen_changes += 1
 

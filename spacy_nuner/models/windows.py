@@ -1,9 +1,8 @@
 """Docs as word pieces, long ones cut into windows with no piece left out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +16,8 @@ from thinc.types import Ragged
 MAX_PADDING = 56
 
 
-@dataclass(frozen=True)
-class DocPieces:
-    """The word pieces of one doc and which of them each token stands on.
+class DocPieces(NamedTuple):
+    """The word pieces of one doc and which of them belong to each token.
 
     ids: Vocabulary ids of the pieces, without special ones. *Shape:* (n_pieces,)
     strings: The pieces themselves.
@@ -30,15 +28,8 @@ class DocPieces:
     strings: list[str]
     align: Ragged
 
-    @property
-    def starts(self) -> Any:
-        """RETURNS (ndarray): Each token's first piece. *Shape:* (n_tokens,)"""
-        ends: Any = self.align.lengths.cumsum()
-        return self.align.dataXd[ends - self.align.lengths]
 
-
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A stretch of one doc's pieces that goes through the encoder at once.
 
     doc: Index of the doc.
@@ -77,23 +68,16 @@ def get_pieces(tokenizer: Any, docs: Sequence[Doc]) -> list[DocPieces]:
     encodings = backend.encode_batch(
         [doc.text for doc in docs], add_special_tokens=False
     )
-    unknown = None
-    ids, strings, offsets = [], [], []
-    for encoding in encodings:
-        if len(encoding):
-            ids.append(encoding.ids)
-            strings.append(encoding.tokens)
-            offsets.append(encoding.offsets)
-            continue
-        unknown = unknown or _unknown_piece(tokenizer)
-        ids.append(unknown[0])
-        strings.append(unknown[1])
-        offsets.append([(0, 0)])
+    found = [
+        (encoding.ids, encoding.tokens, encoding.offsets)
+        if len(encoding)
+        else _get_unknown_piece(tokenizer)
+        for encoding in encodings
+    ]
+    aligned = align_pieces(docs, [offsets for _, _, offsets in found])
     return [
-        DocPieces(np.asarray(doc_ids, dtype="i8"), doc_strings, align)
-        for doc_ids, doc_strings, align in zip(
-            ids, strings, align_pieces(docs, offsets), strict=True
-        )
+        DocPieces(np.asarray(ids, dtype="i8"), strings, align)
+        for (ids, strings, _), align in zip(found, aligned, strict=True)
     ]
 
 
@@ -173,8 +157,8 @@ def cut_windows(counts: Sequence[int], *, size: int, stride: int) -> list[Window
     return windows
 
 
-def _unknown_piece(tokenizer: Any) -> tuple[list[int], list[str]]:
+def _get_unknown_piece(tokenizer: Any) -> tuple[list[int], list[str], list[Any]]:
     id_ = tokenizer.unk_token_id
     if id_ is None:
         id_ = tokenizer.pad_token_id or 0
-    return [id_], [str(tokenizer.convert_ids_to_tokens(id_))]
+    return [id_], [str(tokenizer.convert_ids_to_tokens(id_))], [(0, 0)]

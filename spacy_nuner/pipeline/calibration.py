@@ -37,7 +37,7 @@ MIN_SPANS = 5
 
 @dataclass(frozen=True)
 class LabelledLogits:
-    """What a component says of labelled docs, and what is true.
+    """The logits of a component for labelled docs, and the truth.
 
     logits, targets: *Shape:* (n_tokens, n_labels) each
     known, spaces: Whether a token is annotated; whether it is white space.
@@ -56,19 +56,15 @@ class LabelledLogits:
     exclusive: bool
 
     def divide(self, temperature: float) -> "LabelledLogits":
-        """Take the logits of a component with a temperature.
-
-        temperature (float): What logits are divided by.
-        RETURNS (LabelledLogits): The same data with those logits.
-        """
+        """RETURNS (LabelledLogits): The same, its logits divided by the temperature."""
         return replace(self, logits=self.logits / np.float32(temperature))
 
     def find_spans(self, thresholds: Floats | None) -> FoundSpans:
         """Find spans as the component does.
 
         thresholds (Floats | None): As for `decode`. *Shape:* (n_labels,)
-        RETURNS (FoundSpans): Those on tokens that are annotated; others are neither
-            right nor wrong.
+        RETURNS (FoundSpans): Those on annotated tokens; others are neither right nor
+            wrong.
         """
         found = decode(self.logits, self.lengths, self.spaces, thresholds=thresholds)
         first = np.cumsum([0, *self.lengths])[found.docs]
@@ -83,9 +79,22 @@ class LabelledLogits:
         thresholds (Floats | None): As for `decode`. *Shape:* (n_labels,)
         RETURNS (float): Micro F1 of spans, from 0 to 1.
         """
+        right, found = self.count_right(thresholds)
+        return float(2 * right.sum() / max(found.sum() + len(self.spans), 1))
+
+    def count_right(self, thresholds: Floats | None) -> tuple[Ints, Ints]:
+        """Count what would be found.
+
+        thresholds (Floats | None): As for `decode`. *Shape:* (n_labels,)
+        RETURNS (tuple): Right spans and all spans of each label. *Shape:* (n_labels,)
+            each
+        """
         found = self.find_spans(thresholds)
-        right, count = count_right(found, self.spans, self.logits.shape[1])
-        return float(2 * right.sum() / max(count.sum() + len(self.spans), 1))
+        keys = zip(*(column.tolist() for column in found[:4]), strict=True)
+        hits = np.asarray([key in self.spans for key in keys], dtype=bool)
+        n_labels = self.logits.shape[1]
+        right = np.bincount(found.labels[hits], minlength=n_labels)
+        return right, np.bincount(found.labels, minlength=n_labels)
 
 
 def get_labelled_logits(
@@ -159,7 +168,7 @@ def fit_temperature(data: LabelledLogits) -> float | None:
 
     bounds = (np.log(COLDEST), np.log(HOTTEST))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")
-    # Without a mistake the loss gets as near to 0 as it can be told apart from it.
+    # Without a mistake the loss falls to 0 with the temperature.
     if min(map(loss, bounds)) <= found.fun * 1.001 + 1e-6:
         return None
     return float(np.exp(found.x))
@@ -188,8 +197,7 @@ def find_thresholds(data: LabelledLogits) -> tuple[float, Floats]:
     candidates = _get_candidates(get_probabilities(data.logits, exclusive=False))
     right, found = np.zeros((2, len(candidates), n_labels))
     for i, threshold in enumerate(candidates):
-        spans = data.find_spans(np.full(n_labels, threshold))
-        right[i], found[i] = count_right(spans, data.spans, n_labels)
+        right[i], found[i] = data.count_right(np.full(n_labels, threshold))
     overall = 2 * right.sum(axis=1) / np.maximum(found.sum(axis=1) + gold.sum(), 1)
     single = 2 * right / np.maximum(found + gold, 1)
     best = float(candidates[overall.argmax()])
@@ -210,22 +218,6 @@ def _get_candidates(probabilities: Floats) -> Floats:
         if len(part)
     ]
     return np.unique(np.concatenate([*parts, [THRESHOLD]]))
-
-
-def count_right(
-    spans: FoundSpans, gold: set[tuple[int, int, int, int]], n_labels: int
-) -> tuple[Ints, Ints]:
-    """Count spans that are right, and all.
-
-    spans (FoundSpans): What was found.
-    gold (set): True spans: doc, start, end, label.
-    n_labels (int): The number of labels.
-    RETURNS (tuple): Right ones and all of each label. *Shape:* (n_labels,) each
-    """
-    keys = zip(*(column.tolist() for column in spans[:4]), strict=True)
-    hits = np.asarray([key in gold for key in keys], dtype=bool)
-    right = np.bincount(spans.labels[hits], minlength=n_labels)
-    return right, np.bincount(spans.labels, minlength=n_labels)
 
 
 def get_reliability(data: LabelledLogits) -> list[tuple[float, float, int]]:

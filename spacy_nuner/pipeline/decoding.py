@@ -18,6 +18,9 @@ THRESHOLD = 0.5
 # A token joins a span from this share of the threshold on, but the span as a whole has
 # to be over it (docs/decisions.md, "A span is judged as a whole").
 JOIN_SHARE = 2 / 3
+# Tokens that are scored at once: logits of 1,000 labels for so many are 16 MB.
+# Allocators reuse blocks of that size, and 1,000 long docs at once would be gigabytes.
+MAX_TOKENS = 4096
 
 
 class FoundSpans(NamedTuple):
@@ -37,7 +40,7 @@ class FoundSpans(NamedTuple):
     def select(self, chosen: Bools) -> "FoundSpans":
         """Take some of the spans.
 
-        chosen (Bools): Booleans. *Shape:* (n_spans,)
+        chosen (Bools): Which. *Shape:* (n_spans,)
         RETURNS (FoundSpans): Those, in the same order.
         """
         return FoundSpans._make(column[chosen] for column in self)
@@ -61,13 +64,11 @@ def decode(
         label a token at most, the likeliest of them and "none".
     RETURNS (FoundSpans): The spans: neighbouring tokens of a label.
     """
-    exclusive = thresholds is None
-    active = get_active(logits, thresholds)
-    active = drop_edge_spaces(active, spaces, lengths)
+    active = drop_edge_spaces(get_active(logits, thresholds), spaces, lengths)
     # Ten times as fast as nonzero of a table.
     rows, labels = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
     # Few cells are active, so only theirs are computed.
-    if exclusive:
+    if thresholds is None:
         among_all = get_probabilities(logits[rows], exclusive=True)
         probabilities = among_all[np.arange(len(rows)), labels]
     else:
@@ -100,7 +101,7 @@ def get_active(logits: Floats, thresholds: Floats | None) -> Bools:
 
     logits (Floats): *Shape:* (n_tokens, n_labels)
     thresholds (Floats | None): As for `decode`; a token needs the share `JOIN_SHARE`.
-    RETURNS (Bools): Booleans. *Shape:* (n_tokens, n_labels)
+    RETURNS (Bools): *Shape:* (n_tokens, n_labels)
     """
     if thresholds is not None:
         # p > t where the logit is greater than that of t: no need for all p.
@@ -118,26 +119,25 @@ def get_active(logits: Floats, thresholds: Floats | None) -> Bools:
 def drop_edge_spaces(active: Bools, spaces: Bools, lengths: Sequence[int]) -> Bools:
     """Take white space at the edges of spans out of them.
 
-    active (Bools): Booleans. *Shape:* (n_tokens, n_labels)
+    active (Bools): *Shape:* (n_tokens, n_labels)
     spaces (Bools): Whether a token is white space. *Shape:* (n_tokens,)
     lengths (Sequence[int]): The number of tokens of each doc.
-    RETURNS (Bools): Booleans of the same shape.
+    RETURNS (Bools): *Shape:* (n_tokens, n_labels)
     """
-    where = np.flatnonzero(spaces)
-    if not len(where):
+    rows = np.flatnonzero(spaces)
+    if not len(rows):
         return active
     bounds = np.cumsum([0, *lengths])
     # White space tokens of a doc that follow each other stay or go together.
-    begins = (np.diff(where, prepend=-2) > 1) | np.isin(where, bounds)
-    runs = np.flatnonzero(begins)
-    sizes = np.diff(runs, append=len(where))
-    first, last = where[runs], where[runs + sizes - 1]
+    runs = np.flatnonzero((np.diff(rows, prepend=-2) > 1) | np.isin(rows, bounds))
+    sizes = np.diff(runs, append=len(rows))
+    first, last = rows[runs], rows[runs + sizes - 1]
     inside = ~(np.isin(first, bounds) | np.isin(last + 1, bounds))
-    stays = np.logical_and.reduceat(active[where], runs, axis=0)
+    stays = np.logical_and.reduceat(active[rows], runs, axis=0)
     stays &= active[np.maximum(first - 1, 0)] & inside[:, np.newaxis]
     stays &= active[np.minimum(last + 1, len(active) - 1)]
     out = active.copy()
-    out[where] = np.repeat(stays, sizes, axis=0)
+    out[rows] = np.repeat(stays, sizes, axis=0)
     return out
 
 
@@ -175,16 +175,11 @@ def join_cells(
     )
 
 
-# Logits of 1,000 labels for so many tokens are 16 MB: allocators reuse blocks of that
-# size, and 1,000 long docs at once would be gigabytes.
-MAX_TOKENS = 4096
-
-
 def get_spaces(docs: Sequence[Doc]) -> Bools:
     """Find the tokens that are white space.
 
     docs (Sequence[Doc]): The docs.
-    RETURNS (Bools): Booleans. *Shape:* (n_tokens,)
+    RETURNS (Bools): *Shape:* (n_tokens,)
     """
     tables = [doc.to_array([IS_SPACE]).reshape(-1) for doc in docs]
     return np.concatenate([np.zeros(0, dtype="u8"), *tables]).astype(bool)
@@ -224,8 +219,7 @@ def set_group(doc: Doc, spans: Sequence[Span], scores: Floats, *, key: str) -> N
         spans. *Shape:* (n_spans,)
     key (str): Where in `doc.spans`.
     """
-    attrs = {"scores": scores}
-    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={"scores": scores})
 
 
 def set_ents(

@@ -1,4 +1,4 @@
-"""The factories of `nuner_concepts` and `nuner_ner` and their default configs."""
+"""The factories of `nuner_concepts` and `nuner_ner`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,48 +12,36 @@ from .labels import LabelSettings
 from .nuner_concepts import NunerConcepts
 from .nuner_ner import NunerNer
 
-DEFAULTS = Config().from_str(
+DEFAULT_MODEL = Config().from_str(
     """
-[nuner_concepts]
-backbone = null
-labels = []
-spans_key = "concepts"
-threshold = null
-annotate_ents = false
-overwrite = false
-keep_concept_encoder = false
-scorer = {"@scorers":"spacy_nuner.concepts_scorer.v1"}
-
-[nuner_concepts.model]
+[model]
 @architectures = "spacy_nuner.ConceptTagger.v1"
 
-[nuner_concepts.model.tok2vec]
+[model.tok2vec]
 @architectures = "spacy_nuner.Tok2VecBackbone.v1"
 name = "default"
-pooling = {"@layers":"reduce_first.v1"}
-
-[nuner_ner]
-backbone = null
-labels = []
-overwrite = false
-keep_concept_encoder = false
-scorer = {"@scorers":"spacy.ner_scorer.v1"}
-
-[nuner_ner.model]
-@architectures = "spacy_nuner.ConceptTagger.v1"
-
-[nuner_ner.model.tok2vec]
-@architectures = "spacy_nuner.Tok2VecBackbone.v1"
-name = "default"
+# The encoder's share of the optimizer's rate, as in configs/ner.cfg: at the full rate,
+# 0.001 where none is set, a step of `nlp.update` spoils what the encoder has learned.
+learn_rate_scale = 0.05
 pooling = {"@layers":"reduce_first.v1"}
 """
-)
+)["model"]
 
 
 @Language.factory(
     "nuner_concepts",
     assigns=["doc.spans"],
-    default_config=DEFAULTS["nuner_concepts"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "backbone": None,
+        "labels": [],
+        "spans_key": "concepts",
+        "threshold": None,
+        "annotate_ents": False,
+        "overwrite": False,
+        "keep_concept_encoder": False,
+        "scorer": {"@scorers": "spacy_nuner.concepts_scorer.v1"},
+    },
     default_score_weights={
         "spans_concepts_f": 1.0,
         "spans_concepts_p": 0.0,
@@ -118,7 +106,14 @@ def make_nuner_concepts(
 @Language.factory(
     "nuner_ner",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
-    default_config=DEFAULTS["nuner_ner"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "backbone": None,
+        "labels": [],
+        "overwrite": False,
+        "keep_concept_encoder": False,
+        "scorer": {"@scorers": "spacy.ner_scorer.v1"},
+    },
     default_score_weights={
         "ents_f": 1.0,
         "ents_p": 0.0,

@@ -31,17 +31,17 @@ from ..models.concept_tagger import (
     resize_output,
 )
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
-from .label_vectors import LabelVectors, find_label_vectors, load_label_vectors
+from .label_vectors import LabelVectors, find_label_vectors
 from .labels import Label, LabelSettings, check_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels").
 LABELS_FILE = "labels.json"
 CONCEPT_ENCODER = "concept_encoder"
-# A component that can't read names, or listens to what is not set up: it is yet to be
-# trained.
+# Of a component that is yet to be trained: it can't read names, or listens to a
+# transformer that is not set up.
 UNTRAINED = ("N001", "N002", "N012", "N013", "N503", "N504")
-# Not of the component, which has to go through pickle.
+# Not an attribute of the component, which has to go through pickle.
 _STARTING = threading.Lock()
 
 
@@ -139,28 +139,22 @@ class LabelPipe(TrainablePipe):
         RAISES (NunerError): N501 if the label is no text, or an empty one.
         """
         check_label(label)
-        if label in self._labels:
-            known = self._labels[label]
-            described = (name or known.name, description or known.description)
-            if described != (known.name, known.description):
-                self._describe(label, *described)
-            return 0
-        vectors = self._get_vectors() if self._started else None
-        self._labels[label] = Label(name, description)
-        self.vocab.strings.add(label)
-        resize_output(self.model, len(self._labels))
+        old, new = self._labels.get(label), Label(name, description)
+        if old is not None:
+            new = Label(name or old.name, description or old.description, old.trained)
+            if new == old:
+                return 0
+        if new.trained:
+            message = Warnings.W503.format(name=self.name, label=label)
+            warnings.warn(message, stacklevel=2)
+        vectors = self._get_vectors() if self._started and not new.trained else None
+        self._labels[label] = new
+        if old is None:
+            self.vocab.strings.add(label)
+            resize_output(self.model, len(self._labels))
         if vectors is not None:
             vectors.start(self.model, self._labels, [label])
-        return 1
-
-    def _describe(self, label: str, name: str | None, description: str | None) -> None:
-        known = self._labels[label]
-        known.name, known.description = name, description
-        if known.trained:
-            message = Warnings.W503.format(name=self.name, label=label)
-            warnings.warn(message, stacklevel=3)
-        elif self._started and (vectors := self._get_vectors()) is not None:
-            vectors.start(self.model, self._labels, [label])
+        return int(old is None)
 
     def remove_label(self, label: str) -> None:
         """Remove a label with its weights and what is known of it.
@@ -303,11 +297,11 @@ class LabelPipe(TrainablePipe):
             )
         self._started = False
         source = f"initialize.components.{self.name}.labels"
-        for label, said in parse_labels(given, source=source).items():
+        for label, new in parse_labels(given, source=source).items():
             self.add_label(label)
             known = self._labels[label]
-            known.name = known.name or said.name
-            known.description = known.description or said.description
+            known.name = known.name or new.name
+            known.description = known.description or new.description
         if not self._labels:
             where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
             raise NunerError(Errors.N502, name=self.name, where=where)
@@ -329,7 +323,7 @@ class LabelPipe(TrainablePipe):
         )
 
     def _check_labels(self) -> None:
-        """Warn of settings for labels that there are none of, as far as there are."""
+        """Warn of settings for labels that the component does not have."""
 
     def _find_listener(self) -> Any:
         nodes = self.model.walk()
@@ -351,11 +345,25 @@ class LabelPipe(TrainablePipe):
                 found = str(backbone.attrs["name"])
         return found
 
-    def _get_vectors(self) -> LabelVectors | None:
-        """Get what names mean, if the head can take it: rows on the vectors as such."""
-        if self._vectors is None:
-            self._vectors = load_label_vectors(self.backbone, pipe_name=self.name)
-        return self._vectors if has_linear_head(self.model) else None
+    def _get_vectors(self, *, required: bool = False) -> LabelVectors | None:
+        """Get the concept encoder, if there is one and the head is linear.
+
+        A backbone that can't be found is no error unless it is required: a saved
+        pipeline works without it.
+        """
+        if not has_linear_head(self.model):
+            return None
+        if self._vectors is None and self.backbone is not None:
+            try:
+                folder = find_label_vectors(self.backbone)
+            except NunerError as error:
+                if required:
+                    raise
+                message = Warnings.W501.format(name=self.name, reason=error)
+                warnings.warn(message, stacklevel=3)
+                return None
+            self._vectors = LabelVectors(folder) if folder else None
+        return self._vectors
 
     def _ensure_started(self) -> None:
         """Set up a component that was never trained, at its first text or example."""
@@ -371,11 +379,8 @@ class LabelPipe(TrainablePipe):
         listener = self._find_listener()
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError(Errors.N504, name=self.name)
-        vectors = self._get_vectors()
+        vectors = self._get_vectors(required=True)
         if vectors is None:
-            if self.backbone is not None and has_linear_head(self.model):
-                # One that is missing has an error of its own, which says what to do.
-                find_label_vectors(self.backbone)
             backbone = self.backbone or "the backbone"
             raise NunerError(Errors.N503, name=self.name, backbone=backbone)
         sample = Doc(self.vocab, words=["text"])
@@ -472,7 +477,7 @@ class LabelPipe(TrainablePipe):
         vectors, folder = self._get_vectors_to_save(exclude), Path(path)
         parts: dict[str, Callable[[Path], Any]] = {
             LABELS_FILE: lambda file: srsly.write_json(file, self._get_state()),
-            "vocab": lambda place: self.vocab.to_disk(place, exclude=exclude),
+            "vocab": lambda folder: self.vocab.to_disk(folder, exclude=exclude),
             "model": self.model.to_disk,
         }
         if vectors is not None:

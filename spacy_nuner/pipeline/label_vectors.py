@@ -1,7 +1,6 @@
 """What a concept encoder knows of labels: weights that they start from."""
 
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from ..encoders.folder import (
     read_info,
 )
 from ..encoders.names import fetch, find_folder
-from ..errors import NunerError, Warnings
 from ..files import replacing
 from ..models.concept_tagger import set_rows
 from .decoding import Floats
@@ -36,7 +34,7 @@ class LabelVectors:
     For a token vector h and the vector w of a concept the pre-training has
     logit = scale * (h . w) / sqrt(width) + bias, which is a row of a linear layer. How
     large that is on ordinary text differs from concept to concept, since frequent ones
-    were right more often; so what is usual for a concept is taken off its bias.
+    were right more often; so what is usual for a concept is subtracted from its bias.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -141,21 +139,3 @@ def find_label_vectors(backbone: str) -> Path | None:
     folder = find_folder(backbone) or fetch(backbone, FILES)
     has_all = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
     return folder if has_all and (folder / BACKGROUND_FILE).is_file() else None
-
-
-def load_label_vectors(backbone: str | None, *, pipe_name: str) -> LabelVectors | None:
-    """Load the concept encoder of a backbone, if it has one.
-
-    backbone (str | None): The backbone.
-    pipe_name (str): The name of the component, for the warning.
-    RETURNS (LabelVectors | None): None, with warning W501, if the backbone can't be
-        found: a saved pipeline works without it.
-    """
-    if backbone is None:
-        return None
-    try:
-        folder = find_label_vectors(backbone)
-    except NunerError as error:
-        warnings.warn(Warnings.W501.format(name=pipe_name, reason=error), stacklevel=4)
-        return None
-    return LabelVectors(folder) if folder else None

@@ -1,4 +1,4 @@
-"""What a component knows of a label, and the one form in which labels are given.
+"""Labels with names and descriptions, and the form in which they are given.
 
 A list of labels, or label -> description, or label -> {"name", "description"}: in the
 config, in the file that `spacy init labels` writes, and in those of the commands.
@@ -20,7 +20,7 @@ LabelSettings = list[str] | dict[str, str | dict[str, str | None] | None]
 
 @dataclass
 class Label:
-    """What is known of a label.
+    """A label, as the concept encoder and the training see it.
 
     name: The words that go into the concept encoder; None for the label read as words.
     description: What it means, for the concept encoder as well.
@@ -65,25 +65,24 @@ def parse_labels(
 
     labels (Iterable[str] | Mapping[str, Any]): Labels, or label -> description, or
         label -> {"name", "description"}, each of which may be missing or None.
-    source (str): Where they stand, for the error.
+    source (str): Where they come from, for the error.
     RETURNS (dict[str, Label]): The labels, in order.
     RAISES (NunerError): N501 for a label that is no text, N511 for another form.
     """
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         reason = f"found a {type(labels).__name__}"
         raise NunerError(Errors.N511, source=source, reason=reason)
-    said = labels if isinstance(labels, Mapping) else dict.fromkeys(labels)
-    for label in said:
+    values = labels if isinstance(labels, Mapping) else dict.fromkeys(labels)
+    for label in values:
         check_label(label)
-    return {label: _parse_label(label, said[label], source) for label in said}
+    return {label: _parse_label(label, values[label], source) for label in values}
 
 
-def _parse_label(label: str, said: Any, source: str) -> Label:
-    fields = said if isinstance(said, Mapping) else {"description": said}
+def _parse_label(label: str, value: Any, source: str) -> Label:
+    fields = value if isinstance(value, Mapping) else {"description": value}
     texts = all(x is None or isinstance(x, str) and x.strip() for x in fields.values())
     if not texts or not set(fields) <= {"name", "description"}:
-        found = srsly.json_dumps(said)
-        reason = f"'{label}' has {found}"
+        reason = f"'{label}' has {srsly.json_dumps(value)}"
         raise NunerError(Errors.N511, source=source, reason=reason)
     return Label(**fields)
 

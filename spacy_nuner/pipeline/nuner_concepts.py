@@ -51,7 +51,8 @@ class NunerConcepts(LabelPipe):
     def threshold(self) -> Threshold:
         """RETURNS (float | dict[str, float] | None): The probability over which a span
         belongs to a label, for all or for each; None for 0.5. To set it raises N510
-        for what is no probability, and warns (W502) of labels that are not known.
+        for what is no probability, and warns (W502) of labels that are not known. It
+        is saved with the config: set `nlp.get_pipe_config(NAME)["threshold"]` too.
         """
         found: Threshold = self.cfg["threshold"]
         return found

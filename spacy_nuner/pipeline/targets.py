@@ -110,14 +110,12 @@ def cross_entropy(
     p = get_probabilities(logits, exclusive=exclusive)
     count = max(int(known.sum()), 1)
     gradient = (p - targets) * known[:, np.newaxis] / count
-    loss = _loss_of_tokens(p, targets, exclusive=exclusive)[known].sum() / count
-    return float(loss), gradient
-
-
-def _loss_of_tokens(p: Floats, targets: Floats, *, exclusive: bool) -> Floats:
-    """*Shape:* (n_tokens,)"""
-    found = targets * np.log(p + TINY)
-    if not exclusive:
-        return -(found + (1 - targets) * np.log(1 - p + TINY)).sum(axis=1)
-    none = (1 - targets.sum(axis=1)) * np.log(1 - p.sum(axis=1).clip(max=1.0) + TINY)
-    return -(found.sum(axis=1) + none)
+    if exclusive:
+        # What is left is "none", else the complement of each label.
+        p_rest = 1 - p.sum(axis=1, keepdims=True).clip(max=1.0)
+        rest = 1 - targets.sum(axis=1, keepdims=True)
+    else:
+        p_rest, rest = 1 - p, 1 - targets
+    found = (targets * np.log(p + TINY)).sum(axis=1)
+    missed = (rest * np.log(p_rest + TINY)).sum(axis=1)
+    return -float((found + missed)[known].sum() / count), gradient

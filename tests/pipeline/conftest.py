@@ -57,6 +57,8 @@ def make_nlp(tiny, *, factory="nuner_concepts", shared=True, **settings):
     else:
         tok2vec["@architectures"] = "spacy_nuner.Tok2VecBackbone.v1"
         tok2vec["name"] = tiny
+        # It was not pre-trained.
+        tok2vec["learn_rate_scale"] = 1.0
     nlp.add_pipe(factory, config={"model": {"tok2vec": tok2vec}, **settings})
     return nlp
 

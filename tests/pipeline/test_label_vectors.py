@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -46,9 +47,20 @@ def test_concepts_on_the_live_pipeline(backbone):
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area"), ("900", "price")]
 
 
+def test_a_new_component_without_its_backbone_has_one_error(tmp_path):
+    nlp = make_zero_shot(str(tmp_path / "gone"), labels=["area"])
+    with warnings.catch_warnings():
+        # W501 is for saved pipelines, whose labels may start from zero.
+        warnings.simplefilter("error", UserWarning)
+        with pytest.raises(NunerError, match="N001"):
+            nlp("Leyton costs 900")
+        nlp.to_disk(tmp_path / "model")
+
+
 def test_named_concepts_can_be_trained_at_once(backbone):
     nlp = make_zero_shot(backbone, labels=["area", "price"])
     sgd = nlp.resume_training()
+    sgd.learn_rate = 0.01
     doc = nlp.make_doc("Leyton costs 900")
     reference = doc.copy()
     reference.spans["concepts"] = [Span(reference, 0, 1, label="price")]

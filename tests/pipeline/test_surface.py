@@ -16,6 +16,8 @@ from spacy.tokens import DocBin, Span
 from spacy.training import Example
 from typer.testing import CliRunner
 
+from spacy_nuner.errors import NunerError
+from spacy_nuner.models.backbone import find_backbone
 from spacy_nuner.pipeline.decoding import set_ents
 
 from .conftest import (
@@ -107,6 +109,31 @@ def test_plain_update_loop_on_a_shared_transformer(tiny):
         told = nlp.update(examples, sgd=sgd, losses={})
         losses.append(told["nuner_concepts"])
     assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("factory", ["nuner_concepts", "nuner_ner"])
+def test_plain_update_moves_the_encoder_less_than_the_head(tiny, factory):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(factory, config={"model": {"tok2vec": {"name": tiny}}})
+    key = "concepts" if factory == "nuner_concepts" else None
+    examples = make_examples(nlp, spans_key=key)
+    # The optimizer that spaCy makes where none is set: Adam, 0.001.
+    sgd = nlp.initialize(lambda: examples)
+    model = nlp.get_pipe(factory).model
+    encoder = find_backbone(model).transformer
+    before = encoder.encoder.layer[1].output.dense.weight.detach().clone()
+    # In the first one the head is still zero, and sends no gradient down.
+    for _ in range(2):
+        nlp.update(examples, sgd=sgd)
+    moved = (encoder.encoder.layer[1].output.dense.weight - before).abs().max().item()
+    # The first step of Adam is as long as the rate.
+    assert 0 < moved < 0.06 * sgd.learn_rate
+
+
+def test_a_text_before_the_backbone_is_loaded(tiny):
+    nlp = make_nlp(tiny)
+    with pytest.raises(NunerError, match="N406.*nlp.initialize"):
+        nlp("a flat in Hackney")
 
 
 def test_resume_training(saved):
@@ -248,6 +275,7 @@ def test_spans_key(backbone):
     assert scores["spans_sc_p"] == 0.5 and scores["spans_sc_r"] == 1.0
     assert "ents_f" not in scores
     sgd = nlp.resume_training()
+    sgd.learn_rate = 0.01
     for _ in range(30):
         example = Example(nlp.make_doc(reference.text), reference)
         nlp.update([example], sgd=sgd)
