@@ -17,6 +17,9 @@ from spacy_nuner.cli.app import app
 from .conftest import ROOT
 from .util import make_tiny_roberta
 
+pytestmark = pytest.mark.slow
+
+
 # Leading blanks, characters of several bytes, emoji of several characters, combining
 # characters, and a text far over the 64 positions of the encoder.
 RECORDS = [

@@ -16,6 +16,9 @@ from spacy_nuner.tokenizers import blank
 from .conftest import ROOT
 from .tiny import make_tiny
 
+pytestmark = pytest.mark.slow
+
+
 # Text and answer of the blog's prompt: concepts and descriptions are in English.
 TEXTS = {
     "zh": [

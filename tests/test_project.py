@@ -13,6 +13,9 @@ from spacy.util import load_config
 
 from .conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
+
 PROJECT = srsly.read_yaml(ROOT / "project.yml")
 COMMANDS = {command["name"]: command for command in PROJECT["commands"]}
 

@@ -14,6 +14,9 @@ from .environment import make_environment, run
 from .test_registry import NAMES
 from .util import make_tiny_bert
 
+pytestmark = pytest.mark.slow
+
+
 pytest.importorskip("build")
 
 SHIPPED = ("configs", "assets", "project.yml")

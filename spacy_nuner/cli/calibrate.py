@@ -117,16 +117,20 @@ def calibrate(
         # The tokens of the annotation, so that each of its spans can be found.
         docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
     before = found_by.get_labelled_logits(pipe, docs, references)
-    temperature = found_by.fit_temperature(before)
-    after = before.divide(temperature or 1.0)
-    thresholds = pipe.thresholds
+    f1 = {"before": before.get_f1(pipe.thresholds)}
     threshold: Any = None
-    if isinstance(pipe, NunerConcepts):
-        threshold, each = found_by.find_thresholds(after)
-        thresholds = each if per_concept else each * 0 + threshold
-        if per_concept:
-            threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
-    f1 = {"before": before.get_f1(pipe.thresholds), "after": after.get_f1(thresholds)}
+    # Where the likeliest probabilities would cost F1, they stay as they are.
+    for temperature in (found_by.fit_temperature(before), 1.0):
+        after = before.divide(temperature or 1.0)
+        thresholds = pipe.thresholds
+        if isinstance(pipe, NunerConcepts):
+            threshold, each = found_by.find_thresholds(after)
+            thresholds = each if per_concept else each * 0 + threshold
+            if per_concept:
+                threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
+        f1["after"] = after.get_f1(thresholds)
+        if f1["after"] >= f1["before"]:
+            break
     found = {
         "data": Path(data).name,
         "spans": len(before.spans),

@@ -15,6 +15,8 @@ from spacy_nuner.errors import NunerError
 from .conftest import ask, settings_for, stored
 from .server import Server, annotate, asked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store_path(tmp_path):

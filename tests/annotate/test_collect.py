@@ -12,6 +12,8 @@ from spacy_nuner.errors import NunerError
 from .conftest import ask, settings_for, stored
 from .server import FAULTS, Server, annotate, asked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store_path(tmp_path):

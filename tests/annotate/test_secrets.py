@@ -4,7 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from .server import Server
+
+pytestmark = pytest.mark.slow
+
 
 KEY = "sk-test-0123456789abcdef-SECRET"
 WRONG = "sk-test-fedcba9876543210-WRONG"

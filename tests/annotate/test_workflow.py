@@ -14,6 +14,9 @@ from spacy_nuner.readers.docbin import read_corpus
 from ..conftest import ROOT
 from .server import Server
 
+pytestmark = pytest.mark.slow
+
+
 KEY = "sk-test-0123456789abcdef-WORKFLOW"
 N = 30
 

@@ -15,6 +15,9 @@ from spacy_nuner.pipeline import calibration
 
 from ..pipeline.conftest import ents_of, make_examples, make_nlp, tiny, train  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
+
 KEYS = {"nuner_concepts": "concepts", "nuner_ner": None}
 # Other texts of the same kind, so that not all is found.
 SENTENCES = [

@@ -12,6 +12,9 @@ from ..conftest import ROOT
 from ..pretrain.conftest import SENTENCES, TEXTS, write_corpus
 from ..util import make_tiny_bert
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = str(ROOT / "configs" / "pretrain.cfg")
 
 

@@ -15,6 +15,9 @@ from spacy_nuner.cli.stats import stats
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 
+pytestmark = pytest.mark.slow
+
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = {"ranks", "shares", "cloud", "map", "lengths", "matches"}
 

@@ -9,6 +9,9 @@ from spacy.cli.init_config import init_config
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.readers.answers import parse_answer
 
+pytestmark = pytest.mark.slow
+
+
 # Few, since spaCy prints tables of all of them.
 CONCEPTS = {"year", "date", "duration", "city", "percentage"}
 

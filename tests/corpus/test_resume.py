@@ -16,6 +16,9 @@ from spacy_nuner.errors import NunerError
 
 from ..conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
+
 ROWS = 180
 SHARD = 30
 SCRIPT = """

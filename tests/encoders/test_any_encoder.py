@@ -32,6 +32,9 @@ from spacy_nuner.pretrain.run import pretrain
 from ..tiny import ARCHITECTURES, LAYERS, POSITIONS, WIDTH, make_tiny
 from .conftest import SENTENCES, TEXTS
 
+pytestmark = pytest.mark.slow
+
+
 # What an architecture calls the first and the last piece.
 SPECIALS = {
     "bert": ("[CLS]", "[SEP]"),

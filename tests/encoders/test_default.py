@@ -30,6 +30,9 @@ from spacy_nuner.errors import NunerError
 from ..conftest import ROOT
 from ..pretrain.conftest import SENTENCES, no_traces
 
+pytestmark = pytest.mark.slow
+
+
 QUICK = {
     "features.max_length": 48,
     "features.max_concept_length": 24,

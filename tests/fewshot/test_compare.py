@@ -17,6 +17,8 @@ from spacy_nuner.files import hash_file
 from ..conftest import MINILM
 from ..util import make_tiny_bert
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sets(assets):

@@ -24,6 +24,9 @@ from spacy_nuner.pipeline.labels import Label, read_labels
 from ..conftest import ROOT
 from ..util import make_tiny_bert
 
+pytestmark = pytest.mark.slow
+
+
 FOLDER = ROOT / "assets" / "labels"
 
 # As words so that one label is found by its name and the other needs one.

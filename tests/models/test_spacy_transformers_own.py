@@ -17,6 +17,9 @@ import spacy_transformers.tests
 from tests.tiny import make_tiny
 from tests.util import make_tiny_bert
 
+pytestmark = pytest.mark.slow
+
+
 TEXTS = ["I like green eggs", "Eat blue ham", "underwater basket weaving https://a.com"]
 # Exchanged in every file. The slow tokenizers, `get_spans` and what is asked of the
 # encoder besides its hidden layers have no setting of ours.

@@ -16,6 +16,9 @@ from spacy.util import filter_spans, load_config
 from ..conftest import ROOT
 from .conftest import spans_of
 
+pytestmark = pytest.mark.slow
+
+
 CONFIG = ROOT / "configs" / "concepts.cfg"
 # A place inside the name of another thing, and two concepts for one span.
 ROWS = [

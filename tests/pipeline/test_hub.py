@@ -18,6 +18,9 @@ from spacy_nuner.pipeline.label_vectors import find_label_vectors
 
 from .conftest import make_zero_shot, spans_of
 
+pytestmark = pytest.mark.slow
+
+
 NAME = "someone/nuner-tiny"
 
 

@@ -28,6 +28,8 @@ from .conftest import (
     spans_of,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_concepts_that_were_only_named(backbone, tmp_path):
     nlp = make_zero_shot(backbone, labels=["area", "price"])

@@ -9,6 +9,9 @@ from spacy.cli.package import package
 from ..environment import make_environment, run
 from .conftest import SENTENCES, make_examples, make_nlp, spans_of, train
 
+pytestmark = pytest.mark.slow
+
+
 pytest.importorskip("build")
 
 

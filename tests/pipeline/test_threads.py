@@ -9,6 +9,9 @@ from spacy_nuner.pipeline.label_vectors import LabelVectors
 
 from .conftest import make_zero_shot, spans_of
 
+pytestmark = pytest.mark.slow
+
+
 TEXT = "Leyton costs 900"
 FOUND = [("Leyton", "area"), ("900", "price")]
 

@@ -17,6 +17,8 @@ from ..conftest import ROOT
 from . import proportional
 from .conftest import SENTENCES, write_corpus
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def steady(tmp_path, bert):

@@ -25,6 +25,8 @@ from spacy_nuner.pretrain.run import pretrain
 
 from .conftest import SENTENCES, write_corpus
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def make_features(tmp_path, bert):

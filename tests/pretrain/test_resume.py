@@ -135,7 +135,7 @@ def test_a_checkpoint_that_can_not_be_written_leaves_the_one_before(
     with pytest.raises(expected, match=message):
         pretrain(config, tmp_path / "out", command="spacy nuner pretrain a b")
     assert "W302" in caplog.text
-    assert "Go on with: spacy nuner pretrain a b --resume" in caplog.text
+    assert "Resume with: spacy nuner pretrain a b --resume" in caplog.text
     assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-2"]
     monkeypatch.setattr(torch, "save", save)
     pretrain(config, tmp_path / "out", resume=True)

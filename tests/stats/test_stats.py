@@ -16,6 +16,8 @@ from spacy_nuner.stats.concept_map import get_colours, make_map
 from spacy_nuner.stats.counts import PUBLISHED, count_corpus, fit_power_law
 from spacy_nuner.stats.page import write_stats
 
+pytestmark = pytest.mark.slow
+
 
 def write_corpus(folder, *sentences):
     nlp = spacy.blank("en")

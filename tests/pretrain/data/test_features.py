@@ -15,6 +15,8 @@ from spacy_nuner.readers.docbin import read_docbin
 
 from ..conftest import SENTENCES, write_corpus
 
+pytestmark = pytest.mark.slow
+
 
 def write_shards(folder):
     """Shards that have some concepts in common, and one without any concept."""
