@@ -117,7 +117,7 @@ def test_a_run_that_was_asked_to_end_says_how_to_go_on(tmp_path, start, by):
     code, log = start("out", event="call-6", by=by)
     assert code not in (0, 70), log
     text = " ".join(log.split())
-    assert "W302" in text and "checkpoint of step 4 stands" in text, log
+    assert "W302" in text and "checkpoint of step 4" in text, log
     command = re.search("Resume with: spacy nuner pretrain (.* --resume)", text)[1]
     files = [str(tmp_path / name) for name in ("config.cfg", "out", "code.py")]
     assert command == "{} {} --code {} --resume".format(*files)
