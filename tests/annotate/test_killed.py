@@ -18,7 +18,10 @@ CONCURRENCY = 8
 # Requests and answers of a run before it is killed, in turns.
 KILLED_AT = [(1, 0), (8, 0), (9, 1), (17, 8), (26, 20), (40, 33)]
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="forks and kills"),
+]
 
 
 def command(path, store_path, server, *more):

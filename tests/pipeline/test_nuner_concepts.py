@@ -76,6 +76,7 @@ def test_bytes_round_trip(tiny, trained):
     assert again.get_pipe("nuner_ner").labels == ("AREA", "PRICE")
 
 
+@pytest.mark.slow
 def test_loads_in_a_process_that_never_imported_the_package(trained, tmp_path):
     trained.to_disk(tmp_path / "model")
     code = (
@@ -262,6 +263,7 @@ def test_analysis_of_pipes(tiny, trained):
     assert summary["nuner_concepts"]["assigns"] == ["doc.spans"]
 
 
+@pytest.mark.slow
 def test_n_process_in_a_fresh_process(trained, tmp_path):
     trained.to_disk(tmp_path / "model")
     script = tmp_path / "run.py"

@@ -20,7 +20,7 @@ from spacy_nuner.pretrain.settings import read_config
 from ..conftest import ROOT
 from .conftest import SENTENCES, no_traces, write_corpus
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 PARTS = ("model.safetensors", "concept_encoder/model.safetensors")
 
 

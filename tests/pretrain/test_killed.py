@@ -9,7 +9,10 @@ import pytest
 from ..forker import Forker
 from .conftest import SENTENCES, write_corpus
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="forks and kills"),
+]
 
 # Sends its own process a signal where the file beside it says: at a call of the
 # objective, or when a part of a checkpoint has been written.

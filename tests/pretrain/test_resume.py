@@ -18,7 +18,7 @@ from spacy_nuner.pretrain.run import pretrain
 from ..util import make_tiny_bert
 from .conftest import SENTENCES, TEXTS, no_traces, write_corpus
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from ..conftest import ROOT
 from ..util import make_tiny_bert
 from .conftest import SENTENCES, TEXTS, no_traces
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 def test_backbone_of_any_base(tmp_path, corpus, base, make_config):
