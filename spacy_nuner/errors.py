@@ -141,8 +141,8 @@ class Errors:
         "download it again."
     )
     N110 = Message(
-        "'{path}' exists already, and this command did not make it: there is no "
-        "'{sidecar}' in its folder. Name another output or move it away."
+        "'{path}' exists already, and this command did not make it: {reason}. Name "
+        "another output or move it away."
     )
 
     # Annotate

@@ -3,16 +3,19 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from .errors import Errors, NunerError
 
 # In a work folder: which run it belongs to.
 RUN_FILE = "run.json"
+# Bytes of a first line that are read to tell whose file it is.
+MAX_FIRST_LINE = 1_000_000
 
 PACKAGE = Path(__file__).parent
 
@@ -85,7 +88,31 @@ def check_own(path: Path, sidecar: Path) -> None:
     RAISES (NunerError): N110 if the file exists and the other does not.
     """
     if path.exists() and not sidecar.exists():
-        raise NunerError(Errors.N110, path=path, sidecar=sidecar.name)
+        reason = f"there is no '{sidecar.name}' in its folder"
+        raise NunerError(Errors.N110, path=path, reason=reason)
+
+
+def check_own_rows(path: Path, source: str | Path, *, keys: Sequence[str]) -> None:
+    """Refuse to replace a file that does not hold what the same command writes.
+
+    path (Path): The JSON Lines file that shall be written.
+    source (str | Path): What is read meanwhile.
+    keys (Sequence[str]): What each row of the command's has.
+    RAISES (NunerError): N110 if it is the source, or its first line is no such row.
+    """
+    if not path.is_file():
+        return
+    if path.resolve() == Path(source).resolve():
+        raise NunerError(Errors.N110, path=path, reason="it is the input")
+    with path.open("rb") as file:
+        first = file.readline(MAX_FIRST_LINE)
+    try:
+        row = json.loads(first)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict) or not set(keys) <= set(row):
+        reason = f"its first line is no object with {', '.join(keys)}"
+        raise NunerError(Errors.N110, path=path, reason=reason)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.files import replacing, resuming
+from spacy_nuner.files import check_own_rows, replacing, resuming
 
 
 def write(path, run="a", content="new", *, stop_at=None):
@@ -138,3 +138,17 @@ def test_interrupted_between_two_renames(path, monkeypatch):
         (beside / "part").write_text("new")
     assert (path / "part").read_text() == "old"
     assert listing(path) == ["corpus"]
+
+
+def test_only_rows_of_its_own_are_replaced(tmp_path):
+    own, other = tmp_path / "own.jsonl", tmp_path / "other.jsonl"
+    source = tmp_path / "source.txt"
+    own.write_text('{"id": "1", "text": "a"}\n')
+    check_own_rows(own, source, keys=("id", "text"))
+    check_own_rows(tmp_path / "new.jsonl", source, keys=("id", "text"))
+    with pytest.raises(NunerError, match="N110.*it is the input"):
+        check_own_rows(own, tmp_path / "." / own.name, keys=("id", "text"))
+    for content in ("dear diary", "[1]", '{"id": "1"}', "", "\x00"):
+        other.write_text(content)
+        with pytest.raises(NunerError, match="N110.*no object with id, text"):
+            check_own_rows(other, source, keys=("id", "text"))

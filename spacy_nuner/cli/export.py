@@ -44,12 +44,13 @@ def export(
     RETURNS (Counter[str]): The records by the verdict on their answers.
     RAISES (NunerError): N003 if the output can't be written, N210 for a file that is
         no store, N211 with answers to several prompts or of several models, N212
-        without answers.
+        without answers, N110 if the output is a file that this did not make.
     """
     from ..annotate.store import Store
-    from ..files import replacing
+    from ..files import check_own_rows, replacing
     from ..readers.answers import judge, to_record
 
+    check_own_rows(output, store, keys=("id", "text"))
     with closing(Store(store, read_only=True)) as answers:
         kinds = [
             kind

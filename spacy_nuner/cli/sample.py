@@ -89,7 +89,7 @@ def sample(
     RETURNS (SampleReport): What it was drawn from.
     RAISES (NunerError): N005, N006, N104, N109 or N201 if the source can't be read or
         holds no sentence, N010 or N202 without such a language or pipeline, N003 if
-        the output can't be written.
+        the output can't be written, N110 if it is a file that this did not make.
     """
     import itertools
 
@@ -103,8 +103,9 @@ def sample(
         load_splitter,
         read_documents,
     )
-    from ..files import replacing
+    from ..files import check_own_rows, replacing
 
+    check_own_rows(output, source, keys=("id", "text", "source"))
     nlp = load_splitter(splitter, lang)
     report = SampleReport()
     documents = read_documents(

@@ -179,6 +179,10 @@ def test_files_that_hold_no_sentence(run, tmp_path):
     assert "N201" in run("sample", empty, tmp_path / "out.jsonl", "--n", 1, code=1)
     assert not (tmp_path / "out.jsonl").exists()
     assert "N212" in run("export", store, tmp_path / "out.jsonl", code=1)
+    before = empty.read_bytes()
+    assert "N110" in run("sample", empty, empty, "--n", 1, code=1)
+    assert "N110" in run("export", store, empty, code=1)
+    assert empty.read_bytes() == before
     assert "N212" in run("export", tmp_path / "no", tmp_path / "out.jsonl", code=1)
 
 
