@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -41,7 +42,7 @@ def test_command(tmp_path, arguments):
     assert "5 sentences" in " ".join(result.output.split())
     info = read_info(tmp_path / "out")
     assert info.settings["training"]["epochs"] == 2
-    assert info.command.startswith(f"spacy nuner pretrain {CONFIG}")
+    assert info.command.startswith(f"spacy nuner pretrain {shlex.quote(str(CONFIG))}")
     assert "--training.batch_size=2" in info.command
 
 

@@ -1,3 +1,4 @@
+import shlex
 import shutil
 from pathlib import Path
 
@@ -141,7 +142,7 @@ def test_command(tmp_path, runs):
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "the mean of 3 runs" in " ".join(result.output.split())
-    assert " ".join(arguments) in read_info(tmp_path / "mean").command
+    assert shlex.join(arguments) in read_info(tmp_path / "mean").command
     result = CliRunner().invoke(app, ["average", str(runs[0]), str(tmp_path / "x")])
     assert result.exit_code == 1
     assert "N319" in result.output

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 
 import pytest
@@ -123,6 +124,7 @@ def test_a_run_that_was_asked_to_end_says_how_to_go_on(tmp_path, start, by):
     assert "W302" in text and "checkpoint of step 4" in text, log
     command = re.search("Resume with: spacy nuner pretrain (.* --resume)", text)[1]
     files = [str(tmp_path / name) for name in ("config.cfg", "out", "code.py")]
-    assert command == "{} {} --code {} --resume".format(*files)
+    config, out, code = map(shlex.quote, files)
+    assert command == f"{config} {out} --code {code} --resume"
     code, log = start("out", "--resume")
     assert code == 0, log
