@@ -102,7 +102,6 @@ def run(cell: Cell) -> None:
     from spacy.util import load_config
 
     from spacy_nuner.fewshot.draws import draw_docs
-    from spacy_nuner.files import replacing
 
     torch.set_num_threads(1)
     train, dev, test = find_parts(Path(cell.folder), 200)
@@ -143,9 +142,10 @@ def run(cell: Cell) -> None:
         found = nlp.evaluate(pairs, batch_size=128)
         scores[part] = {key: found[key] for key in ("ents_f", "ents_p", "ents_r")}
     cell.path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(cell.path) as path:
-        result = {**asdict(cell), "sentences": len(draw.docs), "seconds": seconds}
-        path.write_text(json.dumps({**result, **scores}, indent=2), encoding="utf8")
+    result = {**asdict(cell), "sentences": len(draw.docs), "seconds": seconds}
+    temporary = cell.path.with_name(f"{cell.path.name}.tmp")
+    temporary.write_text(json.dumps({**result, **scores}, indent=2), encoding="utf8")
+    temporary.replace(cell.path)
 
 
 def is_done(cell: Cell) -> bool:

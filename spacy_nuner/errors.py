@@ -44,13 +44,15 @@ class Errors:
         "Hugging Face model folder (config.json, model.safetensors and a tokenizer)."
     )
     N003 = Message(
-        "Can't write '{path}': {reason}. Nothing was left under that name. Free some "
-        "space or choose another path, then run the command again."
+        "Can't write '{path}': {reason}. Nothing half-written was left there, and what "
+        "an earlier run wrote is as it was. Free some space or choose another path, "
+        "then run the command again."
     )
     N004 = Message(
-        "'{path}' exists already and is not something that this command made "
-        "({expected} is missing in it), so it is not replaced. Name another output or "
-        "move it away."
+        "'{path}' exists already, and '{found}' is nothing that '{command}' made "
+        "there, or was changed since (the files that it made are listed, with their "
+        "sizes, in .spacy_nuner.json). Nothing was removed. Name another output, or "
+        "move this away."
     )
     N005 = Message("Can't read '{path}': {reason}. {todo}")
     N006 = Message(
@@ -102,6 +104,20 @@ class Errors:
         "another folder, or move it away."
     )
 
+    N030 = Message(
+        "The output '{path}' {relation} '{input}', which this command reads or "
+        "writes too. Nothing was written. Name an output apart from all others."
+    )
+    N031 = Message(
+        "'{path}' is in use: process {pid} writes it. Wait until it ends, or name "
+        "another output."
+    )
+    N032 = Message("Can't write to '{path}': {found}. Expected is {expected}.")
+    N033 = Message(
+        "'{path}' exists already and is no log of this command: {reason}. Nothing was "
+        "added to it. Name another log, or move it away."
+    )
+
     # Corpus: records -> DocBin
     N101 = Message(
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
@@ -141,8 +157,9 @@ class Errors:
         "download it again."
     )
     N110 = Message(
-        "'{path}' exists already, and this command did not make it: {reason}. Name "
-        "another output or move it away."
+        "'{path}' exists already, and '{command}' did not make it, or it was changed "
+        "since. Nothing was replaced. Name another output, move it away, or replace it "
+        "with --overwrite."
     )
 
     # Annotate
@@ -378,10 +395,6 @@ class Errors:
         "'{path}' is no pipeline with a component nuner_concepts or nuner_ner (of the "
         "name that --pipe-name says): found {found}. Name a folder that nlp.to_disk "
         "made, or an installed pipeline, and a component of it."
-    )
-    N514 = Message(
-        "The calibrated pipeline can't be written over the one that it is made from "
-        "('{path}'). Name another folder as OUTPUT."
     )
     N515 = Message(
         "Can't read the texts of '{path}': {reason}. Expected is a text file in UTF-8, "

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from .errors import Errors, NunerError
-from .files import replacing
 
 try:
     import matplotlib
@@ -54,20 +53,18 @@ def new_figure(
     size (tuple[float, float]): Width and height in inches.
     transparent (bool): Whether the SVG has no background.
     YIELDS (Figure): The figure.
-    RAISES (NunerError): N003 if the files can't be written.
     """
     # A Figure without pyplot draws on Agg and opens no window.
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         yield figure
         for target in get_paths(path):
-            with replacing(target) as temporary:
-                figure.savefig(
-                    temporary,
-                    dpi=200,
-                    metadata=METADATA[target.suffix],
-                    transparent=transparent and target.suffix == ".svg",
-                )
+            figure.savefig(
+                target,
+                dpi=200,
+                metadata=METADATA[target.suffix],
+                transparent=transparent and target.suffix == ".svg",
+            )
 
 
 def get_paths(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
+from ..outputs import check_output
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
 
@@ -20,6 +21,8 @@ BYTES_PER_TOKEN = 4.0
 MESSAGE_TOKENS = 8
 # The answers in assets/annotations have 398 characters a sentence on average.
 TOKENS_PER_ANSWER = 100
+# Bytes of the first line of a log that are read to tell whose it is.
+MAX_LINE = 1_000_000
 # Reserved for an answer that has no --max-tokens.
 UNBOUNDED_ANSWER = 1024
 
@@ -94,6 +97,21 @@ def estimate_tokens(text: str) -> float:
     RETURNS (float): The number of tokens.
     """
     return len(text.encode()) / BYTES_PER_TOKEN + MESSAGE_TOKENS
+
+
+def _check_log(path: Path) -> None:
+    """Raise N033 if there is a file that does not begin as a log does."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        first = file.readline(MAX_LINE)
+    try:
+        line = json.loads(first) if first else {"event": ""}
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict) or "event" not in line:
+        reason = "its first line is no object with 'event'"
+        raise NunerError(Errors.N033, path=path, reason=reason)
 
 
 def name_counts(counts: Counter[str]) -> str:
@@ -173,7 +191,8 @@ class Account:
         limits (Limits): When to stop.
         log (Path | None): A file of JSON Lines that is appended to: a line for each
             answer and failure.
-        RAISES (NunerError): N003 if the log can't be written to.
+        RAISES (NunerError): N003 if the log can't be written to, N033 if it is a file
+            of something else.
         """
         self.limits = limits
         self.report = Report()
@@ -183,8 +202,10 @@ class Account:
         self._changed = asyncio.Condition()
         self._log: IO[str] | None = None
         if log is not None:
+            check_output(log)
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
+                _check_log(log)
                 # Line by line, so that a killed run leaves whole lines.
                 self._log = log.open("a", encoding="utf8", buffering=1)
             except OSError as error:

@@ -1,25 +1,22 @@
 """The store of answers: an SQLite file, each answer committed as it comes."""
 
 import json
-import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..errors import Errors, NunerError
+from ..outputs import check_output, claimed
 from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
 from ..readers.sources import read_objects
 from .prompts import Prompt, Settings
 from .sample import is_broken
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
@@ -42,7 +39,6 @@ CREATE TABLE answers (
     prompt_tokens INTEGER, completion_tokens INTEGER, latency REAL,
     time REAL NOT NULL, UNIQUE (key, attempt));
 CREATE INDEX answers_by_question ON answers (question);
-CREATE TABLE process (pid INTEGER NOT NULL);
 CREATE TABLE batches (
     id TEXT PRIMARY KEY, base_url TEXT NOT NULL,
     settings INTEGER NOT NULL REFERENCES settings (id),
@@ -72,10 +68,12 @@ class Store:
         read_only (bool): Only read, while another process may write. A file that does
             not exist is not made, but taken as empty.
         RAISES (NunerError): N210 if the file is something else, N216 if it can't be
-            written, N218 if another process writes to it.
+            written, N218 if another process writes to it; what `check_output` and
+            `claimed` raise.
         """
         self.path = path
-        self._lock: BaseFileLock | None = None
+        # Holds the file against other processes.
+        self._claim = ExitStack()
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         try:
             with self._explaining():
@@ -87,17 +85,17 @@ class Store:
     def close(self) -> None:
         """Close the file and release its lock."""
         self._db.close()
-        if self._lock is not None:
-            self._lock.release()
+        self._claim.close()
 
     def _open(self, read_only: bool) -> None:
         if not read_only:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            path = check_output(self.path).resolve()
+            claim = claimed(path, "annotate", busy=Errors.N218)
+            self._claim.enter_context(claim)
         if not read_only or self.path.exists():
             self._connect(self.path)
         version = self._read_version()
         if not read_only:
-            self._take_lock()
             self._db.execute("PRAGMA journal_mode = WAL")
             # Every commit reaches the disk: an answer is paid for.
             self._db.execute("PRAGMA synchronous = FULL")
@@ -126,22 +124,6 @@ class Store:
             raise NunerError(Errors.N210, path=self.path, reason=reason)
         return version
 
-    def _take_lock(self) -> None:
-        from filelock import FileLock, Timeout
-
-        # The operating system releases it when the process ends, however that ends.
-        lock = FileLock(f"{self.path}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            try:
-                (pid,) = self._db.execute("SELECT pid FROM process").fetchone()
-            except (sqlite3.OperationalError, TypeError):
-                # It has just started: there is no table or no row yet.
-                pid = "(id unknown)"
-            raise NunerError(Errors.N218, path=self.path, pid=pid) from error
-        self._lock = lock
-
     def _create_tables(self) -> None:
         with self.writing() as db:
             if self._read_version() == 0:
@@ -149,8 +131,6 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {VERSION}")
-            db.execute("DELETE FROM process")
-            db.execute("INSERT INTO process VALUES (?)", [os.getpid()])
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

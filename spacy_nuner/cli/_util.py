@@ -20,6 +20,12 @@ SOURCE = (
     "folder of files, or a data set on the hub as hub:NAME:CONFIG:SPLIT, such as "
     "hub:numind/NuNER::full"
 )
+# Of every command that writes files into a folder of the user's.
+OVERWRITE = typer.Option(
+    False,
+    "--overwrite",
+    help="Replace files of the same names that this command did not make",
+)
 # Extra `--section.setting value` arguments are overrides of the config.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 

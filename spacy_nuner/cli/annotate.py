@@ -159,6 +159,11 @@ def annotate(
     from ..annotate.client import Endpoint
     from ..annotate.collect import make_plan
     from ..annotate.store import Store, Task
+    from ..outputs import check_output
+
+    check_output(store, inputs=[sentences])
+    if log is not None:
+        check_output(log, inputs=[sentences, store])
 
     async def run(task: Task, account: Account) -> None:
         endpoint = Endpoint(connection, account.report, needs_key=not dry_run)

@@ -1,9 +1,6 @@
 """`spacy nuner build`: the default backbone, made once on each machine."""
 
-import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +15,10 @@ from ..encoders.default import (
     find_damage,
     get_default_path,
 )
-from ..encoders.folder import INFO_FILE
 from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
-from ..files import find_shipped, hash_file, replacing
-
-logger = logging.getLogger("spacy_nuner")
+from ..files import find_shipped, hash_file
+from ..outputs import write_folder
 
 
 def build_cli(
@@ -75,36 +70,34 @@ def build_default(
         that it is made from; what `convert` and `pretrain` raise.
     """
     path = get_default_path()
-    with _locked(path):
+    if not force and _is_built(path):
+        return path
+    # A damaged one is replaced: its files are on its list, whatever their sizes.
+    with write_folder(path, command="build", wait=True, damaged=True) as work:
         if force or not _is_built(path):
             if base == BASE:
                 _check_base()
             annotations = annotations or find_shipped(ANNOTATIONS)
             overrides = {**SETTINGS, "paths.base": base, **(settings or {})}
-            _build(path, annotations, overrides, gpu_id=gpu_id)
+            _build(work.target, annotations, overrides, gpu_id=gpu_id)
     return path
 
 
 def _build(
-    path: Path, annotations: Path, overrides: dict[str, Any], *, gpu_id: int
+    target: Path, annotations: Path, overrides: dict[str, Any], *, gpu_id: int
 ) -> None:
     # `import torch` takes seconds that the command's --help can do without.
     from ..corpus.convert import convert
     from ..pretrain.run import pretrain
     from ..pretrain.settings import read_config
 
-    if path.is_dir() and find_damage(path):
-        shutil.rmtree(path)
-    # What a process left that was killed; this one alone has the lock.
-    for unfinished in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(unfinished)
-    with replacing(path, marker=INFO_FILE) as target:
-        corpus = target.with_name("corpus")
-        convert([annotations], corpus)
-        config = read_config(
-            find_shipped(CONFIG), {**overrides, "paths.corpus": str(corpus)}
-        )
-        pretrain(config, target, gpu_id=gpu_id, command="spacy nuner build")
+    corpus = target.with_name("corpus")
+    convert([annotations], corpus)
+    config = read_config(
+        find_shipped(CONFIG), {**overrides, "paths.corpus": str(corpus)}
+    )
+    pretrain(config, target, gpu_id=gpu_id, command="spacy nuner build")
+    shutil.rmtree(corpus)
 
 
 def _is_built(path: Path) -> bool:
@@ -116,24 +109,3 @@ def _check_base() -> None:
     found = hash_file(weights)
     if found != BASE_SHA256:
         raise NunerError(Errors.N014, path=weights, found=found, expected=BASE_SHA256)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Keep other processes from building at the same time."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f"{path.name}.lock"))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            logger.warning("Another process builds the default backbone; waiting.")
-            lock.acquire()
-    except OSError as error:
-        raise NunerError(Errors.N003, path=path, reason=error.strerror) from error
-    try:
-        yield
-    finally:
-        lock.release()

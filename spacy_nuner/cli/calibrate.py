@@ -1,14 +1,16 @@
 """`spacy nuner calibrate`: a threshold and a temperature for a trained component."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from ._util import SOURCE
+from ._util import OVERWRITE, SOURCE
 
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
+FIGURE = "reliability"
 
 
 def calibrate_cli(
@@ -31,6 +33,7 @@ def calibrate_cli(
         None, help="Folder for figures of how far the probabilities can be trusted"
     ),
     gpu_id: int = typer.Option(-1, help="GPU to use, -1 for the processor"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
@@ -52,6 +55,7 @@ def calibrate_cli(
         per_concept=per_concept,
         pipe_name=pipe_name,
         report=report,
+        overwrite=overwrite,
     )
     spans, temperature, threshold = (
         found[key] for key in ("spans", "temperature", "threshold")
@@ -82,6 +86,7 @@ def calibrate(
     per_concept: bool = False,
     pipe_name: str | None = None,
     report: str | Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
@@ -92,75 +97,80 @@ def calibrate(
     per_concept (bool): Find one threshold a label instead of one for all.
     pipe_name (str | None): Name of the component; None for the first one.
     report (str | Path | None): Folder for figures of the probabilities.
+    overwrite (bool): Replace files in that folder that this did not make, too.
     RETURNS (dict[str, Any]): The number of annotated spans, F1 before and after (from
         0 to 1), the temperature (None if none is best) and the threshold (None for
         nuner_ner).
-    RAISES (NunerError): N513 for no such pipeline or component, N514 if output is the
-        pipeline itself, N004 if it is a folder that this command did not make, N505 if
-        nothing is annotated.
+    RAISES (NunerError): N513 for no such pipeline or component, N505 if nothing is
+        annotated; what `write_folder` and `write_files` raise.
     """
     import srsly
 
     from ..corpus.labelled_docs import read_docs
-    from ..errors import Errors, NunerError
-    from ..files import replacing
+    from ..outputs import check_output, write_files, write_folder
     from ..pipeline import calibration as found_by
     from ..pipeline.nuner_concepts import NunerConcepts
     from ..readers.docbin import copy_words
     from ._pipeline import load_pipe
 
-    if output is not None and Path(output).resolve() == Path(pipeline).resolve():
-        raise NunerError(Errors.N514, path=output)
-    nlp, pipe = load_pipe(pipeline, pipe_name)
-    references = read_docs(data, lang=nlp.lang or "en")
-    with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe.name)]):
-        # The tokens of the annotation, so that each of its spans can be found.
-        docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
-    before = found_by.get_labelled_logits(pipe, docs, references)
-    f1 = {"before": before.get_f1(pipe.thresholds)}
-    threshold: Any = None
-    # Where the likeliest probabilities would cost F1, they stay as they are.
-    for temperature in (found_by.fit_temperature(before), 1.0):
-        after = before.divide(temperature or 1.0)
-        thresholds = pipe.thresholds
+    with ExitStack() as stack:
+        pages = target = None
+        if report is not None:
+            from ..plotting import get_paths
+
+            report = check_output(report, inputs=[pipeline, data], folder=True)
+            pages = stack.enter_context(
+                write_files(
+                    [report / RESULTS, *get_paths(report / FIGURE)],
+                    command="calibrate --report",
+                    overwrite=overwrite,
+                )
+            )
+        if output is not None:
+            # The report is there by now, and is not to be in what is replaced.
+            inputs = [pipeline, data, *([] if report is None else [report])]
+            work = write_folder(output, command="calibrate", inputs=inputs)
+            target = stack.enter_context(work).target
+        nlp, pipe = load_pipe(pipeline, pipe_name)
+        references = read_docs(data, lang=nlp.lang or "en")
+        with nlp.select_pipes(enable=nlp.pipe_names[: nlp.pipe_names.index(pipe.name)]):
+            # The tokens of the annotation, so that each of its spans can be found.
+            docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
+        before = found_by.get_labelled_logits(pipe, docs, references)
+        f1 = {"before": before.get_f1(pipe.thresholds)}
+        threshold: Any = None
+        # Where the likeliest probabilities would cost F1, they stay as they are.
+        for temperature in (found_by.fit_temperature(before), 1.0):
+            after = before.divide(temperature or 1.0)
+            thresholds = pipe.thresholds
+            if isinstance(pipe, NunerConcepts):
+                threshold, each = found_by.find_thresholds(after)
+                thresholds = each if per_concept else each * 0 + threshold
+                if per_concept:
+                    threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
+            f1["after"] = after.get_f1(thresholds)
+            if f1["after"] >= f1["before"]:
+                break
+        found = {
+            "data": Path(data).name,
+            "spans": len(before.spans),
+            "f1": f1,
+            "temperature": temperature,
+            "threshold": threshold,
+        }
+        if pages is not None:
+            from ..fewshot.figures import draw_reliability
+
+            curves = {"before": before, "after": after}
+            rows = {key: found_by.get_reliability(one) for key, one in curves.items()}
+            srsly.write_json(pages / RESULTS, {**found, "reliability": rows})
+            draw_reliability(rows, pages / FIGURE)
+        if target is None or f1["after"] < f1["before"]:
+            return found
+        found_by.fold_temperature(pipe, temperature or 1.0)
         if isinstance(pipe, NunerConcepts):
-            threshold, each = found_by.find_thresholds(after)
-            thresholds = each if per_concept else each * 0 + threshold
-            if per_concept:
-                threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
-        f1["after"] = after.get_f1(thresholds)
-        if f1["after"] >= f1["before"]:
-            break
-    found = {
-        "data": Path(data).name,
-        "spans": len(before.spans),
-        "f1": f1,
-        "temperature": temperature,
-        "threshold": threshold,
-    }
-    if report is not None:
-        curves = {"before": before, "after": after}
-        rows = {key: found_by.get_reliability(one) for key, one in curves.items()}
-        _write_report(Path(report), {**found, "reliability": rows})
-    if output is None or f1["after"] < f1["before"]:
+            pipe.threshold = threshold
+            nlp.get_pipe_config(pipe.name)["threshold"] = threshold
+        nlp.to_disk(target)
+        srsly.write_json(target / RESULTS, found)
         return found
-    found_by.fold_temperature(pipe, temperature or 1.0)
-    if isinstance(pipe, NunerConcepts):
-        pipe.threshold = threshold
-        nlp.get_pipe_config(pipe.name)["threshold"] = threshold
-    with replacing(Path(output), marker=RESULTS) as temporary:
-        nlp.to_disk(temporary)
-        srsly.write_json(temporary / RESULTS, found)
-    return found
-
-
-def _write_report(folder: Path, results: dict[str, Any]) -> None:
-    import srsly
-
-    from ..fewshot.figures import draw_reliability
-    from ..files import replacing
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / RESULTS) as temporary:
-        srsly.write_json(temporary, results)
-    draw_reliability(results["reliability"], folder / "reliability")

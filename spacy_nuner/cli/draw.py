@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import SOURCE
+from ._util import OVERWRITE, SOURCE
 
 RECORD_SUFFIX = ".draw.json"
 
@@ -21,11 +21,20 @@ def draw_cli(
         False, help="Take all mentions of a label that has fewer than k"
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw k mentions of each label from a labelled set, for `spacy train`."""
     from wasabi import msg
 
-    drawn = draw(train, output, k=k, seed=seed, allow_fewer=allow_fewer, lang=lang)
+    drawn = draw(
+        train,
+        output,
+        k=k,
+        seed=seed,
+        allow_fewer=allow_fewer,
+        lang=lang,
+        overwrite=overwrite,
+    )
     counts = ", ".join(f"{label} {n}" for label, n in drawn["mentions"].items())
     msg.good(f"{output}: {drawn['sentences']} of {drawn['pool']} sentences; {counts}")
 
@@ -38,6 +47,7 @@ def draw(
     seed: int = 0,
     allow_fewer: bool = False,
     lang: str = "en",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Draw k mentions of each label from a labelled set and write them as a DocBin.
 
@@ -47,9 +57,10 @@ def draw(
     seed (int): Seed of the draw.
     allow_fewer (bool): Take all mentions of a label that has fewer than k.
     lang (str): The language of the tokenizer for texts.
+    overwrite (bool): Replace files that are no earlier draw, too.
     RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
-    RAISES (NunerError): What `read_docs` and `draw_docs` raise, N110 if the output is
-        no draw, N107 if its name does not end in .spacy, N003 if it can't be written.
+    RAISES (NunerError): What `read_docs`, `draw_docs` and `write_files` raise, N107 if
+        the name of the output does not end in .spacy.
     """
     from dataclasses import asdict
 
@@ -59,23 +70,25 @@ def draw(
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..fewshot.draws import draw_docs
-    from ..files import check_own, replacing
+    from ..outputs import write_files
 
     if output.suffix != ".spacy":
         expected = "a name that ends in .spacy"
         raise NunerError(Errors.N107, path=output, expected=expected)
     sidecar = output.with_suffix(RECORD_SUFFIX)
-    check_own(output, sidecar)
-    pool = read_docs(train, lang=lang)
-    drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
-    record = {
-        "source": train.name,
-        "pool": len(pool),
-        "sentences": len(drawn.docs),
-        **asdict(drawn),
-    }
-    with replacing(output) as target, replacing(sidecar) as temporary:
+    paths = [output, sidecar]
+    with write_files(
+        paths, command="draw", inputs=[train], overwrite=overwrite
+    ) as folder:
+        pool = read_docs(train, lang=lang)
+        drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
+        record = {
+            "source": train.name,
+            "pool": len(pool),
+            "sentences": len(drawn.docs),
+            **asdict(drawn),
+        }
         docs = (pool[index] for index in drawn.docs)
-        DocBin(docs=docs, store_user_data=True).to_disk(target)
-        srsly.write_json(temporary, record, indent=0)
+        DocBin(docs=docs, store_user_data=True).to_disk(folder / output.name)
+        srsly.write_json(folder / sidecar.name, record, indent=0)
     return record

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ._util import OVERWRITE
 
 
 def export_cli(
@@ -17,6 +18,7 @@ def export_cli(
         None, help="Only answers to this prompt, by its name or hash"
     ),
     model: str | None = typer.Option(None, help="Only answers of this model"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Write the newest answer to each sentence, in the order of the sentences."""
     from wasabi import msg
@@ -24,7 +26,7 @@ def export_cli(
     from ..annotate.accounting import name_counts
     from ..readers.answers import GOOD
 
-    verdicts = export(store, output, prompt=prompt, model=model)
+    verdicts = export(store, output, prompt=prompt, model=model, overwrite=overwrite)
     msg.good(f"{verdicts.total():,} answers in {output}")
     del verdicts[GOOD]
     if verdicts:
@@ -33,7 +35,12 @@ def export_cli(
 
 
 def export(
-    store: Path, output: Path, *, prompt: str | None = None, model: str | None = None
+    store: Path,
+    output: Path,
+    *,
+    prompt: str | None = None,
+    model: str | None = None,
+    overwrite: bool = False,
 ) -> Counter[str]:
     """Write the newest answer to each sentence, in the order of the sentences.
 
@@ -41,17 +48,21 @@ def export(
     output (Path): JSON Lines with id, text and answer, or entities.
     prompt (str | None): Only answers to this prompt, by its name or hash.
     model (str | None): Only answers of this model.
+    overwrite (bool): Replace a file that this did not make, too.
     RETURNS (Counter[str]): The records by the verdict on their answers.
-    RAISES (NunerError): N003 if the output can't be written, N210 for a file that is
-        no store, N211 with answers to several prompts or of several models, N212
-        without answers, N110 if the output is a file that this did not make.
+    RAISES (NunerError): N210 for a file that is no store, N211 with answers to several
+        prompts or of several models, N212 without answers; what `write_files` raises.
     """
     from ..annotate.store import Store
-    from ..files import check_own_rows, replacing
+    from ..outputs import write_files
     from ..readers.answers import judge, to_record
 
-    check_own_rows(output, store, keys=("id", "text"))
-    with closing(Store(store, read_only=True)) as answers:
+    with (
+        write_files(
+            [output], command="export", inputs=[store], overwrite=overwrite
+        ) as folder,
+        closing(Store(store, read_only=True)) as answers,
+    ):
         kinds = [
             kind
             for kind in answers.kinds()
@@ -71,7 +82,7 @@ def export(
             raise NunerError(Errors.N211, path=store, found=found)
         _, prompt_hash, asked, _ = kinds[0]
         verdicts: Counter[str] = Counter()
-        with replacing(output) as temporary, temporary.open("w", encoding="utf8") as f:
+        with (folder / output.name).open("w", encoding="utf8") as f:
             for sentence, answer, structured in answers.newest(prompt_hash, asked):
                 record = to_record(sentence, answer, structured=structured)
                 f.write(json.dumps(record, ensure_ascii=False) + "\n")

@@ -106,7 +106,9 @@ def fewshot(
 
     from ..fewshot.compare import Dataset, find_backbones, run_probes
     from ..fewshot.draws import draw_docs
+    from ..outputs import check_output
 
+    check_output(output, inputs=[train, test, *backbones], folder=True)
     found = find_backbones(backbones, names=names, layers=layers)
     data = Dataset.from_files(test, train, name=dataset, lang=lang)
     # All draws come first: a k out of reach shows before the long part.

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from ._losses import show_losses
-from ._util import SOURCE
+from ._util import OVERWRITE, SOURCE
 
 
 def import_cli(
@@ -21,6 +21,7 @@ def import_cli(
         "if not given",
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Write a labelled set as a DocBin for `spacy train`, with a report of the losses.
 
@@ -29,5 +30,5 @@ def import_cli(
     """
     from ..corpus.labelled_docs import QUARANTINE_SUFFIX, import_docs
 
-    report = import_docs(source, output, lang=lang, form=form)
+    report = import_docs(source, output, lang=lang, form=form, overwrite=overwrite)
     show_losses(report, str(output), output.with_suffix(QUARANTINE_SUFFIX))

@@ -1,5 +1,6 @@
 """`spacy nuner init`: the configs, or the whole project, that ship with the package."""
 
+import os
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ import typer
 
 from ..errors import Errors, NunerError
 from ..files import find_shipped
+from ..outputs import check_output, claimed
 
 PRETRAIN = "configs/pretrain.cfg"
 PROJECT = ("project.yml", "configs", "assets")
@@ -102,16 +104,21 @@ def _write(folder: Path, names: Iterable[str]) -> list[Path]:
         for path in files:
             if path.is_file():
                 sources[folder / name / path.relative_to(shipped)] = path
-    try:
+    folder = check_output(folder, folder=True)
+    with claimed(check_output(folder / "configs", folder=True), "init") as work:
         for target, source in sources.items():
-            if target.exists() and not _is_same(target, source):
+            if os.path.lexists(target) and not _is_same(target, source):
                 raise NunerError(Errors.N016, path=target)
-        for target, source in sources.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not target.exists():
-                shutil.copyfile(source, target)
-    except OSError as error:
-        raise NunerError(Errors.N003, path=folder, reason=error.strerror) from error
+        work.new.mkdir()
+        temporary = work.new / "file"
+        try:
+            for target, source in sources.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if not target.exists():
+                    shutil.copyfile(source, temporary)
+                    temporary.rename(target)
+        except OSError as error:
+            raise NunerError(Errors.N003, path=folder, reason=error.strerror) from error
     return list(sources)
 
 

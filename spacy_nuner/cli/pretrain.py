@@ -111,9 +111,12 @@ def pretrain(
     """
     from spacy.cli._util import import_code
 
+    from ..outputs import check_output
     from ..pretrain.run import pretrain as run
     from ..pretrain.settings import read_config, resolve_settings
 
+    given = [config_path] if code_path is None else [config_path, code_path]
+    check_output(output_dir, inputs=given, folder=True, replaced=True)
     import_code(code_path)
     config = read_config(config_path, overrides)
     return run(

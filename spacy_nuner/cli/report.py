@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from ._util import OVERWRITE
+
 
 def report_cli(
     metrics: Path = typer.Argument(
@@ -14,24 +16,28 @@ def report_cli(
     ),
     output: Path = typer.Argument(..., help="Where report.md and figures go"),
     base: str = typer.Option("base", help="The backbone that gains are over"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Write a Markdown report with figures (PNG and SVG) from results alone."""
     from wasabi import msg
 
-    for path in report(metrics, output, base=base):
+    for path in report(metrics, output, base=base, overwrite=overwrite):
         msg.good(str(path))
 
 
-def report(metrics: Path, output: Path, *, base: str = "base") -> list[Path]:
+def report(
+    metrics: Path, output: Path, *, base: str = "base", overwrite: bool = False
+) -> list[Path]:
     """Write a Markdown report with figures from results alone.
 
     metrics (Path): Results: cells anywhere in it, and in heads/ what `spacy evaluate
         --output` wrote.
     output (Path): Where report.md and figures go.
     base (str): The backbone that gains are over.
+    overwrite (bool): Replace files that this did not make, too.
     RETURNS (list[Path]): What was written.
     RAISES (NunerError): What `write_report` raises.
     """
     from ..fewshot.report import write_report
 
-    return write_report(metrics, output, base=base)
+    return write_report(metrics, output, base=base, overwrite=overwrite)

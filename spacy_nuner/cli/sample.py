@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ._util import OVERWRITE
 
 if TYPE_CHECKING:
     from ..annotate.sample import SampleReport
@@ -30,6 +31,7 @@ def sample_cli(
         None, help="Stop reading after so many documents", min=1
     ),
     split: str = typer.Option("train", help="Split of a data set on the hub"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw sentences from a source, each distinct one with the same chance."""
     from wasabi import msg
@@ -46,6 +48,7 @@ def sample_cli(
         max_words=max_words,
         max_documents=max_documents,
         split=split,
+        overwrite=overwrite,
     )
     if report.tally.total():
         found = report.tally.describe()
@@ -72,6 +75,7 @@ def sample(
     max_words: int = 80,
     max_documents: int | None = None,
     split: str = "train",
+    overwrite: bool = False,
 ) -> "SampleReport":
     """Draw sentences from a source, each distinct one with the same chance.
 
@@ -86,10 +90,11 @@ def sample(
     max_words (int): The longest sentence, in words.
     max_documents (int | None): Stop reading after so many documents.
     split (str): The split of a data set on the hub.
+    overwrite (bool): Replace a file that this did not make, too.
     RETURNS (SampleReport): What it was drawn from.
     RAISES (NunerError): N005, N006, N104, N109 or N201 if the source can't be read or
-        holds no sentence, N010 or N202 without such a language or pipeline, N003 if
-        the output can't be written, N110 if it is a file that this did not make.
+        holds no sentence, N010 or N202 without such a language or pipeline; what
+        `write_files` raises.
     """
     import itertools
 
@@ -103,27 +108,33 @@ def sample(
         load_splitter,
         read_documents,
     )
-    from ..files import check_own_rows, replacing
+    from ..outputs import write_files
 
-    check_own_rows(output, source, keys=("id", "text", "source"))
-    nlp = load_splitter(splitter, lang)
-    report = SampleReport()
-    documents = read_documents(
-        source,
-        tally=report.tally,
-        field=field,
-        split=split,
-        seed=seed,
-        by_line=splitter == LINE,
-    )
-    limited = itertools.islice(documents, max_documents)
-    progress = tqdm(limited, unit=" documents", disable=None)
-    drawn = DistinctSample(n, seed=seed)
-    draw_sample(progress, nlp, drawn, report, min_words=min_words, max_words=max_words)
-    if not report.drawn:
-        found = report.tally.describe() or f"{report.outside} outside the word limits"
-        reason = f"{report.documents} documents, no usable sentence: {found}"
-        raise NunerError(Errors.N201, source=source, reason=reason)
-    with replacing(output) as temporary, temporary.open("wb") as file:
-        file.writelines(drawn.records())
+    with write_files(
+        [output], command="sample", inputs=[source], overwrite=overwrite
+    ) as folder:
+        nlp = load_splitter(splitter, lang)
+        report = SampleReport()
+        documents = read_documents(
+            source,
+            tally=report.tally,
+            field=field,
+            split=split,
+            seed=seed,
+            by_line=splitter == LINE,
+        )
+        limited = itertools.islice(documents, max_documents)
+        progress = tqdm(limited, unit=" documents", disable=None)
+        drawn = DistinctSample(n, seed=seed)
+        draw_sample(
+            progress, nlp, drawn, report, min_words=min_words, max_words=max_words
+        )
+        if not report.drawn:
+            found = (
+                report.tally.describe() or f"{report.outside} outside the word limits"
+            )
+            reason = f"{report.documents} documents, no usable sentence: {found}"
+            raise NunerError(Errors.N201, source=source, reason=reason)
+        with (folder / output.name).open("wb") as file:
+            file.writelines(drawn.records())
     return report

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ._util import OVERWRITE
+
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
@@ -34,6 +36,7 @@ def show_cli(
         None, help="Name of the component [default: the first one]"
     ),
     lang: str = typer.Option("en", help="Language of the text, with a backbone"),
+    overwrite: bool = OVERWRITE,
 ) -> None:
     """Mark the spans of a text and draw them, overlapping ones one under another.
 
@@ -57,6 +60,7 @@ def show_cli(
         threshold=threshold,
         pipe_name=pipe_name,
         lang=lang,
+        overwrite=overwrite,
     )
     if threshold is not None and pipe.exclusive:
         msg.info(NO_THRESHOLD)
@@ -79,6 +83,7 @@ def show(
     threshold: float | None = None,
     pipe_name: str | None = None,
     lang: str = "en",
+    overwrite: bool = False,
 ) -> "tuple[list[Doc], LabelPipe]":
     """Mark the spans of texts and write a page that shows them.
 
@@ -90,24 +95,24 @@ def show(
     threshold (float | None): The probability over which a span belongs to a label.
     pipe_name (str | None): Name of the component; None for the first one.
     lang (str): Language of the texts, with a backbone.
+    overwrite (bool): Replace a page that this did not make, too.
     RETURNS (tuple[list[Doc], LabelPipe]): The docs, and the component.
     RAISES (NunerError): N507 for a backbone without labels, N513 if there is no such
-        pipeline or component.
+        pipeline or component; what `write_files` raises.
     """
-    from ..files import replacing
+    from ..outputs import check_output, write_files
     from ..pipeline.display import render_page
     from ..pipeline.nuner_concepts import NunerConcepts
 
-    nlp, pipe = _load(source, labels, pipe_name, lang)
-    if threshold is not None and isinstance(pipe, NunerConcepts):
-        pipe.threshold = threshold
-    docs = list(nlp.pipe(texts))
-    output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    title = f"Spans found by {source}"
-    page = render_page(docs, spans_key=pipe.spans_key, title=title)
-    with replacing(output_dir / PAGE) as temporary:
-        temporary.write_text(page, encoding="utf8")
+    path = check_output(output_dir, inputs=[source], folder=True) / PAGE
+    with write_files([path], command="show", overwrite=overwrite) as folder:
+        nlp, pipe = _load(source, labels, pipe_name, lang)
+        if threshold is not None and isinstance(pipe, NunerConcepts):
+            pipe.threshold = threshold
+        docs = list(nlp.pipe(texts))
+        title = f"Spans found by {source}"
+        page = render_page(docs, spans_key=pipe.spans_key, title=title)
+        (folder / PAGE).write_text(page, encoding="utf8")
     return docs, pipe
 
 

@@ -41,18 +41,23 @@ def stats(
         concepts; None to lay it out by their spelling.
     RETURNS (dict[str, Any]): The content of stats.json.
     RAISES (NunerError): What `find_folder`, `ConceptEncoder.from_folder`,
-        `count_corpus` and `write_stats` raise.
+        `count_corpus`, `write_stats` and `write_folder` raise.
     """
+    from ..outputs import write_folder
     from ..stats.counts import count_corpus
     from ..stats.page import write_stats
 
-    encode = None
-    if backbone is not None:
-        from ..encoders.concept_encoder import ConceptEncoder
-        from ..encoders.names import ENCODER_FILES, fetch, find_folder
+    inputs = [corpus, *([] if backbone is None else [backbone])]
+    with write_folder(output, command="stats", inputs=inputs) as work:
+        encode = None
+        if backbone is not None:
+            from ..encoders.concept_encoder import ConceptEncoder
+            from ..encoders.names import ENCODER_FILES, fetch, find_folder
 
-        name = str(backbone)
-        folder = find_folder(name) or fetch(name, ENCODER_FILES)
-        encode = ConceptEncoder.from_folder(folder).encode
-    counted = count_corpus(corpus)
-    return write_stats(counted, output, title=corpus.resolve().name, encode=encode)
+            name = str(backbone)
+            folder = find_folder(name) or fetch(name, ENCODER_FILES)
+            encode = ConceptEncoder.from_folder(folder).encode
+        counted = count_corpus(corpus)
+        return write_stats(
+            counted, work.target, title=corpus.resolve().name, encode=encode
+        )

@@ -93,8 +93,11 @@ def zero_shot(
 
     from ..fewshot.compare import Dataset, find_backbones
     from ..fewshot.zero_shot import complete_labels, run_zero_shot
+    from ..outputs import check_output
     from ..pipeline.labels import read_labels
 
+    inputs: list[str | Path] = [test, *backbones, *([labels] if labels else [])]
+    check_output(output, inputs=inputs, folder=True)
     given = read_labels(labels) if labels else {}
     found = find_backbones(backbones, names=names, layers=["last"])
     data = Dataset.from_files(test, name=dataset, lang=lang)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-import shutil
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from spacy.about import __version__ as spacy_version
 
 from .. import about
 from ..errors import Errors, NunerError
-from ..files import resuming
+from ..outputs import MANIFEST, Work, write_folder
 from ..parallel import write_parts
 from ..readers.records import Source
 from ..readers.rows import make_bar, read_rows
@@ -32,6 +32,12 @@ from .shards import ShardFiles, read_chunks
 # Small enough that two processes and what waits for them stay under 1 GiB.
 SHARD_SIZE = 20_000
 REPORT = "report.json"
+# What a run that broke off leaves: counts and losses of chunks, and shards.
+LEFTOVERS = (
+    r"parts/\d{5,}\.(json|jsonl)|parts/\d{5,}\.(json|jsonl|spacy)\.\d+"
+    rf"|new/.*/(\d{{5,}}\.spacy|{re.escape(REPORT)}|{re.escape(QUARANTINE)}"
+    rf"|{re.escape(MANIFEST)})"
+)
 
 logger = logging.getLogger("spacy_nuner")
 
@@ -61,7 +67,7 @@ def convert(
     RETURNS (dict[str, Any]): The report.
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N102 if nothing was
         usable, N010 if the language has no tokenizer, N106 if a process died, N107 if
-        the output has the name of a file, N003 or N004 if it can't be written.
+        the output has the name of a file; what `write_folder` raises.
     """
     settings = settings or ConvertSettings()
     if output_dir.suffix in FILE_SUFFIXES:
@@ -70,38 +76,46 @@ def convert(
     sources = find_sources(inputs)
     # An unknown language is reported before anything is written.
     make_tokenizer(settings.lang)
-    head = {
-        "settings": settings.to_json(),
-        "inputs": [describe_source(source) for source in sources],
-    }
-    run: dict[str, Any] = {"spacy": spacy_version, "version": about.__version__, **head}
-    if any(source.format == "hub" and not source.revision for source in sources):
-        # Nobody knows whether it is still the same.
-        run["begun"] = time.time()
-    run_id = json.dumps({**run, "shard_size": shard_size}, sort_keys=True)
-    with resuming(output_dir, marker=REPORT, run=run_id) as work:
-        shards, parts = work / output_dir.name, work / "parts"
-        with _removed_if_empty(work, shards), make_bar(sources, progress=progress) as b:
+    read = [*inputs, *(source.name for source in sources)]
+    with write_folder(
+        output_dir, command="convert", inputs=read, leftovers=LEFTOVERS
+    ) as work:
+        head = {
+            "settings": settings.to_json(),
+            "inputs": [describe_source(source) for source in sources],
+        }
+        work.begin(_describe_run(head, sources, shard_size))
+        shards, parts = work.target, work.folder / "parts"
+        with _kept_from_first_shard(work), make_bar(sources, progress=progress) as bar:
             parts.mkdir(exist_ok=True)
             rows = chain.from_iterable(map(read_rows, sources))
             chunks = read_chunks(
                 rows, shard_size, shards=shards, parts=parts, settings=settings
             )
-            count = write_parts(chunks, n_process=n_process, bar=b)
+            count = write_parts(chunks, n_process=n_process, bar=bar)
             files = [ShardFiles(shards, parts, number) for number in range(count)]
             return _join(files, shards, head, sources)
 
 
+def _describe_run(
+    head: dict[str, Any], sources: Sequence[Source], shard_size: int
+) -> str:
+    run: dict[str, Any] = {"spacy": spacy_version, "version": about.__version__, **head}
+    if any(source.format == "hub" and not source.revision for source in sources):
+        # Nobody knows whether it is still the same.
+        run["begun"] = time.time()
+    return json.dumps({**run, "shard_size": shard_size}, sort_keys=True)
+
+
 @contextmanager
-def _removed_if_empty(work: Path, shards: Path) -> Iterator[None]:
+def _kept_from_first_shard(work: Work) -> Iterator[None]:
     """Delete the work folder of a run that breaks off before its first shard."""
-    if done := sum(1 for _ in shards.glob("*.spacy")):
+    if done := sum(1 for _ in work.target.glob("*.spacy")):
         logger.warning("Resuming an interrupted run that wrote %d shards.", done)
     try:
         yield
     except BaseException:
-        if next(shards.glob("*.spacy"), None) is None:
-            shutil.rmtree(work)
+        work.keep = next(work.target.glob("*.spacy"), None) is not None
         raise
 
 

@@ -16,7 +16,7 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.util import filter_spans
 
 from ..errors import Errors, NunerError, Warnings
-from ..files import check_own, replacing
+from ..outputs import write_files
 from ..readers.docbin import SPANS_KEY, doc_to_record, load_docbin
 from ..readers.labelled.bio import BAD_LINE
 from ..readers.labelled.spans import REFUSALS
@@ -84,6 +84,7 @@ def import_docs(
     *,
     lang: str = "en",
     form: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write a set of any form as a DocBin or as records, and report what was lost.
 
@@ -97,22 +98,26 @@ def import_docs(
     lang (str): The language whose blank pipeline makes the Docs.
     form (str | None): The form of the files, one of `sources.FORMAT_NAMES`; None to
         find out.
+    overwrite (bool): Replace files that this function did not make, too.
     RETURNS (dict[str, Any]): The report, in the form of `convert`'s.
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N010 if there is no
         such language, N102 if nothing was usable, N107 if the output has another
-        suffix, N110 if it was not made by this function, N003 if it can't be written.
+        suffix; what `write_files` raises.
     """
     if output.suffix not in (DOCBIN_SUFFIX, RECORDS_SUFFIX):
         expected = f"a name that ends in {DOCBIN_SUFFIX} or {RECORDS_SUFFIX}"
         raise NunerError(Errors.N107, path=output, expected=expected)
     sidecar = output.with_suffix(REPORT_SUFFIX)
     quarantine = output.with_suffix(QUARANTINE_SUFFIX)
-    check_own(output, sidecar)
+    paths = [output, sidecar, quarantine]
     sources = find_sources([path], form=form)
     nlp = blank(lang)
     counts, docbin = Counts(), DocBin(store_user_data=True)
     as_records = output.suffix == RECORDS_SUFFIX
-    with replacing(output) as target, replacing(quarantine) as lost:
+    with write_files(
+        paths, command="import", inputs=[path], overwrite=overwrite
+    ) as folder:
+        target, lost = folder / output.name, folder / quarantine.name
         with (
             target.open("w", encoding="utf8") as records,
             lost.open("w", encoding="utf8", errors="backslashreplace") as losses,
@@ -135,17 +140,15 @@ def import_docs(
             raise counts.nothing_usable(sources)
         if not as_records:
             docbin.to_disk(target)
+        if not lost.stat().st_size:
+            lost.unlink()
         report = counts.report(
             settings=_settings(lang).to_json(),
             inputs=[describe_source(source) for source in sources],
             shards=[{"file": output.name, "docs": counts.written}],
         )
-        # First of all, since an output without it is not replaced.
-        with replacing(sidecar) as temporary:
-            text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-            temporary.write_text(text, encoding="utf8")
-    if not quarantine.stat().st_size:
-        quarantine.unlink()
+        text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
+        (folder / sidecar.name).write_text(text, encoding="utf8")
     return report
 
 

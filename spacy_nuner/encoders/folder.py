@@ -139,7 +139,7 @@ def save_backbone(
 ) -> None:
     """Write a backbone folder.
 
-    folder (Path): An empty folder, as `files.replacing` gives it.
+    folder (Path): An empty folder.
     info (BackboneInfo): What goes into `nuner.json` and the model card.
     text_encoder (PreTrainedModel): What becomes the backbone.
     concept_encoder (PreTrainedModel): The encoder of concepts.

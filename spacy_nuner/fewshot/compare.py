@@ -19,6 +19,7 @@ from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
+from ..outputs import check_output, claimed
 from ..readers.hub import HUB_PREFIX
 from ..readers.sources import hash_input
 from .draws import Draw, gather_tokens
@@ -152,20 +153,23 @@ def run_probes(
     output (Path): The folder of results. A cell is written as soon as it is finished;
         one that is there with the same settings is not computed again.
     RETURNS (list[Cell]): All the cells.
-    RAISES (NunerError): N623 if the test set has none of the labels.
+    RAISES (NunerError): N623 if the test set has none of the labels; N031 if another
+        process writes results of the set there, and what else `claimed` raises.
     """
     gold = Gold(dataset.test, find_labels(dataset.train, dataset.test))
     cells: list[Cell] = []
-    for backbone in backbones:
-        planned = _plan_cells(dataset, backbone, draws)
-        finished = [cell.find_finished(output) for cell, _ in planned]
-        missing = [i for i, one in enumerate(finished) if one is None]
-        if missing:
-            computed = _compute_cells(dataset, backbone, planned, missing, gold)
-            for i, cell in zip(missing, computed, strict=True):
-                cell.to_disk(output)
-                finished[i] = cell
-        cells += [one for one in finished if one is not None]
+    folder = check_output(output / dataset.name, folder=True)
+    with claimed(folder, "fewshot"):
+        for backbone in backbones:
+            planned = _plan_cells(dataset, backbone, draws)
+            finished = [cell.find_finished(output) for cell, _ in planned]
+            missing = [i for i, one in enumerate(finished) if one is None]
+            if missing:
+                computed = _compute_cells(dataset, backbone, planned, missing, gold)
+                for i, cell in zip(missing, computed, strict=True):
+                    cell.to_disk(output)
+                    finished[i] = cell
+            cells += [one for one in finished if one is not None]
     return cells
 
 

@@ -1,10 +1,11 @@
 """The report of a folder of results, made from its files alone."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ..errors import Errors, NunerError
-from ..files import replacing
+from ..outputs import check_output, write_files
 from .results import (
     AVERAGE,
     METRICS,
@@ -19,8 +20,13 @@ from .results import (
     title_layers,
 )
 
+PAGE = "report.md"
+HEADS_FIGURE, CURVES_FIGURE = "heads", "learning_curve"
 
-def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Path]:
+
+def write_report(
+    metrics: Path, output: Path, *, base: str = "base", overwrite: bool = False
+) -> list[Path]:
     """Write tables and figures of the probe and of trained heads.
 
     metrics (Path): The folder of results: cells of the probe anywhere below it, scores
@@ -28,41 +34,45 @@ def write_report(metrics: Path, output: Path, *, base: str = "base") -> list[Pat
     output (Path): Where `report.md`, `learning_curve.png`, `heads.png` and the same as
         `.svg` go.
     base (str): The backbone that gains are over.
+    overwrite (bool): Replace files that this did not make, too.
     RETURNS (list[Path]): What was written.
     RAISES (NunerError): N006 if matplotlib is not installed, N631 if a file is no
-        result, N632 if there is none, N633 if there is none of the base.
+        result, N632 if there is none, N633 if there is none of the base; what
+        `write_files` raises.
     """
+    from ..plotting import get_paths
     from .figures import draw_heads, draw_learning_curve
 
-    cells, heads = read_cells(metrics), read_heads(metrics)
-    if not cells and not heads:
-        raise NunerError(Errors.N632, path=metrics)
-    probed = [cell.backbone for cell in cells]
-    trained = [get_backbone(name) for name in heads]
-    backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
-    if base not in (probed or trained):
-        raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
-    sections = ["# What the backbones are worth"]
-    written = [output / "report.md"]
-    if heads:
-        # In the order of their backbones, the base first.
-        ranked = sorted(heads, key=lambda name: backbones.index(get_backbone(name)))
-        heads = {name: heads[name] for name in ranked}
-        sections += _describe_heads(heads, base)
-        written += draw_heads(heads, backbones, output / "heads")
-    if cells:
-        curves = {metric: Curves(cells, metric) for metric in METRICS}
-        sections += _describe_cells(cells, curves, backbones)
-        main = next(iter(METRICS))
-        written += draw_learning_curve(
-            curves[main],
-            backbones,
-            output / "learning_curve",
-            title=METRICS[main],
-        )
-    with replacing(written[0]) as temporary:
-        temporary.write_text("\n\n".join(sections) + "\n", encoding="utf8")
-    return written
+    output = check_output(output, inputs=[metrics], folder=True)
+    figures = [output / HEADS_FIGURE, output / CURVES_FIGURE]
+    paths = [output / PAGE, *chain.from_iterable(map(get_paths, figures))]
+    with write_files(paths, command="report", overwrite=overwrite) as folder:
+        cells, heads = read_cells(metrics), read_heads(metrics)
+        if not cells and not heads:
+            raise NunerError(Errors.N632, path=metrics)
+        probed = [cell.backbone for cell in cells]
+        trained = [get_backbone(name) for name in heads]
+        backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
+        if base not in (probed or trained):
+            raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
+        sections = ["# What the backbones are worth"]
+        written = [folder / PAGE]
+        if heads:
+            # In the order of their backbones, the base first.
+            ranked = sorted(heads, key=lambda name: backbones.index(get_backbone(name)))
+            heads = {name: heads[name] for name in ranked}
+            sections += _describe_heads(heads, base)
+            written += draw_heads(heads, backbones, folder / HEADS_FIGURE)
+        if cells:
+            curves = {metric: Curves(cells, metric) for metric in METRICS}
+            sections += _describe_cells(cells, curves, backbones)
+            main = next(iter(METRICS))
+            written += draw_learning_curve(
+                curves[main], backbones, folder / CURVES_FIGURE, title=METRICS[main]
+            )
+        text = "\n\n".join(sections) + "\n"
+        written[0].write_text(text, encoding="utf8")
+    return [output / path.name for path in written]
 
 
 def _describe_heads(heads: Mapping[str, Mapping[str, Point]], base: str) -> list[str]:

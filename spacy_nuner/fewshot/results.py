@@ -9,7 +9,6 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple, Self
 
 from ..errors import Errors, NunerError
-from ..files import replacing
 
 AVERAGE = "average"
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
@@ -56,8 +55,12 @@ class Cell:
         """
         content = asdict(self)
         content |= content.pop("scores")
-        with replacing(self._get_path(root)) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        path = self._get_path(root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # What a killed run leaves of it, the next one writes over.
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
+        temporary.replace(path)
 
     @classmethod
     def from_disk(cls, path: Path) -> Self:

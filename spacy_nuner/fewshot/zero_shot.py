@@ -12,6 +12,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..errors import Errors, NunerError, Warnings
+from ..outputs import check_output, claimed
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
@@ -89,44 +90,47 @@ def run_zero_shot(
         set "last". One that is there with the same settings is not computed again.
     threshold (float | None): As for `make_tagger`.
     RETURNS (list[Cell]): The cells.
-    RAISES (NunerError): N625 if a backbone has no concept encoder.
+    RAISES (NunerError): N625 if a backbone has no concept encoder; N031 if another
+        process writes results of the set there, and what else `claimed` raises.
     """
     taggers = [make_tagger(x.source, labels, threshold=threshold) for x in backbones]
     gold = Gold(dataset.test, [OUTSIDE, *labels])
     cells = []
-    for backbone, nlp in zip(backbones, taggers, strict=True):
-        planned = Cell(
-            dataset=dataset.name,
-            backbone=backbone.name,
-            layers="last",
-            k=0,
-            draw=0,
-            sentences=0,
-            mentions={},
-            settings={
-                "encoder": backbone.identity,
-                "hidden_layers": [-1],
-                "data": dataset.hashes,
-                "names": {
-                    label: {
-                        "name": known.get_words(label),
-                        "description": known.description,
-                    }
-                    for label, known in labels.items()
+    folder = check_output(output / dataset.name, folder=True)
+    with claimed(folder, "fewshot"):
+        for backbone, nlp in zip(backbones, taggers, strict=True):
+            planned = Cell(
+                dataset=dataset.name,
+                backbone=backbone.name,
+                layers="last",
+                k=0,
+                draw=0,
+                sentences=0,
+                mentions={},
+                settings={
+                    "encoder": backbone.identity,
+                    "hidden_layers": [-1],
+                    "data": dataset.hashes,
+                    "names": {
+                        label: {
+                            "name": known.get_words(label),
+                            "description": known.description,
+                        }
+                        for label, known in labels.items()
+                    },
+                    # One for all labels.
+                    "threshold": THRESHOLD if threshold is None else threshold,
                 },
-                # One for all labels.
-                "threshold": THRESHOLD if threshold is None else threshold,
-            },
-        )
-        cell = planned.find_finished(output)
-        if cell is None:
-            start = time.perf_counter()
-            docs = _tag(nlp, dataset.test, title=f"{backbone.name}: no example")
-            scores = gold.score(encode_labels(docs, gold.labels))
-            seconds = round(time.perf_counter() - start, 2)
-            cell = replace(planned, scores=scores, seconds=seconds)
-            cell.to_disk(output)
-        cells.append(cell)
+            )
+            cell = planned.find_finished(output)
+            if cell is None:
+                start = time.perf_counter()
+                docs = _tag(nlp, dataset.test, title=f"{backbone.name}: no example")
+                scores = gold.score(encode_labels(docs, gold.labels))
+                seconds = round(time.perf_counter() - start, 2)
+                cell = replace(planned, scores=scores, seconds=seconds)
+                cell.to_disk(output)
+            cells.append(cell)
     return cells
 
 

@@ -15,7 +15,6 @@ from ..encoders.folder import (
     read_info,
 )
 from ..encoders.names import fetch, find_folder
-from ..files import replacing
 from ..models.concept_tagger import set_rows
 from .decoding import Floats
 from .labels import Label
@@ -95,15 +94,20 @@ class LabelVectors:
     def to_disk(self, folder: str | Path) -> None:
         """Save it as a backbone folder that has nothing but the concept encoder.
 
-        folder (str | Path): Replaced if it is such a folder already.
+        folder (str | Path): Files of the same names in it are replaced.
         """
+        folder = Path(folder)
+        (folder / CONCEPT_ENCODER).mkdir(parents=True, exist_ok=True)
         # A temporary folder first: the weights may be mapped from the file that is
         # replaced.
-        with replacing(Path(folder), marker=INFO_FILE) as temporary:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            temporary = Path(name)
             self.encoder.encoder.save_pretrained(temporary / CONCEPT_ENCODER)
             self.encoder.tokenizer.save_pretrained(temporary / CONCEPT_ENCODER)
-            for name, content in self._files.items():
-                (temporary / name).write_bytes(content)
+            for file, content in self._files.items():
+                (temporary / file).write_bytes(content)
+            for path in filter(Path.is_file, sorted(temporary.rglob("*"))):
+                path.replace(folder / path.relative_to(temporary))
 
     def to_bytes(self) -> dict[str, bytes]:
         """RETURNS (dict[str, bytes]): The files of `to_disk`."""

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from ..encoders.folder import (
     CONCEPT_ENCODER,
-    INFO_FILE,
     BackboneInfo,
     load_background,
     read_whole_info,
@@ -26,7 +25,7 @@ from ..encoders.folder import (
 )
 from ..encoders.layers import load_encoder
 from ..errors import Errors, NunerError
-from ..files import replacing
+from ..outputs import write_folder
 from .corpus_vectors import COUNT
 
 # What all runs have in common, or a mean of their weights means nothing.
@@ -51,25 +50,26 @@ def average_backbones(
     command (str): The command line, for the record.
     RETURNS (BackboneInfo): What went into its `nuner.json`.
     RAISES (NunerError): N304 for a folder that is no whole backbone, N318 if two of
-        them don't belong together, N319 if there are fewer than two.
+        them don't belong together, N319 if there are fewer than two; what
+        `write_folder` raises.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise NunerError(Errors.N319, found=", ".join(map(str, folders)))
-    infos = [read_whole_info(folder) for folder in folders]
-    for folder, info in zip(folders, infos, strict=True):
-        for key in SAME:
-            pair = getattr(info, key), getattr(infos[0], key)
-            _check_same(folder, folders[0], key, *pair)
-        hashes = info.data.get("sha256"), infos[0].data.get("sha256")
-        _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
-    tokenizer, text_encoder = load_encoder(folders[0])
-    _, concept_encoder = load_encoder(folders[0] / CONCEPT_ENCODER)
-    _average_into(text_encoder, folders)
-    _average_into(concept_encoder, [folder / CONCEPT_ENCODER for folder in folders])
-    info = _describe(infos, command)
-    with replacing(output, marker=INFO_FILE) as target:
+    with write_folder(output, command="average", inputs=folders) as work:
+        infos = [read_whole_info(folder) for folder in folders]
+        for folder, info in zip(folders, infos, strict=True):
+            for key in SAME:
+                pair = getattr(info, key), getattr(infos[0], key)
+                _check_same(folder, folders[0], key, *pair)
+            hashes = info.data.get("sha256"), infos[0].data.get("sha256")
+            _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
+        tokenizer, text_encoder = load_encoder(folders[0])
+        _, concept_encoder = load_encoder(folders[0] / CONCEPT_ENCODER)
+        _average_into(text_encoder, folders)
+        _average_into(concept_encoder, [folder / CONCEPT_ENCODER for folder in folders])
+        info = _describe(infos, command)
         save_backbone(
-            target,
+            work.target,
             info,
             text_encoder=text_encoder,
             concept_encoder=concept_encoder,

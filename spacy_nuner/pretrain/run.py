@@ -5,6 +5,7 @@ import copy
 import errno
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from transformers.trainer_utils import set_seed
 
 from ..about import __version__
 from ..encoders.concept_encoder import ConceptEncoder, Pooling
-from ..encoders.folder import FORMAT, INFO_FILE, BackboneInfo, save_backbone
+from ..encoders.folder import FORMAT, BackboneInfo, save_backbone
 from ..encoders.layers import (
     encoder_layers,
     hash_weights,
@@ -28,7 +29,8 @@ from ..encoders.layers import (
     set_dropout,
 )
 from ..errors import Errors, NunerError, Warnings
-from ..files import RUN_FILE, hash_file, resuming
+from ..files import hash_file
+from ..outputs import Work, check_output, write_folder
 from ..readers.docbin import find_shards
 from .corpus_vectors import fit_scale, sample_background
 from .data.features import Features, build_features, has_features
@@ -51,6 +53,13 @@ from .trainer import (
 )
 
 CONFIG_FILE = "config.cfg"
+# What a run that broke off leaves.
+LEFTOVERS = (
+    rf"{re.escape(CONFIG_FILE)}|data\.(json|tmp)"
+    r"|features/(shards/)?[^/]+\.(arrow|json|tmp)"
+    r"|checkpoints/checkpoint-\d+/(complete|[^/]+\.(json|safetensors|pt|pth|bin))"
+    r"|checkpoints/runs/.*|new/.*"
+)
 # Settings that may differ in a run that goes on: none of them changes what is learned,
 # but the precision, which a loss that is no number may ask for.
 FREE = {"save_steps", "report_to", "precision"}
@@ -96,7 +105,7 @@ def pretrain(
     config = complete_config(config)
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
-    run = RunFolder(output)
+    run = RunFolder(output, _list_inputs(settings))
     with contextlib.ExitStack() as stack:
         stack.enter_context(trainer_environment(gpu_id))
         last = find_checkpoint(run.checkpoints) if resume else None
@@ -104,6 +113,8 @@ def pretrain(
             settings, run.checkpoints, gpu_id=gpu_id, resume=last is not None
         )
         first = arguments.process_index == 0
+        if first:
+            stack.enter_context(run.claimed(config, resume=resume))
 
         # Both encoders start from the base encoder.
         set_seed(settings.training.seed)
@@ -111,7 +122,7 @@ def pretrain(
         if first:
             opened = run.opened(config, settings, model, resume=resume, command=command)
             target = stack.enter_context(opened)
-            _check_space(run.path, model, checkpoints=arguments.save_strategy != "no")
+            _check_space(run.folder, model, checkpoints=arguments.save_strategy != "no")
 
         # Texts and concepts become word pieces, once.
         with arguments.main_process_first(local=False):
@@ -208,13 +219,38 @@ def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
 class RunFolder:
     """The folder of a run, removed at its end unless it can be resumed."""
 
-    def __init__(self, output: Path) -> None:
-        """output (Path): The backbone folder that the run makes."""
-        self.output = output
-        self.path = output.with_name(f"{output.name}.work")
-        self.features = self.path / "features"
-        self.checkpoints = self.path / "checkpoints"
-        self.data = self.path / "data.json"
+    def __init__(self, output: Path, inputs: Sequence[Path | str]) -> None:
+        """Check the output.
+
+        output (Path): The backbone folder that the run makes.
+        inputs (Sequence[Path | str]): What it reads.
+        RAISES (NunerError): What `check_output` raises.
+        """
+        self.output = check_output(output, inputs=inputs, folder=True, replaced=True)
+        self.folder = self.output.with_name(f"{self.output.name}.work")
+        self.features = self.folder / "features"
+        self.checkpoints = self.folder / "checkpoints"
+        self.data = self.folder / "data.json"
+        self.work: Work
+
+    @contextlib.contextmanager
+    def claimed(self, config: Config, *, resume: bool) -> Iterator[None]:
+        """Keep other processes away, and put the backbone in place at the end.
+
+        config (Config): The config of the run, complete.
+        resume (bool): Whether to resume from a checkpoint.
+        RAISES (NunerError): What `write_folder` raises, N308 if there is no run to go
+            on with, N311 if there is one and it is not asked for, N312 if it was made
+            under another config.
+        """
+        with write_folder(
+            self.output, command="pretrain", leftovers=LEFTOVERS
+        ) as self.work:
+            if resume:
+                self._check_config(config)
+            elif find_checkpoint(self.checkpoints):
+                raise NunerError(Errors.N311, path=self.folder)
+            yield
 
     @contextlib.contextmanager
     def opened(
@@ -226,40 +262,29 @@ class RunFolder:
         resume: bool,
         command: str,
     ) -> Iterator[Path]:
-        """Make the folder, or check that it is the one to resume from.
+        """Fill the folder of a new run, or go on with the one that is there.
 
         config (Config): The config of the run, complete.
         settings (Settings): The same, resolved.
         model (ContrastiveModel): What is to be trained, as it starts.
         resume (bool): Whether to resume from a checkpoint.
         command (str): What started the run, shown if it breaks off.
-        YIELDS (Path): Where to write the backbone, which is moved to its final path
-            when the block ends well.
-        RAISES (NunerError): N003 or N004 if the output can't be written there, N308 if
-            there is no run to go on with, N311 if there is one and it is not asked
-            for, N312 if it was made under another config.
+        YIELDS (Path): Where to write the backbone.
         """
-        if resume:
-            self._check_config(config)
-        elif find_checkpoint(self.checkpoints):
-            raise NunerError(Errors.N311, path=self.path)
+        before = self.work.read_run()
         # A run that goes on is the one that it was, under a later release too.
-        run = (
-            (self.path / RUN_FILE).read_text("utf8")
-            if resume
-            else _describe_inputs(settings, model)
-        )
-        with resuming(self.output, marker=INFO_FILE, run=run) as folder:
-            config.to_disk(folder / CONFIG_FILE)
-            for path in self.checkpoints.glob("checkpoint-*"):
-                # Of a run that was killed while it wrote it.
-                if not (path / COMPLETE).exists():
-                    shutil.rmtree(path)
-            try:
-                yield folder / self.output.name
-            except BaseException:
-                self._advise(command)
-                raise
+        run = before["run"] if resume and before else _describe_inputs(settings, model)
+        self.work.begin(run)
+        config.to_disk(self.folder / CONFIG_FILE)
+        for path in self.checkpoints.glob("checkpoint-*"):
+            # Of a run that was killed while it wrote it.
+            if not (path / COMPLETE).exists():
+                shutil.rmtree(path)
+        try:
+            yield self.work.target
+        except BaseException:
+            self._advise(command)
+            raise
 
     def build_features(
         self, settings: Settings, model: ContrastiveModel, *, n_process: int
@@ -287,14 +312,14 @@ class RunFolder:
             step = f"{checkpoint_step(checkpoint):,}"
             command = f"{command} --resume"
             logger.warning(Warnings.W302.format(step=step, command=command))
-        elif not has_features(self.features):
-            shutil.rmtree(self.path)
+        else:
+            self.work.keep = has_features(self.features)
 
     def _check_config(self, config: Config) -> None:
-        if not (self.path / CONFIG_FILE).exists():
-            raise NunerError(Errors.N308, path=self.path)
+        if not (self.folder / CONFIG_FILE).exists():
+            raise NunerError(Errors.N308, path=self.folder)
         # Settings that the release before did not have were as their defaults are.
-        before = complete_config(Config().from_disk(self.path / CONFIG_FILE))
+        before = complete_config(Config().from_disk(self.folder / CONFIG_FILE))
         changed = [
             f"{section}.{key}"
             for section in sorted(config)
@@ -302,7 +327,13 @@ class RunFolder:
             if before[section].get(key) != config[section].get(key) and key not in FREE
         ]
         if changed:
-            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
+            raise NunerError(Errors.N312, path=self.folder, changed=", ".join(changed))
+
+
+def _list_inputs(settings: Settings) -> list[Path | str]:
+    paths, evaluation = settings.paths, settings.evaluation
+    probe = (evaluation.probe_train, evaluation.probe_dev)
+    return [paths.corpus, paths.base, *(one for one in probe if one is not None)]
 
 
 def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:

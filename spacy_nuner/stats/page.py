@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 
 from .. import about
-from ..files import replacing
 from .concept_map import Floats, make_map
 from .counts import Concept, CorpusStats, compare_with_published
 
@@ -33,7 +32,7 @@ class Cell(NamedTuple):
 
 def write_stats(
     stats: CorpusStats,
-    output_dir: Path,
+    folder: Path,
     *,
     title: str,
     encode: Callable[[Sequence[str]], Floats] | None = None,
@@ -41,13 +40,12 @@ def write_stats(
     """Write stats.html, stats.json and the figures as PNG.
 
     stats (CorpusStats): What `count_corpus` counted.
-    output_dir (Path): The folder; one of an earlier run is replaced.
+    folder (Path): An empty folder.
     title (str): The name of the corpus.
     encode (Callable | None): From names of concepts to the vectors that lay out the
         map; None to lay it out by the spelling of the names.
     RETURNS (dict[str, Any]): The content of stats.json.
-    RAISES (NunerError): N006 if matplotlib or scikit-learn is missing, N003 or N004 if
-        the output can't be written.
+    RAISES (NunerError): N006 if matplotlib or scikit-learn is missing.
     """
     from .charts import draw_charts
 
@@ -69,18 +67,17 @@ def write_stats(
     }
     template = resources.files(__package__).joinpath("page.html")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    with replacing(output_dir, marker=STATS_FILE) as folder:
-        page = environment.from_string(template.read_text(encoding="utf8")).render(
-            title=title,
-            overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
-            charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
-            losses=_list_losses(conversion) if conversion else [],
-            concepts=_list_concepts(concepts[:LISTED], stats.counts.total()),
-            total=len(concepts),
-        )
-        (folder / PAGE).write_text(page, encoding="utf8")
-        text = json.dumps(content, ensure_ascii=False, indent=2)
-        (folder / STATS_FILE).write_text(text + "\n", encoding="utf8")
+    page = environment.from_string(template.read_text(encoding="utf8")).render(
+        title=title,
+        overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
+        charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
+        losses=_list_losses(conversion) if conversion else [],
+        concepts=_list_concepts(concepts[:LISTED], stats.counts.total()),
+        total=len(concepts),
+    )
+    (folder / PAGE).write_text(page, encoding="utf8")
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    (folder / STATS_FILE).write_text(text + "\n", encoding="utf8")
     return content
 
 

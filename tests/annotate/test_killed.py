@@ -4,7 +4,6 @@ import os
 import signal
 import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
@@ -97,7 +96,8 @@ def test_a_kill_while_the_store_is_made(real_texts, write_sentences, tmp_path, f
     path = write_sentences(real_texts[:20])
     store_path = tmp_path / "store.sqlite"
     with Server() as server:
-        for appears in (store_path, Path(f"{store_path}.lock")):
+        work = store_path.with_name(f".{store_path.name}.work")
+        for appears in (store_path, work / "run.json"):
             pid = forker.start(*command(path, store_path, server))
             wait_until(appears.exists)
             os.kill(pid, signal.SIGKILL)

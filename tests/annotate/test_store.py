@@ -111,5 +111,5 @@ def test_another_format(path, store, version, read_only):
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NunerError, match="N216"):
+    with pytest.raises(NunerError, match="N003"):
         Store(tmp_path / "file" / "store.sqlite")

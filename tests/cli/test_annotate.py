@@ -180,7 +180,7 @@ def test_files_that_hold_no_sentence(run, tmp_path):
     assert not (tmp_path / "out.jsonl").exists()
     assert "N212" in run("export", store, tmp_path / "out.jsonl", code=1)
     before = empty.read_bytes()
-    assert "N110" in run("sample", empty, empty, "--n", 1, code=1)
+    assert "N030" in run("sample", empty, empty, "--n", 1, code=1)
     assert "N110" in run("export", store, empty, code=1)
     assert empty.read_bytes() == before
     assert "N212" in run("export", tmp_path / "no", tmp_path / "out.jsonl", code=1)

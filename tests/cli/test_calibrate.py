@@ -154,7 +154,7 @@ def test_what_cannot_be_calibrated(saved):
     assert "N513" in run(saved / "gone", data, code=1)
     assert "N513" in run(model, data, "--pipe-name", "ner", code=1)
     assert "N505" in run(model, saved / "other.jsonl", code=1)
-    assert "N514" in run(model, data, saved / "x" / ".." / "model", code=1)
+    assert "N030" in run(model, data, saved / "x" / ".." / "model", code=1)
 
 
 def test_only_an_own_folder_is_replaced(saved):

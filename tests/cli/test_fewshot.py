@@ -73,7 +73,7 @@ def test_errors_have_numbers_and_exit_codes(assets, tiny, tmp_path):
     assert result.exit_code == 1 and "N001" in result.output
     result = run("fewshot", train, train, output, "--backbones", tiny[0], "--k", 0)
     assert result.exit_code == 1 and "N612" in result.output
-    result = run("report", tmp_path, tmp_path / "out")
+    result = run("report", tmp_path / "in", tmp_path / "out")
     assert result.exit_code == 1 and "N632" in result.output
 
 
@@ -104,8 +104,8 @@ def test_functions_of_the_commands(assets, tiny, tmp_path):
         ("mine", "base", 1)
     ] * 2
     assert [cell.settings["seed"] for cell in cells] == [7, 8]
-    assert read_cells(tmp_path) == cells
-    written = report(tmp_path, tmp_path / "out")
+    assert read_cells(tmp_path / "probe") == cells
+    written = report(tmp_path / "probe", tmp_path / "out")
     assert {path.name for path in written} == {
         "report.md",
         "learning_curve.png",

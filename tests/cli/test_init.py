@@ -74,7 +74,7 @@ def test_what_is_the_same_already_is_fine(tmp_path):
 
 def test_a_folder_that_can_not_be_written_to(tmp_path):
     (tmp_path / "file").touch()
-    assert "[N003]" in run(tmp_path / "file", code=1)
+    assert "[N032]" in run(tmp_path / "file", code=1)
 
 
 def test_an_unknown_head(tmp_path):

@@ -83,7 +83,8 @@ def output(corpus):
 
 
 def test_files(output):
-    names = {f"{name}.png" for name in PICTURES} | {"stats.html", "stats.json"}
+    names = {f"{name}.png" for name in PICTURES}
+    names |= {"stats.html", "stats.json", ".spacy_nuner.json"}
     assert {path.name for path in output.iterdir()} == names
     for name in PICTURES:
         with Image.open(output / f"{name}.png") as picture:

@@ -81,7 +81,7 @@ def test_killed_with_two_processes_and_gone_on_with_in_one(source, tmp_path):
     output = tmp_path / "corpus"
     command = [sys.executable, "-c", SCRIPT % SHARD, str(source), str(output)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
-    shards = tmp_path / "corpus.work" / "corpus"
+    shards = tmp_path / "corpus.work" / "new" / "corpus"
     parts = tmp_path / "corpus.work" / "parts"
     wait_for(lambda: len(list(parts.glob("*.json"))) >= 2, process)
     workers = children(process.pid)

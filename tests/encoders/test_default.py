@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from filelock import FileLock
 from typer.testing import CliRunner
 
 from spacy_nuner import files
@@ -26,6 +25,7 @@ from spacy_nuner.encoders.default import (
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
+from spacy_nuner.outputs import Work, claimed
 
 from ..conftest import ROOT
 from ..pretrain.conftest import SENTENCES, no_traces
@@ -177,22 +177,40 @@ def test_what_is_damaged_is_built_anew(built, path, lost):
     assert find_damage(path) is None
 
 
-def test_force_builds_anew_and_nothing_else_is_left(built, path):
-    # What a process left that was killed.
-    (path.parent / f".{path.name}.killed" / "corpus").mkdir(parents=True)
-    (path / "nuner.json").touch()
-    (path / "of the old one").touch()
+def test_force_builds_anew_and_nothing_else_is_left(built, path, monkeypatch):
+    def killed(target, *args, **kwargs):
+        (target.parent / "corpus.work").mkdir()
+        (target / "config.json").touch()
+        # The work folder stays, as if there had been no time to remove it.
+        monkeypatch.setattr(Work, "close", lambda self: None)
+        raise KeyboardInterrupt
+
+    (path / "nuner.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_build", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_default(force=True)
+    monkeypatch.undo()
+    monkeypatch.setenv("SPACY_NUNER_HOME", str(path.parent))
+    assert not no_traces(path.parent, path.name)
     build_default(force=True, **built[1])
     assert find_damage(path) is None
-    assert not (path / "of the old one").exists()
-    assert no_traces(path.parent, path.name, f"{path.name}.lock")
+    assert no_traces(path.parent, path.name)
+
+
+def test_what_somebody_put_into_its_folder_stays(built, path):
+    (path / "nuner.json").unlink()
+    (path / "notes.txt").write_text("mine")
+    with pytest.raises(NunerError, match=r"N004.*notes\.txt"):
+        build_default(force=True, **built[1])
+    assert (path / "notes.txt").read_text() == "mine"
 
 
 def test_a_build_that_fails_leaves_nothing(home, bert, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"text": "Rome"}\n')
     with pytest.raises(NunerError, match="N102"):
         build_default(base=str(bert), annotations=tmp_path / "bad.jsonl")
-    assert no_traces(home, f"{get_default_path().name}.lock")
+    assert not home.exists()
 
 
 def test_other_weights_are_refused(home, bert, monkeypatch):
@@ -222,7 +240,7 @@ def test_of_two_processes_one_builds_and_the_other_waits(built, home, caplog):
         "build._build = None\n"
         "print(build.build_default())\n"
     )
-    with FileLock(home / f"{path.name}.lock"):
+    with claimed(path, "build"):
         process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdout=subprocess.PIPE,
@@ -231,7 +249,7 @@ def test_of_two_processes_one_builds_and_the_other_waits(built, home, caplog):
         )
         # Only now it waits.
         for line in process.stderr:
-            if "Another process builds" in line:
+            if "Another process writes" in line:
                 break
         shutil.copytree(built[0] / path.name, path)
     out, err = process.communicate(timeout=100)

@@ -96,9 +96,8 @@ def written(metrics, output):
 
 
 def test_report_from_recorded_results(output, written):
-    assert sorted(path.name for path in written) == sorted(
-        path.name for path in output.iterdir()
-    )
+    found = {path.name for path in output.iterdir()}
+    assert found == {path.name for path in written} | {".report.md.spacy_nuner.json"}
     report = (output / "report.md").read_text("utf8")
     rows = rows_below(report, "### Average over data sets: macro token F1, last layer")
     assert rows[0] == ["backbone", "k=1", "k=4"]
@@ -179,22 +178,22 @@ def test_names_of_heads(tmp_path):
     "content, reason", [("{", "N631"), ('{"tag_acc": 1}', "ents_f"), ("[]", "ents_f")]
 )
 def test_files_that_are_no_results(tmp_path, content, reason):
-    heads = tmp_path / "heads"
-    heads.mkdir()
+    heads = tmp_path / "in" / "heads"
+    heads.mkdir(parents=True)
     (heads / "base-ner.json").write_text(content)
     with pytest.raises(NunerError, match=reason) as caught:
-        write_report(tmp_path, tmp_path / "out")
+        write_report(tmp_path / "in", tmp_path / "out")
     assert "base-ner.json" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_nothing_to_report_and_no_such_base(tmp_path):
     with pytest.raises(NunerError) as caught:
-        write_report(tmp_path, tmp_path / "out")
+        write_report(tmp_path / "in", tmp_path / "out")
     assert caught.value.code == "N632"
-    record(tmp_path)
+    record(tmp_path / "in")
     with pytest.raises(NunerError) as caught:
-        write_report(tmp_path, tmp_path / "out", base="roberta")
+        write_report(tmp_path / "in", tmp_path / "out", base="roberta")
     assert caught.value.code == "N633"
     assert "base, nuner" in str(caught.value)
 

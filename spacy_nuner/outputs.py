@@ -1,0 +1,583 @@
+"""What commands write: whole under its final name or not there, and nobody else's lost.
+
+An output is a folder, or files that belong together in a folder of the user's. It is
+written into a work folder in the same folder, `.NAME.work`, or `NAME.work` where a run
+can be resumed:
+
+    spacy_nuner.lock   held by the process that writes
+    run.json           which process that is, of which command and run
+    new/               what is being written
+    done/              what is complete and is being moved to its final name
+
+The next run with the same output completes `done/` and removes the rest. A manifest
+lists what was written with the sizes, and nothing else is ever replaced or removed:
+`.spacy_nuner.json` in a folder, `.NAME.spacy_nuner.json` for files.
+"""
+
+import contextlib
+import ctypes
+import errno
+import json
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import Errors, Message, NunerError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+MANIFEST = ".spacy_nuner.json"
+LOCK = "spacy_nuner.lock"
+RUN_FILE = "run.json"
+TEMPORARY = "spacy_nuner.tmp"
+# In a work folder of which nothing is known yet.
+UNSIGNED = {LOCK, TEMPORARY}
+# What a run that was killed may have left in its work folder.
+LEFTOVERS = r"new/.*"
+# A disk that is full or can't be written to.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# Of Linux: the folder of relative paths, and to exchange two names.
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+logger = logging.getLogger("spacy_nuner")
+
+
+@dataclass
+class Work:
+    """A work folder that this process alone writes to.
+
+    path (Path): The output, links resolved.
+    command (str): The command that writes it, as in the manifest.
+    folder (Path): The work folder.
+    leftovers (str): Regular expression of what a run may leave in it.
+    keep (bool): Whether it stays if the block that writes it fails.
+    """
+
+    path: Path
+    command: str
+    folder: Path
+    leftovers: str = LEFTOVERS
+    keep: bool = False
+
+    @property
+    def new(self) -> Path:
+        """What is being written."""
+        return self.folder / "new"
+
+    @property
+    def done(self) -> Path:
+        """What is complete."""
+        return self.folder / "done"
+
+    @property
+    def target(self) -> Path:
+        """An output folder while it is written."""
+        return self.new / self.path.name
+
+    def read_run(self) -> dict[str, Any] | None:
+        """RETURNS (dict[str, Any] | None): `run.json`, if there is one of ours."""
+        data = _read_json(self.folder / RUN_FILE)
+        known = {"command", "output", "pid", "run"} <= set(data or ())
+        return data if data and known and data["output"] == self.path.name else None
+
+    def begin(self, run: str = "") -> None:
+        """Go on with what is in the folder, or remove it if it is of another run.
+
+        run (str): Identifies input and settings of a run that can be resumed.
+        """
+        before = self.read_run()
+        if before is None or not run or before["run"] != run:
+            self.clear()
+        self.sign(run)
+        self.target.mkdir(parents=True, exist_ok=True)
+        self.keep = True
+
+    def sign(self, run: str) -> None:
+        """Write `run.json`."""
+        names = {"command": self.command, "output": self.path.name}
+        _write_json(self.folder / TEMPORARY, {**names, "pid": os.getpid(), "run": run})
+        (self.folder / TEMPORARY).replace(self.folder / RUN_FILE)
+
+    def clear(self) -> None:
+        """Remove what a run leaves, and nothing else."""
+        for name in _list_files(self.folder):
+            if name[-1] != "/" and re.fullmatch(self.leftovers, name):
+                (self.folder / name).unlink()
+        _remove_empty(self.folder)
+
+    def close(self) -> None:
+        """Remove the folder, the lock last, if there is nothing else in it."""
+        self.clear()
+        if set(os.listdir(self.folder)) <= {*UNSIGNED, RUN_FILE}:
+            for name in (TEMPORARY, RUN_FILE, LOCK):
+                (self.folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                # Another process has just made its lock.
+                self.folder.rmdir()
+
+    def find_foreign(self) -> str | None:
+        """RETURNS (str | None): A file in it that no run leaves there, if any."""
+        own = {*UNSIGNED, RUN_FILE}
+        for name in _list_files(self.folder):
+            is_own = name in own or re.fullmatch(self.leftovers, name)
+            if name[-1] != "/" and not is_own:
+                return name
+        return None
+
+
+def check_output(
+    path: str | Path,
+    *,
+    inputs: Iterable[str | Path] = (),
+    folder: bool = False,
+    replaced: bool = False,
+) -> Path:
+    """Refuse an output that can't be written or whose input would be harmed.
+
+    path (str | Path): The output, which need not exist.
+    inputs (Iterable[str | Path]): Files and folders that the command reads. A name of
+        something else, such as one of the hub, is left alone.
+    folder (bool): Whether it is a folder.
+    replaced (bool): Whether the folder is replaced as a whole.
+    RETURNS (Path): The output as an absolute path without links, but for the name of
+        a file: where that is a link, it is not followed.
+    RAISES (NunerError): N030 if it is an input, lies in one or has one in it; N032 if
+        there is something of another kind or a link that leads nowhere; N003 if there
+        can't be such a path.
+    """
+    try:
+        found = _find_obstacle(Path(path), folder=folder, replaced=replaced)
+        resolved = Path(path).resolve()
+        if not folder:
+            resolved = Path(path).parent.resolve() / Path(path).name
+    except (OSError, RuntimeError, ValueError) as error:
+        # A name that is too long, links in a circle, a zero byte.
+        reason = getattr(error, "strerror", None) or str(error)
+        raise NunerError(Errors.N003, path=path, reason=reason) from error
+    if found:
+        expected = "a folder" if folder else "the name of a file"
+        raise NunerError(Errors.N032, path=path, found=found, expected=expected)
+    for one in inputs:
+        if relation := _relate(resolved, one):
+            raise NunerError(Errors.N030, path=path, relation=relation, input=one)
+    return resolved
+
+
+@contextlib.contextmanager
+def write_folder(
+    path: str | Path,
+    *,
+    command: str,
+    inputs: Iterable[str | Path] = (),
+    leftovers: str | None = None,
+    wait: bool = False,
+    damaged: bool = False,
+) -> Iterator[Work]:
+    """Write a folder, which replaces an earlier one of the same command.
+
+    Files go to `Work.target`. If the block succeeds, this becomes the output, unless
+    there is nothing in it.
+
+    path (str | Path): The folder.
+    command (str): The command.
+    inputs (Iterable[str | Path]): What it reads.
+    leftovers (str | None): For a run that can be resumed: regular expression of what it
+        may leave in its work folder. The block calls `Work.begin`.
+    wait (bool): Whether to wait for another process that writes it.
+    damaged (bool): Whether files of the earlier folder may have lost their sizes.
+    YIELDS (Work): The work folder.
+    RAISES (NunerError): What `check_output` raises, N003 if it can't be written, N004
+        if something would be lost, N031 if another process writes it.
+    """
+    path = check_output(path, inputs=inputs, folder=True, replaced=True)
+    resumable = leftovers is not None
+    # An earlier folder that can't be replaced is found before there is a work folder.
+    _check_folder(path, command, damaged=damaged)
+    with claimed(path, command, leftovers=leftovers, wait=wait) as work:
+        _check_folder(path, command, damaged=damaged)
+        if not resumable:
+            work.target.mkdir(parents=True)
+        yield work
+        if not any(work.target.iterdir()):
+            return
+        manifest = {"command": command, "files": _list_sizes(work.target)}
+        _write_json(work.target / MANIFEST, manifest)
+        _check_folder(path, command, damaged=damaged)
+        work.new.rename(work.done)
+        _put_folder(work)
+        _discard(work, damaged=damaged)
+
+
+@contextlib.contextmanager
+def write_files(
+    paths: Sequence[str | Path],
+    *,
+    command: str,
+    inputs: Iterable[str | Path] = (),
+    overwrite: bool = False,
+) -> Iterator[Path]:
+    """Write files that belong together.
+
+    path (Sequence[str | Path]): All files that the command may write, in one folder.
+        Those of an earlier run that the block does not write are removed.
+    command (str): The command.
+    inputs (Iterable[str | Path]): What it reads.
+    overwrite (bool): Whether to replace files that the command did not make.
+    YIELDS (Path): A folder for the files, under their own names.
+    RAISES (NunerError): What `check_output` raises, N003 if they can't be written, N031
+        if another process writes them, N110 if there is one that the command did not
+        make.
+    """
+    inputs = list(inputs)
+    path = [check_output(one, inputs=inputs) for one in paths][0]
+    names = [Path(one).name for one in paths]
+    with claimed(path, command, overwrite=overwrite) as work:
+        work.new.mkdir(parents=True)
+        if not overwrite:
+            _check_files(path, names, command)
+        yield work.new
+        written = _list_sizes(work.new)
+        if not overwrite:
+            _check_files(path, names, command)
+        manifest = {"command": command, "files": written}
+        _write_json(work.new / _name_manifest(path), manifest)
+        work.new.rename(work.done)
+        _put_files(work)
+
+
+@contextlib.contextmanager
+def claimed(
+    path: Path,
+    command: str,
+    *,
+    leftovers: str | None = None,
+    overwrite: bool = False,
+    wait: bool = False,
+    busy: Message = Errors.N031,
+) -> Iterator[Work]:
+    """Keep other processes from writing an output.
+
+    path (Path): The output, as `check_output` returns it.
+    command (str): The command.
+    leftovers (str | None): As for `write_folder`.
+    overwrite (bool): As for `write_files`.
+    wait (bool): Whether to wait for another process.
+    busy (Message): The error if another process writes it.
+    YIELDS (Work): The work folder. It has nothing of an earlier run in it, but of one
+        that can be resumed.
+    RAISES (NunerError): As `write_folder`.
+    """
+    name = f".{path.name}.work" if leftovers is None else f"{path.name}.work"
+    work = Work(path, command, path.with_name(name), leftovers or LEFTOVERS)
+    with _explaining(work), _parents(path):
+        lock = _lock(work, busy=busy, wait=wait)
+        try:
+            _complete(work, overwrite=overwrite)
+            if found := work.find_foreign():
+                _refuse_folder(work.folder, work.folder / found, command)
+            run = (work.read_run() or {"run": ""})["run"]
+            # Of a run that can be resumed, until it is known to be another one.
+            work.keep = bool(leftovers and run)
+            if not work.keep:
+                work.clear()
+            work.sign(run if work.keep else "")
+            try:
+                yield work
+            except BaseException:
+                with contextlib.suppress(OSError, NunerError):
+                    _complete(work, overwrite=True)
+                    if not work.keep:
+                        work.close()
+                raise
+            work.close()
+        finally:
+            lock.release()
+
+
+def _find_obstacle(path: Path, *, folder: bool, replaced: bool) -> str:
+    """Say what is in the way of an output, if anything."""
+    for one in (path, *path.parents):
+        if one.is_symlink() and not one.exists():
+            return f"the link '{one}' leads to nothing"
+    if path.exists():
+        if path.is_dir() and not folder:
+            return "there is a folder of this name"
+        if path.is_file() and folder:
+            return "there is a file of this name"
+        if not path.is_dir() and not path.is_file():
+            return "it is neither a file nor a folder"
+    resolved = path.resolve()
+    if replaced and Path.cwd().is_relative_to(resolved):
+        return "it is the current folder or has it inside, and would be replaced"
+    if replaced and resolved.is_mount():
+        return "another file system is mounted there, which can't be replaced"
+    return ""
+
+
+def _relate(output: Path, name: str | Path) -> str:
+    """Say how an output lies to an input: "is", "lies in" or "has in it", if at all."""
+    try:
+        input_path = Path(name).resolve()
+        if not input_path.exists():
+            return ""
+        # By what the names stand for, in whatever case they are written.
+        if output.exists() and output.samefile(input_path):
+            return "is"
+        parents = [one for one in output.parents if one.exists()]
+        if input_path.is_dir() and any(one.samefile(input_path) for one in parents):
+            return "lies in"
+        if output.is_dir() and any(map(output.samefile, input_path.parents)):
+            return "has in it"
+    except (OSError, RuntimeError, ValueError):
+        # No path at all, such as a text.
+        pass
+    return ""
+
+
+@contextlib.contextmanager
+def _parents(path: Path) -> Iterator[None]:
+    """Make the folder that an output goes into; remove it if there is no output."""
+    made = [one for one in path.parents if not one.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for one in made:
+            # Not if there is something in it.
+            with contextlib.suppress(OSError):
+                one.rmdir()
+
+
+@contextlib.contextmanager
+def _explaining(work: Work) -> Iterator[None]:
+    """Raise N003 for what keeps the output from being written."""
+    try:
+        yield
+    except NunerError:
+        raise
+    except Exception as error:
+        reason = str(error)
+        if isinstance(error, OSError):
+            named, reason = error.filename, error.strerror or reason
+            if isinstance(named, str | bytes | os.PathLike):
+                at = Path(os.path.abspath(os.fsdecode(named)))
+                manifest = work.path.with_name(_name_manifest(work.path))
+                own = (work.folder, work.path, manifest)
+                inside = any(map(at.is_relative_to, own))
+                is_ours = inside or work.path.is_relative_to(at)
+            else:
+                # A full disk raised by write() names no file; an error of the network
+                # does not either, and is none of ours.
+                is_ours = error.errno in DISK_ERRORS
+        else:
+            # Libraries in Rust have exceptions of their own, with the system's words.
+            is_ours = any(os.strerror(code) in reason for code in DISK_ERRORS)
+        if not is_ours:
+            raise
+        raise NunerError(Errors.N003, path=work.path, reason=reason) from error
+
+
+def _lock(work: Work, *, busy: Message, wait: bool) -> "BaseFileLock":
+    from filelock import FileLock, Timeout
+
+    file = work.folder / LOCK
+    while True:
+        # Nothing is made in a folder of somebody else.
+        _check_signature(work)
+        work.folder.mkdir(exist_ok=True)
+        # The operating system releases it when the process ends, however that ends.
+        lock = FileLock(file)
+        try:
+            file.touch()
+            before = file.stat().st_ino
+            lock.acquire(timeout=0)
+            if file.stat().st_ino == before:
+                return lock
+        except FileNotFoundError:
+            pass
+        except Timeout as error:
+            if not wait:
+                pid = (work.read_run() or {}).get("pid", "(id unknown)")
+                raise NunerError(busy, path=work.path, pid=pid) from error
+            logger.warning("Another process writes '%s'; waiting.", work.path)
+            with contextlib.suppress(FileNotFoundError):
+                lock.acquire()
+        # The process that held it has removed the file meanwhile.
+        lock.release()
+
+
+def _check_signature(work: Work) -> None:
+    folder = work.folder
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        _refuse_folder(folder, folder, work.command)
+    names = set(os.listdir(folder)) if folder.exists() else set()
+    if not names <= UNSIGNED and work.read_run() is None:
+        _refuse_folder(folder, folder / min(names - UNSIGNED), work.command)
+
+
+def _refuse_folder(path: Path, found: Path, command: str) -> None:
+    raise NunerError(Errors.N004, path=path, found=found, command=command)
+
+
+def _check_folder(path: Path, command: str, *, damaged: bool) -> None:
+    """Raise N004 if a folder has something in it that is not of the command."""
+    if path.exists() and (found := _find_foreign(path, command, damaged=damaged)):
+        _refuse_folder(path, path / found, command)
+
+
+def _find_foreign(path: Path, command: str, *, damaged: bool = False) -> str | None:
+    files = _read_manifest(path / MANIFEST, command)
+    names = [name for name in _list_files(path) if name != MANIFEST]
+    for name in names:
+        size = files.get(name)
+        if size is None or not (damaged or _has_size(path / name, size)):
+            return name
+    return MANIFEST if not files and os.path.lexists(path / MANIFEST) else None
+
+
+def _check_files(path: Path, names: Iterable[str], command: str) -> None:
+    """Raise N110 if one of the files is there and not of the command."""
+    files = _read_manifest(path.with_name(_name_manifest(path)), command)
+    for name in names:
+        one = path.with_name(name)
+        if os.path.lexists(one) and not _has_size(one, files.get(name)):
+            raise NunerError(Errors.N110, path=one, command=command)
+
+
+def _has_size(path: Path, size: int | None) -> bool:
+    if path.is_symlink() or not path.exists():
+        return False
+    return path.is_dir() or path.stat().st_size == size
+
+
+def _name_manifest(path: Path) -> str:
+    return f".{path.name}{MANIFEST}"
+
+
+def _read_manifest(path: Path, command: str | None = None) -> dict[str, int]:
+    """Read name -> size of the files that a command made; none if it was another."""
+    manifest = _read_json(path) or {}
+    files = manifest.get("files")
+    is_own = command is None or manifest.get("command") == command
+    return files if is_own and isinstance(files, dict) else {}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        data = json.loads(path.read_text(encoding="utf8"))
+    except (ValueError, RecursionError, FileNotFoundError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf8")
+
+
+def _list_files(folder: Path) -> Iterator[str]:
+    """List what is in a folder: files, links and, with a slash, empty folders."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            yield entry.name
+            continue
+        below = [f"{entry.name}/{name}" for name in _list_files(Path(entry.path))]
+        yield from below or [f"{entry.name}/"]
+
+
+def _list_sizes(folder: Path) -> dict[str, int]:
+    return {
+        name: 0 if name.endswith("/") else (folder / name).stat().st_size
+        for name in _list_files(folder)
+        if name != MANIFEST
+    }
+
+
+def _put_folder(work: Work) -> None:
+    """Put a complete folder in the place of the earlier one."""
+    fresh, old = work.done / work.path.name, work.folder / "old"
+    if not work.path.exists():
+        fresh.rename(work.path)
+    elif not _exchange(fresh, work.path):
+        work.path.rename(old)
+        fresh.rename(work.path)
+
+
+def _put_files(work: Work) -> None:
+    """Move complete files to their names, the manifest last; can be done again."""
+    name = _name_manifest(work.path)
+    manifest = work.path.with_name(name)
+    if not (work.done / name).exists():
+        return
+    written = _read_manifest(work.done / name)
+    for one in written:
+        if (work.done / one).exists():
+            (work.done / one).replace(work.path.with_name(one))
+    for one, size in _read_manifest(manifest, work.command).items():
+        if one not in written and _has_size(work.path.with_name(one), size):
+            work.path.with_name(one).unlink()
+    (work.done / name).replace(manifest)
+    _remove_empty(work.folder)
+
+
+def _complete(work: Work, *, overwrite: bool = False) -> None:
+    """Put in place what a run that was killed had completed."""
+    fresh, old = work.done / work.path.name, work.folder / "old"
+    manifest = _name_manifest(work.path)
+    if (work.done / manifest).exists():
+        names = [name for name in _list_files(work.done) if name != manifest]
+        if not overwrite:
+            _check_files(work.path, names, work.command)
+        _put_files(work)
+    for one in (fresh, old):
+        files = _read_manifest(one / MANIFEST)
+        # Else it is an earlier folder that is being removed.
+        is_whole = files and all(_has_size(one / name, files[name]) for name in files)
+        # The first run with this output, or between two renames.
+        if is_whole and not work.path.exists():
+            one.rename(work.path)
+    _discard(work)
+
+
+def _discard(work: Work, *, damaged: bool = False) -> None:
+    """Remove an earlier folder; what is not on its list stays in the work folder."""
+    for folder in (work.done / work.path.name, work.folder / "old"):
+        for name, size in _read_manifest(folder / MANIFEST).items():
+            one = folder / name
+            if not name.endswith("/") and (damaged or _has_size(one, size)):
+                one.unlink(missing_ok=True)
+        if all(name == MANIFEST or name[-1] == "/" for name in _list_files(folder)):
+            (folder / MANIFEST).unlink(missing_ok=True)
+    _remove_empty(work.folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove folders in a folder that have no file in them."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        if Path(parent) != folder:
+            with contextlib.suppress(OSError):
+                os.rmdir(parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders at once, where the system can."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    names = os.fsencode(one), os.fsencode(other)
+    if not rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE):
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
