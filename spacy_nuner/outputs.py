@@ -144,23 +144,20 @@ def check_output(
         something else, such as one of the hub, is left alone.
     folder (bool): Whether it is a folder.
     replaced (bool): Whether the folder is replaced as a whole.
-    RETURNS (Path): The output as an absolute path without links, but for the name of
-        a file: where that is a link, it is not followed.
+    RETURNS (Path): The output as an absolute path without links.
     RAISES (NunerError): N030 if it is an input, lies in one or has one in it; N032 if
-        there is something of another kind or a link that leads nowhere; N003 if there
-        can't be such a path.
+        there is something of another kind, a link to a file or one that leads nowhere;
+        N003 if there can't be such a path.
     """
     try:
         found = _find_obstacle(Path(path), folder=folder, replaced=replaced)
         resolved = Path(path).resolve()
-        if not folder:
-            resolved = Path(path).parent.resolve() / Path(path).name
     except (OSError, RuntimeError, ValueError) as error:
         # A name that is too long, links in a circle, a zero byte.
         reason = getattr(error, "strerror", None) or str(error)
         raise NunerError(Errors.N003, path=path, reason=reason) from error
     if found:
-        expected = "a folder" if folder else "the name of a file"
+        expected = "a folder" if folder else "a file or a name that is free"
         raise NunerError(Errors.N032, path=path, found=found, expected=expected)
     for one in inputs:
         if relation := _relate(resolved, one):
@@ -278,6 +275,8 @@ def claimed(
         lock = _lock(work, busy=busy, wait=wait)
         try:
             _complete(work, overwrite=overwrite)
+            # What it holds is not touched before it is known to be all of ours.
+            work.keep = True
             if found := work.find_foreign():
                 _refuse_folder(work.folder, work.folder / found, command)
             run = (work.read_run() or {"run": ""})["run"]
@@ -286,14 +285,14 @@ def claimed(
             if not work.keep:
                 work.clear()
             work.sign(run if work.keep else "")
-            try:
-                yield work
-            except BaseException:
-                with contextlib.suppress(OSError, NunerError):
-                    _complete(work, overwrite=True)
-                    if not work.keep:
-                        work.close()
-                raise
+            yield work
+        except BaseException:
+            with contextlib.suppress(OSError, NunerError):
+                _complete(work, overwrite=overwrite)
+                if not work.keep:
+                    work.close()
+            raise
+        else:
             work.close()
         finally:
             lock.release()
@@ -309,6 +308,8 @@ def _find_obstacle(path: Path, *, folder: bool, replaced: bool) -> str:
             return "there is a folder of this name"
         if path.is_file() and folder:
             return "there is a file of this name"
+        if path.is_symlink() and not folder:
+            return "it is a link"
         if not path.is_dir() and not path.is_file():
             return "it is neither a file nor a folder"
     resolved = path.resolve()

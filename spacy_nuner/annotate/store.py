@@ -89,7 +89,7 @@ class Store:
 
     def _open(self, read_only: bool) -> None:
         if not read_only:
-            path = check_output(self.path).resolve()
+            path = check_output(self.path)
             claim = claimed(path, "annotate", busy=Errors.N218)
             self._claim.enter_context(claim)
         if not read_only or self.path.exists():
