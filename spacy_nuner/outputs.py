@@ -301,8 +301,8 @@ def claimed(
 def _find_obstacle(path: Path, *, folder: bool, replaced: bool) -> str:
     """Say what is in the way of an output, if anything."""
     for one in (path, *path.parents):
-        if one.is_symlink() and not one.exists():
-            return f"the link '{one}' leads to nothing"
+        if one.is_symlink() and not (one.exists() if one == path else one.is_dir()):
+            return f"the link '{one}' leads to nothing or to no folder"
     if path.exists():
         if path.is_dir() and not folder:
             return "there is a folder of this name"
