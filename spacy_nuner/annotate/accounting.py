@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
+from ..masking import mask
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
 
@@ -186,7 +187,10 @@ class Account:
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 # Line by line, so that a killed run leaves whole lines.
-                self._log = log.open("a", encoding="utf8", buffering=1)
+                # A lone surrogate is written as JSON escapes it.
+                self._log = log.open(
+                    "a", encoding="utf8", errors="backslashreplace", buffering=1
+                )
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise NunerError(Errors.N003, path=log, reason=reason) from error
@@ -204,7 +208,8 @@ class Account:
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
-            self._log.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            text = json.dumps(line, ensure_ascii=False, default=str)
+            self._log.write(mask(text) + "\n")
 
     # Money
 
