@@ -97,10 +97,10 @@ def show(
     """
     from ..files import replacing
     from ..pipeline.display import render_page
-    from ..pipeline.labels import check_utf8
     from ..pipeline.nuner_concepts import NunerConcepts
+    from ..utf8 import check_utf8
 
-    check_utf8(str(source), "the pipeline or backbone")
+    check_utf8(source, "the pipeline or backbone")
     for text in texts:
         check_utf8(text, "the text")
     nlp, pipe = _load(source, labels, pipe_name, lang)

@@ -13,6 +13,7 @@ import srsly
 
 from ..concept_names import readable_name
 from ..errors import Errors, NunerError
+from ..utf8 import check_utf8
 
 # As types that a config is checked against.
 LabelSettings = list[str] | dict[str, str | dict[str, str | None] | None]
@@ -44,19 +45,6 @@ class Label:
         if self.name is None:
             return self.description
         return {"name": self.name, "description": self.description}
-
-
-def check_utf8(text: str, what: str) -> None:
-    """Refuse a text that spaCy, which stores UTF-8, can't hold.
-
-    text (str): A text out of a file or from the command line.
-    what (str): What it is, for the error.
-    RAISES (NunerError): N053 if half of a surrogate pair is in it.
-    """
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError as error:
-        raise NunerError(Errors.N053, what=what, found=text) from error
 
 
 def check_label(label: Any) -> None:

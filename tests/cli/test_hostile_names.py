@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -323,6 +324,57 @@ def test_names_that_are_not_utf8(tmp_path, env):
     with open(f"{target}.import.json", encoding="utf8") as file:
         name = json.load(file)["inputs"][0]["file"]
     assert os.fsencode(name) == os.fsencode(source)
+
+
+def test_a_folder_that_is_not_utf8(folder, corpus, tmp_path):
+    place = tmp_path / os.fsdecode(b"f\xff\x1b[31m|x")
+    place.mkdir()
+    source = place / os.fsdecode(b"set\xfe.jsonl")
+    source.write_bytes((folder / "set.jsonl").read_bytes())
+    texts = place / os.fsdecode(b"texts\xfe.txt")
+    texts.write_text("Anna left Lisbon a long time ago.\n")
+    run("import", source, place / "set.spacy")
+    run("draw", source, place / "drawn.spacy", "--k", 1)
+    run("convert", place, place / "corpus")
+    run("stats", place / "corpus", place / "stats")
+    run("sample", texts, place / "sample.jsonl", "--n", 1)
+    probe = (source, source, place / "m", "--k", 1, "--draws", 1, "--names", "base")
+    run("fewshot", *probe, "--backbones", folder / "bert")
+    run("report", place / "m", place / "report")
+    # What tokenizers and Arrow can't open.
+    shutil.copytree(folder / "bert", place / "bert")
+    out = run("fewshot", *probe, "--backbones", place / "bert", code=1)
+    assert "N053" in out
+    config = place / "empty.cfg"
+    config.write_text("")
+    command = ("pretrain", config, place / "b", "--paths.base", folder / "bert")
+    assert "N053" in run(*command, "--paths.corpus", place / "corpus", code=1)
+    out = run("average", folder / "bert", place / "bert", place / "b", code=1)
+    assert "N053" in out
+
+
+def test_any_other_error_is_printed_without_keys(monkeypatch):
+    def fail(*args, **kwargs):
+        secret = os.environ["OPENAI_API_KEY"]
+        try:
+            raise ValueError(f"a\x1b[31mb {secret[:15]}")
+        except ValueError as error:
+            raise RuntimeError(f"of {secret}") from error
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test-0123456789abcdef-SECRET")
+    monkeypatch.setattr("spacy_nuner.cli.report.report", fail)
+    result = CliRunner().invoke(app, ["report", "a", "b"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr and "in fail" in result.stderr
+    assert r"ValueError: a\x1b[31mb ***" in result.stderr
+    assert "RuntimeError: of ***" in result.stderr
+    assert is_safe(result.output)
+
+
+def test_the_terminal_is_the_one_way_to_print():
+    """wasabi's own printer takes texts as they are."""
+    for path in (ROOT / "spacy_nuner").rglob("*.py"):
+        assert "wasabi import msg" not in path.read_text("utf8"), path
 
 
 @pytest.mark.slow
