@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
-from ..masking import MASK, mask, mask_url
+from ..masking import MASK, hide, mask, mask_url
 from ..readers.answers import Answer, read_completion
 from .accounting import Report
 
@@ -220,6 +220,7 @@ class Endpoint:
         if "@" in urlsplit(self.base_url).netloc:
             raise NunerError(Errors.N052, base_url=shown, variable=KEY_VARIABLE)
         self._key = _read_key()
+        hide(self._key)
         if needs_key and not self._key and is_openai(self.base_url):
             raise NunerError(Errors.N205, base_url=shown)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
