@@ -17,7 +17,7 @@ _IN_A_LINE = re.compile(rf"[\t\n{_UNSAFE}]")
 _NAMES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # What Markdown would read as markup. An underscore between letters is none.
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def printable(text: object, *, lines: bool = False) -> str:
