@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
+from ..masking import mask
 from ..outputs import check_output
+from ..printing import printable
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
 
@@ -79,7 +81,7 @@ def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
         prices = [float(row[name]) * factor for name in ("input", "output")]
         if not all(0 <= one < math.inf for one in prices):
             raise ValueError(f"a price is a number from 0 up, found {row}")
-        return Price(prices[0], prices[1], str(table.get("currency", "USD")))
+        return Price(prices[0], prices[1], printable(table.get("currency", "USD")))
     except NunerError:
         raise
     except OSError as error:
@@ -207,7 +209,10 @@ class Account:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 _check_log(log)
                 # Line by line, so that a killed run leaves whole lines.
-                self._log = log.open("a", encoding="utf8", buffering=1)
+                # A lone surrogate is written as JSON escapes it.
+                self._log = log.open(
+                    "a", encoding="utf8", errors="backslashreplace", buffering=1
+                )
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise NunerError(Errors.N003, path=log, reason=reason) from error
@@ -225,7 +230,8 @@ class Account:
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
-            self._log.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            text = json.dumps(line, ensure_ascii=False, default=str)
+            self._log.write(mask(text) + "\n")
 
     # Money
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
+from ..masking import mask_url
 from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion, share
 from .accounting import Account
 from .client import Endpoint, Failure
@@ -202,7 +203,7 @@ class BatchRun:
         self.account = account
         self.poll = poll
         self.status = status
-        self._ledger = _Ledger(task.store, endpoint.base_url)
+        self._ledger = _Ledger(task.store, mask_url(endpoint.base_url))
         self._over_budget = False
         # Sentences that this run does not send again, by their keys.
         self._given_up: set[bytes] = set()
@@ -380,7 +381,8 @@ class BatchRun:
             ids = [sentence.id for sentence in request]
             self.account.log("failure", ids=ids, kind=failure.kind, reason=reason)
         else:
-            self.account.add_failure(request, failure.kind, reason)
+            kind = self.endpoint.redact(failure.kind)
+            self.account.add_failure(request, kind, reason)
             self._give_up(request)
 
     def _give_up(self, sentences: Iterable[Sentence]) -> None:
@@ -400,4 +402,5 @@ class BatchRun:
         try:
             yield
         except openai.OpenAIError as error:
-            raise self.endpoint.refusal(self.endpoint.explain(error)) from error
+            # Not `from error`: a traceback would show what the server said.
+            raise self.endpoint.refusal(self.endpoint.explain(error)) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
+from ..masking import MASK, hide, mask, mask_url
 from ..readers.answers import Answer, read_completion
 from .accounting import Report
 
@@ -204,8 +205,8 @@ class Endpoint:
         connection (Connection): The server.
         report (Report): Counts requests and statuses.
         needs_key (bool): Whether OpenAI's server needs a key; not for a dry run.
-        RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N205
-            without a key.
+        RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N050 or
+            N205 without a key that can be sent, N052 with a password in the address.
         """
         try:
             import aiohttp  # noqa: F401
@@ -214,9 +215,14 @@ class Endpoint:
             package = f"the package '{error.name}'"
             raise NunerError(Errors.N006, package=package, extra="annotate") from error
         self.base_url = connection.base_url
-        self._key = os.environ.get(KEY_VARIABLE, "")
+        # From here on no text shows what is secret in it.
+        shown = mask_url(self.base_url)
+        if "@" in urlsplit(self.base_url).netloc:
+            raise NunerError(Errors.N052, base_url=shown, variable=KEY_VARIABLE)
+        self._key = _read_key()
+        hide(self._key)
         if needs_key and not self._key and is_openai(self.base_url):
-            raise NunerError(Errors.N205, base_url=self.base_url)
+            raise NunerError(Errors.N205, base_url=shown)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
         self._report = report
         # Hooks are called for retries too.
@@ -319,16 +325,17 @@ class Endpoint:
         """
         todo = failure.todo or "Run the same command again to go on."
         reason = failure.reason.rstrip(".")
-        url = self.base_url
+        url = mask_url(self.base_url)
         return NunerError(Errors.N206, base_url=url, reason=reason, todo=todo)
 
     def redact(self, text: str) -> str:
-        """Remove the key from a text.
+        """Remove the key from a text, whole or in pieces; see `masking.mask`.
 
         text (str): Any text, such as a message of the server.
         RETURNS (str): The text without the key.
         """
-        return text.replace(self._key, "***") if self._key else text
+        # Also one that is too short to be a secret.
+        return mask(text.replace(self._key, MASK) if self._key else text)
 
     async def _before(self, request: Any) -> None:
         await self.pace.before_request()
@@ -354,6 +361,16 @@ class Endpoint:
             # what its HTTP library could not decode.
             message = f"no chat completion: {error}"
             raise httpx2.DecodingError(message, request=response.request) from error
+
+
+def _read_key() -> str:
+    """The key, without the blanks that come with it when it is copied."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if key and not (key.isascii() and key.isprintable()) or " " in key:
+        # Not what it is: the error is printed.
+        found = "a blank or a line break" if key.isascii() else "a letter beyond ASCII"
+        raise NunerError(Errors.N050, variable=KEY_VARIABLE, found=found)
+    return key
 
 
 def _message(error: "openai.APIStatusError") -> str:

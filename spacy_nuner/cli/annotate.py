@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ..masking import find_secret, mask_url
+from ..printing import make_logs_printable, printable
+from ._util import msg
 
 if TYPE_CHECKING:
     from ..annotate.accounting import Account, Limits, Report
@@ -74,7 +77,7 @@ def annotate_cli(
     on where it was.
     """
     from ..annotate.accounting import Limits, load_price
-    from ..annotate.client import OPENAI_URL, Connection, is_openai
+    from ..annotate.client import KEY_VARIABLE, OPENAI_URL, Connection, is_openai
     from ..annotate.prompts import Settings, load_prompt
 
     if retry not in (None, "bad"):
@@ -91,6 +94,8 @@ def annotate_cli(
             raise NunerError(Errors.N213, reason=error) from error
         if not isinstance(fields, dict):
             raise NunerError(Errors.N213, reason=f"found {extra}")
+        if field := find_secret(fields):
+            raise NunerError(Errors.N051, field=field, variable=KEY_VARIABLE)
         given |= fields
     annotate(
         sentences,
@@ -167,6 +172,8 @@ def annotate(
 
     async def run(task: Task, account: Account) -> None:
         endpoint = Endpoint(connection, account.report, needs_key=not dry_run)
+        # The client sets its logging up when it is imported, if OPENAI_LOG asks for it.
+        make_logs_printable()
         async with endpoint.client:
             plan = make_plan(task)
             await _show_plan(plan, task, endpoint, limits)
@@ -189,8 +196,6 @@ def annotate(
 async def _show_plan(
     plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
 ) -> None:
-    from wasabi import msg
-
     from ..annotate.collect import estimate
 
     if plan.tally.total():
@@ -245,7 +250,7 @@ async def _ask(
     account.progress = progress
     account.log(
         "start",
-        base_url=endpoint.redact(endpoint.base_url),
+        base_url=mask_url(endpoint.base_url),
         model=settings.model,
         prompt=settings.prompt.name,
         prompt_hash=settings.prompt.hash,
@@ -257,7 +262,10 @@ async def _ask(
         if poll is None:
             await Run(task, endpoint, account).all()
         else:
-            status = bar.set_description_str
+
+            def status(text: str) -> None:
+                bar.set_description_str(printable(text))
+
             await BatchRun(task, endpoint, account, poll=poll, status=status).all()
     finally:
         bar.close()
@@ -268,8 +276,6 @@ async def _ask(
 
 
 def _show_report(report: "Report", limits: "Limits") -> None:
-    from wasabi import msg
-
     from ..annotate.accounting import name_counts
     from ..readers.answers import GOOD
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from ._util import OVERWRITE, SOURCE
+from ._util import OVERWRITE, SOURCE, msg
 
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
@@ -42,7 +42,6 @@ def calibrate_cli(
     are divided by the temperature.
     """
     from spacy.cli._util import setup_gpu
-    from wasabi import msg
 
     from ..errors import Warnings
     from ._pipeline import NO_THRESHOLD
@@ -110,6 +109,7 @@ def calibrate(
     from ..outputs import check_output, write_files, write_folder
     from ..pipeline import calibration as found_by
     from ..pipeline.nuner_concepts import NunerConcepts
+    from ..printing import printable
     from ..readers.docbin import copy_words
     from ._pipeline import load_pipe
 
@@ -152,7 +152,7 @@ def calibrate(
             if f1["after"] >= f1["before"]:
                 break
         found = {
-            "data": Path(data).name,
+            "data": printable(Path(data).name),
             "spans": len(before.spans),
             "f1": f1,
             "temperature": temperature,

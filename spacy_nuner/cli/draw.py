@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import OVERWRITE, SOURCE
+from ._util import OVERWRITE, SOURCE, msg
 
 RECORD_SUFFIX = ".draw.json"
 
@@ -24,8 +24,6 @@ def draw_cli(
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw k mentions of each label from a labelled set, for `spacy train`."""
-    from wasabi import msg
-
     drawn = draw(
         train,
         output,
@@ -71,6 +69,7 @@ def draw(
     from ..errors import Errors, NunerError
     from ..fewshot.draws import draw_docs
     from ..outputs import write_files
+    from ..printing import printable
 
     if output.suffix != ".spacy":
         expected = "a name that ends in .spacy"
@@ -83,7 +82,7 @@ def draw(
         pool = read_docs(train, lang=lang)
         drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
         record = {
-            "source": train.name,
+            "source": printable(train.name),
             "pool": len(pool),
             "sentences": len(drawn.docs),
             **asdict(drawn),

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ._util import OVERWRITE
+from ._util import OVERWRITE, msg
 
 
 def export_cli(
@@ -21,8 +21,6 @@ def export_cli(
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write the newest answer to each sentence, in the order of the sentences."""
-    from wasabi import msg
-
     from ..annotate.accounting import name_counts
     from ..readers.answers import GOOD
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from ._util import OVERWRITE
+from ._util import OVERWRITE, msg
 
 
 def report_cli(
@@ -19,8 +19,6 @@ def report_cli(
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write a Markdown report with figures (PNG and SVG) from results alone."""
-    from wasabi import msg
-
     for path in report(metrics, output, base=base, overwrite=overwrite):
         msg.good(str(path))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ._util import OVERWRITE
+from ._util import OVERWRITE, msg
 
 if TYPE_CHECKING:
     from ..annotate.sample import SampleReport
@@ -34,8 +34,6 @@ def sample_cli(
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw sentences from a source, each distinct one with the same chance."""
-    from wasabi import msg
-
     report = sample(
         source,
         output,

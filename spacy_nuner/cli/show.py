@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._util import OVERWRITE
+from ._util import OVERWRITE, msg
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -42,8 +42,6 @@ def show_cli(
 
     On the page a label shows the score of its span under the mouse.
     """
-    from wasabi import msg
-
     from ..pipeline.labels import parse_labels, read_labels
     from ._pipeline import NO_THRESHOLD
     from ._util import split_list
@@ -97,13 +95,18 @@ def show(
     lang (str): Language of the texts, with a backbone.
     overwrite (bool): Replace a page that this did not make, too.
     RETURNS (tuple[list[Doc], LabelPipe]): The docs, and the component.
-    RAISES (NunerError): N507 for a backbone without labels, N513 if there is no such
-        pipeline or component; what `write_files` raises.
+    RAISES (NunerError): N053 if UTF-8 can't hold a text or the name of the source,
+        N507 for a backbone without labels, N513 if there is no such pipeline or
+        component; what `write_files` raises.
     """
     from ..outputs import check_output, write_files
     from ..pipeline.display import render_page
     from ..pipeline.nuner_concepts import NunerConcepts
+    from ..utf8 import check_utf8
 
+    check_utf8(source, "the pipeline or backbone")
+    for text in texts:
+        check_utf8(text, "the text")
     path = check_output(output_dir, inputs=[source], folder=True) / PAGE
     with write_files([path], command="show", overwrite=overwrite) as folder:
         nlp, pipe = _load(source, labels, pipe_name, lang)

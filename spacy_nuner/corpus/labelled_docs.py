@@ -148,7 +148,10 @@ def import_docs(
             shards=[{"file": output.name, "docs": counts.written}],
         )
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-        (folder / sidecar.name).write_text(text, encoding="utf8")
+        # A file's name that is not UTF-8 is written as JSON escapes it.
+        (folder / sidecar.name).write_text(
+            text, encoding="utf8", errors="backslashreplace"
+        )
     return report
 
 

@@ -20,6 +20,7 @@ from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
 from ..outputs import check_output, claimed
+from ..printing import printable
 from ..readers.hub import HUB_PREFIX
 from ..readers.sources import hash_input
 from .draws import Draw, gather_tokens
@@ -233,7 +234,7 @@ def _compute_cells(
         )
         for docs, title in ((dataset.test, "test set"), (pool, "draws"))
     )
-    for i in tqdm(missing, desc=f"{backbone.name}: probes", leave=False):
+    for i in tqdm(missing, desc=printable(f"{backbone.name}: probes"), leave=False):
         cell, tokens = planned[i][0], tokens_of[i]
         start = time.perf_counter()
         layers = cell.settings["hidden_layers"]

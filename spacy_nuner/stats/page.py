@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment
 
 from .. import about
+from ..printing import printable
 from .concept_map import Floats, make_map
 from .counts import Concept, CorpusStats, compare_with_published
 
@@ -68,7 +69,7 @@ def write_stats(
     template = resources.files(__package__).joinpath("page.html")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(template.read_text(encoding="utf8")).render(
-        title=title,
+        title=printable(title),
         overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
         charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
         losses=_list_losses(conversion) if conversion else [],
@@ -77,7 +78,8 @@ def write_stats(
     )
     (folder / PAGE).write_text(page, encoding="utf8")
     text = json.dumps(content, ensure_ascii=False, indent=2)
-    (folder / STATS_FILE).write_text(text + "\n", encoding="utf8")
+    path = folder / STATS_FILE
+    path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
     return content
 
 
@@ -93,7 +95,7 @@ def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
     ):
         rows += [(f"{text} {key}", count, total) for key, count in counts.items()]
     return [
-        [Cell(name), Cell(f"{count:,}", count), _get_share(count, whole)]
+        [Cell(printable(name)), Cell(f"{count:,}", count), _get_share(count, whole)]
         for name, count, whole in rows
     ]
 
@@ -102,11 +104,11 @@ def _list_concepts(concepts: Sequence[Concept], total: int) -> list[list[Cell]]:
     return [
         [
             Cell(str(rank), rank),
-            Cell(concept.name),
+            Cell(printable(concept.name)),
             Cell(f"{concept.count:,}", concept.count),
             _get_share(concept.count, total),
-            Cell(concept.example),
-            Cell(concept.description),
+            Cell(printable(concept.example)),
+            Cell(printable(concept.description)),
         ]
         for rank, concept in enumerate(concepts, 1)
     ]
