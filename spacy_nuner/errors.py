@@ -101,6 +101,37 @@ class Errors:
         "'{path}' is there already with another content, so nothing was written. Name "
         "another folder, or move it away."
     )
+    N017 = Message(
+        "'{path}' asks for code, or for files of another place: {found}. Nothing of it "
+        "was loaded. An encoder is read as data alone: take this out of the file if "
+        "the encoder works without it, or use another encoder."
+    )
+    N018 = Message(
+        "Can't read '{path}': {reason}. Expected is a JSON object, as transformers "
+        "saves it. Copy or download the folder again."
+    )
+    N019 = Message(
+        "The weights in '{path}' are a pickle, which can run code when it is read, and "
+        "there is no model.safetensors. If you trust who made them, save them anew: "
+        "AutoModel.from_pretrained(NAME).save_pretrained(FOLDER), the tokenizer too."
+    )
+    N020 = Message(
+        "{source} names a file {found}, which is none of those that belong there: "
+        "{expected}. Nothing was read or written under that name. Don't use it; get it "
+        "anew from whom you trust."
+    )
+    N021 = Message(
+        "The weights of '{path}' can't be used: {reason}. Config and weights belong to "
+        "different models or are damaged: copy or download the folder again."
+    )
+    N022 = Message(
+        "The tokenizer of '{path}' can't be used: {reason}. Copy or download the "
+        "folder again, or save the tokenizer that belongs to these weights in it."
+    )
+    N023 = Message(
+        "The saved {part} can't be read: {reason}. It is damaged, or was saved by "
+        "something else: save the pipeline again, or get it anew."
+    )
 
     # Corpus: records -> DocBin
     N101 = Message(
@@ -298,6 +329,11 @@ class Errors:
         "configs/pretrain.cfg, or an empty one: what it leaves out has its default."
     )
     N321 = Message("The config has no '{found}'. {advice}Known are: {known}.")
+    N322 = Message(
+        "The checkpoint '{path}' is damaged: {reason}. Delete this folder, then run "
+        "with --resume to go on from the one before it; if there is none, delete "
+        "'{work}' and start again without --resume."
+    )
 
     # Models
     N401 = Message(

@@ -17,11 +17,16 @@ from typing import Any, Literal
 
 from ..errors import Errors, NunerError
 from .card import model_card
+from .safety import check_header, find_template_fault, read_object
 
 FORMAT = 1
 INFO_FILE = "nuner.json"
 CONCEPT_ENCODER = "concept_encoder"
 BACKGROUND_FILE = f"{CONCEPT_ENCODER}/background.safetensors"
+# Far over what is trained with; each piece is memory when concepts are encoded.
+MAX_CONCEPT_LENGTH = 4096
+# Of scale and bias: fp32, which logits are in, goes up to 3e38.
+LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,13 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     if not path.is_file():
         return None
     try:
-        metadata = json.loads(path.read_text(encoding="utf8"))
-        version = int(metadata["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise NunerError(Errors.N303, path=path, reason=repr(error)) from error
+        metadata = read_object(path)
+    except ValueError as error:
+        raise NunerError(Errors.N303, path=path, reason=error) from error
+    version = metadata.get("format")
+    if type(version) is not int or version < 1:
+        reason = f"its format is {version!r}"[:200]
+        raise NunerError(Errors.N303, path=path, reason=reason)
     if version > FORMAT:
         raise NunerError(Errors.N302, path=path, found=version, known=FORMAT)
     names = [field.name for field in fields(BackboneInfo)]
@@ -84,7 +92,41 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     if missing:
         raise NunerError(Errors.N303, path=path, reason=f"no {', '.join(missing)}")
     # Keys that a later release adds within the format are no concern of ours.
-    return BackboneInfo(**{name: metadata[name] for name in names})
+    info = BackboneInfo(**{name: metadata[name] for name in names})
+    if fault := _find_fault(info):
+        raise NunerError(Errors.N303, path=path, reason=fault[:300])
+    return info
+
+
+def _find_fault(info: BackboneInfo) -> str | None:
+    """Look for values that are none: of another type, out of range, no numbers."""
+    texts, objects = ("base", "command", "created"), ("data", "training", "settings")
+    layers = info.hidden_layers
+    right = {
+        "pooling": info.pooling in ("mean", "cls"),
+        "max_concept_length": type(info.max_concept_length) is int
+        and 0 < info.max_concept_length <= MAX_CONCEPT_LENGTH,
+        "scale": _is_number(info.scale),
+        "bias": _is_number(info.bias),
+        "frozen_layers": type(info.frozen_layers) is int and info.frozen_layers >= 0,
+        "hidden_layers": isinstance(layers, list)
+        and all(type(index) is int and index < 0 for index in layers)
+        and layers[:1] == [-1]
+        and len(set(layers)) == len(layers),
+        "versions": isinstance(info.versions, dict),
+        **{name: isinstance(getattr(info, name), str) for name in texts},
+        **{name: isinstance(getattr(info, name), dict) for name in objects},
+    }
+    for name, fits in right.items():
+        if not fits:
+            return f"{name} is {getattr(info, name)!r}"
+    if fault := find_template_fault(info.template):
+        return f"template: {fault}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST_NUMBER
 
 
 def read_whole_info(folder: str | Path) -> BackboneInfo:
@@ -109,10 +151,15 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
     depth (int): The number of its layers.
     RETURNS (list[int]): What `nuner.json` recommends, else the last layer and the one
         at half the depth, as NuMind's model cards have it (-1 and -7 of 12 layers).
-    RAISES (NunerError): What `read_info` raises.
+    RAISES (NunerError): What `read_info` raises; N303 if a layer is not there.
     """
     info = read_info(source)
-    return info.hidden_layers if info else layers_to_read(depth, 0)
+    if info is None:
+        return layers_to_read(depth, 0)
+    if min(info.hidden_layers) < -depth - 1:
+        reason = f"hidden_layers are {info.hidden_layers}, of {depth} layers"[:300]
+        raise NunerError(Errors.N303, path=Path(source) / INFO_FILE, reason=reason)
+    return info.hidden_layers
 
 
 def layers_to_read(depth: int, frozen: int) -> list[int]:
@@ -164,10 +211,11 @@ def save_backbone(
     (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
 
 
-def load_background(folder: str | Path) -> Any:
+def load_background(folder: str | Path, *, width: int | None = None) -> Any:
     """Read the vectors of ordinary text of a backbone folder.
 
     folder (str | Path): The folder.
+    width (int | None): How wide they have to be; None for any.
     RETURNS (ndarray): fp32. *Shape:* (pieces, width)
     RAISES (NunerError): N015 if its file is missing or damaged.
     """
@@ -176,6 +224,14 @@ def load_background(folder: str | Path) -> Any:
 
     path = Path(folder) / BACKGROUND_FILE
     try:
-        return load_file(path)["vectors"].float().numpy()
-    except (OSError, SafetensorError) as error:
+        check_header(path)
+        vectors = load_file(path)["vectors"].float()
+        fits = vectors.ndim == 2 and width in (None, vectors.shape[1]) and len(vectors)
+    except (OSError, SafetensorError, LookupError) as error:
         raise NunerError(Errors.N015, path=path, reason=error) from error
+    if not fits or not vectors.isfinite().all():
+        reason = f"the vectors are {list(vectors.shape)}, expected {width} columns"
+        if fits:
+            reason = "a vector holds what is not a number"
+        raise NunerError(Errors.N015, path=path, reason=reason)
+    return vectors.numpy()

@@ -58,6 +58,23 @@ def check_label(label: Any) -> None:
         raise NunerError(Errors.N501, found=repr(label))
 
 
+def load_label(label: Any, saved: Any) -> Label:
+    """Read what is saved of a label.
+
+    label (str): The label.
+    saved (dict[str, Any]): The fields of `Label`.
+    RETURNS (Label): The same.
+    RAISES (ValueError | TypeError): If it is something else.
+    """
+    check_label(label)
+    known = Label(**saved)
+    texts = (known.name, known.description)
+    right = all(isinstance(text, str | None) for text in texts)
+    if not right or not isinstance(known.trained, bool):
+        raise ValueError(f"of the label {label!r} it has {saved!r}"[:200])
+    return known
+
+
 def parse_labels(
     labels: Iterable[str] | Mapping[str, Any], *, source: str
 ) -> dict[str, Label]:

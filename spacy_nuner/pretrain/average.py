@@ -6,7 +6,7 @@ https://arxiv.org/abs/2203.05482): a vote of all of them at the cost of one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..encoders.card import model_card
 from ..encoders.folder import (
     CONCEPT_ENCODER,
     INFO_FILE,
@@ -25,6 +26,7 @@ from ..encoders.folder import (
     save_backbone,
 )
 from ..encoders.layers import load_encoder
+from ..encoders.safety import describe
 from ..errors import Errors, NunerError
 from ..files import replacing
 from .corpus_vectors import COUNT
@@ -50,7 +52,8 @@ def average_backbones(
     output (Path): The backbone folder to make; one made earlier is replaced.
     command (str): The command line, for the record.
     RETURNS (BackboneInfo): What went into its `nuner.json`.
-    RAISES (NunerError): N304 for a folder that is no whole backbone, N318 if two of
+    RAISES (NunerError): N303 for a `nuner.json` that leaves out what was trained, N304
+        for a folder that is no whole backbone, N318 if two of
         them don't belong together, N319 if there are fewer than two.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
@@ -62,6 +65,11 @@ def average_backbones(
             _check_same(folder, folders[0], key, *pair)
         hashes = info.data.get("sha256"), infos[0].data.get("sha256")
         _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
+        try:
+            model_card(asdict(_describe([info], command)))
+        except Exception as error:
+            reason, path = describe(error), folder / INFO_FILE
+            raise NunerError(Errors.N303, path=path, reason=reason) from error
     tokenizer, text_encoder = load_encoder(folders[0])
     _, concept_encoder = load_encoder(folders[0] / CONCEPT_ENCODER)
     _average_into(text_encoder, folders)
