@@ -111,9 +111,10 @@ class Errors:
         "saves it. Copy or download the folder again."
     )
     N019 = Message(
-        "The weights in '{path}' are a pickle, which can run code when it is read, and "
-        "there is no model.safetensors. If you trust who made them, save them anew: "
-        "AutoModel.from_pretrained(NAME).save_pretrained(FOLDER), the tokenizer too."
+        "There are no weights in '{path}' that are read: it has no model.safetensors. "
+        "A pickle (pytorch_model.bin) can run code when it is loaded, so it is not; if "
+        "you trust who made it, save it anew: transformers.AutoModel.from_pretrained("
+        "NAME).save_pretrained(FOLDER), and the tokenizer in the same way."
     )
     N020 = Message(
         "{source} names a file {found}, which is none of those that belong there: "
@@ -330,9 +331,11 @@ class Errors:
     )
     N321 = Message("The config has no '{found}'. {advice}Known are: {known}.")
     N322 = Message(
-        "The checkpoint '{path}' is damaged: {reason}. Delete this folder, then run "
-        "with --resume to go on from the one before it; if there is none, delete "
-        "'{work}' and start again without --resume."
+        "The checkpoint '{path}' is damaged: {reason}. Delete this folder. {todo}"
+    )
+    N323 = Message(
+        "The interrupted run in '{path}' can't go on: {reason}. Delete this folder, "
+        "then start again without --resume."
     )
 
     # Models
@@ -540,6 +543,8 @@ class Warnings:
         "No text of the corpus falls into the share of {share} that is held out, so "
         "there is no average precision. Set evaluation.validation_share higher."
     )
+
+    W322 = Message("{error} The run goes on from step {step}.")
 
     # Pipeline
     W501 = Message(

@@ -11,6 +11,7 @@ This module imports no torch, so a pipeline can look at a backbone before it loa
 
 import errno
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -93,36 +94,38 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
         raise NunerError(Errors.N303, path=path, reason=f"no {', '.join(missing)}")
     # Keys that a later release adds within the format are no concern of ours.
     info = BackboneInfo(**{name: metadata[name] for name in names})
-    if fault := _find_fault(info):
-        raise NunerError(Errors.N303, path=path, reason=fault[:300])
+    _check(path, info, ("hidden_layers",))
     return info
 
 
-def _find_fault(info: BackboneInfo) -> str | None:
-    """Look for values that are none: of another type, out of range, no numbers."""
-    texts, objects = ("base", "command", "created"), ("data", "training", "settings")
-    layers = info.hidden_layers
-    right = {
-        "pooling": info.pooling in ("mean", "cls"),
-        "max_concept_length": type(info.max_concept_length) is int
-        and 0 < info.max_concept_length <= MAX_CONCEPT_LENGTH,
-        "scale": _is_number(info.scale),
-        "bias": _is_number(info.bias),
-        "frozen_layers": type(info.frozen_layers) is int and info.frozen_layers >= 0,
-        "hidden_layers": isinstance(layers, list)
-        and all(type(index) is int and index < 0 for index in layers)
-        and layers[:1] == [-1]
-        and len(set(layers)) == len(layers),
-        "versions": isinstance(info.versions, dict),
-        **{name: isinstance(getattr(info, name), str) for name in texts},
-        **{name: isinstance(getattr(info, name), dict) for name in objects},
+def _check(path: Path, info: BackboneInfo, names: Iterable[str]) -> None:
+    """Refuse values that are of another type, out of range or not numbers."""
+    layers, length = info.hidden_layers, info.max_concept_length
+    fits: dict[str, Callable[[], bool]] = {
+        "hidden_layers": lambda: (
+            isinstance(layers, list)
+            and all(type(index) is int and index < 0 for index in layers)
+            and layers[:1] == [-1]
+            and len(set(layers)) == len(layers)
+        ),
+        "pooling": lambda: info.pooling in ("mean", "cls"),
+        "template": lambda: find_template_fault(info.template) is None,
+        "max_concept_length": lambda: (
+            type(length) is int and 0 < length <= MAX_CONCEPT_LENGTH
+        ),
+        "scale": lambda: _is_number(info.scale),
+        "bias": lambda: _is_number(info.bias),
+        "frozen_layers": lambda: (
+            type(info.frozen_layers) is int and info.frozen_layers >= 0
+        ),
     }
-    for name, fits in right.items():
-        if not fits:
-            return f"{name} is {getattr(info, name)!r}"
-    if fault := find_template_fault(info.template):
-        return f"template: {fault}"
-    return None
+    for name in names:
+        value = getattr(info, name)
+        expected = str if name in ("base", "command", "created") else dict
+        right = fits[name]() if name in fits else isinstance(value, expected)
+        if not right:
+            reason = f"{name} is {value!r}"[:300]
+            raise NunerError(Errors.N303, path=path, reason=reason)
 
 
 def _is_number(value: Any) -> bool:
@@ -141,6 +144,8 @@ def read_whole_info(folder: str | Path) -> BackboneInfo:
     if info is None or not (Path(folder) / CONCEPT_ENCODER).is_dir():
         missing = INFO_FILE if info is None else CONCEPT_ENCODER
         raise NunerError(Errors.N304, path=folder, missing=missing)
+    names = [field.name for field in fields(info) if field.name != "format"]
+    _check(Path(folder) / INFO_FILE, info, names)
     return info
 
 

@@ -1,10 +1,11 @@
 """Loading a Hugging Face encoder; its layers, limits and freezing."""
 
+import contextlib
 import copy
 import hashlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from .names import resolve_weights
 from .safety import (
     CONFIG,
     LARGE,
+    REFUSED,
     TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
     check_model_type,
     check_settings,
     check_tokenizer,
@@ -88,6 +91,8 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
         # transformers asks for these packages where there is no tokenizer at all, too.
         if wanted and any(folder.glob("*.model")):
             raise NunerError(Errors.N011, name=name, reason=reason) from error
+        if any((folder / file).is_file() for file in TOKENIZER_FILES):
+            raise NunerError(Errors.N022, path=folder, reason=reason) from error
         raise NunerError(Errors.N001, name=name, reason=reason) from error
     config = read_config(folder)
     weights: dict[str, Tensor] = {}
@@ -130,10 +135,11 @@ def make_config(settings: Mapping[str, Any], *, path: str | Path) -> PretrainedC
     check_settings(settings, path=path)
     config_class = CONFIG_MAPPING[check_model_type(settings, name=path)]
     for key in settings:
-        if hasattr(PretrainedConfig, str(key)) and key not in OWN_KEYS:
+        if hasattr(config_class, str(key)) and key not in OWN_KEYS:
             found = f"{key}, a name of transformers' own code"
             raise NunerError(Errors.N017, path=path, found=found)
-    taken = {key: settings[key] for key in settings if key not in NOT_TAKEN}
+    # Of what is refused only empty values are left.
+    taken = {key: settings[key] for key in settings if key not in NOT_TAKEN | REFUSED}
     # Whoever sets this many labels has them listed, and an encoder has none.
     if taken.get("num_labels", 0) not in range(MAX_LABELS):
         raise _impossible(path, f"num_labels is {taken['num_labels']!r}"[:200])
@@ -188,8 +194,9 @@ def build_encoder(
         )
     except Exception as error:
         raise _impossible(path, describe(error)) from error
-    for key, shape, expected in info["mismatched_keys"]:
-        reason = f"{key} is {list(shape)}, and config.json makes it {list(expected)}"
+    for key in info["mismatched_keys"]:
+        expected = list(model.state_dict()[key].shape)
+        reason = f"{key} has another shape than {expected}, which config.json gives it"
         raise NunerError(Errors.N021, path=path, reason=reason)
     known = {NUMBER.sub("N", key) for key in model.state_dict()}
     for key in info["unexpected_keys"]:
@@ -198,32 +205,37 @@ def build_encoder(
             reason = f"there is {key}, and config.json has no such layer"
             raise NunerError(Errors.N021, path=path, reason=reason)
     for key, weight in model.named_parameters():
-        # The least and the largest: a mask of all would take as long as to load them.
-        if (
-            weight.numel()
-            and not torch.stack(weight.detach().aminmax()).isfinite().all()
-        ):
+        if weight.dtype != torch.float32 or not _is_finite(weight.detach()):
             reason = f"{key} holds what is not a number, or an infinite one"
             raise NunerError(Errors.N021, path=path, reason=reason)
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     return model.eval(), sorted(missing)
 
 
+def _is_finite(weight: Tensor) -> bool:
+    # The least and the largest: a mask of all would take as long as to load them.
+    return not weight.numel() or bool(torch.stack(weight.aminmax()).isfinite().all())
+
+
 def _check_sizes(
     config: PretrainedConfig, weights: Mapping[str, Tensor], path: str | Path
 ) -> None:
     """Refuse numbers of a config that no weight is there for, before they are used."""
+    if getattr(config, "num_hidden_layers", 0) == 0:
+        raise _impossible(path, "it has no layers")
     largest = max((size for one in weights.values() for size in one.shape), default=0)
     # Others that a file has are not used to make anything.
     known = inspect.signature(type(config).__init__).parameters
     for key, value in config.to_dict().items():
-        if type(value) is not int or key not in known or "theta" in key:
+        if key not in known or "theta" in key:
             continue
         # A layer has weights, so that there are no more layers than these.
         of_layers = any(part in key for part in ("layers", "group", "networks"))
         limit = len(weights) if of_layers else max(largest, LARGE)
-        if value > limit:
-            raise _impossible(path, f"{key} is {value:,}, and {limit:,} is the limit")
+        for one in value if isinstance(value, list) else [value]:
+            if type(one) is int and one > limit:
+                reason = f"{key} is {str(one)[:50]}, and {limit} is the limit"
+                raise _impossible(path, reason)
 
 
 def _impossible(path: str | Path, reason: str) -> NunerError:
@@ -246,24 +258,33 @@ def load_tokenizer(folder: Path) -> Any:
         if found is not None:
             _check_tokenizer_class(found, folder)
             break
-    try:
+    with _explaining_tokenizer(folder, passing=(OSError, ValueError, ImportError)):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, use_fast=True, trust_remote_code=False
         )
-    except (OSError, ValueError, ImportError):
-        raise
-    except BaseException as error:
-        # The library in Rust raises plain exceptions, and panics are none of them.
-        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
-            raise
-        reason = describe(error)
-        raise NunerError(Errors.N022, path=folder, reason=reason) from error
     if not getattr(tokenizer, "is_fast", False):
         found = type(tokenizer).__name__
         raise NunerError(Errors.N007, name=folder, found=found)
     # Of a dict of them the names would be those of files when the tokenizer is saved.
     tokenizer.chat_template = None
     return tokenizer
+
+
+@contextlib.contextmanager
+def _explaining_tokenizer(
+    path: str | Path, *, passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turn what using a damaged tokenizer ends with into N022."""
+    try:
+        yield
+    except passing:
+        raise
+    except BaseException as error:
+        # The library in Rust raises plain exceptions, and panics are none of them.
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
+        reason = describe(error)
+        raise NunerError(Errors.N022, path=path, reason=reason) from error
 
 
 def _check_tokenizer_class(name: Any, folder: Path) -> None:
@@ -288,12 +309,10 @@ def check_together(tokenizer: Any, model: Any, *, path: str | Path) -> None:
         tokenizer gives word pieces that have no embedding, or takes texts of no length.
     """
     rows = len(model.get_input_embeddings().weight)
-    try:
+    with _explaining_tokenizer(path):
         pieces = max(tokenizer.get_vocab().values(), default=0)
         before, after = special_pieces(tokenizer)
         limit = max_pieces(tokenizer, model)
-    except Exception as error:
-        raise NunerError(Errors.N022, path=path, reason=describe(error)) from error
     highest = max(pieces, *before, *after)
     if highest >= rows:
         reason = f"its pieces go up to number {highest}, the embeddings to {rows - 1}"

@@ -35,9 +35,9 @@ TOKENIZER_FILES = {
 MODEL_TYPES = {
     *("albert", "bert", "big_bird", "camembert", "convbert", "data2vec-text"),
     *("deberta", "deberta-v2", "distilbert", "electra", "ernie", "longformer"),
-    *("megatron-bert", "mobilebert", "modernbert", "mpnet", "mra", "nystromformer"),
+    *("megatron-bert", "mobilebert", "modernbert", "mpnet", "nystromformer"),
     *("rembert", "roberta", "roberta-prelayernorm", "squeezebert", "xlm-roberta"),
-    *("xlm-roberta-xl", "yoso"),
+    *("xlm-roberta-xl",),
 }
 # Keys by which transformers runs code, or reads files and models of other folders. Not
 # a list of all other keys that may be there: real configs have dozens that no release
@@ -189,18 +189,16 @@ def find_weights(folder: Path) -> list[Path]:
 
     folder (Path): The folder of the encoder.
     RETURNS (list[Path]): Files of safetensors in the folder.
-    RAISES (NunerError): N002 if there are none, N015 if a file has an impossible
-        header, N018 or N020 if the list of files can't be used or names others, N019
-        if there is only a pickle.
+    RAISES (NunerError): N002 if one is missing, N015 if one has an impossible header,
+        N018 or N020 if the list of files can't be used or names others, N019 if there
+        are none of safetensors.
     """
     if (folder / WEIGHTS).is_file():
         names = {WEIGHTS}
     elif (folder / WEIGHTS_INDEX).is_file():
         names = _read_index(folder / WEIGHTS_INDEX)
-    elif pickled := sorted(folder.glob("pytorch_model*.bin")):
-        raise NunerError(Errors.N019, path=pickled[0])
     else:
-        raise NunerError(Errors.N002, path=folder, missing=WEIGHTS)
+        raise NunerError(Errors.N019, path=folder)
     files = [folder / name for name in sorted(names)]
     for file in files:
         if not file.is_file():
@@ -229,8 +227,11 @@ def check_header(path: Path) -> None:
     path (Path): A file of safetensors.
     RAISES (NunerError): N015 for such a header.
     """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise NunerError(Errors.N015, path=path, reason=error) from error
     if length > MAX_HEADER and path.stat().st_size > MAX_HEADER:
         reason = f"its header has {length:,} bytes, and {MAX_HEADER:,} are read"
         raise NunerError(Errors.N015, path=path, reason=reason)
