@@ -65,7 +65,8 @@ class Dataset:
         source = str(test)
         folder = test.resolve().parent
         if source.startswith(HUB_PREFIX):
-            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0])
+            # A name of the hub, or a folder; results go into a folder of that name.
+            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0]).resolve()
         return cls(
             name or folder.name,
             train=docs.get("train", []),
