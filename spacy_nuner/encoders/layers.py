@@ -31,6 +31,7 @@ from .safety import (
     REFUSED,
     TOKENIZER_CONFIG,
     TOKENIZER_FILES,
+    UNREAD,
     check_model_type,
     check_settings,
     check_tokenizer,
@@ -139,7 +140,8 @@ def make_config(settings: Mapping[str, Any], *, path: str | Path) -> PretrainedC
             found = f"{key}, a name of transformers' own code"
             raise NunerError(Errors.N017, path=path, found=found)
     # Of what is refused only empty values are left.
-    taken = {key: settings[key] for key in settings if key not in NOT_TAKEN | REFUSED}
+    left_out = {*NOT_TAKEN, *REFUSED, *UNREAD}
+    taken = {key: settings[key] for key in settings if key not in left_out}
     # Whoever sets this many labels has them listed, and an encoder has none.
     if taken.get("num_labels", 0) not in range(MAX_LABELS):
         raise _impossible(path, f"num_labels is {taken['num_labels']!r}"[:200])

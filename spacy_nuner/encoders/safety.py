@@ -18,6 +18,11 @@ from ..errors import Errors, NunerError
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 ADAPTER_CONFIG = "adapter_config.json"
+# Of processors and of generation, which are not loaded here; others may do so.
+OTHER_CONFIGS = (
+    *("processor_config.json", "preprocessor_config.json", "generation_config.json"),
+    "special_tokens_map.json",
+)
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 # As transformers calls the parts of weights that are in several files.
@@ -54,6 +59,8 @@ REFUSED = {
 ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flex_attention")
 # "owner/repository:function", the form in which kernels are named.
 CODE_REFERENCE = re.compile(r"[^/:\s]+/[^/:\s]+:[^/:\s]+")
+# Names of labels, which may be any, of a head that an encoder does not have.
+UNREAD = ("id2label", "label2id", "task_specific_params")
 # What a config came from, which nothing is read from.
 ORIGINS = ("_name_or_path", "name_or_path")
 # Keys of tokenizer configs that end so and are not read.
@@ -108,11 +115,17 @@ def check_settings(settings: Mapping[str, Any], *, path: str | Path) -> None:
     path (str | Path): Where it is from, for the error.
     RAISES (NunerError): N017 if it does.
     """
+    for key in settings:
+        # transformers sets each key as an attribute.
+        if str(key).startswith("__"):
+            raise NunerError(Errors.N017, path=path, found=str(key)[:200])
     todo: list[tuple[str, Any]] = [("", settings)]
     while todo:
         where, value = todo.pop()
         if isinstance(value, Mapping):
-            todo.extend((str(key), one) for key, one in value.items())
+            todo.extend(
+                (str(key), one) for key, one in value.items() if key not in UNREAD
+            )
         elif isinstance(value, list | tuple):
             todo.extend((where, one) for one in value)
         if _asks_for_more(where, value):
@@ -123,7 +136,7 @@ def check_settings(settings: Mapping[str, Any], *, path: str | Path) -> None:
 def _asks_for_more(key: str, value: Any) -> bool:
     if value is None or value is False or value in ("", [], {}):
         return False
-    if key in REFUSED or (key.startswith("__") and key != "__type"):
+    if key in REFUSED:
         return True
     if "attn_implementation" in key:
         return not (isinstance(value, bool) or value in ATTENTIONS)
@@ -143,7 +156,9 @@ def check_encoder(folder: Path) -> None:
     if (folder / ADAPTER_CONFIG).exists():
         found = "an adapter, whose weights belong to a model of another place"
         raise NunerError(Errors.N017, path=folder / ADAPTER_CONFIG, found=found)
-    read_settings(folder / CONFIG)
+    for name in (CONFIG, *OTHER_CONFIGS):
+        if (folder / name).is_file():
+            read_settings(folder / name)
     check_tokenizer(folder)
 
 
@@ -284,7 +299,7 @@ def find_template_fault(template: Any) -> str | None:
 
 def describe(error: BaseException) -> str:
     """RETURNS (str): Kind and first line of an exception."""
-    text = (str(error).strip().splitlines() or [""])[0]
+    text = (str(error).strip().splitlines() or [""])[0][:300]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

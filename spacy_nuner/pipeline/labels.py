@@ -4,6 +4,7 @@ A list of labels, or label -> description, or label -> {"name", "description"}: 
 config, in the file that `spacy init labels` writes, and in those of the commands.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,7 @@ def _parse_label(label: str, value: Any, source: str) -> Label:
     fields = value if isinstance(value, Mapping) else {"description": value}
     texts = all(x is None or isinstance(x, str) and x.strip() for x in fields.values())
     if not texts or not set(fields) <= {"name", "description"}:
-        reason = f"'{label}' has {srsly.json_dumps(value)}"
+        reason = f"'{label}' has {json.dumps(value, ensure_ascii=False)}"[:300]
         raise NunerError(Errors.N511, source=source, reason=reason)
     return Label(**fields)
 

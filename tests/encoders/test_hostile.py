@@ -155,6 +155,16 @@ HOSTILE = {
     ),
     "weights-elsewhere": ("N017", put(CONFIG, transformers_weights="../x.safetensors")),
     "other-config": ("N017", put(CONFIG, configuration_files=["config.4.0.0.json"])),
+    "processor": (
+        "N017",
+        write("processor_config.json", '{"auto_map": {"AutoProcessor": "evil.P"}}'),
+    ),
+    "preprocessor": (
+        "N017",
+        write("preprocessor_config.json", '{"auto_map": {"AutoProcessor": "evil.P"}}'),
+    ),
+    "generation": ("N017", write("generation_config.json", '{"custom_generate": "x"}')),
+    "specials": ("N018", write("special_tokens_map.json", "[]")),
     "adapter": (
         "N017",
         write("adapter_config.json", '{"base_model_name_or_path": "someone/else"}'),
@@ -223,7 +233,6 @@ HOSTILE = {
     "heads-2": ("N021", put(CONFIG, num_attention_heads=3)),
     "labels": ("N021", put(CONFIG, num_labels=10**9)),
     "labels-2": ("N021", put(CONFIG, num_labels="x")),
-    "id2label": ("N021", put(CONFIG, id2label=[1, 2])),
     "activation": ("N021", put(CONFIG, hidden_act="no_such")),
     "activation-2": ("N021", put(CONFIG, hidden_act={"a": 1})),
     "dropout": ("N021", put(CONFIG, hidden_dropout_prob=7)),
@@ -404,7 +413,7 @@ def test_what_is_whole_is_read(guarded):
         pooler_fc_size=768,
         pruned_heads={},
         id2label={"0": "O", "1": "B-PER"},
-        label2id={"O": 0, "B-PER": 1},
+        label2id={"O": 0, "B-PER": 1, "backbone": 2, "__x__": 3},
         output_past=True,
     )(guarded)
     put(
