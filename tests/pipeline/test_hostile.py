@@ -5,6 +5,8 @@ import contextlib
 import json
 import shutil
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +165,7 @@ def width(msg):
 
 KERNEL = "someone/kernels:attention"
 DEEP = "[" * 100_000
+ABSOLUTE = str(Path(tempfile.gettempdir()) / "spacy-nuner-was-here")
 MODEL = f"{NAME}/model"
 
 HOSTILE = {
@@ -170,7 +173,7 @@ HOSTILE = {
     "parent": ("N020", name_file("../../x")),
     "parent-2": ("N020", name_file("tokenizer.json/../../x")),
     "parent-3": ("N020", name_file("..")),
-    "absolute": ("N020", name_file("/tmp/spacy-nuner-was-here")),
+    "absolute": ("N020", name_file(ABSOLUTE)),
     "folder": ("N020", name_file("sub/tokenizer.json")),
     "unknown": ("N020", name_file("x.py")),
     "weights-file": ("N020", name_file("pytorch_model.bin")),
@@ -281,6 +284,7 @@ def guarded(tmp_path, monkeypatch):
     yield folder
     assert {path.name for path in tmp_path.iterdir()} <= {"a", "some folder"}
     assert not list((tmp_path / "a" / "temporary").iterdir())
+    assert not Path(ABSOLUTE).exists()
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -326,7 +330,7 @@ def test_a_shared_backbone_is_data(name, listening, guarded):
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "/tmp/x", "concept_encoder/../../x", "x", "concept_encoder", 5]
+    "name", ["../x", ABSOLUTE, "concept_encoder/../../x", "x", "concept_encoder", 5]
 )
 def test_files_of_a_concept_encoder_in_bytes(name, made, guarded):
     files = LabelVectors(made / NAME / "concept_encoder").to_bytes()
