@@ -116,6 +116,51 @@ class Errors:
         "'{path}' is there already with another content, so nothing was written. Name "
         "another folder, or move it away."
     )
+    N017 = Message(
+        "'{path}' asks for code, or for files of another place: {found}. Nothing of it "
+        "was loaded. An encoder is read as data alone: take this out of the file if "
+        "the encoder works without it, or use another encoder."
+    )
+    N018 = Message(
+        "Can't read '{path}': {reason}. Expected is a JSON object, as transformers "
+        "saves it. Copy or download the folder again."
+    )
+    N019 = Message(
+        "There are no weights in '{path}' that are read: it has no model.safetensors. "
+        "A pickle (pytorch_model.bin) can run code when it is loaded, so it is not; if "
+        "you trust who made it, save it anew: transformers.AutoModel.from_pretrained("
+        "NAME).save_pretrained(FOLDER), and the tokenizer in the same way."
+    )
+    N020 = Message(
+        "{source} names a file {found}, which is none of those that belong there: "
+        "{expected}. Nothing was read or written under that name. Don't use it; get it "
+        "anew from whom you trust."
+    )
+    N021 = Message(
+        "The weights of '{path}' can't be used: {reason}. Config and weights belong to "
+        "different models or are damaged: copy or download the folder again."
+    )
+    N022 = Message(
+        "The tokenizer of '{path}' can't be used: {reason}. Copy or download the "
+        "folder again, or save the tokenizer that belongs to these weights in it."
+    )
+    N023 = Message(
+        "The saved {part} can't be read: {reason}. It is damaged, or was saved by "
+        "something else: save the pipeline again, or get it anew."
+    )
+    N030 = Message(
+        "The output '{path}' {relation} '{input}', which this command reads or "
+        "writes too. Nothing was written. Name an output apart from all others."
+    )
+    N031 = Message(
+        "'{path}' is in use: process {pid} writes it. Wait until it ends, or name "
+        "another output."
+    )
+    N032 = Message("Can't write to '{path}': {found}. Expected is {expected}.")
+    N033 = Message(
+        "'{path}' exists already and is no log of this command: {reason}. Nothing was "
+        "added to it. Name another log, or move it away."
+    )
     N050 = Message(
         "The key in {variable} can't be sent: it holds {found}. Set it anew, without "
         "blanks, line breaks or letters that are not ASCII in it."
@@ -132,20 +177,6 @@ class Errors:
         "Can't use {what}: '{found}' is no text in UTF-8, it holds bytes of another "
         "encoding or half a surrogate pair. Save the file, set the terminal, or name "
         "the folder in UTF-8."
-    )
-
-    N030 = Message(
-        "The output '{path}' {relation} '{input}', which this command reads or "
-        "writes too. Nothing was written. Name an output apart from all others."
-    )
-    N031 = Message(
-        "'{path}' is in use: process {pid} writes it. Wait until it ends, or name "
-        "another output."
-    )
-    N032 = Message("Can't write to '{path}': {found}. Expected is {expected}.")
-    N033 = Message(
-        "'{path}' exists already and is no log of this command: {reason}. Nothing was "
-        "added to it. Name another log, or move it away."
     )
 
     # Corpus: records -> DocBin
@@ -345,6 +376,13 @@ class Errors:
         "configs/pretrain.cfg, or an empty one: what it leaves out has its default."
     )
     N321 = Message("The config has no '{found}'. {advice}Known are: {known}.")
+    N322 = Message(
+        "The checkpoint '{path}' is damaged: {reason}. Delete this folder. {todo}"
+    )
+    N323 = Message(
+        "The interrupted run in '{path}' can't go on: {reason}. Delete this folder, "
+        "then start again without --resume."
+    )
 
     # Models
     N401 = Message(
@@ -547,6 +585,8 @@ class Warnings:
         "No text of the corpus falls into the share of {share} that is held out, so "
         "there is no average precision. Set evaluation.validation_share higher."
     )
+
+    W322 = Message("{error} The run goes on from step {step}.")
 
     # Pipeline
     W501 = Message(

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from tokenizers import BertWordPieceTokenizer, ByteLevelBPETokenizer
 from transformers import (
+    AutoModel,
+    AutoTokenizer,
     BertConfig,
     BertModel,
     BertTokenizerFast,
@@ -13,6 +15,8 @@ from transformers import (
     RobertaModel,
     RobertaTokenizerFast,
 )
+
+from spacy_nuner.encoders.folder import FORMAT, BackboneInfo, save_backbone
 
 
 def make_tiny_bert(
@@ -56,6 +60,48 @@ def make_tiny_bert(
         model = BertModel(config)
     model.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def make_tiny_backbone(folder: Path, texts: Iterable[str], *, layers: int = 2) -> Path:
+    """Save a backbone folder of random weights, which nothing was trained for.
+
+    folder (Path): Where the backbone goes.
+    texts (Iterable[str]): What the tokenizer learns its word pieces from.
+    layers (int): Hidden layers.
+    RETURNS (Path): The folder.
+    """
+    base = make_tiny_bert(folder / "base", texts, layers=layers)
+    model = AutoModel.from_pretrained(base)
+    backbone = folder / "backbone"
+    backbone.mkdir()
+    save_backbone(
+        backbone,
+        BackboneInfo(
+            format=FORMAT,
+            pooling="mean",
+            template="{name}: {description}",
+            max_concept_length=16,
+            scale=1.25,
+            bias=-3.5,
+            frozen_layers=0,
+            hidden_layers=[-1, -2],
+            base="someone/bert",
+            data={"sentences": 3, "top_concepts": [["city", 2]], "sha256": {}},
+            training={"steps": 10, "seconds": 5, "final_loss": 0.5},
+            versions={"spacy_nuner": "0.1.0"},
+            settings={
+                "training": {"epochs": 2, "batch_size": 4, "learn_rate": 3e-4}
+                | {"seed": 0}
+            },
+            command="spacy nuner pretrain configs/pretrain.cfg out",
+            created="2026-11-21T00:00:00+00:00",
+        ),
+        text_encoder=model,
+        concept_encoder=model,
+        tokenizer=AutoTokenizer.from_pretrained(base),
+        background=torch.randn(20, 32, generator=torch.Generator().manual_seed(0)),
+    )
+    return backbone
 
 
 def make_tiny_roberta(

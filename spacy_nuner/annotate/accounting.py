@@ -87,7 +87,13 @@ def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
     except OSError as error:
         reason = error.strerror or str(error)
         raise NunerError(Errors.N220, path=path, reason=reason) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         reason = f"{type(error).__name__}: {error}"
         raise NunerError(Errors.N220, path=path, reason=reason) from error
 

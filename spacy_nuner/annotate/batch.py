@@ -258,7 +258,8 @@ class BatchRun:
         client = self.endpoint.client
         if batch.file_id is None:
             with self._temporary_folder() as folder:
-                path = Path(folder) / f"{batch.id}.jsonl"
+                # Not under the name of the batch, which the store says.
+                path = Path(folder) / "requests.jsonl"
                 with path.open("wb") as lines:
                     for number, request in self._ledger.requests(batch):
                         line = _request_line(batch.id, number, batch.settings, request)

@@ -90,7 +90,7 @@ def annotate_cli(
     if extra is not None:
         try:
             fields = json.loads(extra)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise NunerError(Errors.N213, reason=error) from error
         if not isinstance(fields, dict):
             raise NunerError(Errors.N213, reason=f"found {extra}")

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from ..errors import Errors, NunerError
 from .batching import batch_by_length
-from .folder import CONCEPT_ENCODER, read_whole_info
-from .layers import load_encoder
+from .folder import CONCEPT_ENCODER, INFO_FILE, read_whole_info
+from .layers import load_encoder, max_pieces, special_pieces
 
 Pooling = Literal["mean", "cls"]
 
@@ -107,10 +108,20 @@ class ConceptEncoder(nn.Module):
 
         folder (str | Path): The backbone folder.
         RETURNS (ConceptEncoder): In evaluation mode.
-        RAISES (NunerError): What `read_whole_info` and `load_encoder` raise.
+        RAISES (NunerError): What `read_whole_info` and `load_encoder` raise; N303 if
+            it takes fewer word pieces than `nuner.json` says.
         """
         info = read_whole_info(folder)
         tokenizer, encoder = load_encoder(Path(folder) / CONCEPT_ENCODER)
+        special = sum(map(len, special_pieces(tokenizer)))
+        limit = max_pieces(tokenizer, encoder)
+        if not special < info.max_concept_length <= limit:
+            reason = (
+                f"max_concept_length is {info.max_concept_length}, and the concept "
+                f"encoder takes up to {limit} word pieces"
+            )
+            path = Path(folder) / INFO_FILE
+            raise NunerError(Errors.N303, path=path, reason=reason)
         made = cls(
             encoder,
             tokenizer,
@@ -190,7 +201,7 @@ class ConceptEncoder(nn.Module):
         self.eval()
         for rows in batch_by_length([len(one) for one in ids], max_size=BATCH_PIECES):
             padded, mask = pad_pieces(
-                [ids[i] for i in rows], self.tokenizer.pad_token_id
+                [ids[i] for i in rows], self.tokenizer.pad_token_id or 0
             )
             pooled = self(padded.to(device), mask.to(device))
             vectors[rows] = pooled.float().cpu().numpy()

@@ -11,6 +11,7 @@ This module imports no torch, so a pipeline can look at a backbone before it loa
 
 import errno
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,16 @@ from typing import Any, Literal
 from ..errors import Errors, NunerError
 from ..masking import mask
 from .card import model_card
+from .safety import check_header, find_template_fault, read_object
 
 FORMAT = 1
 INFO_FILE = "nuner.json"
 CONCEPT_ENCODER = "concept_encoder"
 BACKGROUND_FILE = f"{CONCEPT_ENCODER}/background.safetensors"
+# Far over what is trained with; each piece is memory when concepts are encoded.
+MAX_CONCEPT_LENGTH = 4096
+# Of scale and bias: fp32, which logits are in, goes up to 3e38.
+LARGEST_NUMBER = 1e6
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,13 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     if not path.is_file():
         return None
     try:
-        metadata = json.loads(path.read_text(encoding="utf8"))
-        version = int(metadata["format"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise NunerError(Errors.N303, path=path, reason=repr(error)) from error
+        metadata = read_object(path)
+    except ValueError as error:
+        raise NunerError(Errors.N303, path=path, reason=error) from error
+    version = metadata.get("format")
+    if type(version) is not int or version < 1:
+        reason = f"its format is {version!r}"[:200]
+        raise NunerError(Errors.N303, path=path, reason=reason)
     if version > FORMAT:
         raise NunerError(Errors.N302, path=path, found=version, known=FORMAT)
     names = [field.name for field in fields(BackboneInfo)]
@@ -85,7 +94,43 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
     if missing:
         raise NunerError(Errors.N303, path=path, reason=f"no {', '.join(missing)}")
     # Keys that a later release adds within the format are no concern of ours.
-    return BackboneInfo(**{name: metadata[name] for name in names})
+    info = BackboneInfo(**{name: metadata[name] for name in names})
+    _check(path, info, ("hidden_layers",))
+    return info
+
+
+def _check(path: Path, info: BackboneInfo, names: Iterable[str]) -> None:
+    """Refuse values that are of another type, out of range or not numbers."""
+    layers, length = info.hidden_layers, info.max_concept_length
+    fits: dict[str, Callable[[], bool]] = {
+        "hidden_layers": lambda: (
+            isinstance(layers, list)
+            and all(type(index) is int and index < 0 for index in layers)
+            and layers[:1] == [-1]
+            and len(set(layers)) == len(layers)
+        ),
+        "pooling": lambda: info.pooling in ("mean", "cls"),
+        "template": lambda: find_template_fault(info.template) is None,
+        "max_concept_length": lambda: (
+            type(length) is int and 0 < length <= MAX_CONCEPT_LENGTH
+        ),
+        "scale": lambda: _is_number(info.scale),
+        "bias": lambda: _is_number(info.bias),
+        "frozen_layers": lambda: (
+            type(info.frozen_layers) is int and info.frozen_layers >= 0
+        ),
+    }
+    for name in names:
+        value = getattr(info, name)
+        expected = str if name in ("base", "command", "created") else dict
+        right = fits[name]() if name in fits else isinstance(value, expected)
+        if not right:
+            reason = f"{name} is {value!r}"[:300]
+            raise NunerError(Errors.N303, path=path, reason=reason)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < LARGEST_NUMBER
 
 
 def read_whole_info(folder: str | Path) -> BackboneInfo:
@@ -100,6 +145,8 @@ def read_whole_info(folder: str | Path) -> BackboneInfo:
     if info is None or not (Path(folder) / CONCEPT_ENCODER).is_dir():
         missing = INFO_FILE if info is None else CONCEPT_ENCODER
         raise NunerError(Errors.N304, path=folder, missing=missing)
+    names = [field.name for field in fields(info) if field.name != "format"]
+    _check(Path(folder) / INFO_FILE, info, names)
     return info
 
 
@@ -110,10 +157,15 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
     depth (int): The number of its layers.
     RETURNS (list[int]): What `nuner.json` recommends, else the last layer and the one
         at half the depth, as NuMind's model cards have it (-1 and -7 of 12 layers).
-    RAISES (NunerError): What `read_info` raises.
+    RAISES (NunerError): What `read_info` raises; N303 if a layer is not there.
     """
     info = read_info(source)
-    return info.hidden_layers if info else layers_to_read(depth, 0)
+    if info is None:
+        return layers_to_read(depth, 0)
+    if min(info.hidden_layers) < -depth - 1:
+        reason = f"hidden_layers are {info.hidden_layers}, of {depth} layers"[:300]
+        raise NunerError(Errors.N303, path=Path(source) / INFO_FILE, reason=reason)
+    return info.hidden_layers
 
 
 def layers_to_read(depth: int, frozen: int) -> list[int]:
@@ -167,10 +219,11 @@ def save_backbone(
     (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
 
 
-def load_background(folder: str | Path) -> Any:
+def load_background(folder: str | Path, *, width: int | None = None) -> Any:
     """Read the vectors of ordinary text of a backbone folder.
 
     folder (str | Path): The folder.
+    width (int | None): How wide they have to be; None for any.
     RETURNS (ndarray): fp32. *Shape:* (pieces, width)
     RAISES (NunerError): N015 if its file is missing or damaged.
     """
@@ -179,6 +232,14 @@ def load_background(folder: str | Path) -> Any:
 
     path = Path(folder) / BACKGROUND_FILE
     try:
-        return load_file(path)["vectors"].float().numpy()
-    except (OSError, SafetensorError) as error:
+        check_header(path)
+        vectors = load_file(path)["vectors"].float()
+        fits = vectors.ndim == 2 and width in (None, vectors.shape[1]) and len(vectors)
+    except (OSError, SafetensorError, LookupError) as error:
         raise NunerError(Errors.N015, path=path, reason=error) from error
+    if not fits or not vectors.isfinite().all():
+        reason = f"the vectors are {list(vectors.shape)}, expected {width} columns"
+        if fits:
+            reason = "a vector holds what is not a number"
+        raise NunerError(Errors.N015, path=path, reason=reason)
+    return vectors.numpy()

@@ -1,25 +1,72 @@
 """Loading a Hugging Face encoder; its layers, limits and freezing."""
 
+import contextlib
+import copy
 import hashlib
+import inspect
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from safetensors import SafetensorError
-from torch import nn
-from transformers import AutoModel, AutoTokenizer
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
+from transformers.configuration_utils import PretrainedConfig
+from transformers.modeling_utils import no_init_weights
 
 from ..errors import Errors, NunerError
 from .names import resolve_weights
+from .safety import (
+    CONFIG,
+    LARGE,
+    REFUSED,
+    TOKENIZER_CONFIG,
+    TOKENIZER_FILES,
+    UNREAD,
+    check_model_type,
+    check_settings,
+    check_tokenizer,
+    describe,
+    find_weights,
+    read_settings,
+)
 
 # Stands for "all layers" where a number of layers is asked for.
 ALL = -1
 # What transformers needs to make a fast tokenizer of a SentencePiece model.
 CONVERTERS = ("sentencepiece", "protobuf")
+# What a panic of the tokenizers in Rust is called.
+PANIC = "PanicException"
+# Keys of configs that transformers has own names for, and that it sets from them.
+OWN_KEYS = {
+    *("model_type", "name_or_path", "num_labels", "output_attentions"),
+    "_attn_implementation",
+}
+# How attention is computed and in which precision is for whoever loads an encoder.
+NOT_TAKEN = {
+    *("_attn_implementation", "_attn_implementation_internal", "attn_implementation"),
+    *("_attn_implementation_autoset", "torch_dtype", "_name_or_path", "name_or_path"),
+    "_commit_hash",
+}
+MAX_LABELS = 100_000
+# Weights of a pooler may be missing, which nothing here reads.
+FREE_WEIGHTS = 1 << 22
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any, Any]:
     """Load an encoder and its tokenizer.
+
+    Files are read as data alone, and sizes are checked before memory is taken for them.
 
     name (str | Path): A folder, a hub name, `package:NAME/PATH`, or "default".
     attention (str | None): How transformers shall compute attention ("eager", "sdpa");
@@ -27,30 +74,266 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
     RETURNS (tuple): The fast tokenizer and the model, in fp32 and evaluation mode.
     RAISES (NunerError): N001, N002, N012 or N013 if it can't be found, N015 if its
         weights can't be read, N007 if it has no fast tokenizer, whose character offsets
-        everything here rests on, N011 if a package is missing to make one.
+        everything here rests on, N011 if a package is missing to make one; what
+        `check_encoder`, `find_weights` and `build_encoder` raise; N021 if weights are
+        missing, N022 if the tokenizer does not belong to them.
     """
-    source = resolve_weights(name)
+    folder = Path(resolve_weights(name))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
-        model = AutoModel.from_pretrained(
-            source, torch_dtype=torch.float32, attn_implementation=attention
-        )
-    except SafetensorError as error:
-        raise NunerError(Errors.N015, path=source, reason=error) from error
+        tokenizer = load_tokenizer(folder)
+    except NunerError:
+        raise
     except (OSError, ValueError, ImportError) as error:
-        # What can't be found or downloaded is an OSError, an unknown architecture a
-        # ValueError, a folder without tokenizer an ImportError of what could convert
-        # one. The first line says what, the rest is advice that does not fit here.
+        # What can't be found is an OSError, a folder without tokenizer an ImportError
+        # of what could convert one. The first line says what, the rest is advice that
+        # does not fit here.
         reason = (str(error).strip().splitlines() or [repr(error)])[0]
-        convertible = not Path(source).is_dir() or any(Path(source).glob("*.model"))
         wanted = any(package in str(error).lower() for package in CONVERTERS)
         # transformers asks for these packages where there is no tokenizer at all, too.
-        if wanted and convertible:
+        if wanted and any(folder.glob("*.model")):
             raise NunerError(Errors.N011, name=name, reason=reason) from error
+        if any((folder / file).is_file() for file in TOKENIZER_FILES):
+            raise NunerError(Errors.N022, path=folder, reason=reason) from error
         raise NunerError(Errors.N001, name=name, reason=reason) from error
-    if not tokenizer.is_fast:
-        raise NunerError(Errors.N007, name=name, found=type(tokenizer).__name__)
-    return tokenizer, model.eval()
+    config = read_config(folder)
+    weights: dict[str, Tensor] = {}
+    for path in find_weights(folder):
+        try:
+            weights |= load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise NunerError(Errors.N015, path=path, reason=error) from error
+    model, missing = build_encoder(config, weights, path=folder, attention=attention)
+    if missing:
+        reason = f"{len(missing)} are missing, such as {missing[0]}"
+        raise NunerError(Errors.N021, path=folder, reason=reason)
+    check_together(tokenizer, model, path=folder)
+    # Where transformers would have put it; nothing is read from there.
+    model.config.name_or_path = str(folder)
+    return tokenizer, model
+
+
+def read_config(folder: str | Path) -> PretrainedConfig:
+    """Read the config of an encoder.
+
+    folder (str | Path): Its folder.
+    RETURNS (PretrainedConfig): The config.
+    RAISES (NunerError): What `make_config` and `read_settings` raise.
+    """
+    path = Path(folder) / CONFIG
+    return make_config(read_settings(path), path=path)
+
+
+def make_config(settings: Mapping[str, Any], *, path: str | Path) -> PretrainedConfig:
+    """Make the config of an encoder from what a file says.
+
+    settings (Mapping[str, Any]): Its keys and values.
+    path (str | Path): Where they are from, for the error.
+    RETURNS (PretrainedConfig): The config. How attention is computed, in which
+        precision and from where it came is not taken over.
+    RAISES (NunerError): N001 if the architecture is not read, N017 if it asks for code,
+        N021 if a value is impossible.
+    """
+    check_settings(settings, path=path)
+    config_class = CONFIG_MAPPING[check_model_type(settings, name=path)]
+    for key in settings:
+        if hasattr(config_class, str(key)) and key not in OWN_KEYS:
+            found = f"{key}, a name of transformers' own code"
+            raise NunerError(Errors.N017, path=path, found=found)
+    # Of what is refused only empty values are left.
+    left_out = {*NOT_TAKEN, *REFUSED, *UNREAD}
+    taken = {key: settings[key] for key in settings if key not in left_out}
+    # Whoever sets this many labels has them listed, and an encoder has none.
+    if taken.get("num_labels", 0) not in range(MAX_LABELS):
+        raise _impossible(path, f"num_labels is {taken['num_labels']!r}"[:200])
+    try:
+        return config_class.from_dict(taken)
+    except Exception as error:
+        raise _impossible(path, describe(error)) from error
+
+
+def build_encoder(
+    config: PretrainedConfig,
+    weights: dict[str, Tensor],
+    *,
+    path: str | Path,
+    attention: str | None = None,
+) -> tuple[Any, list[str]]:
+    """Make an encoder of its config and weights.
+
+    config (PretrainedConfig): As `make_config` gives it.
+    weights (dict[str, Tensor]): Name -> weight; others than those of the encoder may be
+        there, such as those of a head for masked words.
+    path (str | Path): Where they are from, for the error.
+    attention (str | None): As for `load_encoder`.
+    RETURNS (tuple): The model, in fp32 and evaluation mode, and the names of weights
+        that it has and that are not there. A pooler, which nothing here reads, may be
+        missing.
+    RAISES (NunerError): N021 if the config and the weights don't fit, or a weight is
+        not a number.
+    """
+    model_class: Any = MODEL_MAPPING[type(config)]
+    _check_sizes(config, weights, path)
+    try:
+        # Without memory: what is counted is what would be taken.
+        with torch.device("meta"), no_init_weights():
+            empty = model_class(copy.deepcopy(config))
+        needed = sum(weight.numel() for weight in empty.parameters())
+    except Exception as error:
+        raise _impossible(path, describe(error)) from error
+    found = sum(weight.numel() for weight in weights.values())
+    if needed > 2 * found + FREE_WEIGHTS:
+        reason = f"config.json describes {needed:,} numbers, and there are {found:,}"
+        raise NunerError(Errors.N021, path=path, reason=reason)
+    try:
+        model, info = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=weights,
+            torch_dtype=torch.float32,
+            attn_implementation=attention,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # Of other shapes, it has a list after the first line.
+        raise _impossible(path, " ".join(str(error).split())[:300]) from error
+    known = {NUMBER.sub("N", key) for key in model.state_dict()}
+    for key in info["unexpected_keys"]:
+        # Of a head it would be no matter; of a layer it would be left out in silence.
+        if NUMBER.search(key) and NUMBER.sub("N", key) in known:
+            reason = f"there is {key}, and config.json has no such layer"
+            raise NunerError(Errors.N021, path=path, reason=reason)
+    for key, weight in model.named_parameters():
+        if weight.dtype != torch.float32 or not _is_finite(weight.detach()):
+            reason = f"{key} holds what is not a number, or an infinite one"
+            raise NunerError(Errors.N021, path=path, reason=reason)
+    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+    return model.eval(), sorted(missing)
+
+
+def _is_finite(weight: Tensor) -> bool:
+    # The least and the largest: a mask of all would take as long as to load them.
+    return not weight.numel() or bool(torch.stack(weight.aminmax()).isfinite().all())
+
+
+def _check_sizes(
+    config: PretrainedConfig, weights: Mapping[str, Tensor], path: str | Path
+) -> None:
+    """Refuse numbers of a config that no weight is there for, before they are used."""
+    if getattr(config, "num_hidden_layers", 0) == 0:
+        raise _impossible(path, "it has no layers")
+    largest = max((size for one in weights.values() for size in one.shape), default=0)
+    # Others that a file has are not used to make anything.
+    known = inspect.signature(type(config).__init__).parameters
+    for key, value in config.to_dict().items():
+        if key not in known or "theta" in key:
+            continue
+        # A layer has weights, so that there are no more layers than these.
+        of_layers = any(part in key for part in ("layers", "group", "networks"))
+        limit = len(weights) if of_layers else max(largest, LARGE)
+        for one in value if isinstance(value, list) else [value]:
+            if type(one) is int and one > limit:
+                reason = f"{key} is {str(one)[:50]}, and {limit} is the limit"
+                raise _impossible(path, reason)
+
+
+def _impossible(path: str | Path, reason: str) -> NunerError:
+    return NunerError(Errors.N021, path=path, reason=f"in config.json: {reason}")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load a fast tokenizer.
+
+    folder (Path): The folder of the encoder.
+    RETURNS (PreTrainedTokenizerFast): The tokenizer, without a template of chats.
+    RAISES (NunerError): N007 if it has no fast one, N017 or N018 for its config, N022
+        if its files can't be used.
+    RAISES (OSError | ValueError | ImportError): If there is none.
+    """
+    check_tokenizer(folder)
+    for name in (TOKENIZER_CONFIG, CONFIG):
+        path = folder / name
+        found = read_settings(path).get("tokenizer_class") if path.is_file() else None
+        if found is not None:
+            _check_tokenizer_class(found, folder)
+            break
+    with _explaining_tokenizer(folder, passing=(OSError, ValueError, ImportError)):
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, use_fast=True, trust_remote_code=False
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        found = type(tokenizer).__name__
+        raise NunerError(Errors.N007, name=folder, found=found)
+    # Of a dict of them the names would be those of files when the tokenizer is saved.
+    tokenizer.chat_template = None
+    return tokenizer
+
+
+@contextlib.contextmanager
+def _explaining_tokenizer(
+    path: str | Path, *, passing: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
+    """Turn what using a damaged tokenizer ends with into N022."""
+    try:
+        yield
+    except passing:
+        raise
+    except BaseException as error:
+        # The library in Rust raises plain exceptions, and panics are none of them.
+        if not isinstance(error, Exception) and type(error).__name__ != PANIC:
+            raise
+        reason = describe(error)
+        raise NunerError(Errors.N022, path=path, reason=reason) from error
+
+
+def _check_tokenizer_class(name: Any, folder: Path) -> None:
+    """transformers would take any name of its own, and others after a question."""
+    text = str(name)
+    names = (text if text.endswith("Fast") else f"{text}Fast", text)
+    found = (getattr(transformers, one, None) for one in names if one.isidentifier())
+    if not any(
+        isinstance(one, type) and issubclass(one, PreTrainedTokenizerFast)
+        for one in found
+    ):
+        raise NunerError(Errors.N007, name=folder, found=text[:100])
+
+
+def check_together(tokenizer: Any, model: Any, *, path: str | Path) -> None:
+    """Check that a tokenizer belongs to an encoder, and that both can be used.
+
+    tokenizer (PreTrainedTokenizerFast): The tokenizer.
+    model (PreTrainedModel): The encoder.
+    path (str | Path): Where they are from, for the error.
+    RAISES (NunerError): N021 if the encoder makes no vectors of a text, N022 if the
+        tokenizer gives word pieces that have no embedding, or takes texts of no length.
+    """
+    rows = len(model.get_input_embeddings().weight)
+    with _explaining_tokenizer(path):
+        pieces = max(tokenizer.get_vocab().values(), default=0)
+        before, after = special_pieces(tokenizer)
+        limit = max_pieces(tokenizer, model)
+    highest = max(pieces, *before, *after)
+    if highest >= rows:
+        reason = f"its pieces go up to number {highest}, the embeddings to {rows - 1}"
+        raise NunerError(Errors.N022, path=path, reason=reason)
+    if limit <= len(before) + len(after):
+        reason = f"it takes {limit} word pieces at once (model_max_length)"
+        raise NunerError(Errors.N022, path=path, reason=reason)
+    # A text of hardly any length shows what a value of the config can break.
+    ids = torch.tensor([[*before, 0, *after]])
+    try:
+        with torch.inference_mode():
+            output = model(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                output_hidden_states=True,
+                return_dict=True,
+            )
+        states = [*output.hidden_states, output.last_hidden_state]
+        finite = all(state.isfinite().all() for state in states)
+    except Exception as error:
+        raise _impossible(path, describe(error)) from error
+    if not finite:
+        raise _impossible(path, "with these values the vectors are no numbers")
 
 
 def hash_weights(model: nn.Module) -> str:

@@ -3,18 +3,19 @@
 import importlib.util
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import Errors, NunerError
 from ..utf8 import check_utf8
+from .safety import check_encoder
 
 PACKAGE_PREFIX = "package:"
 DEFAULT = "default"
 
 # What an encoder needs: config, tokenizer, `nuner.json`, weights.
 ENCODER_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
-# Repositories that have no safetensors.
-OLD_WEIGHTS = ("pytorch_model*.bin", "*.json")
+# What is looked at before the rest is downloaded.
+CONFIG_FILES = ("*.json",)
 
 
 def resolve_weights(name: str | Path) -> str:
@@ -26,16 +27,15 @@ def resolve_weights(name: str | Path) -> str:
     RETURNS (str): The folder. What is named by its hub name is downloaded into the
         hub's cache, or found there; with `HF_HUB_OFFLINE` it is only looked for there.
     RAISES (NunerError): N001 if there is no such encoder, N002 if a folder holds no
-        model, N012 if the default backbone is not built yet, N013 if it is damaged.
+        model, N012 if the default backbone is not built yet, N013 if it is damaged;
+        what `check_encoder` raises.
     """
     text = str(name)
     folder = find_folder(text)
     if folder is None:
+        check_encoder(fetch(text, CONFIG_FILES, nested=False))
         folder = fetch(text, ENCODER_FILES, nested=False)
-        if not any(folder.glob("*.safetensors")):
-            folder = fetch(text, OLD_WEIGHTS, nested=False)
-    if not (folder / "config.json").is_file():
-        raise NunerError(Errors.N002, path=folder, missing="config.json")
+    check_encoder(folder)
     return str(folder)
 
 
@@ -55,8 +55,13 @@ def find_folder(name: str) -> Path | None:
         return find_default()
     if name.startswith(PACKAGE_PREFIX):
         return _package_folder(name)
-    path = Path(name).expanduser()
-    if path.exists():
+    try:
+        path = Path(name).expanduser()
+        found = path.exists()
+    except (OSError, RuntimeError) as error:
+        # A name that is too long, the home of somebody who is not there.
+        raise NunerError(Errors.N001, name=name, reason=error) from error
+    if found:
         check_utf8(name, "the encoder")
         return path
     if is_hub_name(name):
@@ -106,6 +111,14 @@ def is_hub_name(text: str) -> bool:
 
 def _package_folder(text: str) -> Path:
     package, _, inside = text[len(PACKAGE_PREFIX) :].partition("/")
+    parts = PurePosixPath(inside).parts
+    if "." in package or "\\" in inside or ".." in parts or "/" in parts:
+        # To find a package inside another one, Python imports the outer one.
+        reason = (
+            "NAME is the name of a package, without dots, and PATH a path inside it, "
+            "without '..'."
+        )
+        raise NunerError(Errors.N001, name=text, reason=reason)
     try:
         spec = importlib.util.find_spec(package) if package else None
     except (ImportError, ValueError):

@@ -10,12 +10,12 @@ from typing import Any, Self
 from spacy.tokens import Doc
 from thinc.api import get_torch_default_device
 from tqdm import tqdm
-from transformers import AutoConfig
 
 from ..corpus.labelled_docs import read_docs
 from ..encoders.folder import read_info, recommended_layers
-from ..encoders.layers import load_encoder
+from ..encoders.layers import load_encoder, read_config
 from ..encoders.names import resolve_weights
+from ..encoders.safety import find_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
@@ -67,7 +67,8 @@ class Dataset:
         source = str(test)
         folder = test.resolve().parent
         if source.startswith(HUB_PREFIX):
-            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0])
+            # A name of the hub, or a folder; results go into a folder of that name.
+            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0]).resolve()
         return cls(
             name or folder.name,
             train=docs.get("train", []),
@@ -82,8 +83,7 @@ class Backbone:
 
     name (str): What tables and folders call it.
     source (str): Its folder.
-    identity (dict[str, str]): What it was named by, and the SHA-256 of its weights or
-        the hub's commit.
+    identity (dict[str, str]): What it was named by, and the SHA-256 of its weights.
     layers (dict[str, list[int]]): Layer set -> hidden layers, -1 being the last.
     """
 
@@ -117,8 +117,8 @@ def find_backbones(
     if not valid or len(names) != len(encoders) or len(set(names)) < len(names):
         raise NunerError(Errors.N621, count=len(encoders), found=", ".join(names))
     sources = [resolve_weights(encoder) for encoder in encoders]
-    configs = [_load_config(source) for source in sources]
-    depths = [config.num_hidden_layers for config in configs]
+    depths = [read_config(source).num_hidden_layers for source in sources]
+    weights = [find_weights(Path(source)) for source in sources]
     both: dict[int, list[int]] = {}
     # Encoders that are backbones come first: their recommendation counts.
     for source, depth in sorted(
@@ -131,11 +131,11 @@ def find_backbones(
         Backbone(
             name,
             source,
-            identity={"name": encoder, **_identify(source, config)},
+            identity={"name": encoder, "sha256": " ".join(map(hash_file, files))},
             layers={text: _parse_layers(text, encoder, depth, both) for text in layers},
         )
-        for name, encoder, source, config, depth in zip(
-            names, encoders, sources, configs, depths, strict=True
+        for name, encoder, source, files, depth in zip(
+            names, encoders, sources, weights, depths, strict=True
         )
     ]
 
@@ -260,15 +260,6 @@ def _make_name(encoder: str) -> str:
     return parts[-1] if parts else encoder
 
 
-def _load_config(source: str) -> Any:
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        # A ValueError for an architecture that transformers does not know.
-        reason = (str(error).strip().splitlines() or [repr(error)])[0]
-        raise NunerError(Errors.N001, name=source, reason=reason) from error
-
-
 def _parse_layers(
     text: str, encoder: str, depth: int, both: Mapping[int, list[int]]
 ) -> list[int]:
@@ -280,10 +271,3 @@ def _parse_layers(
     if not indices or not all(-depth - 1 <= index < 0 for index in indices):
         raise NunerError(Errors.N622, found=text, name=encoder, depth=depth)
     return indices
-
-
-def _identify(source: str, config: Any) -> dict[str, str]:
-    weights = sorted(Path(source).glob("*.safetensors"))
-    if weights:
-        return {"sha256": " ".join(hash_file(path) for path in weights)}
-    return {"commit": str(getattr(config, "_commit_hash", None))}

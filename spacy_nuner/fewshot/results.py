@@ -99,7 +99,7 @@ def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     """Read a JSON object that must have some keys."""
     try:
         content = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NunerError(Errors.N631, path=path, key=keys[0], reason=error) from error
     for key in keys:
         if not isinstance(content, dict) or key not in content:

@@ -26,12 +26,13 @@ from ..encoders.batching import batch_by_length
 from ..encoders.folder import recommended_layers
 from ..encoders.layers import load_encoder
 from ..encoders.names import resolve_weights
+from ..encoders.safety import explaining_damage
 from ..errors import Errors, NunerError
 from ..printing import printable
 from .listener import replace_listener, replace_listener_cfg
 from .pooling import as_output, pool_pieces
 from .precision import Precision, WindowBatch
-from .shim import BackboneShim, VectorCache
+from .shim import BackboneShim, VectorCache, check_hidden_layers
 from .windows import (
     MAX_PADDING,
     DocPieces,
@@ -120,6 +121,19 @@ class BackboneModel(Model[list[Doc], FullTransformerBatch]):
         """RETURNS (PreTrainedModel | None): None before there is an encoder."""
         return get_shim(self).encoder
 
+    def from_bytes(self, bytes_data: bytes) -> "BackboneModel":
+        """Load what `to_bytes` made.
+
+        bytes_data (bytes): The saved backbone.
+        RETURNS (BackboneModel): Itself.
+        RAISES (NunerError): N023 if it is something else; what
+            `BackboneShim.from_bytes` raises.
+        """
+        with explaining_damage("backbone"):
+            super().from_bytes(bytes_data)
+            check_width(self)
+        return self
+
     def copy(self) -> "BackboneModel":
         """RETURNS (BackboneModel): The same, with weights of its own."""
         copied = BackboneModel(self.attrs["name"], get_shim(self).copy())
@@ -158,6 +172,21 @@ def get_shim(model: Model) -> BackboneShim:
     return cast(BackboneShim, model.shims[0])
 
 
+def check_width(model: Model) -> None:
+    """Check that a loaded backbone gives vectors as wide as it says.
+
+    model (Model): A backbone.
+    RAISES (ValueError): If it does not, or is called something else than a text.
+    """
+    shim, width = get_shim(model), model.maybe_get_dim("nO")
+    if shim.encoder is not None:
+        found = shim.encoder.config.hidden_size * len(shim.hidden_layers or [-1])
+        if width != found:
+            raise ValueError(f"vectors are {found} wide, and it says {width!r}")
+    if not isinstance(model.attrs["name"], str):
+        raise ValueError(f"its name is {model.attrs['name']!r}")
+
+
 def find_backbone(model: Any) -> Model | None:
     """Look for a backbone in a model.
 
@@ -183,12 +212,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     recommended = recommended_layers(resolve_weights(name), depth)
     if shim.hidden_layers is None:
         shim.hidden_layers = recommended
-    inside = all(-depth - 1 <= index <= -1 for index in shim.hidden_layers)
-    # Readers of the last layer, such as weights from names, find it in front.
-    if not inside or shim.hidden_layers[:1] != [-1]:
-        raise NunerError(
-            Errors.N401, found=shim.hidden_layers, count=depth, lowest=depth + 1
-        )
+    check_hidden_layers(shim.hidden_layers, depth)
     shim.set_encoder(tokenizer, encoder)
     # It refuses a window that does not fit.
     shim.get_window()

@@ -125,6 +125,30 @@ def reset_output(model: Model, n_concepts: int) -> None:
     model.get_ref("output_layer").layers[0] = build_linear(n_concepts)
 
 
+def check_output(model: Model, n_concepts: int) -> None:
+    """Check what was loaded into a concept tagger.
+
+    model (Model): A concept tagger; one that was never initialized has no weights.
+    n_concepts (int): The number of concepts that it has to tell.
+    RAISES (ValueError): If its weights are not for as many, or not numbers.
+    """
+    output = model.get_ref("output_layer").layers[0]
+    if output.has_param("W"):
+        W, b = (output.get_param(name) for name in ("W", "b"))
+        width = model.get_ref("tok2vec").maybe_get_dim("nO") or W.shape[-1]
+        if W.shape != (n_concepts, width) or b.shape != (n_concepts,):
+            raise ValueError(
+                f"its weights are {W.shape} and {b.shape}, expected are those of "
+                f"{n_concepts} labels and vectors of {width} numbers"
+            )
+    for node in model.walk():
+        for name in node.param_names:
+            # Not those of layers that are not set up.
+            values: Any = node.get_param(name) if node.has_param(name) else None
+            if values is not None and not node.ops.xp.isfinite(values).all():
+                raise ValueError(f"{name} of {node.name} holds what is not a number")
+
+
 def has_linear_head(model: Model) -> bool:
     """Tell whether concepts are read straight off the token vectors.
 

@@ -1,6 +1,5 @@
 """The backbone's weights for thinc: freezing, learning rates, cache, saving."""
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +19,20 @@ from thinc.api import (
     xp2torch,
 )
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from ..encoders.layers import (
     ALL,
+    build_encoder,
+    check_together,
     freeze,
     layer_of_parameters,
+    load_tokenizer,
+    make_config,
     max_pieces,
     set_training,
     special_pieces,
 )
+from ..encoders.safety import TOKENIZER_FILES, check_file_names, explaining_damage
 from ..errors import Errors, NunerError
 from .precision import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
 
@@ -251,7 +254,8 @@ class BackboneShim(PyTorchShim):
             return srsly.msgpack_dumps({})
         with tempfile.TemporaryDirectory() as folder:
             self.tokenizer.save_pretrained(folder)
-            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+            paths = [Path(folder) / name for name in sorted(TOKENIZER_FILES)]
+            files = {path.name: path.read_bytes() for path in paths if path.is_file()}
         weights = {
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in self.encoder.state_dict().items()
@@ -270,26 +274,50 @@ class BackboneShim(PyTorchShim):
 
         bytes_data (bytes): The saved shim.
         RETURNS (BackboneShim): Itself.
-        RAISES (NunerError): N403 if weights of the encoder are missing.
+        RAISES (NunerError): N020 for files that belong to no tokenizer, N023 for what
+            is no saved shim, N401 for layers that the encoder does not have, N403 if
+            weights of it are missing; what `make_config`, `build_encoder`,
+            `load_tokenizer` and `check_together` raise.
         """
-        msg = srsly.msgpack_loads(bytes_data)
-        if not msg:
-            return self
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in msg["tokenizer"].items():
-                (Path(folder) / name).write_bytes(content)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            # Not by srsly, which rounds: an epsilon of 1e-12 would be 0 in the norms.
-            (Path(folder) / "config.json").write_text(json.dumps(msg["config"]))
-            config = AutoConfig.from_pretrained(folder)
-        encoder = AutoModel.from_config(config)
-        # Buffers differ between versions of transformers and are no weights.
-        missing, _ = encoder.load_state_dict(
-            load_safetensors(msg["weights"]), strict=False
-        )
-        lost = {name for name, _ in encoder.named_parameters()} & set(missing)
-        if lost:
-            raise NunerError(Errors.N403, count=len(lost), example=min(lost))
-        self.hidden_layers = msg["hidden_layers"]
-        self.set_encoder(tokenizer, encoder)
+        with explaining_damage("backbone"):
+            msg = srsly.msgpack_loads(bytes_data)
+            if msg:
+                self._take_over(**msg)
         return self
+
+    def _take_over(
+        self, *, hidden_layers: Any, config: Any, tokenizer: Any, weights: Any
+    ) -> None:
+        source = "the saved backbone"
+        check_file_names(tokenizer, TOKENIZER_FILES, source=source)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in tokenizer.items():
+                (Path(folder) / name).write_bytes(content)
+            loaded = load_tokenizer(Path(folder))
+        # Not by way of a file, which srsly would round: an epsilon of 1e-12 would be 0.
+        made = make_config(config, path=source)
+        encoder, missing = build_encoder(made, load_safetensors(weights), path=source)
+        if missing:
+            raise NunerError(Errors.N403, count=len(missing), example=missing[0])
+        check_together(loaded, encoder, path=source)
+        if hidden_layers is not None:
+            check_hidden_layers(hidden_layers, encoder.config.num_hidden_layers)
+        self.hidden_layers = hidden_layers
+        self.set_encoder(loaded, encoder)
+
+
+def check_hidden_layers(found: Any, depth: int) -> None:
+    """Refuse layers that an encoder does not have.
+
+    found (list[int]): Indices of hidden layers, -1 for the last.
+    depth (int): The number of the encoder's layers.
+    RAISES (NunerError): N401 for any other index, the last layer not in front, or one
+        that occurs twice.
+    """
+    fits = isinstance(found, list) and all(
+        type(index) is int and -depth - 1 <= index <= -1 for index in found
+    )
+    # Readers of the last layer, such as weights from names, find it in front.
+    if not fits or found[:1] != [-1] or len(set(found)) < len(found):
+        shown = repr(found)[:200]
+        raise NunerError(Errors.N401, found=shown, count=depth, lowest=depth + 1)

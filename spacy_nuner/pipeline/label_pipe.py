@@ -21,9 +21,11 @@ from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
 
 from ..encoders.batching import batch_by_length
+from ..encoders.safety import explaining_damage
 from ..errors import Errors, NunerError, Warnings
-from ..models.backbone import find_backbone
+from ..models.backbone import check_width, find_backbone
 from ..models.concept_tagger import (
+    check_output,
     has_linear_head,
     join_rows,
     remove_row,
@@ -33,7 +35,7 @@ from ..models.concept_tagger import (
 from ..printing import printable
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors
-from .labels import Label, LabelSettings, check_label, parse_labels
+from .labels import Label, LabelSettings, check_label, load_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels").
@@ -407,17 +409,23 @@ class LabelPipe(TrainablePipe):
         # The backbone too: of one that is shared, `initialize` finds out the name.
         return {"backbone": self.backbone, "labels": labels}
 
-    def _set_state(self, state: Mapping[str, Any]) -> None:
+    def _set_state(self, state: Any) -> None:
+        backbone, labels = state["backbone"], state["labels"]
+        if not isinstance(backbone, str | None):
+            raise ValueError(f"the name of its backbone is {backbone!r}"[:200])
         # Where the config names a backbone, that is the one.
-        self.backbone = self.backbone or state["backbone"]
-        labels = state["labels"]
-        self._labels = {label: Label(**known) for label, known in labels.items()}
+        self.backbone = self.backbone or backbone
+        self._labels = {label: load_label(label, labels[label]) for label in labels}
         # Room for as many labels as were saved, before their weights are loaded.
         reset_output(self.model, len(labels))
 
     def _finish_load(self) -> Self:
         output = self.model.get_ref("output_layer").layers[0]
         self._started = bool(output.has_param("W"))
+        own = find_backbone(self.model)
+        if own is not None:
+            check_width(own)
+        check_output(self.model, len(self._labels))
         self._check_labels()
         return self
 
@@ -454,6 +462,8 @@ class LabelPipe(TrainablePipe):
         bytes_data (bytes): What `to_bytes` made.
         exclude (Iterable[str]): Names of parts to leave out.
         RETURNS (Self): Itself.
+        RAISES (NunerError): N023 if it is something else or damaged; what the
+            backbone and the concept encoder in it raise.
         """
 
         def load_vectors(files: Mapping[str, bytes]) -> None:
@@ -467,8 +477,9 @@ class LabelPipe(TrainablePipe):
             "model": self.model.from_bytes,
             CONCEPT_ENCODER: load_vectors,
         }
-        util.from_bytes(bytes_data, readers, exclude)
-        return self._finish_load()
+        with explaining_damage(f"component '{self.name}'"):
+            util.from_bytes(bytes_data, readers, exclude)
+            return self._finish_load()
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save the component as a folder.
@@ -497,6 +508,8 @@ class LabelPipe(TrainablePipe):
         path (str | Path): What `to_disk` made.
         exclude (Iterable[str]): Names of parts to leave out.
         RETURNS (Self): Itself.
+        RAISES (NunerError): N023 if it is something else or damaged; what the
+            backbone and the concept encoder in it raise.
         """
 
         def load_vectors(folder: Path) -> None:
@@ -508,5 +521,6 @@ class LabelPipe(TrainablePipe):
             "model": self.model.from_disk,
             CONCEPT_ENCODER: load_vectors,
         }
-        util.from_disk(Path(path), readers, exclude)
-        return self._finish_load()
+        with explaining_damage(f"component '{self.name}'"):
+            util.from_disk(Path(path), readers, exclude)
+            return self._finish_load()

@@ -14,12 +14,19 @@ from ..encoders.folder import (
     load_background,
     read_info,
 )
-from ..encoders.names import fetch, find_folder
+from ..encoders.names import ENCODER_FILES, fetch, find_folder
+from ..encoders.safety import CONFIG, TOKENIZER_FILES, WEIGHTS, check_file_names
 from ..models.concept_tagger import set_rows
 from .decoding import Floats
 from .labels import Label
 
-FILES = (INFO_FILE, f"{CONCEPT_ENCODER}/*")
+# What is downloaded of a backbone on the hub.
+PATTERNS = (INFO_FILE, *(f"{CONCEPT_ENCODER}/{name}" for name in ENCODER_FILES))
+# What a concept encoder may consist of in the bytes of a pipeline.
+FILES = {
+    *(INFO_FILE, BACKGROUND_FILE),
+    *(f"{CONCEPT_ENCODER}/{name}" for name in (CONFIG, WEIGHTS, *TOKENIZER_FILES)),
+}
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
 # has to be for a probability of one half: 3 was better than 2, and than other measures
 # of what is usual, on eight development sets (docs/decisions.md, "What is usual for a
@@ -51,7 +58,8 @@ class LabelVectors:
         # from_folder refuses a folder without nuner.json.
         self.scale = info.scale if info else 1.0
         self.bias = info.bias if info else 0.0
-        self.background = load_background(folder)
+        width = self.encoder.encoder.config.hidden_size
+        self.background = load_background(folder, width=width)
         self._files = {
             name: (Path(folder) / name).read_bytes()
             for name in (INFO_FILE, BACKGROUND_FILE)
@@ -113,8 +121,8 @@ class LabelVectors:
         """RETURNS (dict[str, bytes]): The files of `to_disk`."""
         with tempfile.TemporaryDirectory() as folder:
             self.to_disk(folder)
-            paths = [path for path in Path(folder).rglob("*") if path.is_file()]
-            return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths}
+            paths = {name: Path(folder) / name for name in sorted(FILES)}
+            return {name: p.read_bytes() for name, p in paths.items() if p.is_file()}
 
     @classmethod
     def from_bytes(cls, files: Mapping[str, bytes]) -> "LabelVectors":
@@ -122,7 +130,10 @@ class LabelVectors:
 
         files (Mapping[str, bytes]): The files.
         RETURNS (LabelVectors): The same.
+        RAISES (NunerError): N020 for names of other files, before one is written;
+            what loading a folder raises.
         """
+        check_file_names(files, FILES, source="the saved concept encoder")
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 path = Path(folder) / name
@@ -140,6 +151,6 @@ def find_label_vectors(backbone: str) -> Path | None:
         a base encoder, or a published one (NuNER's authors did not keep theirs).
     RAISES (NunerError): N001 if there is no such backbone.
     """
-    folder = find_folder(backbone) or fetch(backbone, FILES)
+    folder = find_folder(backbone) or fetch(backbone, PATTERNS)
     has_all = read_info(folder) is not None and (folder / CONCEPT_ENCODER).is_dir()
     return folder if has_all and (folder / BACKGROUND_FILE).is_file() else None

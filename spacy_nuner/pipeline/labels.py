@@ -4,6 +4,7 @@ A list of labels, or label -> description, or label -> {"name", "description"}: 
 config, in the file that `spacy init labels` writes, and in those of the commands.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,23 @@ def check_label(label: Any) -> None:
     check_utf8(label, "a label")
 
 
+def load_label(label: Any, saved: Any) -> Label:
+    """Read what is saved of a label.
+
+    label (str): The label.
+    saved (dict[str, Any]): The fields of `Label`.
+    RETURNS (Label): The same.
+    RAISES (ValueError | TypeError): If it is something else.
+    """
+    check_label(label)
+    known = Label(**saved)
+    texts = (known.name, known.description)
+    right = all(isinstance(text, str | None) for text in texts)
+    if not right or not isinstance(known.trained, bool):
+        raise ValueError(f"of the label {label!r} it has {saved!r}"[:200])
+    return known
+
+
 def parse_labels(
     labels: Iterable[str] | Mapping[str, Any], *, source: str
 ) -> dict[str, Label]:
@@ -86,7 +104,7 @@ def _parse_label(label: str, value: Any, source: str) -> Label:
     fields = value if isinstance(value, Mapping) else {"description": value}
     texts = all(x is None or isinstance(x, str) and x.strip() for x in fields.values())
     if not texts or not set(fields) <= {"name", "description"}:
-        reason = f"'{label}' has {srsly.json_dumps(value)}"
+        reason = f"'{label}' has {json.dumps(value, ensure_ascii=False)}"[:300]
         raise NunerError(Errors.N511, source=source, reason=reason)
     for key, text in fields.items():
         check_utf8(text or "", f"the {key} of a label")

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2203.05482): a vote of all of them at the cost of one.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -16,14 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..encoders.card import model_card
 from ..encoders.folder import (
     CONCEPT_ENCODER,
+    INFO_FILE,
     BackboneInfo,
     load_background,
     read_whole_info,
     save_backbone,
 )
 from ..encoders.layers import load_encoder
+from ..encoders.safety import describe
 from ..errors import Errors, NunerError
 from ..outputs import write_folder
 from ..utf8 import check_utf8
@@ -50,9 +53,10 @@ def average_backbones(
     output (Path): The backbone folder to make; one made earlier is replaced.
     command (str): The command line, for the record.
     RETURNS (BackboneInfo): What went into its `nuner.json`.
-    RAISES (NunerError): N304 for a folder that is no whole backbone, N318 if two of
-        them don't belong together, N319 if there are fewer than two, N053 if the name
-        of the output is not UTF-8; what `write_folder` raises.
+    RAISES (NunerError): N303 for a `nuner.json` that leaves out what was trained, N304
+        for a folder that is no whole backbone, N318 if two of them don't belong
+        together, N319 if there are fewer than two, N053 if the name of the output is
+        not UTF-8; what `write_folder` raises.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise NunerError(Errors.N319, found=", ".join(map(str, folders)))
@@ -65,6 +69,11 @@ def average_backbones(
                 _check_same(folder, folders[0], key, *pair)
             hashes = info.data.get("sha256"), infos[0].data.get("sha256")
             _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
+            try:
+                model_card(asdict(_describe([info], command)))
+            except Exception as error:
+                reason, path = describe(error), folder / INFO_FILE
+                raise NunerError(Errors.N303, path=path, reason=reason) from error
         tokenizer, text_encoder = load_encoder(folders[0])
         _, concept_encoder = load_encoder(folders[0] / CONCEPT_ENCODER)
         _average_into(text_encoder, folders)

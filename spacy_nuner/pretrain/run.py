@@ -28,6 +28,7 @@ from ..encoders.layers import (
     max_pieces,
     set_dropout,
 )
+from ..encoders.safety import describe, read_object
 from ..errors import Errors, NunerError, Warnings
 from ..files import hash_file
 from ..outputs import Work, check_output, write_folder
@@ -49,6 +50,7 @@ from .trainer import (
     PretrainTrainer,
     checkpoint_step,
     find_checkpoint,
+    find_whole_checkpoint,
     trainer_environment,
     training_arguments,
 )
@@ -101,7 +103,8 @@ def pretrain(
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
     RAISES (NunerError): For settings, paths, encoders and corpora that can't be used;
-        N309 if the loss is no longer a number.
+        N309 if the loss is no longer a number; N322 if all checkpoints of the run are
+        damaged, N323 if something else in its folder is.
     """
     config = complete_config(config)
     settings = resolve_settings(config)
@@ -110,13 +113,18 @@ def pretrain(
     run = RunFolder(output, _list_inputs(settings))
     with contextlib.ExitStack() as stack:
         stack.enter_context(trainer_environment(gpu_id))
-        last = find_checkpoint(run.checkpoints) if resume else None
+        last, damaged = find_whole_checkpoint(run.checkpoints) if resume else (None, [])
         arguments = training_arguments(
             settings, run.checkpoints, gpu_id=gpu_id, resume=last is not None
         )
         first = arguments.process_index == 0
         if first:
             stack.enter_context(run.claimed(config, resume=resume))
+        if first and last:
+            going_on = f"{checkpoint_step(last):,}"
+            for error in damaged:
+                message = Warnings.W322.format(error=error, step=going_on)
+                logger.warning(message)
 
         # Both encoders start from the base encoder.
         set_seed(settings.training.seed)
@@ -130,7 +138,8 @@ def pretrain(
         with arguments.main_process_first(local=False):
             if first:
                 data = run.build_features(settings, model, n_process=n_process)
-        corpus = Features.from_folder(run.features)
+        with run.explaining_damage():
+            corpus = Features.from_folder(run.features)
         features, held_out = hold_out(corpus, settings.evaluation.validation_share)
 
         if settings.model.initial_scale is None:
@@ -306,7 +315,20 @@ class RunFolder:
             temporary = self.data.with_suffix(".tmp")
             temporary.write_text(json.dumps(data), encoding="utf8")
             temporary.replace(self.data)
-        return json.loads(self.data.read_text(encoding="utf8"))
+        with self.explaining_damage():
+            data = read_object(self.data)
+        return data
+
+    @contextlib.contextmanager
+    def explaining_damage(self) -> Iterator[None]:
+        """RAISES (NunerError): N323 if what an earlier start wrote can't be read."""
+        try:
+            yield
+        except NunerError:
+            raise
+        except Exception as error:
+            reason = describe(error)
+            raise NunerError(Errors.N323, path=self.folder, reason=reason) from error
 
     def _advise(self, command: str) -> None:
         """Say how to resume, or remove what there is nothing to resume from."""
@@ -321,7 +343,8 @@ class RunFolder:
         if not (self.folder / CONFIG_FILE).exists():
             raise NunerError(Errors.N308, path=self.folder)
         # Settings that the release before did not have were as their defaults are.
-        before = complete_config(Config().from_disk(self.folder / CONFIG_FILE))
+        with self.explaining_damage():
+            before = complete_config(Config().from_disk(self.folder / CONFIG_FILE))
         changed = [
             f"{section}.{key}"
             for section in sorted(config)

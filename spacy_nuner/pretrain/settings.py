@@ -19,6 +19,7 @@ from pydantic import (
 from spacy.util import registry
 from thinc.api import Config
 
+from ..encoders.safety import find_template_fault
 from ..errors import Errors, NunerError
 
 OBJECTIVE = {"@misc": "spacy_nuner.SigmoidSoftmaxCrossEntropy.v1"}
@@ -56,12 +57,8 @@ class ModelSettings(Section):
     @field_validator("template")
     @classmethod
     def _check_template(cls, template: str) -> str:
-        try:
-            filled = template.format(name="\0name", description="\0description")
-        except (LookupError, ValueError) as error:
-            raise ValueError(f"it holds more than these two: {error}") from error
-        if "\0name" not in filled or "\0description" not in filled:
-            raise ValueError("it needs both {name} and {description}")
+        if fault := find_template_fault(template):
+            raise ValueError(fault)
         return template
 
 

@@ -1,5 +1,6 @@
 """transformers.Trainer with our settings, batches, measures and progress."""
 
+import json
 import os
 import shutil
 import sys
@@ -18,14 +19,16 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.training_args import TrainingArguments
 
 from ..encoders.layers import has_fast_bf16
+from ..encoders.safety import read_object
 from ..errors import Errors, NunerError
+from ..files import hash_file
 from .data.batches import BatchLoader, Collator, LengthBatches
 from .data.features import Features
 from .evaluation import MEASURES, PREFIX, PROBE, Probe, evaluate
 from .model import ContrastiveModel
 from .settings import Settings
 
-# Of a checkpoint that is written whole and on the disk.
+# In a checkpoint that is written whole and on the disk: its other files, as JSON.
 COMPLETE = "complete"
 
 
@@ -226,16 +229,21 @@ class PretrainTrainer(Trainer):
             # The gradient was broken, though the loss was not yet.
             raise self._broken(step)
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{step}"
+        if first:
+            # Of a damaged one of the same step, which a resumed run passed over.
+            (folder / COMPLETE).unlink(missing_ok=True)
         try:
             super()._save_checkpoint(model, trial)
             # Each process writes its random state.
             self.accelerator.wait_for_everyone()
             if first:
-                # In memory for some seconds, and lost if the machine stops.
-                for path in filter(Path.is_file, folder.rglob("*")):
+                hashes = {}
+                for path in sorted(filter(Path.is_file, folder.iterdir())):
+                    # In memory for some seconds, and lost if the machine stops.
                     with path.open("rb") as file:
                         os.fsync(file.fileno())
-                (folder / COMPLETE).touch()
+                    hashes[path.name] = hash_file(path)
+                (folder / COMPLETE).write_text(json.dumps(hashes, indent=1))
         except (OSError, SafetensorError, RuntimeError) as error:
             # torch has a RuntimeError for a full disk, safetensors an error of its own.
             reason = " ".join(str(error).split())
@@ -260,8 +268,59 @@ class PretrainTrainer(Trainer):
 
 def find_checkpoint(folder: Path) -> Path | None:
     """RETURNS (Path | None): The last complete checkpoint of a folder, if any."""
+    return next(iter(_list_checkpoints(folder)), None)
+
+
+def find_whole_checkpoint(folder: Path) -> tuple[Path | None, list[NunerError]]:
+    """Find the last checkpoint of a folder whose files are as they were written.
+
+    folder (Path): Where checkpoints go.
+    RETURNS (tuple): The checkpoint, None if there is none; and an error for each later
+        one, which is damaged.
+    RAISES (NunerError): N322 if all are damaged.
+    """
+    damaged: list[NunerError] = []
+    checkpoints = _list_checkpoints(folder)
+    for i, checkpoint in enumerate(checkpoints):
+        reason = find_damage(checkpoint)
+        if reason is None:
+            return checkpoint, damaged
+        todo = (
+            "The one before it is taken."
+            if checkpoints[i + 1 :]
+            else f"There is none before it: start again without --resume, after you "
+            f"deleted '{folder.parent}'."
+        )
+        damaged.append(
+            NunerError(Errors.N322, path=checkpoint, reason=reason, todo=todo)
+        )
+    if damaged:
+        raise damaged[-1]
+    return None, []
+
+
+def _list_checkpoints(folder: Path) -> list[Path]:
     found = [path.parent for path in folder.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=checkpoint_step, default=None)
+    return sorted(found, key=checkpoint_step, reverse=True)
+
+
+def find_damage(checkpoint: Path) -> str | None:
+    """Compare the files of a checkpoint with what was written.
+
+    checkpoint (Path): Its folder.
+    RETURNS (str | None): What is wrong with the first that differs; None if none does.
+    """
+    try:
+        hashes = read_object(checkpoint / COMPLETE)
+    except ValueError as error:
+        return f"its list of files ('{COMPLETE}') is not whole: {error}"
+    for name, expected in hashes.items():
+        path = checkpoint / Path(name).name
+        if not path.is_file():
+            return f"it has no {path.name}"
+        if hash_file(path) != expected:
+            return f"{path.name} is not as it was written"
+    return None if hashes else f"its list of files ('{COMPLETE}') is empty"
 
 
 def checkpoint_step(checkpoint: Path) -> int:

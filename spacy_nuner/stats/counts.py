@@ -205,7 +205,7 @@ def _read_report(path: Path) -> dict[str, Any] | None:
         return None
     try:
         report = json.loads(path.read_text(encoding="utf8"))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise NunerError(Errors.N635, path=path, reason=error) from error
     # A folder of one's own DocBins may have another file of this name.
     is_ours = isinstance(report, dict) and {"records", "annotations"} <= set(report)

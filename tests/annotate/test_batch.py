@@ -181,6 +181,27 @@ def test_a_run_that_dies_between_two_steps(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="forks and kills")
+def test_what_a_store_calls_a_batch_is_no_path(
+    real_texts, write_sentences, store_path, forker
+):
+    path = write_sentences(real_texts[:5])
+    with Server() as server:
+        server.hold_after = "POST /v1/files"
+        args = ("annotate", path, store_path, "--base-url", server.url, "--model", "m")
+        pid = forker.start(*args, "--batch", "--poll", "0.02")
+        assert server.held.wait(30)
+        os.kill(pid, signal.SIGKILL)
+        forker.wait(pid)
+        server.hold_after = None
+        with sqlite3.connect(store_path) as db:
+            db.execute("UPDATE batches SET id = '../x'")
+            db.execute("UPDATE batch_items SET batch = '../x'")
+        before = set(store_path.parent.iterdir())
+        assert ask(path, store_path, server.url, batch=True).answers == 5
+        assert not set(store_path.parent.iterdir()) - before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="forks and kills")
 def test_a_run_that_dies_while_it_collects(
     real_texts, write_sentences, store_path, forker
 ):

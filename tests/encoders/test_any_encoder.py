@@ -1,11 +1,14 @@
 """What every architecture has to give: layers, freezing, offsets, limits, a run."""
 
+import json
 import sys
 
 import pytest
 import spacy
 import torch
 from transformers import (
+    CONFIG_MAPPING,
+    MODEL_MAPPING,
     AlbertConfig,
     AlbertModel,
     AutoModel,
@@ -25,6 +28,7 @@ from spacy_nuner.encoders.layers import (
     set_training,
     special_pieces,
 )
+from spacy_nuner.encoders.safety import MODEL_TYPES
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.data.pieces import AnnotatedText, Mention, Windower
 from spacy_nuner.pretrain.run import pretrain
@@ -242,3 +246,46 @@ def test_an_encoder_without_a_list_of_layers():
     config = AlbertConfig(vocab_size=50, intermediate_size=64, **sizes)
     with pytest.raises(NunerError, match="N008.*AlbertModel has no list of 3 layers"):
         encoder_layers(AlbertModel(config))
+
+
+ODD_SIZES = {
+    "longformer": {"attention_window": [8] * LAYERS},
+    "big_bird": {"attention_type": "original_full"},
+    "mobilebert": {"true_hidden_size": WIDTH, "intra_bottleneck_size": WIDTH},
+    "squeezebert": dict.fromkeys(
+        [
+            *("q_groups", "k_groups", "v_groups", "post_attention_groups"),
+            *("intermediate_groups", "output_groups"),
+        ],
+        1,
+    ),
+    "modernbert": {
+        **{"cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3},
+        "global_attn_every_n_layers": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("model_type", sorted(MODEL_TYPES))
+def test_each_architecture_of_the_list_is_read(model_type, tmp_path):
+    """With every key that transformers knows of it in the file."""
+    make_tiny("bert", tmp_path, TEXTS)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    config = CONFIG_MAPPING[model_type](
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        embedding_size=WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=2,
+        intermediate_size=2 * WIDTH,
+        max_position_embeddings=POSITIONS + 8,
+        pad_token_id=tokenizer.pad_token_id,
+        **ODD_SIZES.get(model_type, {}),
+    )
+    expected = MODEL_MAPPING[type(config)](config)
+    expected.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    found = dict(load_encoder(tmp_path)[1].named_parameters())
+    for name, weight in expected.named_parameters():
+        assert torch.equal(weight, found.pop(name)), name
+    assert not found

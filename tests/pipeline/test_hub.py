@@ -11,6 +11,7 @@ import pytest
 import spacy
 from huggingface_hub.utils import filter_repo_objects
 
+from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
 from spacy_nuner.models.backbone import find_backbone
@@ -132,11 +133,12 @@ def test_named_concepts_with_a_backbone_of_the_hub(hub):
     assert spans_of(nlp("Leyton costs 900")) == [("Leyton", "area")]
 
 
-def test_older_repositories_have_no_safetensors(hub):
+def test_a_pickle_is_not_even_downloaded(hub):
     repo, cache = hub
     (repo / "model.safetensors").unlink()
-    resolve_weights(NAME)
-    assert "pytorch_model.bin" in downloaded(cache)
+    with pytest.raises(NunerError, match="N019.*no model.safetensors.*save it anew"):
+        load_encoder(NAME)
+    assert "pytorch_model.bin" not in downloaded(cache)
 
 
 def test_a_repository_without_concept_encoder(hub):

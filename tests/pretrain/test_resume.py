@@ -263,3 +263,69 @@ def test_a_loss_that_is_no_number_stops_the_run(
         pretrain(config, tmp_path / "out")
     # The features, which the next start has no need to make again.
     assert no_traces(tmp_path, "out.work")
+
+
+@pytest.fixture
+def broken_off(tmp_path, corpus, bert, make_config, break_off):
+    """A run that broke off after its checkpoints of steps 2 and 4."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=2)
+    break_off.update(steps=5, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    return config, tmp_path / "out.work" / "checkpoints"
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def zero(path):
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+DAMAGES = {
+    "optimizer.pt": cut,
+    "model.safetensors": cut,
+    "scheduler.pt": zero,
+    "rng_state.pth": zero,
+    "trainer_state.json": lambda path: path.unlink(),
+    "complete": lambda path: path.write_text(""),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_of_a_damaged_checkpoint_the_one_before_is_taken(
+    name, broken_off, tmp_path, caplog
+):
+    config, checkpoints = broken_off
+    DAMAGES[name](checkpoints / "checkpoint-4" / name)
+    pretrain(config, tmp_path / "out", resume=True)
+    told = next(text for text in caplog.messages if "W322" in text)
+    assert f"[N322] The checkpoint '{checkpoints / 'checkpoint-4'}'" in told
+    assert name in told and "Delete this folder" in told and "from step 2." in told
+    assert no_traces(tmp_path, "out")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "trainer_state.json"])
+def test_where_all_checkpoints_are_damaged(name, broken_off, tmp_path):
+    config, checkpoints = broken_off
+    for checkpoint in checkpoints.iterdir():
+        DAMAGES[name](checkpoint / name)
+    with pytest.raises(NunerError, match="N322.*checkpoint-2.*out.work'") as caught:
+        pretrain(config, tmp_path / "out", resume=True)
+    assert name in str(caught.value)
+    # Nothing of it was taken away.
+    assert len(list(checkpoints.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.cfg", "data.json", "features/texts.arrow", "features/concepts.arrow"],
+)
+def test_a_damaged_folder_of_a_run(name, broken_off, tmp_path):
+    config, checkpoints = broken_off
+    (checkpoints.parent / name).write_text("[[")
+    with pytest.raises(NunerError, match="N323.*out.work"):
+        pretrain(config, tmp_path / "out", resume=True)
