@@ -9,7 +9,16 @@ from spacy.tokens import Doc
 from ..concept_names import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
 from ..readers.forms import read_record
 from ..readers.records import BadRow, Entity, Loss, Record, Row
-from .align import NOT_IN_TEXT, WRONG_OFFSETS, Match, Occurrences, align
+from .align import (
+    BLANK,
+    MAX_SPANS,
+    NOT_IN_TEXT,
+    TOO_OFTEN,
+    WRONG_OFFSETS,
+    Match,
+    Occurrences,
+    align,
+)
 
 REFUSED_CONCEPT = "refused concept in the sentence"
 NOTHING_LEFT = "no annotation left"
@@ -18,7 +27,10 @@ EMPTY_NAME = "concept without letters"
 LONG_NAME = "concept too long"
 REPEATED = "repeated"
 # What a person may want to look at; the other losses are as the settings say.
-QUARANTINED = {NOT_IN_TEXT, WRONG_OFFSETS, EMPTY_NAME, LONG_NAME}
+QUARANTINED = {
+    *(NOT_IN_TEXT, WRONG_OFFSETS, BLANK, TOO_OFTEN),
+    *(EMPTY_NAME, LONG_NAME),
+}
 
 
 @dataclass(frozen=True)
@@ -139,7 +151,9 @@ def process(
     for name, match in zip(wanted_names, matches, strict=True):
         entity = match.entity
         new = [(*span, name) for span in match.spans if (*span, name) not in spans]
-        if new:
+        if len(spans) + len(new) > MAX_SPANS:
+            outcome.lost.append(_loss(TOO_OFTEN, where, entity))
+        elif new:
             spans.update(dict.fromkeys(new))
             # A description that is taken for the name describes nothing.
             description = entity.description if entity.concept else None

@@ -12,8 +12,9 @@ import warnings
 from typing import Any
 
 from ..concept_names import MAX_NAME
-from .answers import parse_answer
+from .answers import BAD_ROW, parse_answer
 from .fields import add_loss, check_bytes, check_string, get_offsets, get_string
+from .folding import is_blank
 from .labelled.spans import read_spans
 from .records import BadRow, Entity, Record, Row
 
@@ -72,7 +73,7 @@ def _checked(record: Record) -> Record:
 def _check_entity(entity: Entity) -> None:
     """Refuse an annotation that marks or says nothing."""
     named = entity.concept.strip() or (entity.description or "").strip()
-    if not entity.text.strip() or not named:
+    if is_blank(entity.text) or not named:
         raise BadRow("entity without text or concept")
 
 
@@ -124,6 +125,9 @@ def _from_text(data: dict[str, Any], text: str) -> Record:
             record.entities.append(_get_entity(value))
         except BadRow as bad:
             add_loss(record, bad, value)
+    rows = data.get("unreadable")
+    for value in rows if isinstance(rows, list) else []:
+        add_loss(record, BadRow(BAD_ROW), value)
     return record
 
 

@@ -237,8 +237,8 @@ def test_verdicts_by_how_the_model_stopped():
         (json.dumps({"entities": [ENTITY]}), [ENTITY], "good"),
         ("```json\n" + json.dumps({"entities": [ENTITY]}) + "\n```", [ENTITY], "good"),
         (
-            '{"entities": [{"text": "a", "concept": "b", "more": 1}]}',
-            [{"text": "a", "concept": "b", "description": None}],
+            '{"entities": [{"text": "shines", "concept": "b", "more": 1}]}',
+            [{"text": "shines", "concept": "b", "description": None}],
             "good",
         ),
         ('{"entities": []}', [], "empty"),
