@@ -30,12 +30,7 @@ Verdict = Literal[
     "good", "truncated", "refused", "empty", "unreadable", "not in the text"
 ]
 GOOD: Verdict = "good"
-# How servers say that they gave no answer, or not the whole of it.
-_REFUSED = re.compile(
-    r"content.?filter|safety|recitation|prohibited|blocklist|blocked|spii|refus|guardrail",
-    re.IGNORECASE,
-)
-_CUT = re.compile(r"(?:max|model)?_?(?:output_)?(?:length|tokens)", re.IGNORECASE)
+TRUNCATED = "length"
 # The number of a text before its part of an answer, with what models put around it.
 # (Python refuses to read a number of thousands of digits.)
 _BEFORE = r"[*_#>`•|\s-]{0,20}(?:(?:text|sentence|input|answer|number|no\.?|nr\.?)\s?)?"
@@ -329,16 +324,6 @@ class Answer:
     completion_tokens: int | None = None
     latency: float | None = None
 
-    @property
-    def refused(self) -> bool:
-        """Whether model or server would not answer."""
-        return bool(self.refusal or _REFUSED.search(self.finish_reason or ""))
-
-    @property
-    def cut(self) -> bool:
-        """Whether the answer was longer than the request allowed."""
-        return _CUT.fullmatch(self.finish_reason or "") is not None
-
 
 class MalformedAnswer(ValueError):
     """A response that says 200 but holds no chat completion."""
@@ -349,74 +334,25 @@ def read_completion(data: Any, *, latency: float | None = None) -> Answer:
 
     data (Any): The JSON of the response.
     latency (float | None): Seconds that it took.
-    RETURNS (Answer): The answer. Of a content in parts it has the text, not what the
-        model thought; what is not a number of tokens is left out.
+    RETURNS (Answer): The answer.
     RAISES (MalformedAnswer): If the JSON is no chat completion.
     """
     try:
         choice = data["choices"][0]
         message = choice["message"]
-        usage = data.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
+        usage = data.get("usage") or {}
         refusal = message.get("refusal")
         return Answer(
-            content=_read_content(message.get("content")),
-            finish_reason=_read_name(choice.get("finish_reason")),
-            refusal=_read_name(refusal) if refusal else None,
-            served=_read_name(data.get("model")),
-            prompt_tokens=_read_count(usage.get("prompt_tokens")),
-            completion_tokens=_read_count(usage.get("completion_tokens")),
+            content=str(message.get("content") or ""),
+            finish_reason=choice.get("finish_reason"),
+            refusal=str(refusal) if refusal else None,
+            served=data.get("model"),
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
             latency=latency,
         )
-    except (AttributeError, IndexError, KeyError, TypeError, RecursionError) as error:
-        raise MalformedAnswer(_read_name(data) or "") from error
-
-
-def _read_content(content: Any) -> str:
-    """The text of a content, which can be in parts; thoughts are parts of their own."""
-    if isinstance(content, list):
-        return "".join(map(_read_part, content))
-    if isinstance(content, dict):
-        # One part, or the object that was asked for.
-        text = _read_part(content)
-        return text or ("" if "type" in content else _encodable(json.dumps(content)))
-    return "" if content is None else _encodable(str(content))
-
-
-def _read_part(part: Any) -> str:
-    if isinstance(part, str):
-        return _encodable(part)
-    if not isinstance(part, dict):
-        return ""
-    text = part.get("text")
-    if isinstance(text, dict):
-        text = text.get("value")
-    if part.get("type", "text") not in ("text", "output_text"):
-        return ""
-    return _encodable(text) if isinstance(text, str) else ""
-
-
-def _read_name(value: Any) -> str | None:
-    """A short string, whatever the server has in its place."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return _encodable(text[:200])
-
-
-def _read_count(value: Any) -> int | None:
-    """A number of tokens that a store can hold."""
-    if isinstance(value, str) and re.fullmatch(r"\d{1,9}", value):
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    fits = isinstance(value, int) and not isinstance(value, bool)
-    return value if fits and 0 <= value < 1 << 31 else None
-
-
-def _encodable(text: str) -> str:
-    """The text with a replacement character for half a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise MalformedAnswer(str(data)[:200]) from error
 
 
 def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
@@ -428,9 +364,9 @@ def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
     RETURNS (Verdict): "good", or what is wrong: "not in the text" where none of the
         entities stands there. A truncated answer can still hold annotations.
     """
-    if answer.refused:
+    if answer.refusal or answer.finish_reason == "content_filter":
         return "refused"
-    if answer.cut:
+    if answer.finish_reason == TRUNCATED:
         return "truncated"
     if not answer.content.strip():
         return "empty"
@@ -588,6 +524,19 @@ def _read_row(row: Any, text: FoldedText | None) -> Entity:
     return Entity(words, concept, description)
 
 
+def _show(row: Any) -> str:
+    """The beginning of a row that can't be read, as characters of ASCII."""
+    try:
+        return json.dumps(row, default=str)[:HEAD]
+    except RecursionError:
+        return "nested too deeply"
+
+
+def _encodable(text: str) -> str:
+    """The text with a replacement character for half a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
     """Divide an answer among the sentences of its request.
 
@@ -608,8 +557,8 @@ def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
     for part, (index, content) in enumerate(parts):
         reason = answer.finish_reason
         if part == len(parts) - 1 and not finished:
-            reason = "length"
-        elif part < len(parts) - 1 and answer.cut:
+            reason = TRUNCATED
+        elif part < len(parts) - 1 and reason == TRUNCATED:
             reason = "stop"
         shared[index] = replace(
             answer,
@@ -712,10 +661,10 @@ def to_record(
         if found.rows is not None:
             record["entities"] = [entity.to_json() for entity in found.entities]
             if found.bad:
-                record["unreadable"] = list(map(_read_name, found.bad))
+                record["unreadable"] = list(map(_show, found.bad))
             return record
     content = answer.content
-    if answer.cut and not structured:
+    if answer.finish_reason == TRUNCATED and not structured:
         content = content.rpartition("\n")[0]
     content, _ = strip_reasoning(content, text=sentence.text)
     return record | {"answer": content.strip("\n")}
