@@ -224,6 +224,23 @@ class Errors:
         "configs/prices.json: for each model the price of a million input and output "
         "tokens, numbers from 0 up."
     )
+    N221 = Message(
+        "The key in {variable} holds characters that no HTTP header may have. Copy it "
+        "again: it is one word of letters, digits and signs."
+    )
+    N222 = Message(
+        "'{base_url}' is no address of a server. Expected is one such as "
+        "http://localhost:8000/v1, given by --base-url or in {variable}."
+    )
+    N223 = Message(
+        "The request can't be written as JSON: {reason}. Look for broken characters "
+        "and for numbers that are infinite or no number in --model, --extra and the "
+        "other parameters."
+    )
+    N224 = Message(
+        "Can't write the log '{path}': {reason}. What was answered is in the store; "
+        "free some space, or leave out --log, then run the same command again."
+    )
 
     # Pre-training
     N301 = Message(
