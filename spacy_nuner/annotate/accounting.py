@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
+from ..masking import mask
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
-from .responses import clean, read_count
+from .responses import read_count
 
 # Where no tokenizer is served: English text has about four bytes a token.
 BYTES_PER_TOKEN = 4.0
@@ -187,7 +188,10 @@ class Account:
             try:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 # Line by line, so that a killed run leaves whole lines.
-                self._log = log.open("a", encoding="utf8", buffering=1)
+                # A lone surrogate is written as JSON escapes it.
+                self._log = log.open(
+                    "a", encoding="utf8", errors="backslashreplace", buffering=1
+                )
             except OSError as error:
                 reason = error.strerror or str(error)
                 raise NunerError(Errors.N003, path=log, reason=reason) from error
@@ -206,12 +210,13 @@ class Account:
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
-            text = clean(json.dumps(line, ensure_ascii=False, default=str))
+            # A lone surrogate is written as JSON escapes it, see `open`.
+            text = mask(json.dumps(line, ensure_ascii=False, default=str))
             try:
                 self._log.write(f"{text}\n")
             except OSError as error:
                 path, reason = self._log.name, error.strerror or str(error)
-                raise NunerError(Errors.N224, path=path, reason=reason) from error
+                raise NunerError(Errors.N223, path=path, reason=reason) from error
 
     # Money
 

@@ -404,7 +404,8 @@ class BatchRun:
             ids = [sentence.id for sentence in request]
             self.account.log("failure", ids=ids, kind=failure.kind, reason=reason)
         else:
-            self.account.add_failure(request, failure.kind, reason)
+            kind = self.endpoint.redact(failure.kind)
+            self.account.add_failure(request, kind, reason)
             self._give_up(request)
 
     def _give_up(self, sentences: Iterable[Sentence]) -> None:
@@ -426,7 +427,8 @@ class BatchRun:
         try:
             yield
         except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError) as error:
-            raise self.endpoint.refusal(self.endpoint.explain(error)) from error
+            # Not `from error`: a traceback would show what the server said.
+            raise self.endpoint.refusal(self.endpoint.explain(error)) from None
         except OSError as error:
             path = self.task.store.path.parent
             raise NunerError(Errors.N216, path=path, reason=error) from error
@@ -435,7 +437,7 @@ class BatchRun:
             # take everything.
             reason = f"no response of the Batch API ({error})"
             failure = Failure("malformed", self.endpoint.redact(reason))
-            raise self.endpoint.refusal(failure) from error
+            raise self.endpoint.refusal(failure) from None
 
 
 def _read_id(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
+from ..masking import MASK, mask, mask_url
 from ..readers.answers import Answer
 from .accounting import Report
 from .responses import (
@@ -80,7 +81,7 @@ class Connection:
     tpm (float | None): Most tokens a minute.
     timeout (float): Seconds in which a response has to be there as a whole.
     retries (int): How often a request that failed is sent again.
-    RAISES (NunerError): N222 if the address is none.
+    RAISES (NunerError): N221 if the address is none.
     """
 
     base_url: str = field(default_factory=default_url)
@@ -100,8 +101,8 @@ class Connection:
         except ValueError:
             valid = False
         if not valid:
-            shown = without_password(self.base_url)
-            raise NunerError(Errors.N222, base_url=shown, variable=URL_VARIABLE)
+            shown = mask_url(self.base_url)
+            raise NunerError(Errors.N221, base_url=shown, variable=URL_VARIABLE)
 
 
 class Rate:
@@ -219,7 +220,7 @@ class Endpoint:
     """A server that answers as OpenAI's does.
 
     base_url (str): Its address.
-    address (str): Its address as it may be shown and stored, without a password.
+    address (str): Its address as it may be shown and stored, without secrets.
     pace (Pace): The limits of all requests, retries included.
     client (AsyncOpenAI): The client, for files and batches; use the endpoint inside
         of `async with endpoint.client`, which closes the connections.
@@ -233,8 +234,8 @@ class Endpoint:
         connection (Connection): The server.
         report (Report): Counts requests and statuses.
         needs_key (bool): Whether OpenAI's server needs a key; not for a dry run.
-        RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N205
-            without a key, N221 with a key that can't be sent.
+        RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N050 or
+            N205 without a key that can be sent, N052 with a password in the address.
         """
         try:
             import aiohttp  # noqa: F401
@@ -243,10 +244,12 @@ class Endpoint:
             package = f"the package '{error.name}'"
             raise NunerError(Errors.N006, package=package, extra="annotate") from error
         self.base_url = connection.base_url
-        self.address = without_password(self.base_url)
-        self._key = os.environ.get(KEY_VARIABLE, "").strip()
-        if not (self._key.isascii() and self._key.isprintable()):
-            raise NunerError(Errors.N221, variable=KEY_VARIABLE)
+        # From here on no text shows what is secret in it.
+        self.address = mask_url(self.base_url)
+        if "@" in urlsplit(self.base_url).netloc:
+            url = self.address
+            raise NunerError(Errors.N052, base_url=url, variable=KEY_VARIABLE)
+        self._key = _read_key()
         if needs_key and not self._key and is_openai(self.base_url):
             raise NunerError(Errors.N205, base_url=self.address)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
@@ -406,12 +409,13 @@ class Endpoint:
         return NunerError(Errors.N206, base_url=url, reason=reason, todo=todo)
 
     def redact(self, text: str) -> str:
-        """Remove the key from a text.
+        """Remove the key from a text, whole or in pieces; see `masking.mask`.
 
         text (str): Any text, such as a message of the server.
         RETURNS (str): The text without the key.
         """
-        return text.replace(self._key, "***") if self._key else text
+        # Also one that is too short to be a secret.
+        return mask(text.replace(self._key, MASK) if self._key else text)
 
     def stop(self) -> None:
         """Send nothing more, retries included."""
@@ -512,7 +516,7 @@ def _todo(status: int | None, data: Any, headers: Mapping[str, str]) -> str:
     location = headers.get("location")
     wait = retry_after(headers)
     if status is not None and 300 <= status < 400 and location:
-        url = without_password(location)
+        url = mask_url(location)
         for path in PATHS.values():
             url = url.removesuffix(path)
         return (
@@ -525,6 +529,16 @@ def _todo(status: int | None, data: Any, headers: Mapping[str, str]) -> str:
     return _TODO.get(status or 0, "")
 
 
+def _read_key() -> str:
+    """The key, without the blanks that come with it when it is copied."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    if key and not (key.isascii() and key.isprintable()) or " " in key:
+        # Not what it is: the error is printed.
+        found = "a blank or a line break" if key.isascii() else "a letter beyond ASCII"
+        raise NunerError(Errors.N050, variable=KEY_VARIABLE, found=found)
+    return key
+
+
 def is_openai(base_url: str) -> bool:
     """Check whether an address is OpenAI's own server.
 
@@ -532,17 +546,6 @@ def is_openai(base_url: str) -> bool:
     RETURNS (bool): Whether it is.
     """
     return urlsplit(base_url).hostname == urlsplit(OPENAI_URL).hostname
-
-
-def without_password(url: str) -> str:
-    """Remove user and password from an address.
-
-    url (str): The address.
-    RETURNS (str): The address to show.
-    """
-    scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -118,7 +118,7 @@ class Settings:
     model (str): The model's name as the server knows it.
     params (Mapping[str, Any]): Parameters of the request, such as `temperature`.
     api (Api): "chat" for `/v1/chat/completions`, "responses" for `/v1/responses`.
-    RAISES (NunerError): N223 if model or parameters can't be sent.
+    RAISES (NunerError): N222 if model or parameters can't be sent.
     """
 
     prompt: Prompt
@@ -131,7 +131,7 @@ class Settings:
             sent = [self.model, self.params]
             json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()
         except (ValueError, TypeError, RecursionError) as error:
-            raise NunerError(Errors.N223, reason=error) from error
+            raise NunerError(Errors.N222, reason=error) from error
 
     @cached_property
     def hash(self) -> str:

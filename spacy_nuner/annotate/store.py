@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import Errors, NunerError
+from ..masking import mask
 from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
 from ..readers.sources import read_objects
@@ -64,6 +65,8 @@ _NOT_WRITTEN = (
     *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
     *(OverflowError, UnicodeEncodeError),
 )
+# Characters of a key that are no accident in an answer.
+LEAST_OF_KEY = 12
 
 Row = tuple[Sentence, Answer]
 Request = list[Sentence]
@@ -256,8 +259,9 @@ class Store:
                 "?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM answers WHERE key = ?",
                 [
                     *(key, question, number, *sentence),
-                    *(answer.content, answer.finish_reason, answer.refusal),
-                    *(answer.served, answer.prompt_tokens, answer.completion_tokens),
+                    *map(_mask, (answer.content, answer.finish_reason)),
+                    *map(_mask, (answer.refusal, answer.served)),
+                    *(answer.prompt_tokens, answer.completion_tokens),
                     *(answer.latency, now, key),
                 ],
             )
@@ -341,6 +345,11 @@ class Store:
         )
         for row in rows:
             yield Sentence(*row[1:4]), Answer(*row[4:]), bool(row[0])
+
+
+def _mask(text: str | None) -> str | None:
+    """A server may repeat the key; in the words of a sentence no piece of it stands."""
+    return text and mask(text, shortest=LEAST_OF_KEY)
 
 
 def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ..masking import find_secret
+from ..printing import printable
+from ._util import msg
 
 if TYPE_CHECKING:
     from ..annotate.accounting import Account, Limits, Report
@@ -82,7 +85,7 @@ def annotate_cli(
     on where it was.
     """
     from ..annotate.accounting import Limits, load_price
-    from ..annotate.client import Connection, default_url, is_openai
+    from ..annotate.client import KEY_VARIABLE, Connection, default_url, is_openai
     from ..annotate.prompts import Settings, load_prompt
     from ..annotate.responses import PATHS
 
@@ -114,6 +117,8 @@ def annotate_cli(
             raise NunerError(Errors.N213, reason=error) from error
         if not isinstance(fields, dict):
             raise NunerError(Errors.N213, reason=f"found {extra}")
+        if field := find_secret(fields):
+            raise NunerError(Errors.N051, field=field, variable=KEY_VARIABLE)
         given |= fields
     annotate(
         sentences,
@@ -167,8 +172,7 @@ def annotate(
     RAISES (NunerError): N003 if the log can't be written, N005, N109 or N201 without
         sentences, N006 without the package openai, N205 without a key, N206, N207,
         N208, N214 or N217 if it stopped before the end, N210, N216 or N218 if the
-        store can't be used, N221 with a key that can't be sent, N224 if the log can't
-        be written to its end.
+        store can't be used, N223 if the log can't be written to its end.
     """
     import asyncio
     from contextlib import closing
@@ -202,8 +206,6 @@ def annotate(
 async def _show_plan(
     plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
 ) -> None:
-    from wasabi import msg
-
     from ..annotate.client import URL_VARIABLE, default_url
     from ..annotate.collect import estimate
 
@@ -261,7 +263,7 @@ async def _ask(
     account.progress = progress
     account.log(
         "start",
-        base_url=endpoint.redact(endpoint.address),
+        base_url=endpoint.address,
         api=settings.api,
         model=settings.model,
         prompt=settings.prompt.name,
@@ -274,7 +276,10 @@ async def _ask(
         if poll is None:
             await Run(task, endpoint, account).all()
         else:
-            status = bar.set_description_str
+
+            def status(text: str) -> None:
+                bar.set_description_str(printable(text))
+
             await BatchRun(task, endpoint, account, poll=poll, status=status).all()
     finally:
         bar.close()
@@ -285,8 +290,6 @@ async def _ask(
 
 
 def _show_report(report: "Report", limits: "Limits") -> None:
-    from wasabi import msg
-
     from ..annotate.accounting import name_counts
     from ..readers.answers import GOOD
 
