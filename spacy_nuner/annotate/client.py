@@ -97,7 +97,7 @@ class Connection:
             valid = parts.scheme in ("http", "https") and bool(parts.hostname)
             # Raises where the port is no number.
             valid = valid and parts.port != 0 and self.base_url.isprintable()
-            valid = valid and " " not in self.base_url
+            valid = valid and " " not in parts.netloc
         except ValueError:
             valid = False
         if not valid:

@@ -1,14 +1,20 @@
 """Whatever a server sends becomes an answer or a counted failure in its own words."""
 
+import asyncio
 import gzip
 import json
+import time
+import tracemalloc
 import zlib
+from collections import Counter
 
 import pytest
 
+from spacy_nuner.annotate.accounting import Limits
+from spacy_nuner.annotate.client import LONGEST_BODY
 from spacy_nuner.errors import NunerError
 
-from .conftest import ask
+from .conftest import ask, stored
 from .raw_server import CHOICE, CONTENT, RawServer, completion, http
 
 pytestmark = pytest.mark.slow
@@ -495,3 +501,152 @@ def test_it_ends_the_run(server, path, tmp_path, mode):
     _, number, words = STOPPED[mode]
     with pytest.raises(NunerError, match=f"{number}(.|\n)*{words}"):
         run(server, path, tmp_path / "store.sqlite", mode)
+
+
+# Times and sizes
+
+
+def drip(begin, piece, seconds=0.2):
+    """A response that goes on and on, a piece at a time."""
+
+    async def respond(path, writer):
+        writer.write(begin)
+        for _ in range(100):
+            await asyncio.sleep(seconds)
+            writer.write(piece)
+            await writer.drain()
+
+    return respond
+
+
+def flood(begin, piece):
+    """A response that never ends, as fast as it is read."""
+
+    async def respond(path, writer):
+        writer.write(begin)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            SENT[path] += len(piece)
+
+    return respond
+
+
+SENT = Counter()
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"transfer-encoding: chunked\r\n"
+MEGABYTE = b"100000\r\n" + b" " * 2**20 + b"\r\n"
+BOMB = gzip.compress(b" " * 100 * 2**20)
+UNENDING = {
+    "dripping body": (
+        drip(HEAD + b"content-length: 9999\r\n\r\n", b" "),
+        "timeout",
+        "no whole response within 1 seconds",
+    ),
+    "dripping head": (drip(HEAD, b"x: y\r\n"), "timeout", "no whole response"),
+    "dripping line": (drip(HEAD + b"x: ", b"y"), "timeout", "no whole response"),
+    "dripping error": (
+        drip(b"HTTP/1.1 500 No\r\ncontent-length: 9999\r\n\r\n", b" "),
+        "timeout",
+        "no whole response",
+    ),
+    "silent": (drip(b"", b"", 5.0), "timeout", "no whole response"),
+    "endless body": (flood(CHUNKED + b"\r\n", MEGABYTE), "too long", "than 8 MB"),
+    "endless error": (
+        flood(b"HTTP/1.1 400 No\r\ntransfer-encoding: chunked\r\n\r\n", MEGABYTE),
+        "http 400",
+        "400",
+    ),
+    "endless head": (
+        flood(HEAD, b"x: " + b"y" * 1000 + b"\r\n"),
+        "connection",
+        "header",
+    ),
+    "endless line": (flood(HEAD + b"x: ", b"y" * 1000), "connection", "8190 bytes"),
+    "endless gzip": (
+        flood(CHUNKED + b"content-encoding: gzip\r\n\r\n", MEGABYTE),
+        "malformed",
+        "header",
+    ),
+    "bomb": (http(200, BOMB, "content-encoding: gzip"), "too long", "than 8 MB"),
+    "bomb twice": (
+        http(200, gzip.compress(BOMB), "content-encoding: gzip, gzip"),
+        "too long",
+        "than 8 MB",
+    ),
+    "bomb of zlib": (
+        http(500, zlib.compress(b"a" * 100 * 2**20), "content-encoding: deflate"),
+        "http 500",
+        "500, aaaa",
+    ),
+    "50 MB": (
+        flood(HEAD + b"content-length: 50000000\r\n\r\n", b" " * 2**16),
+        "too long",
+        "than 8 MB",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", UNENDING)
+def test_it_is_read_up_to_a_bound_of_time_and_size(path, tmp_path, mode):
+    # Slow where memory is traced.
+    import openai.resources  # noqa: F401
+
+    sent, kind, words = UNENDING[mode]
+    with RawServer({"m": sent}) as server:
+        tracemalloc.start()
+        begin = time.monotonic()
+        report = ask(path, tmp_path / "s", server.url("m"), retries=0, timeout=1.0)
+        took = time.monotonic() - begin
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        # What is not read is not sent: buffers are small.
+        sent = sum(SENT.values())
+        SENT.clear()
+    assert report.failures == {kind: 1}
+    assert words in report.reason
+    assert took < 5
+    assert sent < 2 * LONGEST_BODY
+    # The raw server's own buffers are among them.
+    assert most < 10 * LONGEST_BODY
+
+
+def test_it_is_asked_for_again_where_that_may_help(path, tmp_path):
+    modes = {
+        "malformed": http(202, {"status": "loading"}),
+        "connection": b"SSH-2.0-OpenSSH\r\n",
+        "long": http(200, completion(pad=" " * 9 * 10**6)),
+        "400": http(400, "no"),
+        "refused": http(400, {"error": {"code": "content_filter"}}),
+        "SAFETY": http(200, without_message("SAFETY")),
+    }
+    with RawServer(modes) as server:
+        for number, mode in enumerate(modes):
+            store_path = tmp_path / f"{number}.sqlite"
+            ask(path, store_path, server.url(mode), retries=1)
+    assert server.requests == dict.fromkeys(modes, 1) | {
+        "malformed": 2,
+        "connection": 2,
+    }
+
+
+def test_an_odd_response_costs_no_other_sentence(write_sentences, tmp_path):
+    """One process, one store, every kind of response by turns."""
+    rows = [*ANSWERED.values(), *FAILED.values()]
+    path = write_sentences([f"Ana has {number} cats." for number in range(len(rows))])
+    turns = iter(row[0] for row in rows)
+
+    async def respond(path, writer):
+        writer.write(next(turns))
+        await writer.drain()
+
+    store_path = tmp_path / "store.sqlite"
+    limits = Limits(failures=len(rows))
+    with RawServer({"m": respond}) as server:
+        url = server.url("m")
+        report = ask(path, store_path, url, retries=0, limits=limits, concurrency=4)
+        assert report.answers == len(ANSWERED)
+        assert report.failures.total() == len(FAILED)
+        assert len(stored(store_path)) == len(ANSWERED)
+        turns = iter([http(200, OK)] * len(rows))
+        assert ask(path, store_path, url).answers == len(FAILED)
