@@ -5,7 +5,20 @@ Hundreds go by room: 0 shared, 1 corpus, 2 annotate, 3 pretrain, 4 models,
 what to do.
 """
 
+from string import Formatter
 from typing import Any
+
+from .printing import printable
+
+
+class _PrintableFields(Formatter):
+    """Fills in fields so that none of them, whatever it holds, acts on a terminal."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return printable(super().format_field(value, format_spec))
+
+
+_FORMATTER = _PrintableFields()
 
 
 class Message:
@@ -22,10 +35,10 @@ class Message:
     def format(self, **fields: Any) -> str:
         """Fill in the message.
 
-        **fields: What its fields are filled with.
+        **fields: What its fields are filled with; see `printing.printable`.
         RETURNS (str): The text with the number in front.
         """
-        return f"[{self.code}] {self.text.format(**fields)}".strip()
+        return f"[{self.code}] {_FORMATTER.format(self.text, **fields)}".strip()
 
 
 class Errors:
@@ -100,6 +113,18 @@ class Errors:
     N016 = Message(
         "'{path}' is there already with another content, so nothing was written. Name "
         "another folder, or move it away."
+    )
+    N050 = Message(
+        "The key in {variable} can't be sent: it holds {found}. Set it anew, without "
+        "blanks, line breaks or letters that are not ASCII in it."
+    )
+    N051 = Message(
+        "--extra holds a key or a password (in '{field}'), and --extra is stored with "
+        "the answers. Leave it out: the key is read from {variable}."
+    )
+    N052 = Message(
+        "The address {base_url} holds a user or a password, which can't be sent along "
+        "with a key. Leave it out: the key is read from {variable}."
     )
 
     # Corpus: records -> DocBin
@@ -223,6 +248,19 @@ class Errors:
         "'{path}' is no table of prices: {reason}. Expected is JSON such as "
         "configs/prices.json: for each model the price of a million input and output "
         "tokens, numbers from 0 up."
+    )
+    N221 = Message(
+        "'{base_url}' is no address of a server. Expected is one such as "
+        "http://localhost:8000/v1, given by --base-url or in {variable}."
+    )
+    N222 = Message(
+        "The request can't be written as JSON: {reason}. Look for broken characters "
+        "and for numbers that are infinite or no number in --model, --extra and the "
+        "other parameters."
+    )
+    N223 = Message(
+        "Can't write the log '{path}': {reason}. What was answered is in the store; "
+        "free some space, or leave out --log, then run the same command again."
     )
 
     # Pre-training

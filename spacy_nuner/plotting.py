@@ -3,7 +3,9 @@
 Import it, and what imports it, inside the function that draws.
 """
 
+import html
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from .errors import Errors, NunerError
 from .files import replacing
+from .printing import shorten
 
 try:
     import matplotlib
@@ -34,6 +37,8 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "svg.hashsalt": "spacy_nuner",
+    # Whatever the user's own settings say: texts are no TeX.
+    "text.usetex": False,
     # Letters as shapes: the widths that the layout relies on hold everywhere.
     "svg.fonttype": "path",
 }
@@ -57,7 +62,9 @@ def new_figure(
     RAISES (NunerError): N003 if the files can't be written.
     """
     # A Figure without pyplot draws on Agg and opens no window.
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # An empty box stands for a letter that no font has, such as an emoji.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         figure = Figure(figsize=size, layout="constrained")
         yield figure
         for target in get_paths(path):
@@ -77,6 +84,16 @@ def get_paths(path: Path) -> list[Path]:
     RETURNS (list[Path]): The PNG and the SVG.
     """
     return [path.with_name(f"{path.name}{suffix}") for suffix in METADATA]
+
+
+def literal(text: str, *, longest: int = 40) -> str:
+    """Write a name out of the data so that matplotlib draws it as it is.
+
+    text (str): A concept, a backbone, a data set: whatever a file holds.
+    longest (int): Characters that are drawn.
+    RETURNS (str): One line, in which no dollar begins a formula.
+    """
+    return shorten(text, longest).replace("$", r"\$")
 
 
 def annotate(axis: Any, text: str, point: Any, offset: Any, **settings: Any) -> Any:
@@ -109,4 +126,4 @@ def inline_svg(path: Path, title: str) -> str:
     svg = re.sub(r"\s*<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(?<=<svg)([^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(?<=<svg)([^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)

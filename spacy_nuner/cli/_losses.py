@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from ._util import msg
+
 NAME_WIDTH = 40
 
 
@@ -13,8 +15,6 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
     output (str): What was written.
     quarantine (Path): The file of what could not be used, which may not exist.
     """
-    from wasabi import msg
-
     records, annotations = report["records"], report["annotations"]
     concepts = report["concepts"]
     rows = [("read", records["read"]), ("written", records["written"])]
@@ -44,8 +44,6 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
 
 def _show_table(rows: list[tuple[str, int]], total: int | None = None) -> None:
     """Print counts, and what share of the total they are."""
-    from wasabi import msg
-
     shown: list[tuple[str, ...]] = [(name, f"{n:,}") for name, n in rows]
     if total:
         shown = [(name, f"{n:,}", f"{n / total:.1%}") for name, n in rows]

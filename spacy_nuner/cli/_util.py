@@ -1,16 +1,23 @@
-"""What the commands share: errors as messages, lists between commas."""
+"""What the commands share: the terminal, errors as messages, lists between commas."""
 
 import functools
+import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TypeVar
 
 import typer
+import wasabi.util
+from click import ClickException
+from wasabi.printer import Printer
 
 from ..errors import NunerError
+from ..printing import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,8 +54,70 @@ def split_numbers(value: str) -> list[int]:
         raise typer.BadParameter(message) from error
 
 
+class Terminal(Printer):
+    """wasabi's printer for texts from anywhere: nothing of them acts on the terminal.
+
+    Colours are for terminals alone, and what the encoding does not have is escaped.
+    """
+
+    def text(self, title: Any = "", text: Any = "", *args: Any, **settings: Any) -> Any:
+        """Print a message; see `Printer.text`, which all kinds of messages go through.
+
+        title (Any): The message.
+        text (Any): More of it.
+        *args, **settings: Its others.
+        RETURNS (Any): What it returns.
+        """
+        self.show_color = use_colours()
+        return super().text(_encodable(title), _encodable(text), *args, **settings)
+
+    def divider(self, text: str = "", *args: Any, **settings: Any) -> Any:
+        """Print a divider; see `Printer.divider`.
+
+        text (str): The headline.
+        *args, **settings: Its others.
+        RETURNS (Any): What it returns.
+        """
+        if use_colours():
+            return super().divider(_encodable(text), *args, **settings)
+        # wasabi's is bold in a file too.
+        print(f"\n{f' {_encodable(text)} ':=^{self.line_max}}")
+        return None
+
+    def table(self, data: Any, **settings: Any) -> Any:
+        """Print a table; see `Printer.table`.
+
+        data (Sequence[Sequence[Any]]): The rows.
+        **settings: Its others, such as `header`.
+        RETURNS (Any): What it returns.
+        """
+        header = [_encodable(name) for name in settings.pop("header", ())]
+        rows = [[_encodable(cell) for cell in row] for row in data]
+        return super().table(rows, header=header, **settings)
+
+
+def use_colours() -> bool:
+    """RETURNS (bool): Whether standard output is a terminal that shows colours."""
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return sys.stdout.isatty() and wanted and wasabi.util.supports_ansi()
+
+
+def _encodable(text: Any) -> str:
+    # wasabi can't print what is not ASCII where the encoding is not UTF-8.
+    shown = printable(text)
+    if wasabi.util.NO_UTF8:
+        shown = shown.encode("ascii", "backslashreplace").decode("ascii")
+    return shown
+
+
+msg = Terminal()
+
+
 def handle_errors(command: Command) -> Command:
     """Print a numbered error as one message and exit with 1, without a traceback.
+
+    Any other error is a fault of the package: its traceback is printed without values
+    of variables, and like everything that is printed without keys.
 
     A request to end (SIGTERM) ends the command as Ctrl-C does: its temporary files are
     removed.
@@ -59,13 +128,28 @@ def handle_errors(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A name that the encoding does not have is no reason to stop.
+                stream.reconfigure(errors="backslashreplace")
         try:
             with _exiting_on_sigterm():
                 return command(*args, **kwargs)
         except NunerError as error:
-            from wasabi import msg
-
             msg.fail(str(error))
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except typer.BadParameter as error:
+            error.message = printable(error.message)
+            raise
+        except Exception as error:
+            if isinstance(error, ClickException):
+                # Of spaCy, whose click need not be the one that typer brings.
+                shown = printable(error.format_message())
+                raise typer.BadParameter(shown) from None
+            shown = printable(traceback.format_exc().rstrip(), lines=True)
+            typer.echo(shown, err=True)
             raise typer.Exit(1) from None
 
     return wrapped  # type: ignore[return-value]

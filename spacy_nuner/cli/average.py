@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ._util import msg
+
 if TYPE_CHECKING:
     from ..encoders.folder import BackboneInfo
 
@@ -27,8 +29,6 @@ def average_cli(
 
     The mean is a little better than one of them on average, and as fast.
     """
-    from wasabi import msg
-
     info = average(backbones, output_dir)
     msg.good(f"Backbone in {output_dir}: the mean of {info.training['averaged']} runs")
 

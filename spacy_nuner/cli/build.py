@@ -22,6 +22,7 @@ from ..encoders.folder import INFO_FILE
 from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import find_shipped, hash_file, replacing
+from ._util import msg
 
 logger = logging.getLogger("spacy_nuner")
 
@@ -40,8 +41,6 @@ def build_cli(
     all-MiniLM-L6-v2: about three minutes on 2 cores, once on each machine. It goes into
     the user's cache folder, or the one that SPACY_NUNER_HOME names.
     """
-    from wasabi import msg
-
     path = get_default_path()
     if not force and _is_built(path):
         msg.good(f"The default backbone is there already: {path}")

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import SOURCE
+from ._util import SOURCE, msg
 
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
@@ -39,7 +39,6 @@ def calibrate_cli(
     are divided by the temperature.
     """
     from spacy.cli._util import setup_gpu
-    from wasabi import msg
 
     from ..errors import Warnings
     from ._pipeline import NO_THRESHOLD

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import SOURCE
+from ._util import SOURCE, msg
 
 RECORD_SUFFIX = ".draw.json"
 
@@ -23,8 +23,6 @@ def draw_cli(
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
 ) -> None:
     """Draw k mentions of each label from a labelled set, for `spacy train`."""
-    from wasabi import msg
-
     drawn = draw(train, output, k=k, seed=seed, allow_fewer=allow_fewer, lang=lang)
     counts = ", ".join(f"{label} {n}" for label, n in drawn["mentions"].items())
     msg.good(f"{output}: {drawn['sentences']} of {drawn['pool']} sentences; {counts}")

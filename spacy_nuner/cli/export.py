@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ._util import msg
 
 
 def export_cli(
@@ -19,8 +20,6 @@ def export_cli(
     model: str | None = typer.Option(None, help="Only answers of this model"),
 ) -> None:
     """Write the newest answer to each sentence, in the order of the sentences."""
-    from wasabi import msg
-
     from ..annotate.accounting import name_counts
     from ..readers.answers import GOOD
 

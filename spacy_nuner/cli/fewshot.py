@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import SOURCE, split_list, split_numbers
+from ._util import SOURCE, msg, split_list, split_numbers
 
 if TYPE_CHECKING:
     from ..fewshot.results import Cell
@@ -127,8 +127,6 @@ def print_cells(cells: Sequence["Cell"], output: Path) -> None:
     cells (Sequence[Cell]): The cells, the base's first.
     output (Path): Where they are.
     """
-    from wasabi import msg
-
     from ..fewshot.results import METRICS, Curves, curve_table
 
     backbones = list(dict.fromkeys(cell.backbone for cell in cells))

@@ -11,6 +11,8 @@ import typer
 
 from ..errors import Errors, NunerError
 from ..files import find_shipped
+from ..printing import printable
+from ._util import msg
 
 PRETRAIN = "configs/pretrain.cfg"
 PROJECT = ("project.yml", "configs", "assets")
@@ -47,8 +49,6 @@ def init_cli(
     ),
 ) -> None:
     """Write the configs to train a head and to pre-train a backbone."""
-    from wasabi import msg
-
     from ..encoders.default import get_default_path
 
     files = write_project(folder) if project else write_configs(folder, head)
@@ -68,7 +68,7 @@ def init_cli(
         if not get_default_path().is_dir():
             commands.insert(0, f"{python} nuner build")
     # Not `msg.text`, which breaks lines: these are to be copied.
-    typer.echo("\n".join(commands))
+    typer.echo("\n".join(map(printable, commands)))
 
 
 def write_configs(folder: Path, head: Head | str = Head.ner) -> list[Path]:

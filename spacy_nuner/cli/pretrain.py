@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ._util import msg
+
 if TYPE_CHECKING:
     from ..encoders.folder import BackboneInfo
     from ..fewshot.probe import SetProbe
@@ -48,7 +50,6 @@ def pretrain_cli(
     that `spacy nuner convert` made, --training.epochs 3 the length of the run.
     """
     from spacy.cli._util import parse_config_overrides
-    from wasabi import msg
 
     # Before the parser takes the arguments out of the list.
     arguments = [str(config_path), str(output_dir), *ctx.args]

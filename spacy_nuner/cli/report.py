@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from ._util import msg
+
 
 def report_cli(
     metrics: Path = typer.Argument(
@@ -16,8 +18,6 @@ def report_cli(
     base: str = typer.Option("base", help="The backbone that gains are over"),
 ) -> None:
     """Write a Markdown report with figures (PNG and SVG) from results alone."""
-    from wasabi import msg
-
     for path in report(metrics, output, base=base):
         msg.good(str(path))
 

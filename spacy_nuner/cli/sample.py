@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ._util import msg
 
 if TYPE_CHECKING:
     from ..annotate.sample import SampleReport
@@ -32,8 +33,6 @@ def sample_cli(
     split: str = typer.Option("train", help="Split of a data set on the hub"),
 ) -> None:
     """Draw sentences from a source, each distinct one with the same chance."""
-    from wasabi import msg
-
     report = sample(
         source,
         output,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ._util import msg
+
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
@@ -39,8 +41,6 @@ def show_cli(
 
     On the page a label shows the score of its span under the mouse.
     """
-    from wasabi import msg
-
     from ..pipeline.labels import parse_labels, read_labels
     from ._pipeline import NO_THRESHOLD
     from ._util import split_list

@@ -5,6 +5,8 @@ from typing import Any
 
 import typer
 
+from ._util import msg
+
 
 def stats_cli(
     corpus: Path = typer.Argument(help="Corpus that convert wrote"),
@@ -19,8 +21,6 @@ def stats_cli(
     ),
 ) -> None:
     """Count annotations and concepts, and draw them."""
-    from wasabi import msg
-
     from ..stats.counts import compare_with_published
     from ..stats.page import PAGE
 

@@ -125,5 +125,7 @@ def _join(
         raise counts.nothing_usable(sources)
     report = counts.report(**head, shards=shards)
     text = json.dumps(report, ensure_ascii=False, indent=2)
-    (folder / REPORT).write_text(text + "\n", encoding="utf8")
+    # A file's name that is not UTF-8 is written as JSON escapes it.
+    path = folder / REPORT
+    path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
     return report

@@ -143,7 +143,8 @@ def import_docs(
         # First of all, since an output without it is not replaced.
         with replacing(sidecar) as temporary:
             text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
-            temporary.write_text(text, encoding="utf8")
+            # A file's name that is not UTF-8 is written as JSON escapes it.
+            temporary.write_text(text, encoding="utf8", errors="backslashreplace")
     if not quarantine.stat().st_size:
         quarantine.unlink()
     return report

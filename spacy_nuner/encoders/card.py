@@ -1,8 +1,10 @@
 """The model card of a backbone, made from its `nuner.json`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+from ..printing import code_block, code_span, escape_markdown
 from .names import is_hub_name
 
 CARD = """\
@@ -54,9 +56,7 @@ The most frequent concepts: {concepts}.
 
 Made on {created} with:
 
-```bash
 {command}
-```
 
 ## Limits
 
@@ -79,27 +79,34 @@ def model_card(info: dict[str, Any]) -> str:
     training = {
         "frozen layers": info["frozen_layers"],
         "pooling of concepts": info["pooling"],
-        "text of a concept": f"`{info['template']}`",
+        "text of a concept": info["template"],
         **{key: settings["training"][key] for key in ("epochs", "batch_size")},
         "learn_rate": f"{settings['training']['learn_rate']:g}",
         **{key: value for key, value in info["training"].items() if key != "runs"},
     }
     # Only names on the hub mean something to its readers.
-    on_hub = is_hub_name(info["base"]) and not Path(info["base"]).exists()
-    metadata = f"base_model: {info['base']}\n" if on_hub else ""
+    base = info["base"]
+    is_plain = re.fullmatch(r"[\w./-]+", base, re.ASCII) is not None
+    on_hub = is_hub_name(base) and is_plain and not Path(base).exists()
+    metadata = f"base_model: {base}\n" if on_hub else ""
     return CARD.format(
-        base=f"`{info['base']}`",
+        base=code_span(base),
         metadata=metadata,
-        version=info["versions"]["spacy_nuner"],
+        version=escape_markdown(info["versions"]["spacy_nuner"]),
         hidden_layers=info["hidden_layers"],
         data=_rows(counts),
-        concepts=", ".join(f"{name} ({n:,})" for name, n in data["top_concepts"]),
+        concepts=", ".join(
+            f"{escape_markdown(name)} ({n:,})" for name, n in data["top_concepts"]
+        ),
         training=_rows(training),
-        created=info["created"],
-        command=info["command"],
+        created=escape_markdown(info["created"]),
+        command=code_block(info["command"], "bash"),
     )
 
 
 def _rows(values: dict[str, Any]) -> str:
     texts = {k: f"{v:,}" if isinstance(v, int) else v for k, v in values.items()}
-    return "\n".join(f"| {k.replace('_', ' ')} | {v} |" for k, v in texts.items())
+    return "\n".join(
+        f"| {escape_markdown(k.replace('_', ' '))} | {escape_markdown(v)} |"
+        for k, v in texts.items()
+    )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import Errors, NunerError
+from ..masking import mask
 from .card import model_card
 
 FORMAT = 1
@@ -159,8 +160,10 @@ def save_backbone(
     except SafetensorError as error:
         # The library has its own words for a full disk; to a caller it is one.
         raise OSError(errno.ENOSPC, str(error)) from error
-    text = json.dumps(asdict(info), indent=2, ensure_ascii=False)
-    (folder / INFO_FILE).write_text(text + "\n", encoding="utf8")
+    text = mask(json.dumps(asdict(info), indent=2, ensure_ascii=False))
+    # A file's name that is not UTF-8 is written as JSON escapes it.
+    path = folder / INFO_FILE
+    path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
     (folder / "README.md").write_text(model_card(asdict(info)), encoding="utf8")
 
 

@@ -19,6 +19,7 @@ from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..models.precision import use_bf16
+from ..printing import printable
 from ..readers.hub import HUB_PREFIX
 from ..readers.sources import hash_input
 from .draws import Draw, gather_tokens
@@ -229,7 +230,7 @@ def _compute_cells(
         )
         for docs, title in ((dataset.test, "test set"), (pool, "draws"))
     )
-    for i in tqdm(missing, desc=f"{backbone.name}: probes", leave=False):
+    for i in tqdm(missing, desc=printable(f"{backbone.name}: probes"), leave=False):
         cell, tokens = planned[i][0], tokens_of[i]
         start = time.perf_counter()
         layers = cell.settings["hidden_layers"]

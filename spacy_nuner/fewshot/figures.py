@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plotting import BLUE, GREEN, ORANGE, get_paths, new_figure
+from ..plotting import BLUE, GREEN, ORANGE, get_paths, literal, new_figure
 from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 PANELS_A_ROW = 4
 # A share of fewer token-concept pairs says nothing.
 FEWEST_PAIRS = 10
+LONGEST_NAME = 24
 
 
 def draw_learning_curve(
@@ -50,8 +51,9 @@ def draw_learning_curve(
                     k: curves.point(dataset, layers, backbone, k) for k in curves.ks
                 }
                 points = {k: point for k, point in found.items() if point}
-                _draw_line(axis, points, number, backbone)
-            axis.set_title(f"{dataset}\n{title_layers(layers)}")
+                _draw_line(axis, points, number)
+            lines = (dataset, title_layers(layers))
+            axis.set_title("\n".join(literal(line, longest=30) for line in lines))
             # Linear up to 1, so that no example (k = 0) is on the axis too.
             axis.set_xscale("symlog", base=2, linthresh=1)
             axis.set_xticks(curves.ks, [str(k) for k in curves.ks])
@@ -60,9 +62,14 @@ def draw_learning_curve(
         axes.flat[0].set_ylim(bottom=0)
         figure.supxlabel("mentions of each label (k)", fontsize=10)
         figure.supylabel(title, fontsize=10)
-        lines, names = axes.flat[0].get_legend_handles_labels()
+        # Not by the labels of the lines: one that begins with "_" is left out there.
+        names = [name for name in backbones if name in curves.backbones]
         figure.legend(
-            lines, names, loc="outside upper center", ncols=len(names), frameon=False
+            axes.flat[0].lines,
+            [literal(name, longest=LONGEST_NAME) for name in names],
+            loc="outside upper center",
+            ncols=min(len(names), 2 * columns),
+            frameon=False,
         )
     return get_paths(path)
 
@@ -85,7 +92,7 @@ def draw_heads(
     with new_figure(path, (6.4, 0.9 + 0.5 * len(heads))) as figure:
         axis = figure.subplots()
         bars = axis.barh(
-            list(heads),
+            range(len(heads)),
             [100 * point.mean for point in points],
             xerr=[100 * (nan if point.std is None else point.std) for point in points],
             color=colours,
@@ -93,6 +100,7 @@ def draw_heads(
             error_kw={"capsize": 3, "elinewidth": 1.2},
         )
         axis.bar_label(bars, [f"{100 * point.mean:.1f}" for point in points], padding=4)
+        axis.set_yticks(range(len(heads)), map(literal, heads))
         axis.invert_yaxis()
         # Room for the values behind the bars.
         axis.set_xlim(0, 1.15 * axis.get_xlim()[1])
@@ -130,13 +138,11 @@ def draw_reliability(
     return get_paths(path)
 
 
-def _draw_line(
-    axis: "Axes", points: Mapping[int, Point], number: int, name: str
-) -> None:
+def _draw_line(axis: "Axes", points: Mapping[int, Point], number: int) -> None:
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     ks = list(points)
     means = 100 * np.array([point.mean for point in points.values()])
     spreads = 100 * np.array([point.std or 0.0 for point in points.values()])
     low, high = np.maximum(means - spreads, 0), means + spreads
     axis.fill_between(ks, low, high, color=colour, alpha=0.2, linewidth=0)
-    axis.plot(ks, means, color=colour, marker=marker, markersize=5, label=name)
+    axis.plot(ks, means, color=colour, marker=marker, markersize=5)

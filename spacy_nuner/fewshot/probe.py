@@ -22,6 +22,7 @@ from ..errors import Errors, NunerError
 from ..models.backbone import build_tok2vec_backbone, find_backbone, get_shim
 from ..models.precision import Precision
 from ..pipeline.decoding import MAX_TOKENS, join_cells
+from ..printing import printable
 from ..readers.docbin import copy_words
 from .draws import draw_docs, gather_tokens
 
@@ -74,7 +75,7 @@ def embed_tokens(
     out = np.zeros((starts[-1], *shape), dtype="f4")
     lengths = [len(doc) for doc in docs]
     parts = list(batch_by_length(lengths, max_size=MAX_TOKENS))
-    for part in tqdm(parts, desc=title, unit="batch", leave=False):
+    for part in tqdm(parts, desc=printable(title), unit="batch", leave=False):
         arrays = model.predict([docs[i] for i in part])
         for i, vectors in zip(part, arrays, strict=True):
             rows = model.ops.to_numpy(vectors).reshape(-1, *shape)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import Errors, NunerError
 from ..files import replacing
+from ..printing import escape_markdown
 from .results import (
     AVERAGE,
     METRICS,
@@ -95,7 +96,8 @@ def _describe_cells(
         for layers in curve.layers:
             for dataset in [*average, *curve.datasets]:
                 name = "Average over data sets" if dataset == AVERAGE else dataset
-                sections.append(f"### {name}: {title}, {title_layers(layers)}")
+                heading = f"{name}: {title}, {title_layers(layers)}"
+                sections.append(f"### {escape_markdown(heading)}")
                 table = curve_table(curve, dataset, layers, compared)
                 sections.append(_markdown(*table))
     if drawn := [cell for cell in cells if cell.k]:
@@ -122,7 +124,8 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
 
 def _describe_names(cells: Sequence[Cell]) -> list[str]:
     """What is known where there is no example."""
-    thresholds = sorted({str(cell.settings["threshold"]) for cell in cells})
+    found = sorted({str(cell.settings["threshold"]) for cell in cells})
+    thresholds = escape_markdown(", ".join(found))
     rows = {
         (cell.dataset, label): [
             cell.dataset,
@@ -136,7 +139,7 @@ def _describe_names(cells: Sequence[Cell]) -> list[str]:
     header = ["data set", "label", "name", "description"]
     return [
         "k = 0 is no probe: `nuner_concepts` knows the labels by name and description "
-        f"alone. Threshold: {', '.join(thresholds)}; of spans that overlap the one "
+        f"alone. Threshold: {thresholds}; of spans that overlap the one "
         "with the best coverage counts (score times tokens).",
         _markdown(header, [rows[key] for key in sorted(rows)], words=4),
     ]
@@ -163,4 +166,6 @@ def _markdown(
 ) -> str:
     """Write a table whose first columns are words and whose others are numbers."""
     marks = ["---"] * words + ["---:"] * (len(header) - words)
-    return "\n".join(f"| {' | '.join(row)} |" for row in [header, marks, *rows])
+    cells = [[escape_markdown(cell) for cell in row] for row in [header, *rows]]
+    cells.insert(1, marks)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)

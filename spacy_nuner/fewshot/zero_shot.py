@@ -15,6 +15,7 @@ from ..errors import Errors, NunerError, Warnings
 from ..pipeline.decoding import THRESHOLD
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
+from ..printing import printable
 from ..readers.docbin import copy_words
 from .compare import Backbone, Dataset
 from .probe import OUTSIDE, Gold, encode_labels
@@ -133,4 +134,4 @@ def run_zero_shot(
 def _tag(nlp: Language, docs: Sequence[Doc], *, title: str) -> list[Doc]:
     copies = (copy_words(doc, nlp.vocab) for doc in docs)
     tagged = nlp.pipe(copies, batch_size=BATCH_SIZE)
-    return list(tqdm(tagged, total=len(docs), desc=title, leave=False))
+    return list(tqdm(tagged, total=len(docs), desc=printable(title), leave=False))

@@ -27,6 +27,7 @@ from ..encoders.folder import recommended_layers
 from ..encoders.layers import load_encoder
 from ..encoders.names import resolve_weights
 from ..errors import Errors, NunerError
+from ..printing import printable
 from .listener import replace_listener, replace_listener_cfg
 from .pooling import as_output, pool_pieces
 from .precision import Precision, WindowBatch
@@ -195,7 +196,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     total = sum(parameter.numel() for parameter in encoder.parameters())
     logger.info(
         "Backbone %s: %d of %d weights are frozen (%.0f%%)",
-        name,
+        printable(name),
         shim.frozen_weights,
         total,
         100 * shim.frozen_weights / total,

@@ -7,6 +7,8 @@ from typing import Any
 from spacy import displacy
 from spacy.tokens import Doc
 
+from ..printing import printable
+
 # Light enough for black text; Tableau's ten colours in their light variant.
 COLOURS = (
     "#aec7e8",
@@ -70,9 +72,8 @@ def render_page(docs: Sequence[Doc], *, spans_key: str, title: str) -> str:
         under the mouse.
     """
     labels = sorted({span.label_ for doc in docs for span in doc.spans[spans_key]})
-    colours = {
-        html.escape(label): COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)
-    }
+    shown = [_show(label) for label in labels]
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(shown)}
     content = displacy.render(
         [_describe(doc, spans_key) for doc in docs],
         style="span",
@@ -87,19 +88,24 @@ def render_page(docs: Sequence[Doc], *, spans_key: str, title: str) -> str:
         },
     )
     lang = docs[0].lang_ if docs else "en"
-    return PAGE.format(lang=lang, title=html.escape(title), content=content)
+    return PAGE.format(lang=html.escape(lang), title=_show(title), content=content)
+
+
+def _show(text: str) -> str:
+    return html.escape(printable(text))
 
 
 def _describe(doc: Doc, spans_key: str) -> dict[str, Any]:
     group = doc.spans[spans_key]
     return {
         "text": doc.text,
-        "tokens": [token.text for token in doc],
+        # displaCy escapes what is HTML in them.
+        "tokens": [printable(token.text, lines=True) for token in doc],
         "spans": [
             {
                 "start_token": span.start,
                 "end_token": span.end,
-                "label": html.escape(span.label_),
+                "label": _show(span.label_),
                 "kb_id": f"{score:.2f}",
             }
             for span, score in zip(group, group.attrs["scores"], strict=True)

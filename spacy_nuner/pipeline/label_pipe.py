@@ -30,6 +30,7 @@ from ..models.concept_tagger import (
     reset_output,
     resize_output,
 )
+from ..printing import printable
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors
 from .labels import Label, LabelSettings, check_label, parse_labels
@@ -319,7 +320,10 @@ class LabelPipe(TrainablePipe):
         self._check_labels()
         words = "their names" if vectors else "zero"
         util.logger.info(
-            "%s: %d labels start from %s", self.name, len(self._labels), words
+            "%s: %d labels start from %s",
+            printable(self.name),
+            len(self._labels),
+            words,
         )
 
     def _check_labels(self) -> None:

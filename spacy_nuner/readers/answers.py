@@ -325,36 +325,6 @@ class Answer:
     latency: float | None = None
 
 
-class MalformedAnswer(ValueError):
-    """A response that says 200 but holds no chat completion."""
-
-
-def read_completion(data: Any, *, latency: float | None = None) -> Answer:
-    """Take the answer out of a chat completion.
-
-    data (Any): The JSON of the response.
-    latency (float | None): Seconds that it took.
-    RETURNS (Answer): The answer.
-    RAISES (MalformedAnswer): If the JSON is no chat completion.
-    """
-    try:
-        choice = data["choices"][0]
-        message = choice["message"]
-        usage = data.get("usage") or {}
-        refusal = message.get("refusal")
-        return Answer(
-            content=str(message.get("content") or ""),
-            finish_reason=choice.get("finish_reason"),
-            refusal=str(refusal) if refusal else None,
-            served=data.get("model"),
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            latency=latency,
-        )
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise MalformedAnswer(str(data)[:200]) from error
-
-
 def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
     """Tell whether an answer can be used.
 

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, annotate, inline_svg, new_figure
+from ..plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    annotate,
+    inline_svg,
+    literal,
+    new_figure,
+)
 from .concept_map import SEED, ConceptMap, Floats
 from .counts import FITTED_COUNT, PUBLISHED, TOP, Concept, CorpusStats
 
@@ -153,7 +163,7 @@ def _draw_ranks(figure: Any, concepts: Sequence[Concept], slope: float | None) -
     axis.set_ylim(bottom=0.8)
     for rank in (0, 9, 99, 999):
         if rank < len(concepts):
-            name = concepts[rank].name[:30]
+            name = literal(concepts[rank].name, longest=30)
             annotate(axis, name, (rank + 1, counts[rank]), (4, 6), fontsize=8)
     _draw_grid(axis)
     axis.legend(frameon=False, loc="lower left")
@@ -196,7 +206,7 @@ def _draw_cloud(
     from matplotlib.textpath import TextPath
 
     most = max(concept.count for concept in concepts)
-    names = [concept.name[:40] for concept in concepts]
+    names = [literal(concept.name) for concept in concepts]
     # By the area that a word covers.
     heights = [
         SMALLEST + (LARGEST - SMALLEST) * ((concept.count - 1) / most) ** 0.5
@@ -269,12 +279,11 @@ def _draw_map(figure: Any, concepts: Sequence[Concept], where: ConceptMap) -> No
     for concept, point in zip(concepts, where.points, strict=True):
         if len(taken) == LABELS_ON_MAP:
             break
-        label = annotate(
-            axis, concept.name[:30], point, (0, 2), fontsize=7.5, ha="center"
-        )
-        box = label.get_window_extent()
+        name = literal(concept.name, longest=30)
+        text = annotate(axis, name, point, (0, 2), fontsize=7.5, ha="center")
+        box = text.get_window_extent()
         if any(box.overlaps(other) for other in taken):
-            label.remove()
+            text.remove()
         else:
             taken.append(box.padded(2))
 
@@ -292,7 +301,9 @@ def _draw_matches(figure: Any, annotations: dict[str, Any]) -> None:
     """What became of the annotations when the corpus was converted."""
     names, counts, colours = zip(*_get_bars(annotations), strict=True)
     axis = figure.subplots()
-    bars = axis.barh(names, counts, color=colours, height=0.65)
+    places = range(len(names))
+    bars = axis.barh(places, counts, color=colours, height=0.65)
+    axis.set_yticks(places, [literal(name, longest=60) for name in names])
     labels = [f"{count:,} ({count / annotations['read']:.1%})" for count in counts]
     axis.bar_label(bars, labels, padding=4, color=INK)
     axis.invert_yaxis()

@@ -10,6 +10,7 @@ from jinja2 import Environment
 
 from .. import about
 from ..files import replacing
+from ..printing import printable
 from .concept_map import Floats, make_map
 from .counts import Concept, CorpusStats, compare_with_published
 
@@ -71,7 +72,7 @@ def write_stats(
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     with replacing(output_dir, marker=STATS_FILE) as folder:
         page = environment.from_string(template.read_text(encoding="utf8")).render(
-            title=title,
+            title=printable(title),
             overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
             charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
             losses=_list_losses(conversion) if conversion else [],
@@ -80,7 +81,8 @@ def write_stats(
         )
         (folder / PAGE).write_text(page, encoding="utf8")
         text = json.dumps(content, ensure_ascii=False, indent=2)
-        (folder / STATS_FILE).write_text(text + "\n", encoding="utf8")
+        path = folder / STATS_FILE
+        path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
     return content
 
 
@@ -96,7 +98,7 @@ def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
     ):
         rows += [(f"{text} {key}", count, total) for key, count in counts.items()]
     return [
-        [Cell(name), Cell(f"{count:,}", count), _get_share(count, whole)]
+        [Cell(printable(name)), Cell(f"{count:,}", count), _get_share(count, whole)]
         for name, count, whole in rows
     ]
 
@@ -105,11 +107,11 @@ def _list_concepts(concepts: Sequence[Concept], total: int) -> list[list[Cell]]:
     return [
         [
             Cell(str(rank), rank),
-            Cell(concept.name),
+            Cell(printable(concept.name)),
             Cell(f"{concept.count:,}", concept.count),
             _get_share(concept.count, total),
-            Cell(concept.example),
-            Cell(concept.description),
+            Cell(printable(concept.example)),
+            Cell(printable(concept.description)),
         ]
         for rank, concept in enumerate(concepts, 1)
     ]

@@ -10,11 +10,9 @@ from spacy_nuner.readers.answers import (
     EMPTY_ENTITY,
     NO_SEPARATOR,
     Answer,
-    MalformedAnswer,
     Sentence,
     judge,
     parse_answer,
-    read_completion,
     read_entities,
     share,
     to_record,
@@ -159,44 +157,10 @@ def test_a_long_answer_takes_linear_time():
     assert parsed.entities == [Entity("a", "a", "a")]
 
 
-# Completions and answers in JSON
+# Answers in JSON
 
 ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
 SENTENCE = Sentence(1, "s1", "Lisbon shines.")
-
-
-def completion(**message):
-    return {"choices": [{"message": message, "finish_reason": "stop"}]}
-
-
-def test_a_completion_with_everything():
-    data = completion(role="assistant", content="x") | {
-        "model": "m-2026",
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    }
-    assert read_completion(data, latency=0.5) == Answer(
-        content="x",
-        finish_reason="stop",
-        served="m-2026",
-        prompt_tokens=3,
-        completion_tokens=1,
-        latency=0.5,
-    )
-
-
-@pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}])
-def test_a_completion_without_words(message):
-    assert read_completion(completion(**message) | {"usage": None}).content == ""
-
-
-@pytest.mark.parametrize(
-    "data",
-    [None, [], "x", 3, {}, {"choices": []}, {"choices": [{}]}, {"choices": None}]
-    + [{"choices": [{"message": None}]}, {"error": {"message": "no"}}],
-)
-def test_what_is_no_completion(data):
-    with pytest.raises(MalformedAnswer):
-        read_completion(data)
 
 
 @pytest.mark.parametrize(
