@@ -131,7 +131,8 @@ class Errors:
     N101 = Message(
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
         "list of objects, .csv with the columns input and output, .conll (a token and "
-        "a BIO tag a line) and .spacy (DocBin)."
+        "a BIO tag a line), .spacy (DocBin), .parquet, and .ann with .txt (brat). "
+        "docs/import.md has all forms; --format of import names one."
     )
     N102 = Message(
         "Nothing usable in {inputs}: of {rows} rows, none could be taken: {counts}. "
@@ -429,7 +430,7 @@ class Errors:
     # Few-shot
     N601 = Message(
         "Can't read '{path}' as '{form}': there is no such form. Give one of {known}, "
-        "or none: the form is found by the suffix or the first lines."
+        "or none: the form is recognised by the content."
     )
     N603 = Message(
         "'{path}' has {count} sentences and not one entity in them. Expected is a "
@@ -505,6 +506,16 @@ class Errors:
     N635 = Message(
         "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
         "move this file away."
+    )
+    N640 = Message(
+        "'{path}' can't be read as a Parquet or Arrow file: {reason}. Expected is what "
+        "`datasets` or pandas wrote, with a column of tokens and one of tags, or with "
+        "other rows that docs/import.md names. Copy or download it again."
+    )
+    N641 = Message(
+        "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
+        "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
+        "JSON."
     )
 
 
