@@ -7,6 +7,7 @@ write tags of their own around it, of which servers pass on some, all or none.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import NamedTuple
 
 _THOUGHT = (
@@ -112,8 +113,10 @@ def find_answer(
     """
     reader = _Reader(content)
     if _HINT.search(content):
-        for mark in _find_marks(content, text, quoted):
-            getattr(reader, mark.kind)(mark)
+        marks = list(_find_marks(content, text, quoted))
+        for mark, following in zip_longest(marks, marks[1:]):
+            if mark.kind != "open" or mark.leads or _ends(mark, following):
+                getattr(reader, mark.kind)(mark)
     if not reader.depth:
         reader.ranges.append((reader.begin, len(content)))
     return Answered(reader.ranges, finished=not reader.depth or reader.spoken)
@@ -190,10 +193,21 @@ class _Mark(NamedTuple):
     kind: str
     start: int
     end: int
+    line: int
     # Whether its line begins with it.
     leads: bool
     # Whether it stands in the midst of a concept or a description.
     inside: bool
+
+
+def _ends(mark: _Mark, following: _Mark | None) -> bool:
+    """Whether a thought that begins in the midst of a line has an end.
+
+    Else its tag is only mentioned, such as in a description.
+    """
+    if following is None or following.kind != "close":
+        return False
+    return following.line == mark.line or not following.inside
 
 
 def _find_marks(
@@ -202,26 +216,25 @@ def _find_marks(
     """Find the tags that are not part of an annotation, in one pass."""
     folded = (text or "").casefold()
     found = [(one.lastgroup or "", *one.span()) for one in _MARKS.finditer(content)]
-    # Where the column of each ends, whether its line does so too, and the next tag.
-    ahead: list[tuple[int, bool, str]] = []
-    right, last, following = len(content), True, ""
+    # Where the column of each ends, and whether its line does so too.
+    ahead: list[tuple[int, bool]] = []
+    right, last = len(content), True
     for kind, start, _ in reversed(found):
-        ahead.append((right, last, following))
+        ahead.append((right, last))
         if kind in ("line", "column"):
             right, last = start, kind == "line"
-        else:
-            following = kind
     ahead.reverse()
-    left, column = 0, 0
+    left, column, lines = 0, 0, 0
     quotes = iter([*quoted, (len(content), len(content) + 1)])
     quote = next(quotes)
-    for (kind, start, end), (right, last, following) in zip(found, ahead, strict=True):
+    for (kind, start, end), (right, last) in zip(found, ahead, strict=True):
         while quote[1] <= start:
             quote = next(quotes)
         if quote[0] <= start:
             continue
         if kind in ("line", "column"):
             left, column = end, 0 if kind == "line" else column + 1
+            lines += kind == "line"
             continue
         if (column or not last) and right - left <= len(folded) + len("<analysis>"):
             # The text's own, or an entity in angle brackets.
@@ -231,10 +244,7 @@ def _find_marks(
                 continue
         near = start - left < 200
         leads = near and not column and not content[left:start].strip(_AROUND)
-        if kind == "open" and not leads and following != "close":
-            # An entity's description can mention it.
-            continue
         inside = column > 0 and not (last and right - end < 200)
         inside = inside or (column > 0 and bool(content[end:right].strip()))
-        yield _Mark(kind, start, end, leads, inside)
+        yield _Mark(kind, start, end, lines, leads, inside)
         left = end
