@@ -38,6 +38,8 @@ TOO_OFTEN = "too often in the text"
 # The most spans of a text. It bounds memory and time where one letter is repeated, and
 # is ten times the longest passage of public sets.
 MAX_SPANS = 10_000
+# What stands no more often is found even where others have used that up.
+RARE = 50
 
 
 @dataclass(slots=True)
@@ -121,11 +123,12 @@ class _Folded(NamedTuple):
     text: str
     origin: list[int] | None
 
-    def find(self, words: str) -> list[_Range]:
-        """Occurrences of `words`, as offsets before folding; one too many at most."""
+    def find(self, words: str, *, most: int) -> list[_Range]:
+        """Occurrences of `words`, as offsets before folding; one more than `most`
+        where there are more."""
         found: list[_Range] = []
         start = self.text.find(words) if words else -1
-        while start >= 0 and len(found) <= MAX_SPANS:
+        while start >= 0 and len(found) <= most:
             end = start + len(words)
             if self.origin is None:
                 found.append((start, end))
@@ -196,19 +199,16 @@ class _Text:
         # Models repeat themselves.
         known = self._known.get((step, words))
         if known is None:
-            known = self._search(text, words, step)
-            self._count += len(known[0])
-            if self._count > MAX_SPANS:
-                self._count -= len(known[0])
-                known = [], TOO_OFTEN
-            self._known[step, words] = known
+            known = self._known[step, words] = self._search(text, words, step)
         return known
 
     def _search(self, text: _Folded, words: str, step: str) -> tuple[list[_Range], str]:
         if is_blank(words):
             return [], NOT_IN_TEXT
-        found = text.find(words)
-        if len(found) > MAX_SPANS:
+        most = max(MAX_SPANS - self._count, RARE)
+        found = text.find(words, most=most)
+        self._count += len(found)
+        if len(found) > most:
             return [], TOO_OFTEN
         if spans := self._at_boundaries(found):
             return spans, step
