@@ -390,14 +390,13 @@ def _read_json(content: str, text: str | None) -> _ReadJson:
     lists = [found for found in map(_rows_of, values) if found is not None]
     rows = [row for one in lists for row in one] if lists else None
     folded = None if text is None else FoldedText(text)
-    entities: dict[Entity, None] = {}
-    bad = []
+    entities, bad = [], []
     for row in rows or []:
         try:
-            entities[_read_row(row, folded)] = None
+            entities.append(_read_row(row, folded))
         except BadRow:
             bad.append(row)
-    return _ReadJson(None if bad and not entities else rows, [*entities], bad, finished)
+    return _ReadJson(None if bad and not entities else rows, entities, bad, finished)
 
 
 def _find_json(content: str, text: str | None) -> tuple[list[Any], bool]:
@@ -549,9 +548,10 @@ def _cut_lines(content: str, count: int) -> tuple[dict[int, str], bool]:
         # Numbers rise, or have a line of their own; any other number in brackets is
         # the text's own.
         if current < number <= count or (0 < number <= count and not rest):
-            current, line = number, rest
-            parts.setdefault(current - 1, [])
-        if current:
+            current = number
+            part = parts.setdefault(current - 1, [])
+            part += [rest] if rest else []
+        elif current:
             parts[current - 1].append(line)
     divided = {index: "\n".join(lines).strip() for index, lines in parts.items()}
     return divided, finished
@@ -592,11 +592,9 @@ def _cut_json(content: str, count: int) -> tuple[dict[int, str], bool]:
 
 def _numbered_rows(value: Any) -> list[dict[str, Any]]:
     """The answers to several texts, which a server may give as a bare list too."""
-    if isinstance(value, dict) and isinstance(value.get("texts"), list):
+    if isinstance(value, dict) and isinstance(value.get("texts"), list | dict):
         value = value["texts"]
-    elif isinstance(value, dict) and all(
-        re.fullmatch(r"\d{1,9}", str(k)) for k in value
-    ):
+    if isinstance(value, dict) and all(map(str.isdecimal, value)):
         return [
             {**(one if isinstance(one, dict) else {"entities": one}), "number": number}
             for number, one in value.items()
