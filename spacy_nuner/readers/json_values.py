@@ -5,12 +5,13 @@ import json
 import re
 from typing import Any, NamedTuple
 
-from .records import MAX_ROW
-
 # How much is read again, in characters and in tries, where JSON begins and does not
 # end: JSON inside of it still counts.
 BUDGET = 8
 TRIES = 1000
+# What is nearly JSON is read up to so many characters: Python's literals take a
+# hundred times their memory.
+LONGEST = 131_072
 _OPENING = re.compile(r"[\[{](?=\s*[\"\[\]{}])")
 _OPENING_OF_ANY = re.compile(r"[\[{](?=\s*[\"'\[\]{}])")
 # Strings are kept as they are; one without an end goes on to the end.
@@ -67,7 +68,7 @@ def read_nearly(text: str) -> Any:
     """
     opening = _OPENING_OF_ANY.search(text)
     end = max(text.rfind("}"), text.rfind("]")) + 1
-    if not opening or not 0 < end - opening.start() <= MAX_ROW:
+    if not opening or not 0 < end - opening.start() <= LONGEST:
         return None
     part = text[opening.start() : end]
     try:

@@ -118,6 +118,13 @@ def test_any_bytes(folder, name, data):
     read(path)
 
 
+@pytest.mark.parametrize("data", [b"\0\r\0", b"a,\rb", b'"' + b"a" * 131_000 + b"\n"])
+def test_a_first_line_that_csv_refuses(folder, data):
+    path = folder / "first.json"
+    path.write_bytes(data)
+    read(path)
+
+
 @settings(SHORT, max_examples=60)
 @given(
     name=st.sampled_from([*VALID]),
