@@ -30,6 +30,12 @@ EMPTY_TYPES = frozenset(
 MAX_NAME = 60
 
 _AROUND = " \"'`´“”‘’„«»‹›*_~.,;:!?-–—•·|<>="
+# Soft hyphens, marks of direction and blanks of no width, which models and web pages
+# leave behind. (Joiners stay: some scripts write with them.)
+_UNSEEN = dict.fromkeys(
+    [0xAD, 0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, *range(0x202A, 0x202F)]
+    + [*range(0x2066, 0x206A)]
+)
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -38,7 +44,7 @@ def clean_concept(name: str) -> str:
     """Fold the name of a concept.
 
     NFKC, case folded, underscores and white space as single blanks, without quotes,
-    brackets and punctuation around it.
+    brackets and punctuation around it and characters that can't be seen.
 
     name (str): The name as written, such as "“Job_Title”.".
     RETURNS (str): The folded name, such as "job title"; "" if nothing is left.
@@ -46,7 +52,7 @@ def clean_concept(name: str) -> str:
     name = unicodedata.normalize("NFKC", name).casefold()
     # Folding the case can undo the normal form, such as for the dotted capital I.
     name = unicodedata.normalize("NFKC", name)
-    name = " ".join(name.replace("_", " ").split())
+    name = " ".join(name.translate(_UNSEEN).replace("_", " ").split())
     before = None
     while name != before:
         before = name

@@ -183,7 +183,8 @@ class Errors:
     N101 = Message(
         "Can't tell how to read '{path}': found {found}. Expected are .jsonl or a JSON "
         "list of objects, .csv with the columns input and output, .conll (a token and "
-        "a BIO tag a line) and .spacy (DocBin)."
+        "a BIO tag a line), .spacy (DocBin), .parquet, and .ann with .txt (brat). "
+        "docs/import.md has all forms; --format of import names one."
     )
     N102 = Message(
         "Nothing usable in {inputs}: of {rows} rows, none could be taken: {counts}. "
@@ -301,6 +302,19 @@ class Errors:
         "'{path}' is no table of prices: {reason}. Expected is JSON such as "
         "configs/prices.json: for each model the price of a million input and output "
         "tokens, numbers from 0 up."
+    )
+    N221 = Message(
+        "'{base_url}' is no address of a server. Expected is one such as "
+        "http://localhost:8000/v1, given by --base-url or in {variable}."
+    )
+    N222 = Message(
+        "The request can't be written as JSON: {reason}. Look for broken characters "
+        "and for numbers that are infinite or no number in --model, --extra and the "
+        "other parameters."
+    )
+    N223 = Message(
+        "Can't write the log '{path}': {reason}. What was answered is in the store; "
+        "free some space, or leave out --log, then run the same command again."
     )
 
     # Pre-training
@@ -472,7 +486,7 @@ class Errors:
     # Few-shot
     N601 = Message(
         "Can't read '{path}' as '{form}': there is no such form. Give one of {known}, "
-        "or none: the form is found by the suffix or the first lines."
+        "or none: the form is recognised by the content."
     )
     N603 = Message(
         "'{path}' has {count} sentences and not one entity in them. Expected is a "
@@ -548,6 +562,16 @@ class Errors:
     N635 = Message(
         "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
         "move this file away."
+    )
+    N640 = Message(
+        "'{path}' can't be read as a Parquet or Arrow file: {reason}. Expected is what "
+        "`datasets` or pandas wrote, with a column of tokens and one of tags, or with "
+        "other rows that docs/import.md names. Copy or download it again."
+    )
+    N641 = Message(
+        "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
+        "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
+        "JSON."
     )
 
 

@@ -16,6 +16,7 @@ from ..outputs import check_output
 from ..printing import printable
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
+from .responses import read_count
 
 # Where no tokenizer is served: English text has about four bytes a token.
 BYTES_PER_TOKEN = 4.0
@@ -233,11 +234,17 @@ class Account:
 
         event (str): The kind of event.
         **fields: Its other fields.
+        RAISES (NunerError): N224 if it can't be written.
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
-            text = json.dumps(line, ensure_ascii=False, default=str)
-            self._log.write(mask(text) + "\n")
+            # A lone surrogate is written as JSON escapes it, see `open`.
+            text = mask(json.dumps(line, ensure_ascii=False, default=str))
+            try:
+                self._log.write(f"{text}\n")
+            except OSError as error:
+                path, reason = self._log.name, error.strerror or str(error)
+                raise NunerError(Errors.N223, path=path, reason=reason) from error
 
     # Money
 
@@ -250,9 +257,9 @@ class Account:
         RETURNS (float): The cost, 0 without a price. Without `--max-tokens` an answer
             is taken to be no longer than 1,024 tokens a sentence.
         """
-        params = settings.params
-        longest = params.get("max_tokens") or params.get("max_completion_tokens")
-        completion = float(longest or UNBOUNDED_ANSWER * sentences)
+        names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+        given = filter(None, (read_count(settings.params.get(name)) for name in names))
+        completion = float(next(given, UNBOUNDED_ANSWER * sentences))
         return self.limits.price_of(estimate_tokens(message), completion)
 
     def try_reserve(self, cost: float) -> bool:

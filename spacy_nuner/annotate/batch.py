@@ -13,17 +13,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
-from ..masking import mask_url
-from ..readers.answers import Answer, MalformedAnswer, Sentence, read_completion, share
+from ..readers.answers import Answer, Sentence, share
 from .accounting import Account
-from .client import Endpoint, Failure
+from .client import LONGEST_BODY, Endpoint
 from .prompts import Settings
+from .responses import (
+    LONGEST_MESSAGE,
+    LONGEST_NAME,
+    Api,
+    Failure,
+    clean,
+    find_message,
+    read_body,
+    read_count,
+)
 from .store import Request, Row, Store, Task
 
 if TYPE_CHECKING:
     from openai.types import Batch
 
-URL: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+# The APIs in the words of the Batch API.
+URLS: dict[Api, Literal["/v1/chat/completions", "/v1/responses"]] = {
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+}
 # Limits of the API for one batch.
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
@@ -141,41 +154,27 @@ def _request_line(
     line = {
         "custom_id": f"{name}-{number}",
         "method": "POST",
-        "url": URL,
+        "url": URLS[settings.api],
         "body": settings.body([sentence.text for sentence in request]),
     }
     return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def _read_answers(path: Path) -> Iterator[tuple[int, Answer | Failure]]:
-    """Read an output or error file: numbers of requests and their outcomes.
+def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read an output or error file: numbers of requests and their rows.
 
-    A line that is damaged is skipped: its request counts as not answered.
+    A line that is damaged, or longer than any response may be, is skipped: its request
+    counts as not answered.
     """
     with path.open("rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-                number = int(row["custom_id"].rpartition("-")[2])
-                outcome = _read_outcome(row)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-            yield number, outcome
-
-
-def _read_outcome(row: dict[str, Any]) -> Answer | Failure:
-    response = row.get("response") or {}
-    error = row.get("error") or {}
-    status = response.get("status_code")
-    if error.get("code") == EXPIRED:
-        return Failure(EXPIRED, str(error.get("message", "")))
-    if status != 200:
-        kind = f"http {status}" if status else str(error.get("code", "malformed"))
-        return Failure(kind, json.dumps(response.get("body") or error))
-    try:
-        return read_completion(response.get("body"))
-    except MalformedAnswer as failure:
-        return Failure("malformed", str(failure))
+        whole = True
+        while line := file.readline(LONGEST_BODY):
+            begins, whole = whole, line.endswith(b"\n")
+            row = read_body(line) if begins else None
+            name = row.get("custom_id") if isinstance(row, dict) else None
+            number = name.rpartition("-")[2] if isinstance(name, str) else ""
+            if isinstance(row, dict) and number.isdecimal() and len(number) < 10:
+                yield int(number), row
 
 
 class BatchRun:
@@ -203,11 +202,13 @@ class BatchRun:
         self.account = account
         self.poll = poll
         self.status = status
-        self._ledger = _Ledger(task.store, mask_url(endpoint.base_url))
+        self._ledger = _Ledger(task.store, endpoint.address)
         self._over_budget = False
-        # Sentences that this run does not send again, by their keys.
+        # Sentences that this run does not send again, and those that it sends without
+        # others, by their keys.
         self._given_up: set[bytes] = set()
-        self._reason = "its requests expired or were passed over"
+        self._alone: set[bytes] = set()
+        self._reason = "its requests expired or are not in its answers"
 
     async def all(self) -> None:
         """Get an answer to every sentence that needs one.
@@ -217,10 +218,11 @@ class BatchRun:
         unanswered = 1
         while unanswered and not self._over_budget:
             reserved = await self._submit()
-            before = self.account.report.answers
+            before = self.account.report.answers, len(self._alone)
             unanswered = await self._collect_all()
             await self.account.release(reserved)
-            if unanswered and self.account.report.answers == before:
+            after = self.account.report.answers, len(self._alone)
+            if unanswered and after == before:
                 raise NunerError(Errors.N214, reason=self._reason)
         if self._over_budget:
             raise self.account.too_expensive()
@@ -230,7 +232,7 @@ class BatchRun:
         settings = self.task.settings
         requests: list[Request] = []
         size, reserved = 0, 0.0
-        for request in self.task.requests(without=self._given_up):
+        for request in self.task.requests(without=self._given_up, alone=self._alone):
             message = settings.prompt.render([sentence.text for sentence in request])
             cost = self.account.longest_cost(message, settings, len(request))
             if not self.account.try_reserve(cost):
@@ -266,7 +268,7 @@ class BatchRun:
                         lines.write(line)
                 async with self._explained():
                     file = await client.files.create(file=path, purpose="batch")
-            batch.file_id = file.id
+                    batch.file_id = _read_id(file.id)
             self._ledger.update(batch)
         if batch.batch_id is None:
             batch.batch_id = await self._find(batch)
@@ -274,24 +276,27 @@ class BatchRun:
                 async with self._explained():
                     made = await client.batches.create(
                         input_file_id=batch.file_id,
-                        endpoint=URL,
+                        endpoint=URLS[batch.settings.api],
                         completion_window="24h",
                         metadata={METADATA: batch.id},
                     )
-                batch.batch_id = made.id
+                    batch.batch_id = _read_id(made.id)
             self._ledger.update(batch)
             self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
         return batch.batch_id
 
     async def _find(self, batch: _OpenBatch) -> str | None:
         """Search for a batch of a run that died before it stored the id."""
+        seen: set[str] = set()
         async with self._explained():
             async for remote in self.endpoint.client.batches.list(limit=100):
-                if (remote.metadata or {}).get(METADATA) == batch.id:
-                    return remote.id
                 # Newest first; clocks may differ by some minutes.
-                if remote.created_at < batch.created - 3600:
+                if remote.id in seen or remote.created_at < batch.created - 3600:
                     break
+                if (remote.metadata or {}).get(METADATA) == batch.id:
+                    return _read_id(remote.id)
+                # Servers without pages give the first one again and again.
+                seen.add(remote.id)
         return None
 
     async def _collect_all(self) -> int:
@@ -303,13 +308,14 @@ class BatchRun:
                 batch_id = await self._advance(batch)
                 async with self._explained():
                     remote = await self.endpoint.client.batches.retrieve(batch_id)
-                if remote.status in ENDED:
+                    ended = _read_id(remote.status) in ENDED
+                if ended:
                     unanswered += await self._collect(batch, remote)
                     continue
                 under_way += 1
-                if remote.request_counts is not None:
-                    done += remote.request_counts.completed
-                    total += remote.request_counts.total
+                counts = remote.request_counts
+                done += read_count(getattr(counts, "completed", None)) or 0
+                total += read_count(getattr(counts, "total", None)) or 0
             if under_way:
                 self.status(f"{under_way} batches, {done:,} of {total:,} requests")
                 await asyncio.sleep(self.poll)
@@ -317,14 +323,16 @@ class BatchRun:
 
     async def _collect(self, batch: _OpenBatch, remote: "Batch") -> int:
         account = self.account
-        if remote.errors is not None and remote.errors.data:
-            first = remote.errors.data[0]
-            self._reason = self.endpoint.redact(first.message or first.code or "")
+        async with self._explained():
+            if remote.errors is not None and remote.errors.data:
+                reason = find_message(None, remote.errors.to_dict()["data"])
+                self._reason = self.endpoint.redact(reason)[:LONGEST_MESSAGE]
+            ids = (remote.output_file_id, remote.error_file_id)
+            files = [_read_id(one) for one in ids if one is not None]
         failed = account.report.failures.total()
         missed = 0
-        for file_id in (remote.output_file_id, remote.error_file_id):
-            if file_id is not None:
-                missed += await self._read_file(batch, file_id)
+        for file_id in files:
+            missed += await self._read_file(batch, file_id)
         failed = account.report.failures.total() - failed
         unanswered = self._ledger.close(batch) - failed + missed
         account.log(
@@ -347,11 +355,12 @@ class BatchRun:
                 files = self.endpoint.client.files.with_streaming_response
                 async with files.content(file_id) as response:
                     await response.stream_to_file(path)
-            for number, outcome in _read_answers(path):
+            for number, row in _read_rows(path):
                 # One that is missing was stored by a run that died while it collected.
                 request = requests.pop(number, None)
                 if request is None:
                     continue
+                outcome = self._read_outcome(row, batch.settings.api)
                 if isinstance(outcome, Failure):
                     self._fail(request, outcome)
                     continue
@@ -360,7 +369,9 @@ class BatchRun:
                 parts = share(outcome, len(request), structured=prompt.structured)
                 numbers.append(number)
                 rows += [(request[index], part) for index, part in parts.items()]
-                left_out += len(request) - len(parts)
+                passed = [one for n, one in enumerate(request) if n not in parts]
+                self._alone.update(batch.settings.key(one.text) for one in passed)
+                left_out += len(passed)
                 if len(rows) >= GROUP:
                     self._add(batch, numbers, rows)
                     numbers, rows = [], []
@@ -376,8 +387,20 @@ class BatchRun:
             # Even where it is bad again, it is asked about once a run.
             self._give_up(sentence for sentence, _ in rows)
 
+    def _read_outcome(self, row: dict[str, Any], api: Api) -> Answer | Failure:
+        response, error = row.get("response"), row.get("error")
+        response = response if isinstance(response, dict) else {}
+        status, body = read_count(response.get("status_code")), response.get("body")
+        data = {"error": error} if body is None else body
+        outcome = self.endpoint.read(status, data, api=api)
+        code = error.get("code") if isinstance(error, dict) else None
+        if isinstance(outcome, Failure) and status is None and isinstance(code, str):
+            kind = self.endpoint.redact(clean(code))[:LONGEST_NAME]
+            return outcome._replace(kind=kind)
+        return outcome
+
     def _fail(self, request: Request, failure: Failure) -> None:
-        reason = self.endpoint.redact(failure.reason)[:500]
+        reason = failure.reason
         if failure.kind == EXPIRED:
             ids = [sentence.id for sentence in request]
             self.account.log("failure", ids=ids, kind=failure.kind, reason=reason)
@@ -397,11 +420,28 @@ class BatchRun:
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
-        """Turn the client's errors into N206."""
+        """Turn the client's errors into N206, and those of the disk into N216."""
+        import aiohttp
+        import httpx2
         import openai
 
         try:
             yield
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError) as error:
             # Not `from error`: a traceback would show what the server said.
             raise self.endpoint.refusal(self.endpoint.explain(error)) from None
+        except OSError as error:
+            path = self.task.store.path.parent
+            raise NunerError(Errors.N216, path=path, reason=error) from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            # A page instead of JSON, or JSON without what is needed: openai's models
+            # take everything.
+            reason = f"no response of the Batch API ({error})"
+            failure = Failure("malformed", self.endpoint.redact(reason))
+            raise self.endpoint.refusal(failure) from None
+
+
+def _read_id(value: Any) -> str:
+    if not isinstance(value, str) or value != clean(value):
+        raise TypeError(f"an id or a status is {type(value).__name__}")
+    return value

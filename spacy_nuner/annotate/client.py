@@ -1,30 +1,49 @@
 """The client of one OpenAI-compatible server: rates, concurrency, errors."""
 
 import asyncio
-import json
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from email.utils import mktime_tz, parsedate_tz
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
 from ..masking import MASK, hide, mask, mask_url
-from ..readers.answers import Answer, read_completion
+from ..readers.answers import Answer
 from .accounting import Report
+from .responses import (
+    LONGEST_MESSAGE,
+    LONGEST_NAME,
+    PATHS,
+    Api,
+    Failure,
+    clean,
+    find_message,
+    read_body,
+    read_count,
+    read_outcome,
+)
 
 if TYPE_CHECKING:
-    import openai
+    import httpx2
 
 OPENAI_URL = "https://api.openai.com/v1"
+# What all programs on OpenAI's client read.
+URL_VARIABLE = "OPENAI_BASE_URL"
 KEY_VARIABLE = "OPENAI_API_KEY"
 # Most local servers need no key, but the client always sends one.
 NO_KEY = "none"
-CHAT_PATH = "/chat/completions"
+# Longest body of a response, unpacked, in bytes: ten times the longest answer of any
+# model, and little enough for many at once.
+LONGEST_BODY = 8_000_000
+# The headers of a response that openai's client or we read. Others say how its bytes
+# were packed and coded.
+HEADERS = ("location", "retry-after", "retry-after-ms", "x-should-retry")
 # What is due within these seconds may go at once: a late timer costs no capacity.
 BURST = 0.25
 # Many requests get the same overload at the same time; it counts once. In seconds.
@@ -37,6 +56,8 @@ RECOVER_BY = 1.02
 OVERLOAD = frozenset({429, 503, 529})
 # The openai client waits no longer than these seconds for a server; neither do we.
 LONGEST_PAUSE = 120.0
+# Whoever asks to wait for years has lost the clock, and is not believed.
+YEAR = 365 * 86400.0
 _TODO = {
     401: f"Check {KEY_VARIABLE} and --base-url.",
     403: "Check what this key may do.",
@@ -44,24 +65,44 @@ _TODO = {
 }
 
 
+def default_url() -> str:
+    """RETURNS (str): The address in OPENAI_BASE_URL, else that of OpenAI's server."""
+    return os.environ.get(URL_VARIABLE, "").strip() or OPENAI_URL
+
+
 @dataclass(frozen=True)
 class Connection:
     """A server and the limits of its use.
 
-    base_url (str): Its address up to `/v1`.
+    base_url (str): Its address up to `/v1`; that in OPENAI_BASE_URL if not given, else
+        OpenAI's.
     concurrency (int): Most requests at once.
     rpm (float | None): Most requests a minute, repeated ones counted.
     tpm (float | None): Most tokens a minute.
-    timeout (float): Seconds to wait for a response.
+    timeout (float): Seconds in which a response has to be there as a whole.
     retries (int): How often a request that failed is sent again.
+    RAISES (NunerError): N221 if the address is none.
     """
 
-    base_url: str = OPENAI_URL
+    base_url: str = field(default_factory=default_url)
     concurrency: int = 32
     rpm: float | None = None
     tpm: float | None = None
     timeout: float = 120.0
     retries: int = 6
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.base_url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname)
+            # Raises where the port is no number.
+            valid = valid and parts.port != 0 and self.base_url.isprintable()
+            valid = valid and " " not in parts.netloc
+        except ValueError:
+            valid = False
+        if not valid:
+            shown = mask_url(self.base_url)
+            raise NunerError(Errors.N221, base_url=shown, variable=URL_VARIABLE)
 
 
 class Rate:
@@ -175,23 +216,11 @@ class Pace:
                 self._resume = max(self._resume, now + retry_after)
 
 
-class Failure(NamedTuple):
-    """A request that got no answer in spite of the retries.
-
-    kind (str): "timeout", "connection", "malformed" or "http 500" and so on.
-    reason (str): The message of the server or the library, without the key.
-    todo (str): What to do, where every other request would fail too; else empty.
-    """
-
-    kind: str
-    reason: str
-    todo: str = ""
-
-
 class Endpoint:
-    """A server that answers `/v1/chat/completions`.
+    """A server that answers as OpenAI's does.
 
     base_url (str): Its address.
+    address (str): Its address as it may be shown and stored, without secrets.
     pace (Pace): The limits of all requests, retries included.
     client (AsyncOpenAI): The client, for files and batches; use the endpoint inside
         of `async with endpoint.client`, which closes the connections.
@@ -216,34 +245,47 @@ class Endpoint:
             raise NunerError(Errors.N006, package=package, extra="annotate") from error
         self.base_url = connection.base_url
         # From here on no text shows what is secret in it.
-        shown = mask_url(self.base_url)
+        self.address = mask_url(self.base_url)
         if "@" in urlsplit(self.base_url).netloc:
-            raise NunerError(Errors.N052, base_url=shown, variable=KEY_VARIABLE)
+            url = self.address
+            raise NunerError(Errors.N052, base_url=url, variable=KEY_VARIABLE)
         self._key = _read_key()
         hide(self._key)
         if needs_key and not self._key and is_openai(self.base_url):
-            raise NunerError(Errors.N205, base_url=shown)
+            raise NunerError(Errors.N205, base_url=self.address)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
+        self._timeout = connection.timeout
         self._report = report
-        # Hooks are called for retries too.
-        hooks: dict[str, list[Any]] = {
-            "request": [self._before],
-            "response": [self._after],
-        }
+        self._stopped = False
         self.client = openai.AsyncOpenAI(
             api_key=self._key or NO_KEY,
             base_url=self.base_url,
             max_retries=connection.retries,
             timeout=connection.timeout,
-            # A request takes half the CPU time with aiohttp: httpx searches a list of
-            # all connections for each.
-            http_client=openai.DefaultAioHttpClient(event_hooks=hooks),
+            http_client=self._make_http_client(),
         )
 
-    async def ask(self, body: dict[str, Any]) -> Answer | Failure:
+    def _make_http_client(self) -> "httpx2.AsyncClient":
+        """The client under openai's, whose retries come through here too."""
+        import openai
+
+        endpoint = self
+
+        # A request takes half the CPU time with aiohttp: httpx searches a list of all
+        # connections for each.
+        class HttpClient(openai.DefaultAioHttpClient):
+            async def send(
+                self, request: "httpx2.Request", *, stream: bool = False, **options: Any
+            ) -> "httpx2.Response":
+                return await endpoint._send(super().send, request, stream=stream)
+
+        return HttpClient()
+
+    async def ask(self, body: dict[str, Any], api: Api = "chat") -> Answer | Failure:
         """Send a request until it is answered or the retries are used up.
 
         body (dict[str, Any]): The JSON of the request.
+        api (Api): What is asked.
         RETURNS (Answer | Failure): The answer, or why there is none.
         """
         import httpx2
@@ -253,13 +295,46 @@ class Endpoint:
             # `chat.completions.create` makes models of arguments and result, which
             # doubles the CPU time of a request.
             response = await self.client.post(
-                CHAT_PATH, body=body, cast_to=httpx2.Response
+                PATHS[api], body=body, cast_to=httpx2.Response
             )
-            return read_completion(
-                json.loads(response.content), latency=response.elapsed.total_seconds()
-            )
+        except openai.APIStatusError as error:
+            response = error.response
         except openai.OpenAIError as error:
             return self.explain(error)
+        return self.read(
+            response.status_code,
+            read_body(response.content),
+            api=api,
+            latency=response.elapsed.total_seconds(),
+            headers=response.headers,
+        )
+
+    def read(
+        self,
+        status: int | None,
+        data: Any,
+        *,
+        api: Api,
+        latency: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer | Failure:
+        """Turn a response into an answer or a failure; all that a server says is
+        masked here.
+
+        status, data, api, latency: See `read_outcome`.
+        headers (Mapping[str, str] | None): Its headers, which may name a time to wait
+            or another address.
+        RETURNS (Answer | Failure): The outcome.
+        """
+        outcome = read_outcome(status, data, api=api, latency=latency)
+        if isinstance(outcome, Failure):
+            return self._mask(outcome._replace(todo=_todo(status, data, headers or {})))
+        return replace(
+            outcome,
+            finish_reason=outcome.finish_reason and self.redact(outcome.finish_reason),
+            refusal=outcome.refusal and self.redact(outcome.refusal),
+            served=outcome.served and self.redact(outcome.served),
+        )
 
     async def count_tokens(self, model: str, text: str) -> int | None:
         """Count tokens with the server's `/tokenize` (vLLM, llama.cpp).
@@ -279,43 +354,49 @@ class Endpoint:
             response = await quick.post(
                 f"{root}/tokenize", body=body, cast_to=httpx2.Response
             )
-            data = json.loads(response.content)
-            return int(data["count"] if "count" in data else len(data["tokens"]))
-        except (openai.OpenAIError, ValueError, KeyError, TypeError, AttributeError):
+        except openai.OpenAIError:
             return None
+        data = read_body(response.content)
+        if not isinstance(data, dict):
+            return None
+        tokens = data.get("tokens")
+        count = len(tokens) if isinstance(tokens, list) else None
+        return read_count(data.get("count", count))
 
-    def explain(self, error: "openai.OpenAIError") -> Failure:
+    def explain(self, error: Exception) -> Failure:
         """Find out why a request failed.
 
-        error (OpenAIError): What the client raised.
+        error (Exception): What the client raised.
         RETURNS (Failure): The reason.
         """
         import httpx2
         import openai
 
         if isinstance(error, openai.APIStatusError):
-            return self._explain_status(error)
+            response = error.response
+            outcome = self.read(
+                error.status_code,
+                read_body(response.content),
+                api="chat",
+                headers=response.headers,
+            )
+            if isinstance(outcome, Failure):
+                return outcome
+            return Failure("refused", outcome.refusal or "")
+        if isinstance(error, openai.OpenAIError) and isinstance(error.args[0], Failure):
+            # Of our own, see `_send`.
+            return error.args[0]
         cause = error.__cause__ or error
-        kind = "connection"
-        if isinstance(cause, httpx2.DecodingError):
-            kind = "malformed"
-        elif isinstance(error, openai.APITimeoutError) and not isinstance(
-            cause, httpx2.ConnectTimeout
+        if isinstance(error, openai.APITimeoutError) and not isinstance(
+            # What a connection that ended is called by openai's adapter of aiohttp.
+            cause,
+            httpx2.ConnectTimeout,
         ):
-            return Failure("timeout", "no response in time")
-        reason = str(cause) or type(cause).__name__
-        return Failure(kind, self.redact(reason))
-
-    def _explain_status(self, error: "openai.APIStatusError") -> Failure:
-        status = error.status_code
-        todo = _TODO.get(status, "")
-        wait = retry_after(error.response.headers)
-        if error.code == "insufficient_quota":
-            todo = "The account has no money left: add some."
-        elif wait is not None and wait > LONGEST_PAUSE:
-            todo = f"It asks to wait {wait:.0f} seconds: come back then."
-        reason = self.redact(f"{status}, {_message(error)}")[:500]
-        return Failure(f"http {status}", reason, todo)
+            seconds = f"{self._timeout:g} seconds"
+            return Failure("timeout", f"no whole response within {seconds}")
+        malformed = isinstance(cause, httpx2.DecodingError)
+        kind = "malformed" if malformed else "connection"
+        return self._mask(Failure(kind, str(cause) or type(cause).__name__))
 
     def refusal(self, failure: Failure) -> NunerError:
         """Make the error of a server that can't be used.
@@ -325,7 +406,7 @@ class Endpoint:
         """
         todo = failure.todo or "Run the same command again to go on."
         reason = failure.reason.rstrip(".")
-        url = mask_url(self.base_url)
+        url = self.address
         return NunerError(Errors.N206, base_url=url, reason=reason, todo=todo)
 
     def redact(self, text: str) -> str:
@@ -337,30 +418,116 @@ class Endpoint:
         # Also one that is too short to be a secret.
         return mask(text.replace(self._key, MASK) if self._key else text)
 
-    async def _before(self, request: Any) -> None:
-        await self.pace.before_request()
-        self._report.requests += request.url.path.endswith(CHAT_PATH)
+    def stop(self) -> None:
+        """Send nothing more, retries included."""
+        self._stopped = True
 
-    async def _after(self, response: Any) -> None:
-        if not response.request.url.path.endswith(CHAT_PATH):
-            return
-        status = response.status_code
-        self._report.statuses[status] += 1
-        wait = retry_after(response.headers)
-        if wait is not None and wait > LONGEST_PAUSE:
-            wait = None
-        self.pace.after_response(status, wait)
-        if status != 200:
-            return
+    def _mask(self, failure: Failure) -> Failure:
+        kind, reason, todo = (" ".join(clean(self.redact(t)).split()) for t in failure)
+        return Failure(kind[:LONGEST_NAME], reason[:LONGEST_MESSAGE], todo)
+
+    def _check(
+        self, status: int, data: Any, api: Api | None
+    ) -> Answer | Failure | None:
+        """What is wrong with a response of a good status: it is asked for again."""
+        if api is not None:
+            return read_outcome(status, data, api=api)
+        if isinstance(data, dict) and ("id" in data or not data.get("error")):
+            return None
+        return Failure("malformed", f"{status}, {find_message(status, data)}")
+
+    async def _send(
+        self,
+        send: "Callable[..., Awaitable[httpx2.Response]]",
+        request: "httpx2.Request",
+        *,
+        stream: bool,
+    ) -> "httpx2.Response":
+        """Send a request once, and read the response within bounds of time and size.
+
+        What HTTP libraries raise becomes what openai's client retries; an answer of a
+        length that no model writes is not asked for again.
+        """
+        import aiohttp
         import httpx2
+        import openai
 
+        path = request.url.path
+        api = next((one for one, end in PATHS.items() if path.endswith(end)), None)
+        await self.pace.before_request()
+        if self._stopped:
+            raise openai.OpenAIError(Failure("stopped", "the run was stopped"))
+        self._report.requests += api is not None
+        start = time.monotonic()
+        # A file of 200 MB takes its time, and the bound is one on silence.
+        limit = (
+            None if path.endswith("/files") else request.extensions["timeout"]["read"]
+        )
         try:
-            read_completion(json.loads(await response.aread()))
-        except ValueError as error:
-            # A response that is cut short or no JSON is retried: the client retries
-            # what its HTTP library could not decode.
-            message = f"no chat completion: {error}"
-            raise httpx2.DecodingError(message, request=response.request) from error
+            async with asyncio.timeout(limit):
+                # A request that is sent on would hand texts to an unknown server, and
+                # without them where POST becomes GET.
+                response = await send(request, stream=True, follow_redirects=stream)
+                if stream and response.is_success:
+                    return response
+                content, whole = await _read_bounded(response)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout(str(error), request=request) from error
+        except aiohttp.ClientError as error:
+            message = getattr(error, "message", "") or str(error)
+            raise httpx2.RemoteProtocolError(message, request=request) from error
+        status = response.status_code
+        if api is not None:
+            self._report.statuses[status] += 1
+            wait = retry_after(response.headers)
+            if wait is not None and wait > LONGEST_PAUSE:
+                wait = None
+            self.pace.after_response(status, wait)
+        if response.is_success and not whole:
+            reason = f"the response is longer than {LONGEST_BODY / 1e6:g} MB"
+            raise openai.OpenAIError(Failure("too long", reason))
+        if response.is_success:
+            outcome = self._check(status, read_body(content), api)
+            if isinstance(outcome, Failure):
+                raise httpx2.DecodingError(outcome.reason, request=request)
+        kept = {name: response.headers.get(name) for name in HEADERS}
+        given = {name: value for name, value in kept.items() if value is not None}
+        plain = httpx2.Response(status, headers=given, content=content, request=request)
+        plain.elapsed = timedelta(seconds=time.monotonic() - start)
+        return plain
+
+
+async def _read_bounded(response: "httpx2.Response") -> tuple[bytes, bool]:
+    """The unpacked body up to LONGEST_BODY, and whether that is all of it."""
+    content = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            content += chunk
+            if len(content) > LONGEST_BODY:
+                return bytes(content[:LONGEST_BODY]), False
+    finally:
+        await response.aclose()
+    return bytes(content), True
+
+
+def _todo(status: int | None, data: Any, headers: Mapping[str, str]) -> str:
+    """What to do where every other request would fail too; else empty."""
+    error = data.get("error") if isinstance(data, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    location = headers.get("location")
+    wait = retry_after(headers)
+    if status is not None and 300 <= status < 400 and location:
+        url = mask_url(location)
+        for path in PATHS.values():
+            url = url.removesuffix(path)
+        return (
+            f"It redirects to {url}: if you trust that address, give it as --base-url."
+        )
+    if status == 402 or code == "insufficient_quota":
+        return "The account has no money left: add some."
+    if wait is not None and wait > LONGEST_PAUSE:
+        return f"It asks to wait {wait:.0f} seconds: come back then."
+    return _TODO.get(status or 0, "")
 
 
 def _read_key() -> str:
@@ -371,16 +538,6 @@ def _read_key() -> str:
         found = "a blank or a line break" if key.isascii() else "a letter beyond ASCII"
         raise NunerError(Errors.N050, variable=KEY_VARIABLE, found=found)
     return key
-
-
-def _message(error: "openai.APIStatusError") -> str:
-    """The message in the JSON of an error, which some versions of openai unpack."""
-    body = error.body
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        body = body["error"]
-    if isinstance(body, dict) and body.get("message"):
-        return str(body["message"])
-    return error.message
 
 
 def is_openai(base_url: str) -> bool:
@@ -403,10 +560,16 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         try:
             seconds = float(value) / unit
         except ValueError:
-            date = parsedate_tz(value)
-            if date is None:
-                continue
-            seconds = mktime_tz(date) - time.time()
-        if math.isfinite(seconds):
+            seconds = _seconds_until(value)
+        if math.isfinite(seconds) and seconds < YEAR:
             return max(0.0, seconds)
     return None
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        parsed = parsedate_tz(date)
+        return mktime_tz(parsed) - time.time() if parsed else math.nan
+    except (ValueError, TypeError, OverflowError, IndexError):
+        # The year 99999, the 99th of a month.
+        return math.nan

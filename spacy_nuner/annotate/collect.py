@@ -20,7 +20,8 @@ from .accounting import (
     Account,
     estimate_tokens,
 )
-from .client import Endpoint, Failure, is_openai
+from .client import Endpoint, is_openai
+from .responses import Failure
 from .store import Request, Row, State, Task
 
 T = TypeVar("T")
@@ -175,8 +176,9 @@ class Run:
             raise self._error
 
     def _stop(self, error: NunerError) -> None:
-        """Send no more requests; those under way are waited for."""
+        """Send no more requests; those under way are waited for, not tried again."""
         self._stopping = True
+        self.endpoint.stop()
         self._error = self._error or error
 
     async def _work(self, requests: Iterator[Request]) -> None:
@@ -186,8 +188,8 @@ class Run:
 
     async def _ask(self, request: Request) -> None:
         account, settings = self.account, self.task.settings
-        body = settings.body([sentence.text for sentence in request])
-        message = body["messages"][0]["content"]
+        texts = [sentence.text for sentence in request]
+        message = settings.prompt.render(texts)
         reserved = account.longest_cost(message, settings, len(request))
         if not await account.reserve(reserved):
             self._stop(account.too_expensive())
@@ -198,7 +200,7 @@ class Run:
             async with self.endpoint.pace.slot():
                 if self._stopping:
                     return
-                outcome = await self.endpoint.ask(body)
+                outcome = await self.endpoint.ask(settings.body(texts), settings.api)
             if isinstance(outcome, Failure):
                 self._fail(request, outcome)
                 return
@@ -240,7 +242,7 @@ class Run:
             return
         try:
             self.task.store.add(rows, self.task.settings)
-        except NunerError:
+        except BaseException:
             # Every task that waits for one of these has to get the error.
             self._arrived.extendleft(reversed(rows))
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors, NunerError
+from .responses import Api
 
 SLOT = "{text}"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -116,16 +117,27 @@ class Settings:
     prompt (Prompt): The prompt.
     model (str): The model's name as the server knows it.
     params (Mapping[str, Any]): Parameters of the request, such as `temperature`.
+    api (Api): "chat" for `/v1/chat/completions`, "responses" for `/v1/responses`.
+    RAISES (NunerError): N222 if model or parameters can't be sent.
     """
 
     prompt: Prompt
     model: str
     params: Mapping[str, Any] = field(default_factory=dict)
+    api: Api = "chat"
+
+    def __post_init__(self) -> None:
+        try:
+            sent = [self.model, self.params]
+            json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, TypeError, RecursionError) as error:
+            raise NunerError(Errors.N222, reason=error) from error
 
     @cached_property
     def hash(self) -> str:
-        """The SHA-256 of prompt, model and parameters."""
-        return _hash([self.prompt.hash, self.model, self.params])
+        """The SHA-256 of prompt, model, parameters and, where it is not chat, API."""
+        api = [] if self.api == "chat" else [self.api]
+        return _hash([self.prompt.hash, self.model, self.params, *api])
 
     def key(self, text: str) -> bytes:
         """Identify a sentence under these settings.
@@ -148,20 +160,33 @@ class Settings:
         return _hash([self.prompt.hash, self.model])
 
     def body(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Make the JSON of a request to `/v1/chat/completions`.
+        """Make the JSON of a request.
 
         texts (Sequence[str]): The sentences of the request.
         RETURNS (dict[str, Any]): The request.
         """
-        message = {"role": "user", "content": self.prompt.render(texts)}
-        body = {"model": self.model, "messages": [message], **self.params}
+        message = self.prompt.render(texts)
+        if self.api == "responses":
+            # Unlike completions, responses are kept by OpenAI unless it is told not to.
+            body = {"model": self.model, "input": message, "store": False}
+        else:
+            messages = [{"role": "user", "content": message}]
+            body = {"model": self.model, "messages": messages}
+        body |= self.params
         if self.prompt.structured:
             schema = _object(entities=_ENTITIES)
             if len(texts) > 1:
                 one = _object(number={"type": "integer"}, entities=_ENTITIES)
                 schema = _object(texts={"type": "array", "items": one})
             described = {"name": "entities", "strict": True, "schema": schema}
-            body["response_format"] = {"type": "json_schema", "json_schema": described}
+            form: dict[str, Any] = {"type": "json_schema"}
+            if self.api == "responses":
+                # Beside it may stand other fields of the user's, such as `verbosity`.
+                given = body.get("text")
+                text = given if isinstance(given, dict) else {}
+                body["text"] = {**text, "format": form | described}
+            else:
+                body["response_format"] = form | {"json_schema": described}
         return body
 
 

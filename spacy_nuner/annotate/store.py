@@ -17,6 +17,7 @@ from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
 from ..readers.sources import read_objects
 from .prompts import Prompt, Settings
+from .responses import clean
 from .sample import is_broken
 
 # "Nune" in ASCII, in the header of the file.
@@ -30,7 +31,8 @@ CREATE TABLE settings (
     id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE,
     prompt TEXT NOT NULL, prompt_hash TEXT NOT NULL, template TEXT NOT NULL,
     structured INTEGER NOT NULL, sentences INTEGER NOT NULL,
-    model TEXT NOT NULL, params TEXT NOT NULL);
+    model TEXT NOT NULL, params TEXT NOT NULL,
+    api TEXT NOT NULL DEFAULT 'chat');
 -- key: prompt, model, parameters and text; question: the same without parameters.
 CREATE TABLE answers (
     key BLOB NOT NULL, attempt INTEGER NOT NULL, question BLOB NOT NULL,
@@ -51,6 +53,13 @@ CREATE TABLE batch_items (
 CREATE INDEX batch_items_by_key ON batch_items (key)"""
 ANSWER_COLUMNS = (
     "content, finish_reason, refusal, served, prompt_tokens, completion_tokens, latency"
+)
+# A full disk, a folder that can't be written to, a lock that never ends; and
+# values that SQLite has no type for.
+_NOT_WRITTEN = (
+    *(OSError, sqlite3.OperationalError),
+    *(sqlite3.InterfaceError, sqlite3.ProgrammingError),
+    *(OverflowError, UnicodeEncodeError),
 )
 # Characters of a key that are no accident in an answer.
 LEAST_OF_KEY = 12
@@ -134,6 +143,11 @@ class Store:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id = {APPLICATION}")
                 db.execute(f"PRAGMA user_version = {VERSION}")
+            columns = db.execute("PRAGMA table_info (settings)").fetchall()
+            if "api" not in (name for _, name, *_ in columns):
+                # Stores that were made before there was a choice.
+                sql = "ALTER TABLE settings ADD COLUMN api TEXT NOT NULL DEFAULT 'chat'"
+                db.execute(sql)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -156,8 +170,7 @@ class Store:
     def _explaining(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, sqlite3.OperationalError) as error:
-            # A full disk, a folder that can't be written to, a lock that never ends.
+        except _NOT_WRITTEN as error:
             raise NunerError(Errors.N216, path=self.path, reason=error) from error
         except sqlite3.DatabaseError as error:
             raise NunerError(Errors.N210, path=self.path, reason=error) from error
@@ -173,10 +186,13 @@ class Store:
         params = json.dumps(settings.params, sort_keys=True)
         db.execute(
             "INSERT OR IGNORE INTO settings (hash, prompt, prompt_hash, template, "
-            "structured, sentences, model, params) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "structured, sentences, model, params, api) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                *(settings.hash, prompt.name, prompt.hash, prompt.template),
+                # A file of any name may hold a prompt.
+                *(settings.hash, clean(prompt.name), prompt.hash, prompt.template),
                 *(prompt.structured, prompt.sentences, settings.model, params),
+                settings.api,
             ],
         )
         query = "SELECT id FROM settings WHERE hash = ?"
@@ -189,12 +205,12 @@ class Store:
         RETURNS (Settings): The settings.
         """
         row = self._db.execute(
-            "SELECT prompt, template, structured, sentences, model, params "
+            "SELECT prompt, template, structured, sentences, model, params, api "
             "FROM settings WHERE id = ?",
             [number],
         ).fetchone()
         prompt = Prompt(row[0], row[1], structured=bool(row[2]), sentences=row[3])
-        return Settings(prompt, row[4], json.loads(row[5]))
+        return Settings(prompt, row[4], json.loads(row[5]), row[6])
 
     def add(self, rows: Sequence[Row], settings: Settings) -> None:
         """Commit answers.
@@ -330,7 +346,7 @@ def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
         elif is_broken(text):
             tally.add("with broken characters", f"{path}:{number}")
         else:
-            yield Sentence(number, str(row.get("id", number)), text)
+            yield Sentence(number, clean(str(row.get("id", number))), text)
 
 
 @dataclass(frozen=True)
@@ -352,12 +368,14 @@ class Task:
         self,
         *,
         without: Container[bytes] = (),
+        alone: Container[bytes] = (),
         counts: Counter[State] | None = None,
         tally: Tally | None = None,
     ) -> Iterator[Request]:
         """Make requests of the sentences that are to be asked about.
 
         without (Container[bytes]): Keys of sentences that are not.
+        alone (Container[bytes]): Keys of sentences that share no request.
         counts (Counter[State] | None): Counts the sentences by their state.
         tally (Tally | None): Counts the lines that can't be used.
         YIELDS (list[Sentence]): The sentences of a request.
@@ -377,6 +395,9 @@ class Task:
             if state != "to ask":
                 continue
             seen.add(key[:16])
+            if key in alone:
+                yield [sentence]
+                continue
             request.append(sentence)
             if len(request) == self.settings.prompt.sentences:
                 yield request

@@ -35,6 +35,13 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
         ("concepts that occur once", concepts["once"]),
     ]
     _show_table(rows)
+    labelled = report.get("labelled", {})
+    if found := labelled.get("found"):
+        msg.divider("Found besides")
+        _show_table(list(found.items()))
+    if "agreement" in labelled:
+        agreement = f"{100 * labelled['agreement']:.1f}"
+        msg.text(f"Annotators agree by {agreement} F1, one against another.")
     top = [f"{name[:60]} {n}" for name, n in concepts["most_frequent"].items()]
     msg.text(f"Most frequent: {', '.join(top)}")
     msg.good(f"{records['written']} of {records['read']} records: {output}")

@@ -23,9 +23,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # What every command that reads annotations reads, see `readers.sources.find_sources`.
 SOURCE = (
-    "a file (.jsonl, .json, .csv, .conll or .spacy; plain, .gz, .bz2, .xz or .zst), a "
-    "folder of files, or a data set on the hub as hub:NAME:CONFIG:SPLIT, such as "
-    "hub:numind/NuNER::full"
+    "a file of any labelling tool (.jsonl, .json, .csv, .conll, .parquet or .spacy; "
+    "plain, .gz, .bz2, .xz or .zst), a folder of files or of brat, or a data set on "
+    "the hub as hub:NAME:CONFIG:SPLIT, such as hub:numind/NuNER::full"
 )
 # Of every command that writes files into a folder of the user's.
 OVERWRITE = typer.Option(

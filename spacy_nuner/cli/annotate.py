@@ -1,13 +1,14 @@
 """`spacy nuner annotate`: sentences through an LLM."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ..masking import find_secret, mask_url
+from ..masking import find_secret
 from ..printing import make_logs_printable, printable
 from ._util import msg
 
@@ -24,7 +25,12 @@ def annotate_cli(
     store: Path = typer.Argument(help="SQLite file for the answers, old or new"),
     model: str = typer.Option(help="Name of the model on the server"),
     base_url: str | None = typer.Option(
-        None, help="Server that is OpenAI-compatible, up to /v1; OpenAI's if not given"
+        None,
+        help="Server that is OpenAI-compatible, up to /v1; if not given, that in "
+        "OPENAI_BASE_URL or OpenAI's",
+    ),
+    api: str = typer.Option(
+        "chat", help="chat or responses, for models that have only the Responses API"
     ),
     prompt: str = typer.Option(
         "paper", help="paper, blog, or a text file with {text} in it"
@@ -48,7 +54,9 @@ def annotate_cli(
     concurrency: int = typer.Option(
         32, help="Most requests at once; fewer while the server is overloaded", min=1
     ),
-    timeout: float = typer.Option(120.0, help="Seconds to wait for an answer", min=0.1),
+    timeout: float = typer.Option(
+        120.0, help="Seconds in which an answer has to be there as a whole", min=0.1
+    ),
     retries: int = typer.Option(6, help="Tries after a request that failed", min=0),
     prices: Path | None = typer.Option(
         None, help="Table of prices, such as configs/prices.json"
@@ -77,14 +85,29 @@ def annotate_cli(
     on where it was.
     """
     from ..annotate.accounting import Limits, load_price
-    from ..annotate.client import KEY_VARIABLE, OPENAI_URL, Connection, is_openai
+    from ..annotate.client import KEY_VARIABLE, Connection, default_url, is_openai
     from ..annotate.prompts import Settings, load_prompt
+    from ..annotate.responses import PATHS
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
-    base_url = base_url or OPENAI_URL
-    # OpenAI's newer models refuse the older name, other servers know only that one.
-    longest = "max_completion_tokens" if is_openai(base_url) else "max_tokens"
+    if api not in PATHS:
+        raise typer.BadParameter("expected chat or responses", param_hint="--api")
+    connection = Connection(
+        base_url=base_url or default_url(),
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        timeout=timeout,
+        retries=retries,
+    )
+    if api == "responses":
+        longest = "max_output_tokens"
+    elif is_openai(connection.base_url):
+        longest = "max_completion_tokens"
+    else:
+        # OpenAI's newer models refuse it, other servers know only this one.
+        longest = "max_tokens"
     params = {"temperature": temperature, "seed": seed, longest: max_tokens}
     given = {name: value for name, value in params.items() if value is not None}
     if extra is not None:
@@ -104,15 +127,9 @@ def annotate_cli(
             load_prompt(prompt, structured=structured, sentences=per_request),
             model,
             given,
+            api,
         ),
-        Connection(
-            base_url=base_url,
-            concurrency=concurrency,
-            rpm=rpm,
-            tpm=tpm,
-            timeout=timeout,
-            retries=retries,
-        ),
+        connection,
         Limits(
             failures=max_failures,
             cost=max_cost,
@@ -155,7 +172,7 @@ def annotate(
     RAISES (NunerError): N003 if the log can't be written, N005, N109 or N201 without
         sentences, N006 without the package openai, N205 without a key, N206, N207,
         N208, N214 or N217 if it stopped before the end, N210, N216 or N218 if the
-        store can't be used.
+        store can't be used, N223 if the log can't be written to its end.
     """
     import asyncio
     from contextlib import closing
@@ -196,11 +213,14 @@ def annotate(
 async def _show_plan(
     plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
 ) -> None:
+    from ..annotate.client import URL_VARIABLE, default_url
     from ..annotate.collect import estimate
 
     if plan.tally.total():
         found = plan.tally.describe()
         msg.warn(Warnings.W201.format(source=task.path, found=found))
+    if os.environ.get(URL_VARIABLE) and endpoint.base_url == default_url():
+        msg.info(f"The server is that in {URL_VARIABLE}: {endpoint.address}")
     total = plan.states.total()
     msg.info(
         f"{total:,} sentences, {total - plan.to_ask:,} need no asking, "
@@ -250,7 +270,8 @@ async def _ask(
     account.progress = progress
     account.log(
         "start",
-        base_url=mask_url(endpoint.base_url),
+        base_url=endpoint.address,
+        api=settings.api,
         model=settings.model,
         prompt=settings.prompt.name,
         prompt_hash=settings.prompt.hash,

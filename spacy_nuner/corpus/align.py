@@ -2,19 +2,21 @@
 
 The LLM gives no offsets, so the words are searched for, each step only where the one
 before found nothing: as written at token boundaries; as written inside tokens, which
-are then taken whole; ignoring case; ignoring case, blanks and the form of quotes.
+are then taken whole; ignoring case; ignoring case, blanks, what can't be seen and the
+form of quotes.
 """
 
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import chain
 from typing import Literal, NamedTuple
 
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
+from ..readers.folding import fold_character, is_blank, is_unseen
 from ..readers.records import Entity
 
 # First and end, of characters or tokens.
@@ -31,10 +33,13 @@ STEPS = (GIVEN, BOUNDARIES, INSIDE, IGNORING_CASE, IGNORING_FORM)
 NOT_IN_TEXT = "not in the text"
 WRONG_OFFSETS = "offsets hold something else"
 
-_STRAIGHT = str.maketrans(
-    {**dict.fromkeys("‘’‚‛′´`", "'"), **dict.fromkeys("“”„‟″", '"')}
-    | dict.fromkeys("‐‑‒–—−", "-")
-)
+BLANK = "offsets hold nothing but blanks"
+TOO_OFTEN = "too often in the text"
+# The most spans of a text. It bounds memory and time where one letter is repeated, and
+# is ten times the longest passage of public sets.
+MAX_SPANS = 10_000
+# What stands no more often is found even where others have used that up.
+RARE = 50
 
 
 @dataclass(slots=True)
@@ -89,14 +94,22 @@ def align(
                 spans = spans[:1]
             elif several and occurrences == "in_order":
                 used = taken.setdefault(entity.text, set())
-                free = [span for span in spans if span not in used] or spans
-                span = next((one for one in free if one[0] >= cursor), free[0])
-                used.add(span)
-                spans = [span]
+                spans = [_next(spans, used, cursor)]
+                used.add(spans[0])
         if spans:
             cursor = spans[0][1]
         matches.append(Match(entity, spans, how, several))
     return matches
+
+
+def _next(spans: list[_Range], used: set[_Range], cursor: int) -> _Range:
+    """The next span that is free, else the first one that is, else the next of all."""
+    following = bisect_left(spans, (cursor, 0))
+    if len(used) < len(spans):
+        for i in chain(range(following, len(spans)), range(following)):
+            if spans[i] not in used:
+                return spans[i]
+    return spans[following % len(spans)]
 
 
 class _Folded(NamedTuple):
@@ -110,11 +123,12 @@ class _Folded(NamedTuple):
     text: str
     origin: list[int] | None
 
-    def find(self, words: str) -> list[_Range]:
-        """All occurrences of `words`, as offsets before folding."""
-        found = []
+    def find(self, words: str, *, most: int) -> list[_Range]:
+        """Occurrences of `words`, as offsets before folding; one more than `most`
+        where there are more."""
+        found: list[_Range] = []
         start = self.text.find(words) if words else -1
-        while start >= 0:
+        while start >= 0 and len(found) <= most:
             end = start + len(words)
             if self.origin is None:
                 found.append((start, end))
@@ -140,6 +154,15 @@ class _Text:
         ends = (offsets[:, 0] + offsets[:, 1]).tolist()
         self.first = {start: i for i, start in enumerate(self.starts)}
         self.end = {end: i for i, end in enumerate(ends, 1)}
+        self._known: dict[tuple[str, str], tuple[list[_Range], str]] = {}
+        self._count = 0
+        # What was looked up, by step and words: models repeat themselves.
+        self._found: dict[tuple[str, str], tuple[list[_Range], bool]] = {}
+        self._spans = 0
+
+    @cached_property
+    def as_written(self) -> _Folded:
+        return _Folded(self.text, None)
 
     @cached_property
     def without_case(self) -> _Folded:
@@ -150,41 +173,80 @@ class _Text:
         return _fold_form(self.text)
 
     def at(self, words: str, start: int, end: int) -> tuple[list[_Range], str]:
-        if start < 0 or not words or self.text[start:end] != words:
+        if not 0 <= start < end <= len(self.text) or self.text[start:end] != words:
             return [], WRONG_OFFSETS
+        if is_blank(words):
+            return [], BLANK
         start += len(words) - len(words.lstrip())
         end -= len(words) - len(words.rstrip())
-        return [self._cover(start, end)], GIVEN
+        spans = self._inside([(start, end)])
+        return spans, GIVEN if spans else WRONG_OFFSETS
 
     def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
-        found = _Folded(self.text, None).find(words)
+        spans, how = self._look_up(_Folded(self.text, None), words, BOUNDARIES)
+        if how == NOT_IN_TEXT and ignore_case:
+            folded = _fold_case(words).text
+            spans, how = self._look_up(self.without_case, folded, IGNORING_CASE)
+        if how == NOT_IN_TEXT and ignore_case:
+            folded = _fold_form(words).text
+            spans, how = self._look_up(self.without_form, folded, IGNORING_FORM)
+        return spans, how
+
+    def _look_up(
+        self, text: _Folded, words: str, step: str
+    ) -> tuple[list[_Range], str]:
+        """The spans of words in a form of the text, and how they were found."""
+        # Models repeat themselves.
+        known = self._known.get((step, words))
+        if known is None:
+            known = self._known[step, words] = self._search(text, words, step)
+        return known
+
+    def _search(self, text: _Folded, words: str, step: str) -> tuple[list[_Range], str]:
+        if is_blank(words):
+            return [], NOT_IN_TEXT
+        most = max(MAX_SPANS - self._count, RARE)
+        found = text.find(words, most=most)
+        self._count += len(found)
+        if len(found) > most:
+            return [], TOO_OFTEN
         if spans := self._at_boundaries(found):
-            return spans, BOUNDARIES
-        if found:
-            return _apart(self._cover(*chars) for chars in found), INSIDE
-        if ignore_case:
-            found = self.without_case.find(_fold_case(words).text)
-            spans = self._at_boundaries(found)
-            spans = spans or _apart(self._cover(*chars) for chars in found)
-            if spans:
-                return spans, IGNORING_CASE
-            found = self.without_form.find(_fold_form(words).text)
-            # At boundaries only: without blanks, much occurs somewhere inside.
-            if spans := self._at_boundaries(found):
-                return spans, IGNORING_FORM
+            return spans, step
+        # Without blanks, much occurs somewhere inside.
+        if step != IGNORING_FORM and (spans := self._inside(found)):
+            return spans, INSIDE if step == BOUNDARIES else step
         return [], NOT_IN_TEXT
 
     def _at_boundaries(self, found: list[_Range]) -> list[_Range]:
         """The token ranges of what begins and ends with a token."""
         spans = []
         for start, end in found:
-            first, last = self.first.get(start), self.end.get(end)
+            first = self.first.get(start)
+            if first is None:
+                first = self.first.get(self._skip_unseen(start, -1))
+            last = self.end.get(end)
+            if last is None:
+                last = self.end.get(self._skip_unseen(end, 1))
             if first is not None and last is not None:
                 spans.append((first, last))
         return _apart(spans) if len(spans) > 1 else spans
 
-    def _cover(self, start: int, end: int) -> _Range:
+    def _skip_unseen(self, cut: int, by: int) -> int:
+        """Move an end of words behind the soft hyphens and joiners at it."""
+        text, ahead = self.text, min(by, 0)
+        while 0 <= cut + ahead < len(text):
+            char = text[cut + ahead]
+            if char.isspace() or not is_unseen(char):
+                break
+            cut += by
+        return cut
+
+    def _inside(self, found: list[_Range]) -> list[_Range]:
+        return _apart(span for span in map(self._cover, found) if span[0] < span[1])
+
+    def _cover(self, chars: _Range) -> _Range:
         """The tokens that hold a range of characters."""
+        start, end = chars
         return bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
 
 
@@ -206,13 +268,7 @@ def _fold_case(text: str) -> _Folded:
 
 
 def _fold_form(text: str) -> _Folded:
-    return _by_character(text, [_fold_character(char) for char in text])
-
-
-@lru_cache(maxsize=4096)
-def _fold_character(char: str) -> str:
-    straight = unicodedata.normalize("NFKD", char.translate(_STRAIGHT))
-    return "".join(straight.casefold().split())
+    return _by_character(text, [fold_character(char) for char in text])
 
 
 def _by_character(text: str, pieces: list[str]) -> _Folded:

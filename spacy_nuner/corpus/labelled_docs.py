@@ -4,12 +4,15 @@ Rows go the way of `convert`, but labels stay as they are and tokens are those o
 set, where it has some.
 """
 
+import hashlib
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -17,21 +20,25 @@ from spacy.util import filter_spans
 
 from ..errors import Errors, NunerError, Warnings
 from ..outputs import write_files
-from ..readers.docbin import SPANS_KEY, doc_to_record, load_docbin
+from ..readers.docbin import SPANS_KEY, doc_to_record, read_whole_docs
+from ..readers.labelled.annotators import NO_GOLD, group_annotators
 from ..readers.labelled.bio import BAD_LINE
-from ..readers.labelled.spans import REFUSALS
-from ..readers.records import Loss, Record, Row, Source, Tally
+from ..readers.labelled.brat import DISCONTINUOUS
+from ..readers.records import Entity, Loss, Reading, Record, Row, Source, Tally
 from ..readers.rows import read_rows
 from ..readers.sources import QUARANTINE, describe_source, find_sources
 from ..tokenizers import blank
-from .align import GIVEN, NOT_IN_TEXT
+from .align import GIVEN, NOT_IN_TEXT, Match
 from .losses import Counts, describe_losses
 from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, parse, process
 
 EXPANDED = "expanded to whole tokens"
 OVERLAPPING = "overlapping another"
+INSIDE_TOKEN = "begins or ends inside a token"
 # What is no fault of the file: it is left out with a warning.
-LEFT_OUT = {NOT_IN_TEXT, NOTHING_LEFT, *REFUSALS.values()}
+LEFT_OUT = {NOT_IN_TEXT, NOTHING_LEFT, DISCONTINUOUS, INSIDE_TOKEN, *NO_GOLD}
+# Of spans that fit no tokens: take all tokens that they touch, or leave them out.
+AlignmentMode = Literal["expand", "strict"]
 DOCBIN_SUFFIX = ".spacy"
 RECORDS_SUFFIX = ".jsonl"
 REPORT_SUFFIX = ".import.json"
@@ -58,9 +65,9 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     nlp = blank(lang)
     for source in find_sources([path]):
         if source.format == "docbin":
-            docs.extend(load_docbin(source.name).get_docs(nlp.vocab))
+            docs.extend(read_whole_docs(source.name, nlp.vocab))
             continue
-        for row, outcome in _process_rows(source, nlp):
+        for row, outcome in _process_rows(source, nlp, "expand"):
             _check(row, outcome, tally)
             if outcome.doc is not None:
                 docs.append(outcome.doc)
@@ -84,6 +91,8 @@ def import_docs(
     *,
     lang: str = "en",
     form: str | None = None,
+    reading: Reading | None = None,
+    alignment_mode: AlignmentMode = "expand",
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write a set of any form as a DocBin or as records, and report what was lost.
@@ -96,10 +105,15 @@ def import_docs(
         that do not overlap as entities, or "<name>.jsonl" for records: raw answers
         as they are, else entities. An earlier one of this function is replaced.
     lang (str): The language whose blank pipeline makes the Docs.
-    form (str | None): The form of the files, one of `sources.FORMAT_NAMES`; None to
-        find out.
+    form (str | None): The form of the files or of their rows, as `find_sources` takes
+        it; None to find out.
+    reading (Reading | None): What is taken where the form leaves a choice; None for
+        the defaults.
+    alignment_mode (str): What becomes of a span that begins or ends inside a token:
+        "expand" takes the whole tokens, "strict" leaves it out.
     overwrite (bool): Replace files that this function did not make, too.
-    RETURNS (dict[str, Any]): The report, in the form of `convert`'s.
+    RETURNS (dict[str, Any]): The report, in the form of `convert`'s, with what
+        `Checks` counts as "labelled".
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N010 if there is no
         such language, N102 if nothing was usable, N107 if the output has another
         suffix; what `write_files` raises.
@@ -110,9 +124,9 @@ def import_docs(
     sidecar = output.with_suffix(REPORT_SUFFIX)
     quarantine = output.with_suffix(QUARANTINE_SUFFIX)
     paths = [output, sidecar, quarantine]
-    sources = find_sources([path], form=form)
+    sources = find_sources([path], form=form, reading=reading)
     nlp = blank(lang)
-    counts, docbin = Counts(), DocBin(store_user_data=True)
+    counts, checks, docbin = Counts(), Checks(), DocBin(store_user_data=True)
     as_records = output.suffix == RECORDS_SUFFIX
     with write_files(
         paths, command="import", inputs=[path], overwrite=overwrite
@@ -123,12 +137,13 @@ def import_docs(
             lost.open("w", encoding="utf8", errors="backslashreplace") as losses,
         ):
             for row, outcome in chain.from_iterable(
-                ((row, parse(row)) for row in read_rows(source))
+                ((row, parse(row)) for row in group_annotators(read_rows(source)))
                 if as_records
-                else _process_rows(source, nlp)
+                else _process_rows(source, nlp, alignment_mode)
                 for source in sources
             ):
                 counts.add(row, outcome)
+                checks.add(outcome)
                 losses.writelines(map(_to_line, describe_losses(row, outcome)))
                 if as_records and outcome.record is not None:
                     counts.written += 1
@@ -147,6 +162,7 @@ def import_docs(
             inputs=[describe_source(source) for source in sources],
             shards=[{"file": output.name, "docs": counts.written}],
         )
+        report["labelled"] = checks.report()
         text = json.dumps(report, ensure_ascii=False, indent=2) + "\n"
         # A file's name that is not UTF-8 is written as JSON escapes it.
         (folder / sidecar.name).write_text(
@@ -164,11 +180,66 @@ def _settings(lang: str) -> ConvertSettings:
     return ConvertSettings(lang=lang, clean_names=False, refused=none, empty_types=none)
 
 
-def _process_rows(source: Source, nlp: Language) -> Iterator[tuple[Row, Outcome]]:
+@dataclass
+class Checks:
+    """What is counted in labelled sets beside what `Counts` has.
+
+    found (Counter[str]): How often something was found, by what it is.
+    agreement (list[int]): The sums of `Record.agreement`.
+    """
+
+    found: Counter[str] = field(default_factory=Counter)
+    agreement: list[int] = field(default_factory=lambda: [0, 0])
+    _texts: dict[bytes, bytes] = field(default_factory=dict)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count what was found in a row.
+
+        outcome (Outcome): What became of it.
+        """
+        record = outcome.record
+        if record is None:
+            return
+        self.found.update(record.passed)
+        if record.agreement is not None:
+            self.found["text with several annotators"] += 1
+            for i in (0, 1):
+                self.agreement[i] += record.agreement[i]
+        entities = {(e.start, e.end, e.name, e.text) for e in record.entities}
+        text = hashlib.sha256(record.text.encode("utf8", "replace")).digest()
+        marked = hashlib.sha256(repr(sorted(map(repr, entities))).encode()).digest()
+        if text in self._texts:
+            same = self._texts[text] == marked
+            kind = "same" if same else "other"
+            self.found[f"text that occurs before, with the {kind} annotations"] += 1
+        self._texts.setdefault(text, marked)
+        if outcome.doc is None:
+            return
+        ranges = Counter((start, end) for start, end, _ in outcome.spans)
+        if several := sum(n - 1 for n in ranges.values()):
+            self.found["span with more than one label"] += several
+        spans = _make_spans(outcome.doc, outcome)
+        if overlapping := len(spans) - len(filter_spans(spans)):
+            self.found["span over a longer or earlier one"] += overlapping
+        if expanded := sum(_is_expanded(outcome.doc, m) for m in outcome.matches):
+            self.found["span expanded to whole tokens"] += expanded
+
+    def report(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): The counts, and the F1 of one annotator against
+        another as "agreement", where texts have several."""
+        common, total = self.agreement
+        report: dict[str, Any] = {"found": dict(self.found.most_common())}
+        if total:
+            report["agreement"] = round(common / total, 4)
+        return report
+
+
+def _process_rows(
+    source: Source, nlp: Language, alignment_mode: AlignmentMode
+) -> Iterator[tuple[Row, Outcome]]:
     settings = _settings(nlp.lang or "xx")
     if source.format == "docbin":
-        docs = load_docbin(source.name).get_docs(nlp.vocab)
-        for number, doc in enumerate(docs, 1):
+        for number, doc in enumerate(read_whole_docs(source.name, nlp.vocab), 1):
             row = Row(source, number, doc_to_record(doc), len(doc.text))
             outcome = process(row, lambda _, doc=doc: doc, settings)  # type: ignore[misc]
             # It stays whole, whatever can't be read of its spans.
@@ -179,26 +250,63 @@ def _process_rows(source: Source, nlp: Language) -> Iterator[tuple[Row, Outcome]
 
     def make_doc(record: Record) -> Doc:
         if record.words is not None:
-            return Doc(nlp.vocab, words=record.words)
+            return Doc(nlp.vocab, words=record.words, spaces=record.spaces)
         return nlp.make_doc(record.text)
 
-    for row in read_rows(source):
+    for row in group_annotators(read_rows(source)):
         outcome = process(row, make_doc, settings)
+        if alignment_mode == "strict":
+            _leave_out_expanded(row, outcome)
         if outcome.doc is not None:
             _set_spans(outcome.doc, outcome)
         yield row, outcome
 
 
+def _is_expanded(doc: Doc, match: Match) -> bool:
+    """Whether a span with offsets has more characters in the doc than in the file."""
+    if match.how != GIVEN:
+        return False
+    entity: Entity = match.entity
+    first, end = match.spans[0]
+    last = doc[end - 1]
+    length = last.idx + len(last) - doc[first].idx
+    return length != len(entity.text.strip())
+
+
+def _leave_out_expanded(row: Row, outcome: Outcome) -> None:
+    doc = outcome.doc
+    if doc is None:
+        return
+    fits = [match for match in outcome.matches if not _is_expanded(doc, match)]
+    if len(fits) == len(outcome.matches):
+        return
+    for match in outcome.matches:
+        if _is_expanded(doc, match):
+            detail = f"{match.entity.text} <> {match.entity.name}"
+            outcome.lost.append(Loss(INSIDE_TOKEN, row.where(), detail))
+    outcome.matches = fits
+    kept = {(*span, match.entity.concept) for match in fits for span in match.spans}
+    outcome.spans = [span for span in outcome.spans if span in kept]
+    if not outcome.spans:
+        outcome.doc, outcome.dropped = None, NOTHING_LEFT
+
+
 def _set_spans(doc: Doc, outcome: Outcome) -> None:
     """Set doc.spans["concepts"] and doc.ents, each unless the doc has it."""
-    spans = [Span(doc, start, end, label) for start, end, label in outcome.spans]
+    spans = _make_spans(doc, outcome)
     if SPANS_KEY not in doc.spans:
         doc.spans[SPANS_KEY] = spans
         if described := outcome.descriptions:
             doc.spans[SPANS_KEY].attrs["descriptions"] = described
+        if outcome.record is not None and outcome.record.labels is not None:
+            doc.spans[SPANS_KEY].attrs["labels"] = outcome.record.labels
     if not doc.ents:
         # Tokens outside of entities are set to "O", so that they are annotated too.
         doc.ents = filter_spans(spans)
+
+
+def _make_spans(doc: Doc, outcome: Outcome) -> list[Span]:
+    return [Span(doc, start, end, label) for start, end, label in outcome.spans]
 
 
 def _check(row: Row, outcome: Outcome, tally: Tally) -> None:
@@ -214,9 +322,7 @@ def _check(row: Row, outcome: Outcome, tally: Tally) -> None:
     if outcome.doc is None:
         return
     for match in outcome.matches:
-        start, end = match.spans[0]
-        length = len(match.entity.text.strip())
-        if match.how == GIVEN and len(outcome.doc[start:end].text) != length:
+        if _is_expanded(outcome.doc, match):
             tally.add(EXPANDED, str(row.line))
     for _ in range(len(outcome.spans) - len(outcome.doc.ents)):
         tally.add(OVERLAPPING, str(row.line))
@@ -227,5 +333,5 @@ def _fault(row: Row, outcome: Outcome, loss: Loss) -> NunerError:
     if loss.kind == BAD_LINE:
         return NunerError(Errors.N604, found=loss.detail, **where)
     reason = f"{loss.kind} ({loss.detail})" if loss.detail else loss.kind
-    is_object = row.source.format in ("jsonl", "json", "hub")
+    is_object = row.source.format in ("jsonl", "json", "hub", "arrow")
     return NunerError(Errors.N606 if is_object else Errors.N608, reason=reason, **where)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 from spacy.tokens import Doc
@@ -9,7 +10,16 @@ from spacy.tokens import Doc
 from ..concept_names import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
 from ..readers.forms import read_record
 from ..readers.records import BadRow, Entity, Loss, Record, Row
-from .align import NOT_IN_TEXT, WRONG_OFFSETS, Match, Occurrences, align
+from .align import (
+    BLANK,
+    MAX_SPANS,
+    NOT_IN_TEXT,
+    TOO_OFTEN,
+    WRONG_OFFSETS,
+    Match,
+    Occurrences,
+    align,
+)
 
 REFUSED_CONCEPT = "refused concept in the sentence"
 NOTHING_LEFT = "no annotation left"
@@ -18,7 +28,10 @@ EMPTY_NAME = "concept without letters"
 LONG_NAME = "concept too long"
 REPEATED = "repeated"
 # What a person may want to look at; the other losses are as the settings say.
-QUARANTINED = {NOT_IN_TEXT, WRONG_OFFSETS, EMPTY_NAME, LONG_NAME}
+QUARANTINED = {
+    *(NOT_IN_TEXT, WRONG_OFFSETS, BLANK, TOO_OFTEN),
+    *(EMPTY_NAME, LONG_NAME),
+}
 
 
 @dataclass(frozen=True)
@@ -136,24 +149,43 @@ def process(
         ignore_case=settings.ignore_case,
     )
     spans: dict[tuple[int, int, str], None] = {}
+    seen: set[tuple[int, str]] = set()
     for name, match in zip(wanted_names, matches, strict=True):
         entity = match.entity
-        new = [(*span, name) for span in match.spans if (*span, name) not in spans]
-        if new:
-            spans.update(dict.fromkeys(new))
-            # A description that is taken for the name describes nothing.
-            description = entity.description if entity.concept else None
-            match.entity = entity._replace(concept=name, description=description)
-            outcome.matches.append(match)
-        else:
-            kind = REPEATED if match.spans else match.how
+        if kind := _add_spans(match, name, spans, seen):
             outcome.lost.append(_loss(kind, where, entity))
+            continue
+        # A description that is taken for the name describes nothing.
+        description = entity.description if entity.concept else None
+        match.entity = entity._replace(concept=name, description=description)
+        outcome.matches.append(match)
     outcome.spans = list(spans)
     if (record.entities or record.losses) and not spans:
         outcome.dropped = NOTHING_LEFT
     else:
         outcome.doc = doc
     return outcome
+
+
+def _add_spans(
+    match: Match,
+    name: str,
+    spans: dict[tuple[int, int, str], None],
+    seen: set[tuple[int, str]],
+) -> str | None:
+    """Add the spans of a match that are new, or say why there are none."""
+    if not match.spans:
+        return match.how
+    # `align` has one list for the same words, which need not be gone through again.
+    if (id(match.spans), name) in seen:
+        return REPEATED
+    seen.add((id(match.spans), name))
+    unknown = ((*span, name) for span in match.spans if (*span, name) not in spans)
+    new = list(islice(unknown, MAX_SPANS - len(spans) + 1))
+    if len(spans) + len(new) > MAX_SPANS:
+        return TOO_OFTEN
+    spans.update(dict.fromkeys(new))
+    return None if new else REPEATED
 
 
 def _refuse_name(name: str, entity: Entity, settings: ConvertSettings) -> str | None:

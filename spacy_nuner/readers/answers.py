@@ -1,12 +1,19 @@
 """Answers of the LLM: parsed, judged, divided among sentences, as records."""
 
+import html
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from .records import Entity, Loss
+from .fields import check_string
+from .folding import FoldedText, is_blank
+from .json_values import find_values, read_nearly
+from .marks import take_label_off, unmark
+from .reasoning import find_answer, strip_reasoning
+from .records import HEAD, BadRow, Entity, Loss
 
 # The separators of the two published prompts: the paper's and the blog's.
 SEPARATORS = ("<>", "-|-")
@@ -16,25 +23,51 @@ NO_SEPARATOR = "no separator"
 EMPTY_ENTITY = "empty entity"
 EMPTY_CONCEPT = "empty concept"
 AMBIGUOUS = "too many columns"
+UNFINISHED = "reasoning without an end"
+BAD_ROW = "row of the answer can't be read"
 
-Verdict = Literal["good", "truncated", "refused", "empty", "unreadable"]
+Verdict = Literal[
+    "good", "truncated", "refused", "empty", "unreadable", "not in the text"
+]
 GOOD: Verdict = "good"
-# Python refuses to read a number of thousands of digits, which models can write.
-_NUMBER = re.compile(r"\s*\[(\d{1,9})\][:.]?[ \t]*")
-_FENCE = re.compile(r"\A\s*```\w*\n(.*?)\n?```\s*\Z", re.DOTALL)
+TRUNCATED = "length"
+# The number of a text before its part of an answer, with what models put around it.
+# (Python refuses to read a number of thousands of digits.)
+_BEFORE = r"[*_#>`•|\s-]{0,20}(?:(?:text|sentence|input|answer|number|no\.?|nr\.?)\s?)?"
+_NUMBER = r"#?\s?(\d{1,9})\ufe0f?\u20e3?(?:\s?/\s?\d{1,9})?\s?"
+_AFTER = r"[*_`]{0,3}\s?[:.,：)、|]?[*_`]{0,3}"
+_BRACKETED = re.compile(
+    rf"{_BEFORE}\\?[\[［【]{{1,2}}(?:text\s|no\.?\s?)?{_NUMBER}\\?[\]］】]{{1,2}}{_AFTER}",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"{_BEFORE}[(<（]?{_NUMBER}[)>）]?{_AFTER}", re.IGNORECASE)
 
 _SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
 _BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
+_ANY = re.compile("|".join(map(re.escape, SEPARATORS)))
+# As a model may write them when it minds Markdown, or does not mind.
+_LOOSE = re.compile(r"\\?[<＜]\s?\\?[>＞]|(?<!\S)[-–—]\s?\\?\|\s?[-–—](?!\S)")
+# One of these is in every separator, also as HTML has it.
+_SIGNS = re.compile("[|<＜&]")
 # What to try in turn, by the separator that most of an answer's lines have.
 _PATTERNS = {
     SEPARATORS[0]: [*_SPACED, *_BARE],
     SEPARATORS[1]: [*_SPACED[::-1], *_BARE[::-1]],
 }
+# The most separators that an entity is taken to hold.
+_MOST_CUTS = 20
+_EDGES = " \t\r\f\v\ufeff\u200b\u200e\u200f\u2060"
 _MARKER = re.compile(r"(?:[-*+•·–]|\(?(\d{1,3})[.):])\s+")
 _RULE = re.compile(r"[-=:|\s]*")
+_CELLS = re.compile(r"(?<!\\)\|")
+_ROW_NUMBER = re.compile(r"#?|#?\d{1,4}[.)]?")
 _WRAPPERS = (
     *(("**", "**"), ("__", "__"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'")),
     *(("“", "”"), ("‘", "’"), ("«", "»"), ("[", "]")),
+)
+_AROUND_LINES = (("|", "|"), ("```", "```"), *_WRAPPERS, ("(", ")"), ("<", ">"))
+_AROUND_DESCRIPTIONS = (
+    *(("**", "**"), ("*", "*"), ("`", "`"), ("<", ">"), ("[", "]"), ("{", "}")),
 )
 # Models repeat the output format, or head a table with it, before they answer.
 _HEADERS = {
@@ -43,6 +76,13 @@ _HEADERS = {
     ("entity", "concept"),
     ("text", "concept"),
 }
+_ENTITY_HEADERS = {"entity", "entity from the text", "entity name", "text", "mention"}
+_CONCEPT_HEADERS = {
+    *("concept", "entity concept", "type", "entity type", "category", "label"),
+}
+# What the rows of an answer in JSON call an entity and its concept, ours first.
+_TEXT_KEYS = ("text", "entity", "name")
+_CONCEPT_KEYS = ("concept", "entity concept", "type", "entity type", "label")
 
 
 class ParsedAnswer(NamedTuple):
@@ -51,7 +91,7 @@ class ParsedAnswer(NamedTuple):
     entities (list[Entity]): The annotations as the LLM wrote them, without blanks,
         marks and quotes around, in the order of the answer.
     losses (list[Loss]): The lines that hold no annotation, or one that can be read in
-        several ways.
+        several ways, and thoughts that came to no end.
     """
 
     entities: list[Entity]
@@ -61,8 +101,10 @@ class ParsedAnswer(NamedTuple):
 def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
     """Read the annotations out of an answer to the paper's or the blog's prompt.
 
-    Blank lines, code fences, introductions that end in a colon and a repeated header
-    are passed over. Numbers and bullets of a list are taken off.
+    What the model thought before it answered is left out. Blank lines, code fences,
+    introductions that end in a colon and a repeated header are passed over. Numbers,
+    bullets, quotes, bars of a table and other marks are taken off, unless the text has
+    them too.
 
     answer (str): The raw answer.
     text (str | None): The sentence that was annotated. It settles what the answer
@@ -70,27 +112,37 @@ def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
     RETURNS (ParsedAnswer): The annotations and the lines that hold none. Both are
         empty for an empty answer.
     """
-    lines = [line.strip() for line in answer.split("\n")]
-    lines = [line for line in lines if line and not line.startswith("```")]
+    content, finished = strip_reasoning(answer, text=text)
+    folded = None if text is None else FoldedText(text)
+    lines = [line.strip(_EDGES) for line in re.split(r"[\r\n]+", content)]
+    lines = [line for line in lines if line and not _is_fence(line)]
     parsed = ParsedAnswer([], [])
-    preferred = _usual_separator(lines)
-    numbered = _is_numbered(lines, preferred)
+    marked = [line for line in lines if _ANY.search(line)]
+    preferred = _usual_separator(marked)
+    numbered = _is_numbered(marked, preferred)
     for line in lines:
-        columns = _split(line, preferred, text)
+        columns = _split(line, preferred, folded)
         if columns is None:
             parsed.losses.append(Loss(AMBIGUOUS, detail=line))
         elif len(columns) == 1:
             if not line.endswith(":"):
                 parsed.losses.append(Loss(NO_SEPARATOR, detail=line))
-        elif not _is_header(columns):
-            entity = _entity(columns[0], text, numbered=numbered)
-            if not entity or not columns[1]:
+        elif not _is_header(columns, folded):
+            entity = _entity(columns[0], folded, numbered=numbered)
+            concept = take_label_off(columns[1], of="concept")
+            if not entity or not concept:
                 kind = EMPTY_CONCEPT if entity else EMPTY_ENTITY
                 parsed.losses.append(Loss(kind, detail=line))
             else:
-                description = columns[2] if len(columns) > 2 else ""
-                parsed.entities.append(Entity(entity, columns[1], description or None))
+                description = _describe(columns[2]) if len(columns) > 2 else ""
+                parsed.entities.append(Entity(entity, concept, description or None))
+    if not finished:
+        parsed.losses.append(Loss(UNFINISHED, detail=answer[:HEAD]))
     return parsed
+
+
+def _is_fence(line: str) -> bool:
+    return line.startswith(("```", "~~~")) and not _ANY.search(line)
 
 
 def _usual_separator(lines: Sequence[str]) -> str:
@@ -101,47 +153,91 @@ def _usual_separator(lines: Sequence[str]) -> str:
     return max(SEPARATORS, key=uses)
 
 
-def _split(line: str, preferred: str, text: str | None) -> list[str] | None:
+def _split(line: str, preferred: str, text: FoldedText | None) -> list[str] | None:
     """The columns of a line; one where it has no separator, None where unclear."""
-    for pattern in _PATTERNS[preferred]:
+    if not _SIGNS.search(line):
+        return [line]
+    if _ANY.search(line):
+        line = _unwrap_line(line, text)
+        patterns = _PATTERNS[preferred]
+    elif line.startswith("|"):
+        return _split_cells(line, text)
+    else:
+        line, patterns = html.unescape(line), [*_PATTERNS[preferred], _LOOSE]
+    for pattern in patterns:
         if cuts := [match.span() for match in pattern.finditer(line)]:
             break
     else:
         return [line]
-    while len(cuts) > 1 and cuts[-1][1] == len(line):
+    end = len(line)
+    while len(cuts) > 1 and not line[cuts[-1][1] : end].strip():
         # "Lisbon <> city <>": the last column was left empty.
-        line = line[: cuts.pop()[0]].rstrip()
+        end = cuts.pop()[0]
+    line = line[:end]
     whole = _entity_with_separator(line, cuts, text)
     if whole:
         cuts = cuts[whole:]
     elif len(cuts) >= COLUMNS and not _stands_in(line[: cuts[0][0]], text):
         return None
+    cuts = cuts[:COLUMNS]
     starts = [0, *(end for _, end in cuts)]
     ends = [*(start for start, _ in cuts), len(line)]
     columns = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
-    if len(columns) == 2 and preferred in columns[1]:
-        # "Lisbon <> city<> large settlement": no concept's name holds a separator.
-        columns[1:] = [part.strip() for part in columns[1].split(preferred)]
+    if len(columns) == 2:
+        # "Lisbon <> city<> large settlement", "Lisbon <> city -|- large settlement",
+        # "Lisbon -|- city <> large settlement": no concept's name holds a separator.
+        at = 1 if _ANY.search(columns[1]) or _stands_in(columns[0], text) else 0
+        columns[at : at + 1] = map(str.strip, _ANY.split(columns[at], COLUMNS))
     return columns
 
 
+def _split_cells(line: str, text: FoldedText | None) -> list[str]:
+    """The columns of a row of a table, if the first of its cells stands in the text."""
+    cells = [cell.strip() for cell in _CELLS.split(line.strip("|"), COLUMNS + 1)]
+    if len(cells) > 2 and _ROW_NUMBER.fullmatch(cells[0]):
+        del cells[0]
+    if len(cells) < 2 or text is None:
+        return [line]
+    if _is_header(cells, text) or unmark(cells[0], text) is not None:
+        return cells
+    return [line]
+
+
+def _unwrap_line(line: str, text: FoldedText | None) -> str:
+    """Take off what stands around a whole line: quotes, bars, a fence."""
+    marker = _MARKER.match(line)
+    begin = marker.end() if marker else 0
+    inside = (
+        line[begin:].removesuffix(",") if line.endswith(('",', "',")) else line[begin:]
+    )
+    for left, right in _AROUND_LINES:
+        if not inside.startswith(left) or not inside.endswith(right):
+            continue
+        words = inside[len(left) : len(inside) - len(right)]
+        cut = _ANY.search(words)
+        first = words[: cut.start()] if cut else words
+        if cut and right not in first and not _stands_in(left + first, text):
+            return line[:begin] + words.strip()
+    return line.removesuffix("|").removesuffix("```").rstrip()
+
+
 def _entity_with_separator(
-    line: str, cuts: Sequence[tuple[int, int]], text: str | None
+    line: str, cuts: Sequence[tuple[int, int]], text: FoldedText | None
 ) -> int:
     """How many of the first separators belong to the entity itself, going by the text.
 
     One must be left before the concept.
     """
-    if text is None or line[slice(*cuts[0])] not in text:
+    if text is None or line[slice(*cuts[0])] not in text.text:
         return 0
-    for count in range(len(cuts) - 1, 0, -1):
-        if line[: cuts[count][0]].strip() in text:
+    for count in range(min(len(cuts) - 1, _MOST_CUTS), 0, -1):
+        if line[: cuts[count][0]].strip() in text.text:
             return count
     return 0
 
 
-def _stands_in(entity: str, text: str | None) -> bool:
-    return text is not None and entity.strip().casefold() in text.casefold()
+def _stands_in(entity: str, text: FoldedText | None) -> bool:
+    return text is not None and entity.strip().casefold() in text.case
 
 
 def _is_numbered(lines: Sequence[str], separator: str) -> bool:
@@ -152,29 +248,46 @@ def _is_numbered(lines: Sequence[str], separator: str) -> bool:
     return first is not None and numbers == list(range(first, first + len(numbers)))
 
 
-def _is_header(columns: Sequence[str]) -> bool:
+def _is_header(columns: Sequence[str], text: FoldedText | None) -> bool:
     if all(_RULE.fullmatch(column) for column in columns):
         return any(columns)
-    return (columns[0].casefold(), columns[1].casefold()) in _HEADERS
+    first, second = (one.strip(" *_`'\"|<>[]:").casefold() for one in columns[:2])
+    if (first, second) in _HEADERS:
+        return True
+    named = first in _ENTITY_HEADERS and second in _CONCEPT_HEADERS
+    return named and not _stands_in(first, text)
 
 
-def _entity(written: str, text: str | None, *, numbered: bool) -> str:
+def _entity(written: str, text: FoldedText | None, *, numbered: bool) -> str:
     """Take marks and quotes off, unless the text has them too."""
-    if text is not None and written in text:
+    if text is not None and written in text.text:
         return written
     entity = written
     if marker := _MARKER.match(written):
         rest = written[marker.end() :]
-        if not marker[1] or numbered or (text is not None and rest in text):
+        if not marker[1] or numbered or (text is not None and rest in text.text):
             entity = rest
-    if text is not None and entity in text:
+    if text is not None and entity in text.text:
         return entity
-    for left, right in _WRAPPERS:
-        size = len(left)
-        inside = entity[size : len(entity) - len(right)]
-        if inside and entity.startswith(left) and entity.endswith(right):
+    entity = _unwrap(entity, _WRAPPERS)
+    if text is None or text.holds(entity):
+        return entity
+    return unmark(written, text) or entity
+
+
+def _describe(written: str) -> str:
+    words = take_label_off(written, of="description")
+    inside = _unwrap(words, _AROUND_DESCRIPTIONS)
+    # "<a> or <b>" stays as it is.
+    return words if re.search(r"[*`<>\[\]{}]", inside) else inside
+
+
+def _unwrap(written: str, wrappers: Sequence[tuple[str, str]]) -> str:
+    for left, right in wrappers:
+        inside = written[len(left) : len(written) - len(right)]
+        if inside and written.startswith(left) and written.endswith(right):
             return inside.strip()
-    return entity
+    return written
 
 
 class Sentence(NamedTuple):
@@ -212,92 +325,185 @@ class Answer:
     latency: float | None = None
 
 
-class MalformedAnswer(ValueError):
-    """A response that says 200 but holds no chat completion."""
-
-
-def read_completion(data: Any, *, latency: float | None = None) -> Answer:
-    """Take the answer out of a chat completion.
-
-    data (Any): The JSON of the response.
-    latency (float | None): Seconds that it took.
-    RETURNS (Answer): The answer.
-    RAISES (MalformedAnswer): If the JSON is no chat completion.
-    """
-    try:
-        choice = data["choices"][0]
-        message = choice["message"]
-        usage = data.get("usage") or {}
-        refusal = message.get("refusal")
-        return Answer(
-            content=str(message.get("content") or ""),
-            finish_reason=choice.get("finish_reason"),
-            refusal=str(refusal) if refusal else None,
-            served=data.get("model"),
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
-            latency=latency,
-        )
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
-        raise MalformedAnswer(str(data)[:200]) from error
-
-
 def judge(answer: Answer, *, text: str, structured: bool) -> Verdict:
     """Tell whether an answer can be used.
 
     answer (Answer): The answer.
     text (str): The sentence.
     structured (bool): Whether JSON was asked for.
-    RETURNS (Verdict): "good", or what is wrong. A truncated answer can still hold
-        annotations.
+    RETURNS (Verdict): "good", or what is wrong: "not in the text" where none of the
+        entities stands there. A truncated answer can still hold annotations.
     """
     if answer.refusal or answer.finish_reason == "content_filter":
         return "refused"
-    if answer.finish_reason == "length":
+    if answer.finish_reason == TRUNCATED:
         return "truncated"
     if not answer.content.strip():
         return "empty"
     if structured:
-        entities = read_entities(answer.content)
-        unreadable = entities is None
+        found = _read_json(answer.content, text)
+        unfinished, unreadable = not found.finished, found.rows is None
+        entities = found.entities
     else:
         entities, losses = parse_answer(answer.content, text=text)
+        unfinished = any(loss.kind == UNFINISHED for loss in losses)
         unreadable = bool(losses)
+    if unfinished:
+        return "truncated"
     if entities:
-        return GOOD
+        folded = FoldedText(text)
+        stands = any(folded.holds(entity.text) for entity in entities)
+        return GOOD if stands else "not in the text"
     return "unreadable" if unreadable else "empty"
 
 
-def read_entities(content: str) -> list[Entity] | None:
-    """Read an answer in JSON.
+class _ReadJson(NamedTuple):
+    """What an answer in JSON holds.
+
+    rows (list[Any] | None): What stands in the place of annotations; None if the
+        answer has another form, or no row can be read.
+    entities (list[Entity]): The rows that can be read.
+    bad (list[Any]): The others.
+    finished (bool): Whether the model came to an end with its thoughts.
+    """
+
+    rows: list[Any] | None
+    entities: list[Entity]
+    bad: list[Any]
+    finished: bool
+
+
+def read_entities(content: str, *, text: str | None = None) -> list[Entity] | None:
+    """Read an answer in JSON, with words or thoughts around it or none.
 
     content (str): The answer.
-    RETURNS (list[Entity] | None): The annotations; None if the answer is not what the
-        schema asks for.
+    text (str | None): The sentence, for marks around the entities.
+    RETURNS (list[Entity] | None): The annotations; None if the answer holds no list
+        of annotations, or none that can be read.
     """
-    rows = _read_list(content, "entities")
-    if rows is None:
-        return None
-    entities = []
-    for row in rows:
-        if not isinstance(row, dict):
-            return None
-        text, concept = row.get("text"), row.get("concept")
-        if not isinstance(text, str) or not isinstance(concept, str):
-            return None
-        entities.append(Entity(text, concept, row.get("description")))
-    return entities
+    found = _read_json(content, text)
+    return None if found.rows is None else found.entities
 
 
-def _read_list(content: str, key: str) -> list[Any] | None:
-    """The list under a key of an answer in JSON; None if it has another form."""
-    fenced = _FENCE.match(content)
+def _read_json(content: str, text: str | None) -> _ReadJson:
+    values, finished = _find_json(content, text)
+    lists = [found for found in map(_rows_of, values) if found is not None]
+    rows = [row for one in lists for row in one] if lists else None
+    folded = None if text is None else FoldedText(text)
+    entities, bad = [], []
+    for row in rows or []:
+        try:
+            entities.append(_read_row(row, folded))
+        except BadRow:
+            bad.append(row)
+    return _ReadJson(None if bad and not entities else rows, entities, bad, finished)
+
+
+def _find_json(content: str, text: str | None) -> tuple[list[Any], bool]:
+    """The objects and lists of an answer, and whether the model ended its thoughts."""
     try:
-        data = json.loads(fenced[1] if fenced else content)
+        value = json.loads(content.strip(_EDGES + "\n"), strict=False)
+        if not isinstance(value, str):
+            return [value], True
+        # JSON as a string of JSON.
+        content = value
     except (ValueError, RecursionError):
+        pass
+    found = find_values(content)
+    quoted = [(one.start, one.end) for one in found]
+    ranges, finished = find_answer(content, text=text, quoted=quoted)
+    begins = [start for start, _ in ranges]
+    values = [
+        one.value
+        for one in found
+        if (part := bisect_right(begins, one.start)) and one.end <= ranges[part - 1][1]
+    ]
+    if all(_is_row(value) or _rows_of(value) is None for value in values):
+        # Rows alone: perhaps of a list that is not quite JSON.
+        nearly = read_nearly("".join(content[start:end] for start, end in ranges))
+        if _rows_of(nearly) is not None:
+            return [nearly], finished
+    return values, finished
+
+
+def _rows_of(value: Any, *, depth: int = 4) -> list[Any] | None:
+    """The rows of annotations in a value; None if it holds something else."""
+    if isinstance(value, list):
+        if value and not any(isinstance(one, dict) for one in value):
+            return None
+        inside = [None if _is_row(one) else _rows_below(one, depth) for one in value]
+        pairs = zip(value, inside, strict=True)
+        return [row for one, more in pairs for row in ([one] if more is None else more)]
+    if _is_row(value):
+        return [value]
+    return _rows_below(value, depth)
+
+
+def _rows_below(value: Any, depth: int) -> list[Any] | None:
+    if not isinstance(value, dict) or not value or not depth:
         return None
-    rows = data.get(key) if isinstance(data, dict) else None
-    return rows if isinstance(rows, list) else None
+    rows = value.get("entities")
+    if isinstance(rows, list):
+        inside = _rows_of(rows, depth=depth - 1)
+        return rows if inside is None else inside
+    lists = [[one] if isinstance(one, str) else one for one in value.values()]
+    if list in map(type, value.values()) and all(map(_are_strings, lists)):
+        # By concept: {"city": ["Lisbon", "Porto"]}.
+        return [
+            {"text": words, "concept": concept}
+            for concept, one in zip(value, lists, strict=True)
+            for words in one
+        ]
+    inside_each = (_rows_of(one, depth=depth - 1) for one in value.values())
+    found = [one for one in inside_each if one is not None]
+    return [row for one in found for row in one] if found else None
+
+
+def _are_strings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(one, str) for one in values)
+
+
+def _is_row(value: Any) -> bool:
+    fields = _fields(value)
+    return not fields.keys().isdisjoint(_TEXT_KEYS) and not fields.keys().isdisjoint(
+        _CONCEPT_KEYS
+    )
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        return {}
+    return {str(key).casefold().replace("_", " "): row[key] for key in row}
+
+
+def _read_row(row: Any, text: FoldedText | None) -> Entity:
+    fields = _fields(row)
+    words, concept = (
+        next((fields[key] for key in keys if isinstance(fields.get(key), str)), None)
+        for keys in (_TEXT_KEYS, _CONCEPT_KEYS)
+    )
+    if words is None or concept is None or is_blank(words):
+        raise BadRow(BAD_ROW)
+    check_string(words)
+    check_string(concept)
+    if text is not None:
+        words = _entity(words, text, numbered=False)
+    description = fields.get("description")
+    description = _encodable(description) if isinstance(description, str) else None
+    return Entity(words, concept, description)
+
+
+def _show(row: Any) -> str:
+    """The beginning of a row that can't be read, as characters of ASCII."""
+    try:
+        return json.dumps(row, default=str)[:HEAD]
+    except RecursionError:
+        return "nested too deeply"
+
+
+def _encodable(text: str) -> str:
+    """The text with a replacement character for half a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
@@ -306,55 +512,95 @@ def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
     answer (Answer): The whole answer.
     count (int): How many sentences were asked about.
     structured (bool): Whether JSON was asked for.
-    RETURNS (dict[int, Answer]): Answers by the index of their sentence, from 0. Those
-        that the answer passes over, or of which it has two in JSON, have none. The sum
-        of the tokens stays right; of a truncated answer only the last part is
-        truncated.
+    RETURNS (dict[int, Answer]): Answers by the index of their sentence, from 0, without
+        what the model thought. Those that the answer passes over, or of which it has
+        two in JSON, have none. The sum of the tokens stays right; of a truncated answer
+        only the last part is truncated.
     """
     if count == 1:
         return {0: answer}
     cut = _cut_json if structured else _cut_lines
-    parts = sorted(cut(answer.content, count).items())
+    divided, finished = cut(answer.content, count)
+    parts = sorted(divided.items())
     shared = {}
     for part, (index, content) in enumerate(parts):
-        whole = answer.finish_reason == "length" and part < len(parts) - 1
+        reason = answer.finish_reason
+        if part == len(parts) - 1 and not finished:
+            reason = TRUNCATED
+        elif part < len(parts) - 1 and reason == TRUNCATED:
+            reason = "stop"
         shared[index] = replace(
             answer,
             content=content,
-            finish_reason="stop" if whole else answer.finish_reason,
+            finish_reason=reason,
             prompt_tokens=_share_of(answer.prompt_tokens, part, len(parts)),
             completion_tokens=_share_of(answer.completion_tokens, part, len(parts)),
         )
     return shared
 
 
-def _cut_lines(content: str, count: int) -> dict[int, str]:
+def _cut_lines(content: str, count: int) -> tuple[dict[int, str], bool]:
+    answer, finished = strip_reasoning(content)
     parts: dict[int, list[str]] = {}
     current = 0
-    for line in content.split("\n"):
-        match = _NUMBER.match(line)
-        # Numbers rise; any other number in brackets is the text's own.
-        if match and current < int(match[1]) <= count:
-            current = int(match[1])
-            line = line[match.end() :]
-            parts[current - 1] = []
-        if current:
+    for line in answer.split("\n"):
+        number, rest = _read_number(line)
+        # Numbers rise, or have a line of their own; any other number in brackets is
+        # the text's own.
+        if current < number <= count or (0 < number <= count and not rest):
+            current = number
+            part = parts.setdefault(current - 1, [])
+            part += [rest] if rest else []
+        elif current:
             parts[current - 1].append(line)
-    return {index: "\n".join(lines).strip() for index, lines in parts.items()}
+    divided = {index: "\n".join(lines).strip() for index, lines in parts.items()}
+    return divided, finished
 
 
-def _cut_json(content: str, count: int) -> dict[int, str]:
+def _read_number(line: str) -> tuple[int, str]:
+    """The number of a text that begins a line, 0 if none does, and what follows it."""
+    line = line.strip(_EDGES)
+    if found := _BRACKETED.match(line):
+        rest = line[found.end() :].strip(_EDGES)
+        if not _ANY.match(rest):
+            return int(found[1]), rest
+    elif found := _ALONE.fullmatch(line):
+        return int(found[1]), ""
+    return 0, line
+
+
+def _cut_json(content: str, count: int) -> tuple[dict[int, str], bool]:
+    values, finished = _find_json(content, None)
     parts: dict[int, str] = {}
     twice = set()
-    for row in _read_list(content, "texts") or []:
-        number = row.get("number") if isinstance(row, dict) else None
-        if not isinstance(number, int) or not 1 <= number <= count:
+    for row in (row for value in values for row in _numbered_rows(value)):
+        number = row.get("number")
+        if isinstance(number, str) and re.fullmatch(r"\d{1,9}", number):
+            number = int(number)
+        if type(number) is not int or not 1 <= number <= count:
             continue
         if number - 1 in parts:
             twice.add(number - 1)
-        entities = {"entities": row.get("entities")}
-        parts[number - 1] = json.dumps(entities, ensure_ascii=False)
-    return {index: part for index, part in parts.items() if index not in twice}
+        try:
+            part = json.dumps({"entities": row.get("entities")}, ensure_ascii=False)
+        except RecursionError:
+            continue
+        parts[number - 1] = _encodable(part)
+    divided = {index: part for index, part in parts.items() if index not in twice}
+    return divided, finished
+
+
+def _numbered_rows(value: Any) -> list[dict[str, Any]]:
+    """The answers to several texts, which a server may give as a bare list too."""
+    if isinstance(value, dict) and isinstance(value.get("texts"), list | dict):
+        value = value["texts"]
+    if isinstance(value, dict) and all(map(str.isdecimal, value)):
+        return [
+            {**(one if isinstance(one, dict) else {"entities": one}), "number": number}
+            for number, one in value.items()
+        ]
+    rows = value if isinstance(value, list) else [value]
+    return [row for row in rows if isinstance(row, dict)]
 
 
 def _share_of(total: int | None, part: int, count: int) -> int | None:
@@ -373,14 +619,20 @@ def to_record(
     answer (Answer): Its answer.
     structured (bool): Whether JSON was asked for.
     RETURNS (dict[str, Any]): `{"id", "text", "entities"}` for JSON that can be read,
-        else `{"id", "text", "answer"}`. The last line of a truncated answer is left
-        out: where it ends, no one knows.
+        with the rows in it that can't be as "unreadable"; else `{"id", "text",
+        "answer"}`. What the model thought and the last line of a truncated answer are
+        left out: where that line ends, no one knows.
     """
     record: dict[str, Any] = {"id": sentence.id, "text": sentence.text}
-    entities = read_entities(answer.content) if structured else None
-    if entities is not None:
-        return record | {"entities": [entity.to_json() for entity in entities]}
+    if structured:
+        found = _read_json(answer.content, sentence.text)
+        if found.rows is not None:
+            record["entities"] = [entity.to_json() for entity in found.entities]
+            if found.bad:
+                record["unreadable"] = list(map(_show, found.bad))
+            return record
     content = answer.content
-    if answer.finish_reason == "length" and not structured:
+    if answer.finish_reason == TRUNCATED and not structured:
         content = content.rpartition("\n")[0]
-    return record | {"answer": content}
+    content, _ = strip_reasoning(content, text=sentence.text)
+    return record | {"answer": content.strip("\n")}

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..errors import Errors, NunerError
-from .records import MAX_ROW, BadRow, Line, Row, Source
+from .records import BadRow, Line, Row, Source, too_long
 from .sources import CSV_COLUMNS
 
 # Stands for a NUL byte, which csv does not take in every version of Python; see
 # `fields.check_bytes`.
 NUL = "\udc00"
+# The largest field that Python's csv takes; one bound for lines and rows.
+MAX_CSV_ROW = 131_072
 
 
 def read_csv(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
@@ -34,7 +36,9 @@ def read_csv(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
             return
         except csv.Error as error:
             first = feed.give_back()
-            problem = first.problem or BadRow("malformed CSV", str(error))
+            problem = BadRow("malformed CSV", str(error))
+            if first.size > MAX_CSV_ROW:
+                problem = too_long(first.size, MAX_CSV_ROW)
             yield Row(source, first.number, [first.text], first.size, problem)
             continue
         if header is None:
@@ -65,8 +69,8 @@ class _Lines:
         line = self.again.popleft() if self.again else next(self.lines)
         self.taken.append(line)
         self.size += line.size
-        if self.size > MAX_ROW:
-            raise csv.Error(f"longer than {MAX_ROW} bytes")
+        if self.size > MAX_CSV_ROW:
+            raise csv.Error(f"longer than {MAX_CSV_ROW} bytes")
         return line.text.replace("\0", NUL)
 
     def next_row(self) -> None:

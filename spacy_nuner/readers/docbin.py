@@ -113,9 +113,28 @@ def read_docbin(path: str | Path) -> Iterator[Doc]:
     packed = docbin.span_groups
     docbin.span_groups = [b""] * len(packed)
     unpacker = Unpacker(raw=False, use_list=True, strict_map_key=False)
-    for doc, groups in zip(docbin.get_docs(Vocab()), packed, strict=True):
-        _unpack_groups(doc, groups, unpacker)
-        yield doc
+    try:
+        for doc, groups in zip(docbin.get_docs(Vocab()), packed, strict=True):
+            _unpack_groups(doc, groups, unpacker)
+            yield doc
+    except Exception as error:
+        raise NunerError(Errors.N607, path=path, reason=error) from error
+
+
+def read_whole_docs(path: str | Path, vocab: Vocab) -> Iterator[Doc]:
+    """Read the docs of a DocBin as `DocBin.get_docs` does.
+
+    path (str | Path): The file.
+    vocab (Vocab): The vocabulary of the docs.
+    YIELDS (Doc): Its docs.
+    RAISES (NunerError): As `read_docbin`.
+    """
+    try:
+        yield from load_docbin(path).get_docs(vocab)
+    except NunerError:
+        raise
+    except Exception as error:  # whatever a damaged value makes spaCy raise
+        raise NunerError(Errors.N607, path=path, reason=error) from error
 
 
 def load_docbin(path: str | Path) -> DocBin:

@@ -2,20 +2,36 @@
 
 Objects, in JSONL, in one JSON list or on the hub: our own with raw answers or parsed
 entities (which is also the form of ProgGen and others), the columns of numind/NuNER,
-conversations of Pile-NER, and texts with spans.
+conversations of Pile-NER, and those of labelling tools, each in `labelled`.
 """
 
 import ast
 import json
 import re
 import warnings
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from ..concept_names import MAX_NAME
-from .answers import parse_answer
+from .answers import BAD_ROW, parse_answer
 from .fields import add_loss, check_bytes, check_string, get_offsets, get_string
-from .labelled.spans import read_spans
-from .records import BadRow, Entity, Record, Row
+from .folding import is_blank
+from .labelled.annotators import NO_GOLD, Vote, get_annotator, set_choice
+from .labelled.argilla import is_argilla, read_argilla
+from .labelled.doccano import is_doccano, read_doccano
+from .labelled.gliner import get_labels, is_gliner, read_gliner
+from .labelled.gliner2 import is_gliformer, is_gliner2, read_gliformer, read_gliner2
+from .labelled.label_studio import (
+    is_json_min,
+    is_label_studio,
+    read_json_min,
+    read_label_studio,
+)
+from .labelled.ner_tags import is_ner_tags, read_ner_tags
+from .labelled.offsets import OTHER_WORDS, OUTSIDE, Offsets
+from .labelled.spacy2 import is_spacy2, read_spacy2
+from .labelled.spans import has_spans, is_prodigy, read_spans
+from .records import BadRow, Entity, Reading, Record, Row
 
 _QUESTION = re.compile(r"\s*What describes (.+) in the text\?\s*", re.DOTALL)
 _PREFIX = "Text: "
@@ -25,10 +41,38 @@ _PLAIN_LIST = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*)?\]")
 _PLAIN_STRING = re.compile(_STRING)
 _NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _BREAKS = str.maketrans("\r\n", "  ")
-FORMS = (
+EXPECTED = (
     "'answer', 'entities', 'spans' or 'ents' with 'text', 'input' and 'output', or "
     "'conversations'"
 )
+
+
+class RowForm(NamedTuple):
+    """A form of rows that is an object.
+
+    claims (Callable): Whether an object has it.
+    read (Callable): Makes a record of the object.
+    """
+
+    claims: Callable[[dict[str, Any]], bool]
+    read: Callable[[dict[str, Any], Reading], Record]
+
+
+# Forms of labelled sets by name. The first that claims a row reads it.
+ROW_FORMS = {
+    "gliner": RowForm(is_gliner, read_gliner),
+    "argilla": RowForm(is_argilla, read_argilla),
+    "label-studio": RowForm(is_label_studio, read_label_studio),
+    "spacy2": RowForm(is_spacy2, read_spacy2),
+    "tokens": RowForm(is_ner_tags, read_ner_tags),
+    "gliner2": RowForm(is_gliner2, read_gliner2),
+    "gliformer": RowForm(is_gliformer, read_gliformer),
+    "doccano": RowForm(is_doccano, read_doccano),
+    "tuples": RowForm(is_doccano, read_doccano),
+    "label-studio-min": RowForm(is_json_min, read_json_min),
+    "prodigy": RowForm(is_prodigy, read_spans),
+    "spans": RowForm(has_spans, read_spans),
+}
 
 
 def read_record(row: Row) -> Record:
@@ -47,7 +91,8 @@ def read_record(row: Row) -> Record:
             check_bytes(cell)
         record = _from_csv(row.content)
     else:
-        record = _from_objects([_parse(value) for value in row.content])
+        objects = [_parse(value) for value in row.content]
+        record = _from_objects(objects, row.source.reading)
     if not record.text.strip():
         raise BadRow("empty text")
     if record.losses:
@@ -72,7 +117,7 @@ def _checked(record: Record) -> Record:
 def _check_entity(entity: Entity) -> None:
     """Refuse an annotation that marks or says nothing."""
     named = entity.concept.strip() or (entity.description or "").strip()
-    if not entity.text.strip() or not named:
+    if is_blank(entity.text) or not named:
         raise BadRow("entity without text or concept")
 
 
@@ -85,57 +130,133 @@ def _parse(value: Any) -> dict[str, Any]:
             raise BadRow("malformed JSON", str(error)) from None
         except RecursionError:
             raise BadRow("malformed JSON", "nested too deeply") from None
+    if is_tuple(value):
+        return {"text": value[0], "entities": value[1].get("entities")}
     if not isinstance(value, dict):
         detail = "a list of them has to be a line for each"
         raise BadRow("not a JSON object", detail if isinstance(value, list) else "")
     return value
 
 
-def _from_objects(objects: list[dict[str, Any]]) -> Record:
+def is_tuple(value: Any) -> bool:
+    """Tell a text with its annotations, as spaCy 2 took them for training."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], dict)
+    )
+
+
+def find_row_form(data: dict[str, Any]) -> str | None:
+    """Recognise the form of a labelled row.
+
+    data (dict[str, Any]): The row.
+    RETURNS (str | None): A name of `ROW_FORMS`; None if it has none of them.
+    """
+    return next((name for name, form in ROW_FORMS.items() if form.claims(data)), None)
+
+
+def _from_objects(objects: list[dict[str, Any]], reading: Reading) -> Record:
     data = objects[0]
-    if "conversations" in data:
+    if reading.form is None and "conversations" in data:
         record = _from_conversations(objects)
-    elif "text" not in data and "input" in data and "output" in data:
-        record = _from_csv([get_string(data, key) or "" for key in ("input", "output")])
+    elif len(objects) > 1:
+        record = _from_several(objects, reading)
     else:
-        text = get_string(data, "text")
-        if text is None:
-            raise BadRow("no text", f"found the keys {sorted(data)}")
-        record = _from_text(data, text)
+        record = _from_object(data, reading)
     name = data.get("id")
     record.id = None if name is None else str(name)
+    if record.id is not None:
+        check_string(record.id)
     return record
 
 
-def _from_text(data: dict[str, Any], text: str) -> Record:
+def _from_object(data: dict[str, Any], reading: Reading) -> Record:
+    name = reading.form or find_row_form(data)
+    if name is not None:
+        record = ROW_FORMS[name].read(data, reading)
+        check_string(record.text)
+        return record
+    if "text" not in data and "input" in data and "output" in data:
+        return _from_csv([get_string(data, key) or "" for key in ("input", "output")])
+    text = get_string(data, "text")
+    if text is None:
+        raise BadRow("no text", f"found the keys {sorted(data)}")
+    return _from_text(data, text, reading)
+
+
+def _from_several(objects: Sequence[dict[str, Any]], reading: Reading) -> Record:
+    """Read what several people found in one text, a row for each of them."""
+    votes: list[Vote] = []
+    record: Record | None = None
+    refused: BadRow | None = None
+    for data in objects:
+        try:
+            found = _from_object(data, reading._replace(annotators="first"))
+        except BadRow as bad:
+            if bad.kind not in NO_GOLD:
+                raise
+            refused = refused or bad
+            continue
+        votes.append(Vote(get_annotator(data), found.entities))
+        if record is None:
+            record = found
+        else:
+            record.losses += found.losses
+            record.passed += found.passed
+    if record is None:
+        raise refused or BadRow("no annotation")
+    set_choice(record, votes, reading)
+    return record
+
+
+def _from_text(data: dict[str, Any], text: str, reading: Reading) -> Record:
     entities = data.get("entities")
     if entities is None:
-        # Before "answer", which holds the annotator's verdict in files of Prodigy.
-        if any(data.get(key) is not None for key in ("spans", "ents", "_task_hash")):
-            return read_spans(data, text)
         if data.get("answer") is not None:
             return _from_answer(text, get_string(data, "answer") or "")
-        raise BadRow("no annotation", f"found {sorted(data)}, expected {FORMS}")
+        raise BadRow("no annotation", f"found {sorted(data)}, expected {EXPECTED}")
     if not isinstance(entities, list):
         raise BadRow("'entities' is not a list")
-    record = Record(text, [])
+    record = Record(text, [], labels=get_labels(data.get("labels")))
+    check_string(text)
+    offsets = Offsets(text, fix=reading.fix_offsets)
     for value in entities:
         try:
-            record.entities.append(_get_entity(value))
+            record.entities.append(_get_entity(value, offsets))
         except BadRow as bad:
             add_loss(record, bad, value)
+    rows = data.get("unreadable")
+    for value in rows if isinstance(rows, list) else []:
+        add_loss(record, BadRow(BAD_ROW), value)
+    record.passed += offsets.passed
     return record
 
 
-def _get_entity(value: Any) -> Entity:
+def _get_entity(value: Any, offsets: Offsets) -> Entity:
     if not isinstance(value, dict):
         raise BadRow("entity is not an object")
-    text, concept, description = (
-        get_string(value, key) for key in ("text", "concept", "description")
+    text, concept, label, description = (
+        get_string(value, key) for key in ("text", "concept", "label", "description")
     )
+    concept = concept or label
     concept = concept if concept and concept.strip() else ""
-    _check_entity(Entity(text or "", concept, description))
-    return Entity(text or "", concept, description, *get_offsets(value))
+    start, end = get_offsets(value)
+    if text is None and start is not None and end is not None:
+        return offsets.make_entity(start, end, concept, description=description)
+    entity = Entity(text or "", concept, description, start, end)
+    _check_entity(entity)
+    if start is None or end is None:
+        return entity
+    try:
+        found = offsets.make_entity(start, end, concept or "?", words=text)
+    except BadRow as bad:
+        if bad.kind not in (OTHER_WORDS, OUTSIDE):
+            raise
+        # Told when the entity is looked for in the tokens.
+        return entity
+    return found._replace(concept=concept, description=description)
 
 
 def _from_answer(text: str, answer: str) -> Record:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Errors, NunerError
+from .labelled.ner_tags import find_names, name_tags
 from .records import Source
 
 HUB_PREFIX = "hub:"
@@ -47,7 +48,7 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
     source (Source): What `find_on_hub` found.
     seed (int | None): Seed to shuffle its shards, and rows in a buffer; None for its
         order.
-    YIELDS (dict[str, Any]): Its rows.
+    YIELDS (dict[str, Any]): Its rows, with the names of tags in place of numbers.
     RAISES (NunerError): N104 if reading breaks off.
     """
     from datasets import load_dataset
@@ -58,7 +59,10 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
         rows = load_dataset(path, config, streaming=True, **pinned)
         if seed is not None:
             rows = rows.shuffle(seed=seed)
-        yield from rows
+        features = rows.features.to_dict() if rows.features else None
+        names = find_names(features)
+        for data in rows:
+            yield name_tags(data, names)
     except Exception as error:
         raise _unreachable(source.name, error) from error
 

@@ -1,4 +1,4 @@
-"""Objects of one long JSON list, such as the published files of Pile-NER."""
+"""Objects of one long JSON list, or one after another, of any length and layout."""
 
 import codecs
 import json
@@ -7,26 +7,39 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from .fields import check_bytes
+from .labelled.spacy2 import cut_document
 from .records import HEAD, MAX_ROW, BadRow, Row, Source, too_long
 
 BLOCK = 1 << 20
 # An object that does not end within so many characters is taken for broken.
 MAX_OBJECT = 1 << 24
+# After so many broken objects the rest is not read.
+MAX_BROKEN = 1000
 
 
 def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
-    """Read the objects of a list one after another.
+    """Read the objects of a list, or a single one, one after another.
+
+    Of a list with an object a line, or with each object's bracket on a line of its own,
+    a broken object costs itself alone; else nothing behind it is read.
 
     Conversations about the same text that follow each other become one row: some
     sets ask each question in a conversation of its own.
 
     source (Source): The file.
     file (BinaryIO): The open file.
-    YIELDS (Row): Its objects, with their numbers for lines.
+    YIELDS (Row): Its objects, with their numbers for lines. A document of spaCy 2 is
+        cut into its paragraphs.
     """
     row: Row | None = None
     about: str | None = None
     for number, (text, value, problem) in enumerate(_objects(file), 1):
+        if problem is None and (parts := cut_document(value)) is not None:
+            if row is not None:
+                yield row
+            row = None
+            yield from _rows_of_document(source, number, text, parts)
+            continue
         size = len(text.encode("utf8", "surrogateescape"))
         problem = problem or _find_problem(text, size)
         topic = None if problem else _topic(value)
@@ -41,6 +54,17 @@ def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
         about = topic
     if row is not None:
         yield row
+
+
+def _rows_of_document(
+    source: Source, number: int, text: str, parts: list[Any]
+) -> Iterator[Row]:
+    problem = _find_problem(text, 0)
+    if problem is not None:
+        yield Row(source, number, [text[:HEAD]], len(text), problem)
+        return
+    for part in parts:
+        yield Row(source, number, [part], len(text) // len(parts))
 
 
 def _find_problem(text: str, size: int) -> BadRow | None:
@@ -97,18 +121,64 @@ class _Buffer:
 
 def _objects(file: BinaryIO) -> Iterator[tuple[str, Any, BadRow | None]]:
     buffer = _Buffer(file)
-    before = "["
-    while (char := buffer.peek()) == before:
+    in_list = buffer.peek() == "["
+    if in_list:
         buffer.position += 1
-        if before == "[" and buffer.peek() == "]":
+        if buffer.peek() == "]":
             return
+    start = _find_start(buffer)
+    broken = 0
+    while True:
         text, value, problem = _decode(buffer)
-        yield text, value, problem
+        ended = False
+        if problem is None:
+            yield text, value, None
+            ended, problem = _end_object(buffer, in_list=in_list)
+            text = buffer.text[buffer.position : buffer.position + HEAD]
         if problem is not None:
+            broken += 1
+            ended = broken == MAX_BROKEN or not _skip(buffer, start)
+            if ended:
+                problem.detail += "; nothing behind this was read"
+            yield text, None, problem
+        if ended:
             return
-        before = ","
-    if char != "]":
-        yield _broken(buffer, f"found {char!r} where {before!r} or the end belongs")
+
+
+def _end_object(buffer: _Buffer, *, in_list: bool) -> tuple[bool, BadRow | None]:
+    """Whether an object is the last one, and what is wrong behind it."""
+    char = buffer.peek()
+    if char == ("]" if in_list else ""):
+        return True, None
+    wanted = "," if in_list else "{"
+    if char != wanted:
+        detail = f"found {char!r}, expected {wanted!r}"
+        return False, BadRow("malformed JSON", detail)
+    buffer.position += in_list
+    return False, None
+
+
+def _find_start(buffer: _Buffer) -> str | None:
+    """What each object begins with, from the end of the line before it."""
+    char = buffer.peek()
+    line = buffer.text.rfind("\n", 0, buffer.position)
+    between = buffer.text[line : buffer.position]
+    return between + char if line >= 0 and not between.strip() else None
+
+
+def _skip(buffer: _Buffer, start: str | None) -> bool:
+    """Go on to where the next object begins; False if that is not to be found."""
+    while start is not None:
+        found = buffer.text.find(start, buffer.position + 1)
+        if found >= 0:
+            buffer.position = found
+            buffer.peek()
+            return True
+        if buffer.ended:
+            return False
+        buffer.position = max(buffer.position, len(buffer.text) - len(start))
+        buffer.grow()
+    return False
 
 
 def _decode(buffer: _Buffer) -> tuple[str, Any, BadRow | None]:
@@ -119,16 +189,11 @@ def _decode(buffer: _Buffer) -> tuple[str, Any, BadRow | None]:
             value, end = decoder.raw_decode(buffer.text, buffer.position)
         except (ValueError, RecursionError) as error:
             if buffer.ended or len(buffer.text) - buffer.position > MAX_OBJECT:
-                return _broken(buffer, str(error))
+                text = buffer.text[buffer.position : buffer.position + HEAD]
+                return text, None, BadRow("malformed JSON", str(error))
             # Perhaps the object goes on behind what was read.
             buffer.grow()
         else:
             text = buffer.text[buffer.position : end]
             buffer.position = end
             return text, value, None
-
-
-def _broken(buffer: _Buffer, reason: str) -> tuple[str, None, BadRow]:
-    detail = f"{reason}; nothing behind this was read"
-    text = buffer.text[buffer.position : buffer.position + HEAD]
-    return text, None, BadRow("malformed JSON", detail)

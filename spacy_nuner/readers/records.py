@@ -8,26 +8,49 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-# Eight times the longest of 80,000 rows of published sets (15 kB). It bounds the
-# memory of a row, and it is also the largest field that Python's csv takes.
-MAX_ROW = 131_072
+# Bounds the memory of a row. spaCy takes texts of up to a million characters; the
+# longest of 80,000 rows of published sets has 15 kB, but a document of 20 pages with
+# the spans of a labelling tool has some hundred.
+MAX_ROW = 1_000_000
 # How much of a longer line goes to the quarantine.
 HEAD = 500
+
+
+class Reading(NamedTuple):
+    """How a labelled set is read, where its form leaves a choice.
+
+    form (str | None): The form of the rows, one of `forms.ROW_FORMS`; None to recognise
+        each by its content.
+    labels (tuple[str, ...]): The names of tags that are numbers, from 0.
+    annotators (str): Whose annotation counts where several people annotated a text:
+        "first", "majority", "union" or the name of one.
+    predictions (bool): Take what a model suggested where nobody annotated.
+    fix_offsets (bool): Mend offsets that the words of a span show to be counted in
+        another way.
+    """
+
+    form: str | None = None
+    labels: tuple[str, ...] = ()
+    annotators: str = "first"
+    predictions: bool = False
+    fix_offsets: bool = False
 
 
 class Source(NamedTuple):
     """A file or a data set, and the form of its rows.
 
     name (str): The file, or "hub:NAME:CONFIG:SPLIT" of which NAME alone is required.
-    format (str): "jsonl", "json" (one list of objects), "csv", "bio", "docbin", "hub".
+    format (str): What holds the rows: a name of `sources.CONTAINERS`, or "hub".
     split (str | None): The split of a data set on the hub.
     revision (str | None): Its commit.
+    reading (Reading): How its rows are read.
     """
 
     name: str
     format: str
     split: str | None = None
     revision: str | None = None
+    reading: Reading = Reading()
 
 
 class Entity(NamedTuple):
@@ -142,8 +165,15 @@ class Record:
     losses (list[Loss]): Those that could not.
     answer (str | None): The raw answer of the LLM, where the source has it.
     id (str | None): The source's name for the record.
-    words (list[str] | None): The tokens, where the source has them: `text` is these
-        words with a blank between each.
+    words (list[str] | None): The tokens, where the source has them.
+    spaces (list[bool] | None): For each of them, whether a blank follows in `text`.
+    labels (list[str] | None): What was looked for in the text, where the source says
+        it: labels that are not among the entities do not occur.
+    passed (Counter[str]): What the source holds beside entities and was passed over,
+        such as relations, or was mended.
+    agreement (tuple[int, int] | None): Of several annotators: twice the spans that two
+        of them have in common, and the spans of both, summed over all pairs. The first
+        over the second is the F1 of one against another.
     """
 
     text: str
@@ -152,6 +182,10 @@ class Record:
     answer: str | None = None
     id: str | None = None
     words: list[str] | None = None
+    spaces: list[bool] | None = None
+    labels: list[str] | None = None
+    passed: Counter[str] = field(default_factory=Counter)
+    agreement: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): The record as an object of a JSONL file, with the
@@ -162,6 +196,8 @@ class Record:
             data["answer"] = self.answer
             return data
         data["entities"] = [entity.to_json() for entity in self.entities]
+        if self.labels is not None:
+            data["labels"] = self.labels
         return data
 
 
@@ -204,9 +240,9 @@ class Line(NamedTuple):
         return too_long(self.size) if self.size > len(self.data) + 3 else None
 
 
-def too_long(size: int) -> BadRow:
+def too_long(size: int, limit: int = MAX_ROW) -> BadRow:
     """The problem of a row of too many bytes."""
-    return BadRow("row too long", f"{size} bytes, at most {MAX_ROW} are read")
+    return BadRow("row too long", f"{size} bytes, at most {limit} are read")
 
 
 @dataclass(slots=True)

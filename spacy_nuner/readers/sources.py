@@ -4,6 +4,7 @@ import codecs
 import csv
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,15 +14,19 @@ from typing import Any, BinaryIO
 
 from ..errors import Errors, NunerError
 from ..files import hash_file
+from .arrow_rows import PARQUET_MAGIC
+from .forms import ROW_FORMS, find_row_form, is_tuple
 from .hub import HUB_PREFIX, find_on_hub
-from .labelled.bio import is_bio
-from .records import HEAD, MAX_ROW, Line, Source, Tally
+from .labelled.bio import is_bio, is_iob
+from .labelled.ner_tags import find_names_beside
+from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
 STDIN = "-"
 # How many lines are read to find the form of a file.
 LINES_OF_FORM = 200
 
 CSV_COLUMNS = ("input", "output")
+# What holds rows, by the suffix of the file.
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -31,11 +36,21 @@ FORMATS = {
     ".iob": "bio",
     ".iob2": "bio",
     ".spacy": "docbin",
+    ".parquet": "arrow",
+    ".arrow": "arrow",
+    ".ann": "brat",
+    ".py": "python",
 }
-FORMAT_NAMES = ("jsonl", "json", "csv", "bio", "docbin")
+CONTAINERS = (
+    *("jsonl", "json", "csv", "bio", "iob", "docbin", "arrow", "brat", "python"),
+)
+# Other names of these.
+ALIASES = {"conll": "bio", "spacy": "docbin", "parquet": "arrow"}
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 # How the file ends that `convert` and `import` write what they can't use to.
 QUARANTINE = "quarantine.jsonl"
+# The list of tuples of spaCy 2: ("text", {"entities": ..., which is no JSON.
+_PYTHON_LIST = re.compile(r"(?:\w+\s*=\s*)?\[?\s*\(\s*[\"'rfub]|\w+\s*=\s*\[")
 # What is known to be a file by its name.
 FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
 # A text that holds one of these is binary data or was decoded wrongly; a lone surrogate
@@ -44,56 +59,108 @@ BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
 
 
 def find_sources(
-    inputs: Iterable[str | Path], *, form: str | None = None
+    inputs: Iterable[str | Path],
+    *,
+    form: str | None = None,
+    reading: Reading | None = None,
 ) -> list[Source]:
     """Find what is to be read and the form of each file.
 
     inputs (Iterable[str | Path]): Files, folders whose files with a known extension
-        are taken in the order of their names (of .json those that hold a list, and no
-        quarantine of `convert` or `import`), or data sets as "hub:NAME:CONFIG:SPLIT".
-        Files may be compressed (.gz, .bz2, .xz, .zst).
-    form (str | None): The form of the files, one of `FORMAT_NAMES`; None to find out.
+        are taken in the order of their names (of .json those with rows, of .txt none,
+        and no quarantine of `convert` or `import`), or data sets as
+        "hub:NAME:CONFIG:SPLIT". Files may be compressed (.gz, .bz2, .xz, .zst).
+    form (str | None): The form of the files or of their rows, a name of `CONTAINERS`,
+        `ALIASES` or `forms.ROW_FORMS`; None to find out.
+    reading (Reading | None): What is taken of labelled sets; None for the defaults.
     RETURNS (list[Source]): The files and data sets.
     RAISES (NunerError): N005 if there is no such file, N006 if a package is missing,
         N101 if its form is unknown or a folder holds nothing to read, N104 if a data
         set can't be found, N601 if there is no such form.
     """
+    reading = reading or Reading()
+    form = ALIASES.get(form or "", form)
     sources: list[Source] = []
     for name in inputs:
         path = Path(name)
+        if form is not None and form not in (*CONTAINERS, *ROW_FORMS):
+            known = ", ".join([*CONTAINERS, *ALIASES, *ROW_FORMS])
+            raise NunerError(Errors.N601, path=path, form=form, known=known)
+        if form in ROW_FORMS:
+            reading = reading._replace(form=form)
         if str(name).startswith(HUB_PREFIX):
-            sources.append(find_on_hub(str(name)))
-        elif path.is_dir():
+            sources.append(find_on_hub(str(name))._replace(reading=reading))
+            continue
+        files = [path]
+        if path.is_dir():
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
             if not files:
                 found = "a folder without such files"
                 raise NunerError(Errors.N101, path=path, found=found)
-            sources.extend(Source(str(f), find_form(f, form)) for f in files)
-        else:
-            sources.append(Source(str(path), find_form(path, form)))
+        sources.extend(_find_source(file, form, reading) for file in files)
     return sources
 
 
+def _find_source(path: Path, form: str | None, reading: Reading) -> Source:
+    found = find_form(path, None if form in ROW_FORMS else form)
+    if found == "brat":
+        path = path.with_suffix(".ann")
+    elif found in ("jsonl", "json", "arrow") and not reading.labels:
+        reading = reading._replace(labels=find_names_beside(path))
+    return Source(str(path), found, reading=reading)
+
+
 def find_form(path: Path, form: str | None = None) -> str:
-    """The form of a file, which is given, or found by its suffix or first lines."""
-    if form is not None and form not in FORMAT_NAMES:
-        known = ", ".join(FORMAT_NAMES)
-        raise NunerError(Errors.N601, path=path, form=form, known=known)
+    """The form of a file, which is given, or found by its content or suffix."""
+    suffix = plain_suffix(path)
+    expected = FORMATS.get(suffix)
     with open_source(str(path)) as file:
-        if found := form or FORMATS.get(plain_suffix(path)):
-            return found
-        texts = (line.text.strip("\r\n") for line in read_lines(file))
-        lines = list(islice((text for text in texts if text.strip()), LINES_OF_FORM))
+        if form is not None or expected not in (None, "bio", "jsonl"):
+            return form or str(expected)
+        lines = _first_lines(file)
+    if expected == "bio":
+        return "iob" if is_iob(lines) else expected
+    if suffix == ".txt" and path.with_suffix(".ann").is_file():
+        return "brat"
     first = lines[0].strip() if lines else ""
-    if first.startswith("{"):
-        return "jsonl"
-    if first.startswith("["):
-        return "json"
-    if is_bio(lines):
-        return "bio"
-    if set(CSV_COLUMNS) <= set(next(csv.reader([first]), [])):
-        return "csv"
+    if expected == "jsonl" or first.startswith(("{", "[")):
+        return _find_layout(lines)
+    tests = {
+        "arrow": first.startswith(PARQUET_MAGIC.decode()),
+        "iob": is_iob(lines),
+        "bio": is_bio(lines),
+        "csv": _is_header(first),
+        "python": _PYTHON_LIST.match("\n".join(lines)) is not None,
+    }
+    for found, holds in tests.items():
+        if holds:
+            return found
     raise NunerError(Errors.N101, path=path, found=f"the first line {first[:80]!r}")
+
+
+def _is_header(line: str) -> bool:
+    try:
+        return set(CSV_COLUMNS) <= set(next(csv.reader([line]), []))
+    except csv.Error:
+        # A lone carriage return, or a field that is too large.
+        return False
+
+
+def _first_lines(file: BinaryIO) -> list[str]:
+    texts = (line.text.strip("\r\n") for line in read_lines(file))
+    return list(islice((text for text in texts if text.strip()), LINES_OF_FORM))
+
+
+def _find_layout(lines: list[str]) -> str:
+    """Tell lines of JSON, one list or one object, and the literals of Python."""
+    first = lines[0].strip() if lines else ""
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        if _PYTHON_LIST.match("\n".join(lines)):
+            return "python"
+        return "json" if first.startswith("[") or first == "{" else "jsonl"
+    return "json" if isinstance(value, list) and not is_tuple(value) else "jsonl"
 
 
 def plain_suffix(path: str | Path) -> str:
@@ -214,12 +281,16 @@ def describe_source(source: Source) -> dict[str, Any]:
         the disk; of a data set on the hub its split and commit.
     RAISES (NunerError): N005 if a file can't be read.
     """
-    described: dict[str, Any] = {"file": source.name, "format": source.format}
+    form = source.reading.form or source.format
+    described: dict[str, Any] = {"file": source.name, "format": form}
     if source.format == "hub":
         return {**described, "split": source.split, "revision": source.revision}
     try:
         path = Path(source.name)
         size, digest = path.stat().st_size, hash_file(path)
+        text = path.with_suffix(".txt")
+        if source.format == "brat" and text.is_file():
+            described["text"] = {"file": str(text), "sha256": hash_file(text)}
     except OSError as error:
         raise unreadable(source.name, error) from error
     return {**described, "bytes": size, "sha256": digest}
@@ -253,7 +324,22 @@ def _is_source(path: Path) -> bool:
     if not path.is_file() or path.name.endswith(QUARANTINE):
         return False
     if suffix != ".json":
-        return suffix in FORMATS
+        return suffix in FORMATS and suffix != ".py"
     with open_source(str(path)) as file:
-        start = file.read(1024).removeprefix(codecs.BOM_UTF8)
-    return start.lstrip().startswith(b"[")
+        start = file.read(MAX_ROW).removeprefix(codecs.BOM_UTF8).lstrip()
+    if start.startswith(b"["):
+        return True
+    # Reports and descriptions of data sets lie beside sets, but are none.
+    first, _, _ = start.partition(b"\n")
+    for text in (first, start):
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        return isinstance(data, dict) and _is_row(data)
+    return False
+
+
+def _is_row(data: dict[str, Any]) -> bool:
+    own = "text" in data and ("entities" in data or "answer" in data)
+    return own or "conversations" in data or find_row_form(data) is not None

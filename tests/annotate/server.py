@@ -1,7 +1,8 @@
 """An OpenAI-compatible server on loopback, with faults that can be switched on.
 
-It speaks `/v1/chat/completions`, `/v1/files`, `/v1/batches` and `/tokenize`, and counts
-what it is asked, so that tests can compare a run's report with the other side's.
+It speaks `/v1/chat/completions`, `/v1/responses`, `/v1/files`, `/v1/batches` and
+`/tokenize`, and counts what it is asked, so that tests can compare a run's report with
+the other side's.
 """
 
 import asyncio
@@ -130,7 +131,7 @@ class Server:
         elif self.key is not None and given != self.key:
             # Some servers repeat the key in what they say.
             await self._json(send, 401, {"error": {"message": f"bad key {given}"}})
-        elif path == "/v1/chat/completions":
+        elif path in ("/v1/chat/completions", "/v1/responses"):
             await self._chat(scope, json.loads(body), send)
         elif path == "/tokenize" and self.tokenizer:
             count = len(json.loads(body)["prompt"].split())
@@ -178,21 +179,10 @@ class Server:
         return True
 
     def completion(self, body):
-        texts = asked(body)
         choice = {"message": {"role": "assistant"}, "finish_reason": "stop"}
-        if self.reply is not None:
-            content = self.reply(body)
-        elif "response_format" in body and len(texts) > 1:
-            rows = enumerate(texts, start=1)
-            data = [{"number": n, "entities": entities(text)} for n, text in rows]
-            content = json.dumps({"texts": data})
-        elif "response_format" in body:
-            content = json.dumps({"entities": entities(texts[0])})
-        elif len(texts) > 1:
-            rows = enumerate(texts, start=1)
-            content = "\n".join(f"[{n}]\n{annotate(text)}" for n, text in rows)
-        else:
-            content = annotate(texts[0])
+        content = self._content(body)
+        if "input" in body:
+            return self._response(content)
         if isinstance(content, dict):
             choice["message"] |= content.pop("message", {})
             choice |= content
@@ -202,6 +192,41 @@ class Server:
         if self.usage:
             data["usage"] = {"prompt_tokens": 100, "completion_tokens": 50}
         return data
+
+    def _content(self, body):
+        texts = asked(body)
+        structured = "response_format" in body or "format" in body.get("text", {})
+        if self.reply is not None:
+            return self.reply(body)
+        if structured and len(texts) > 1:
+            rows = enumerate(texts, start=1)
+            data = [{"number": n, "entities": entities(text)} for n, text in rows]
+            return json.dumps({"texts": data})
+        if structured:
+            return json.dumps({"entities": entities(texts[0])})
+        if len(texts) > 1:
+            rows = enumerate(texts, start=1)
+            return "\n".join(f"[{n}]\n{annotate(text)}" for n, text in rows)
+        return annotate(texts[0])
+
+    def _response(self, content):
+        part = {"type": "output_text", "text": content, "annotations": []}
+        thought = {"type": "summary_text", "text": "Lisbon <> thought <> no answer"}
+        data = {
+            "id": "resp_1",
+            "object": "response",
+            "status": "completed",
+            "error": None,
+            "incomplete_details": None,
+            "model": "served",
+            "output": [
+                {"type": "reasoning", "id": "rs_1", "summary": [thought]},
+                {"type": "message", "role": "assistant", "content": [part]},
+            ],
+        }
+        if self.usage:
+            data["usage"] = {"input_tokens": 100, "output_tokens": 50}
+        return data | content if isinstance(content, dict) else data
 
     async def _fault(self, fault, scope, body, send):
         self.faulty[fault] += 1
@@ -347,7 +372,7 @@ class Server:
 
 def asked(body):
     """The sentences of a request."""
-    message = body["messages"][-1]["content"]
+    message = body["input"] if "input" in body else body["messages"][-1]["content"]
     slot = message.rpartition("Input: ")[2]
     if slot.startswith("several texts,"):
         return [text for _, text in _NUMBERED.findall(slot)]

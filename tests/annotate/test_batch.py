@@ -96,25 +96,24 @@ def test_several_sentences_a_request(real_texts, write_sentences, store_path):
     assert contents == {text: annotate(text) for text in texts}
 
 
-def test_lines_of_a_file_that_are_damaged(tmp_path):
+def test_lines_of_a_file_that_are_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr(batch, "LONGEST_BODY", 1000)
     path = tmp_path / "answers.jsonl"
-    good = {"message": {"content": "Lisbon <> city"}}
     rows = [
         {"custom_id": "b-0", "response": {"status_code": 200, "body": {}}},
         {"custom_id": "b-1", "error": "overloaded"},
         {"custom_id": "b"},
+        {"custom_id": None},
+        {"custom_id": "b-" + "9" * 900},
+        {"custom_id": "b-2", "pad": "a" * 5000},
         ["b-2"],
-        {"custom_id": "b-3", "response": {"status_code": 500, "body": {"a": 1}}},
-        {
-            "custom_id": "b-4",
-            "response": {"status_code": 200, "body": {"choices": [good]}},
-        },
+        {"custom_id": "b-\u0663"},
+        {"custom_id": "b-4", "response": []},
     ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"custom')
-    outcomes = dict(batch._read_answers(path))
-    assert sorted(outcomes) == [0, 3, 4]
-    assert (outcomes[0].kind, outcomes[3].kind) == ("malformed", "http 500")
-    assert outcomes[4].content == "Lisbon <> city"
+    lines = [json.dumps(row).encode() for row in rows]
+    lines += [b"\xff\xfe", b"", b"[" * 900, b'{"custom_id": "b-5", "response": null}']
+    path.write_bytes(b"\n".join(lines) + b'\n{"custom')
+    assert [number for number, _ in batch._read_rows(path)] == [0, 1, 3, 4, 5]
 
 
 def test_bad_answers_are_asked_again_once(real_texts, write_sentences, store_path):

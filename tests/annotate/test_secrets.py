@@ -25,7 +25,7 @@ import sys
 from spacy_nuner.annotate.client import Endpoint
 from spacy_nuner.__main__ import main
 
-async def crash(self, body):
+async def crash(self, *args):
     key = self._key
     raise RuntimeError("a mistake of ours")
 

@@ -4,12 +4,15 @@ import pytest
 import spacy
 
 from spacy_nuner.corpus.align import (
+    BLANK,
     BOUNDARIES,
     GIVEN,
     IGNORING_CASE,
     IGNORING_FORM,
     INSIDE,
+    MAX_SPANS,
     NOT_IN_TEXT,
+    TOO_OFTEN,
     WRONG_OFFSETS,
     align,
 )
@@ -185,3 +188,75 @@ def test_other_tokenizers(lang):
     assert nlp.make_doc(text).text == text
     spans = found(nlp, text, "STRASSE", "北京")
     assert [bool(words) for words, _ in spans] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "entity", "how"),
+    [
+        ("Ana  Lima", Entity("  ", "x", None, 3, 5), BLANK),
+        ("Ana Lima", Entity(" ", "x", None, 3, 4), BLANK),
+        ("Ana \u200b Lima", Entity("\u200b", "x", None, 4, 5), BLANK),
+        ("Ana\nLima", Entity("\n", "x", None, 3, 4), BLANK),
+        # An end from behind, as Python counts.
+        ("Ana Lima", Entity("Ana Lim", "x", None, 0, -1), WRONG_OFFSETS),
+        ("Ana Lima", Entity("", "x", None, 0, 0), WRONG_OFFSETS),
+        ("Ana Lima", Entity("", "x", None, 8, 8), WRONG_OFFSETS),
+        ("Ana Lima", Entity("", "x", None, 5, 3), WRONG_OFFSETS),
+        ("Ana Lima", Entity("Lima", "x", None, 4, 1 << 70), WRONG_OFFSETS),
+        ("Ana Lima", Entity("Lima", "x", None, -(1 << 70), 8), WRONG_OFFSETS),
+        ("Ana \u200b Lima", Entity("\u200b", "x"), NOT_IN_TEXT),
+        ("Ana \u00ad Lima", Entity("\u00ad\u200d", "x"), NOT_IN_TEXT),
+        ("Ana Lima", Entity("\u3164", "x"), NOT_IN_TEXT),
+    ],
+)
+def test_no_span_without_a_word(nlp, text, entity, how):
+    assert found(nlp, text, entity) == [([], how)]
+
+
+@pytest.mark.parametrize("lang", ["en", "xx", "zh", "th"])
+def test_every_span_has_tokens(lang):
+    nlp = spacy.blank("xx" if lang == "th" else lang)
+    text = " \u200b Ana\u200d \u00ad\u00adLima\u200b\u200b.\n\n \ufeffX "
+    doc = nlp.make_doc(text)
+    cuts = range(-2, len(text) + 3)
+    for start in cuts:
+        for end in cuts:
+            given = Entity(text[start:end], "x", None, start, end)
+            for entity in (given, given._replace(start=None, end=None)):
+                for first, last in align(doc, [entity])[0].spans:
+                    assert 0 <= first < last <= len(doc)
+                    assert doc[first:last].text.strip(" \n\u200b\u00ad\ufeff")
+
+
+def test_what_stands_too_often_is_told(nlp):
+    doc = nlp.make_doc("a b " * MAX_SPANS + "c")
+    words = ["a", "b", "a b", "c", "A", "b a", "a"]
+    matches = align(doc, [Entity(one, "x") for one in words])
+    # What is rare is found though the first one used the budget of the text up.
+    often, rest = BOUNDARIES, TOO_OFTEN
+    hows = [match.how for match in matches]
+    assert hows == [often, rest, rest, BOUNDARIES, rest, rest, often]
+    assert sum(len(match.spans) for match in matches[:-1]) == MAX_SPANS + 1
+
+
+@pytest.mark.parametrize("occurrences", ["all", "first", "in_order"])
+def test_one_letter_repeated_takes_bounded_memory(nlp, occurrences):
+    # Each length anew: without a bound there were 15 million spans.
+    doc = nlp.make_doc("a " * 30_000)
+    words = ["a " * size for size in range(1, 500)] * 20
+    matches = align(doc, [Entity(one, "x") for one in words], occurrences=occurrences)
+    assert len({id(match.spans) for match in matches if len(match.spans) > 1}) < 10
+    # One token without end.
+    doc = nlp.make_doc("a" * 119_000)
+    words = ["a" * size for size in range(1, 500)]
+    matches = align(doc, [Entity(one, "x") for one in words], occurrences=occurrences)
+    assert {match.how for match in matches} == {TOO_OFTEN}
+
+
+def test_the_next_occurrence_is_found_without_a_search(nlp):
+    doc = nlp.make_doc("a b " * 4000)
+    matches = align(doc, [Entity("a", "x")] * 4100, occurrences="in_order")
+    starts = [match.spans[0][0] for match in matches]
+    # Then all are taken, and it begins again.
+    assert starts[:4000] == list(range(0, 8000, 2))
+    assert starts[4000:] == [0] + list(range(2, 200, 2))

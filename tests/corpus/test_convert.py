@@ -15,9 +15,12 @@ from spacy.vocab import Vocab
 
 from spacy_nuner.concept_names import MAX_NAME
 from spacy_nuner.corpus import shards
+from spacy_nuner.corpus.align import TOO_OFTEN
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.corpus.row_to_doc import ConvertSettings
 from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.answers import UNFINISHED
+from spacy_nuner.readers.docbin import read_corpus
 
 
 def write(path, *rows):
@@ -406,3 +409,51 @@ def test_a_definition_stands_for_a_missing_name(tmp_path):
     run(path, tmp_path)
     assert len(definition) > MAX_NAME
     assert spans(tmp_path) == [("In Lisbon.", [("Lisbon", definition.lower())])]
+
+
+def test_spans_of_nothing_are_told_and_the_corpus_can_be_read(tmp_path):
+    text = "Ana  Lima \u200b left"
+    offsets = [(3, 5), (4, 5), (0, -1), (2, 2), (10, 11), (9, 12), (0, 99), (-4, -1)]
+    odd = [("0", "3"), (0.0, 3.0), (True, 3), (None, 3), (1 << 70, 1 << 71)]
+    odd.append((float("nan"), 3))
+    rows = [
+        {"text": text, "entities": [entity, entity | {"start": 0, "end": 3}]}
+        for start, end in [*offsets, *odd]
+        for entity in [{"text": "Ana", "concept": "person", "start": start, "end": end}]
+    ]
+    for row in rows[: len(offsets)]:
+        entity = row["entities"][0]
+        entity["text"] = text[entity["start"] : entity["end"]]
+    report = run(write(tmp_path / "a.jsonl", *rows), tmp_path)
+    annotations = report["annotations"]
+    assert report["records"]["written"] == len(rows)
+    assert annotations["spans"] == len(rows)
+    losses = annotations["lost"], annotations["unreadable_lines"]
+    assert sum(sum(kinds.values()) for kinds in losses) == len(rows)
+    for doc in read_corpus(tmp_path / "corpus"):
+        assert [span.text for span in doc.spans["concepts"]] == ["Ana"]
+
+
+def test_one_letter_repeated_is_bounded_and_told(tmp_path):
+    # A concept a line: without a bound there were 20 million spans.
+    lines = [f"a <> concept number {number}" for number in range(2000)]
+    rows = [
+        {"text": "a " * 9000, "answer": "\n".join(lines)},
+        {"text": "a" * 80_000, "answer": "\n".join(lines)},
+        {"text": "Ana left", "answer": "Ana <> person"},
+    ]
+    report = run(write(tmp_path / "a.jsonl", *rows), tmp_path)
+    assert report["annotations"]["lost"] == {TOO_OFTEN: 3999}
+    assert report["annotations"]["spans"] == 9001
+    assert report["records"]["written"] == 2
+    assert {one["reason"] for one in quarantine(tmp_path)} == {TOO_OFTEN}
+
+
+def test_thoughts_and_marks_of_raw_answers(tmp_path):
+    answer = "<think>\nAna <> pilot\n</think>\n1. **Ana**, <> Concept: person <> x"
+    cut = "<think>\nAna <> pilot <> she"
+    rows = [{"text": "Ana left", "answer": one} for one in (answer, cut)]
+    report = run(write(tmp_path / "a.jsonl", *rows), tmp_path)
+    assert report["concepts"]["most_frequent"] == {"person": 1}
+    assert report["records"]["quarantined"] == {"no annotation in the answer": 1}
+    assert quarantine(tmp_path)[0]["detail"] == UNFINISHED

@@ -206,10 +206,14 @@ def test_overlapping_spans_of_json_lines_stay_spans(tmp_path):
     assert [span.label_ for span in doc.spans["concepts"]] == ["SCHOOL", "PLACE"]
 
 
-def test_a_list_of_objects_is_no_json_lines(tmp_path):
+def test_a_list_of_objects_is_read_by_any_name(tmp_path):
     path = tmp_path / "train.jsonl"
-    path.write_text('[{"text": "a", "spans": []}]\n')
-    with pytest.raises(NunerError, match="N606.*a line for each"):
+    row = {"text": "In Bonn.", "spans": [{"start": 3, "end": 7, "label": "City"}]}
+    path.write_text(json.dumps([row, row]) + "\n")
+    assert [doc.ents[0].text for doc in read_docs(path)] == ["Bonn", "Bonn"]
+    # A line that is a list among others is none.
+    path.write_text(f"{json.dumps(row)}\n{json.dumps([row])}\n")
+    with pytest.raises(NunerError, match="N606.*line 2.*a line for each"):
         read_docs(path)
 
 

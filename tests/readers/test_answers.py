@@ -6,20 +6,20 @@ import pytest
 
 from spacy_nuner.readers.answers import (
     AMBIGUOUS,
+    BAD_ROW,
     EMPTY_CONCEPT,
     EMPTY_ENTITY,
     NO_SEPARATOR,
     Answer,
-    MalformedAnswer,
     Sentence,
     judge,
     parse_answer,
-    read_completion,
     read_entities,
     share,
     to_record,
 )
-from spacy_nuner.readers.records import Entity, Loss
+from spacy_nuner.readers.forms import read_record
+from spacy_nuner.readers.records import Entity, Loss, Row, Source
 
 
 def pairs(answer, text=None):
@@ -159,44 +159,10 @@ def test_a_long_answer_takes_linear_time():
     assert parsed.entities == [Entity("a", "a", "a")]
 
 
-# Completions and answers in JSON
+# Answers in JSON
 
 ENTITY = {"text": "Lisbon", "concept": "city", "description": "A large town."}
 SENTENCE = Sentence(1, "s1", "Lisbon shines.")
-
-
-def completion(**message):
-    return {"choices": [{"message": message, "finish_reason": "stop"}]}
-
-
-def test_a_completion_with_everything():
-    data = completion(role="assistant", content="x") | {
-        "model": "m-2026",
-        "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-    }
-    assert read_completion(data, latency=0.5) == Answer(
-        content="x",
-        finish_reason="stop",
-        served="m-2026",
-        prompt_tokens=3,
-        completion_tokens=1,
-        latency=0.5,
-    )
-
-
-@pytest.mark.parametrize("message", [{}, {"content": None}, {"content": ""}])
-def test_a_completion_without_words(message):
-    assert read_completion(completion(**message) | {"usage": None}).content == ""
-
-
-@pytest.mark.parametrize(
-    "data",
-    [None, [], "x", 3, {}, {"choices": []}, {"choices": [{}]}, {"choices": None}]
-    + [{"choices": [{"message": None}]}, {"error": {"message": "no"}}],
-)
-def test_what_is_no_completion(data):
-    with pytest.raises(MalformedAnswer):
-        read_completion(data)
 
 
 @pytest.mark.parametrize(
@@ -237,8 +203,8 @@ def test_verdicts_by_how_the_model_stopped():
         (json.dumps({"entities": [ENTITY]}), [ENTITY], "good"),
         ("```json\n" + json.dumps({"entities": [ENTITY]}) + "\n```", [ENTITY], "good"),
         (
-            '{"entities": [{"text": "a", "concept": "b", "more": 1}]}',
-            [{"text": "a", "concept": "b", "description": None}],
+            '{"entities": [{"text": "shines", "concept": "b", "more": 1}]}',
+            [{"text": "shines", "concept": "b", "description": None}],
             "good",
         ),
         ('{"entities": []}', [], "empty"),
@@ -256,7 +222,201 @@ def test_json(content, entities, verdict):
     assert judge(answer, text=SENTENCE.text, structured=True) == verdict
 
 
+# JSON with something around it, or odd in itself
+
+ROW = '{"text": "Lisbon", "concept": "city", "description": "x"}'
+SECOND = '{"text": "shines", "concept": "action of light"}'
+WHOLE = f'{{"entities": [{ROW}, {SECOND}]}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"Here is the JSON:\n{WHOLE}",
+        f"Sure!\n```json\n{WHOLE}\n```\nDone.",
+        f"```python\n{WHOLE}\n```",
+        f"As in [1] and {{x}}: {WHOLE}",
+        f"{WHOLE}\n\nNote: [2] and {{y}} are left out.",
+        f"{WHOLE}<|im_end|>",
+        f"{WHOLE}</s>",
+        f"\ufeff{WHOLE}\n",
+        f"<answer>{WHOLE}</answer>",
+        f'<tool_call>{{"name": "f", "arguments": {WHOLE}}}</tool_call>',
+        json.dumps(WHOLE),
+        f"[{ROW}, {SECOND}]",
+        f"{ROW}\n{SECOND}",
+        f'{{"entities": [{ROW}]}}\n{{"entities": [{SECOND}]}}',
+        f'[{{"entities": [{ROW}]}}, {{"entities": [{SECOND}]}}]',
+        f'{{"result": {WHOLE}}}',
+        f'{{"results": [{ROW}, {SECOND}]}}',
+        '{"city": ["Lisbon"], "action of light": ["shines"]}',
+        '{"entities": {"city": "Lisbon", "action of light": ["shines"]}}',
+        '{"Entities": [{"Entity": "Lisbon", "Type": "city"}, {"entity": "shines", '
+        '"entity_concept": "action of light"}]}',
+        # Not quite JSON.
+        f'{{"entities": [{ROW}, {SECOND},]}}',
+        f'{{"entities": [{ROW[:-1]},}}, {SECOND},],}}',
+        f'{{"entities": [{ROW}, // the city\n {SECOND}]}}',
+        WHOLE.replace('"x"', '"x\ny"'),
+        WHOLE.replace('"', "'"),
+        WHOLE.replace('"', "'").replace("'x'", "null"),
+        # Cut, and odd rows.
+        f'{{"entities": [{ROW}, {SECOND}, {{"text": "Li',
+        *(
+            f'{{"entities": [{ROW}, {odd}, {SECOND}]}}'
+            for odd in [
+                '{"text": null, "concept": "city"}',
+                '{"text": "a", "concept": }',
+                '{"text": " ", "concept": "city"}',
+                '{"text": "\\ud83d", "concept": "city"}',
+                '{"text": "a\\u0000", "concept": "city"}',
+                '{"text": ["a"], "concept": "city"}',
+                '{"text": "a"}',
+                *("{}", "[]", '"x"', "5", "NaN", "null", "[[[]]]"),
+            ]
+        ),
+    ],
+)
+def test_the_json_in_an_answer_is_read(content):
+    answer = Answer(content, finish_reason="stop")
+    assert judge(answer, text=SENTENCE.text, structured=True) == "good"
+    record = to_record(SENTENCE, answer, structured=True)
+    found = [(one["text"], one["concept"]) for one in record["entities"]]
+    assert found == [("Lisbon", "city"), ("shines", "action of light")]
+
+
+def test_rows_that_cannot_be_read_are_handed_on():
+    content = f'{{"entities": [{ROW}, {{"text": null, "concept": "\\ud83d"}}, 5]}}'
+    record = to_record(SENTENCE, Answer(content), structured=True)
+    assert [one["text"] for one in record["entities"]] == ["Lisbon"]
+    assert record["unreadable"] == ['{"text": null, "concept": "\\ud83d"}', "5"]
+    row = Row(Source("a.jsonl", "jsonl"), 7, [json.dumps(record)], 1)
+    losses = read_record(row).losses
+    assert [loss.kind for loss in losses] == [BAD_ROW] * 2
+    assert losses[0].where == "a.jsonl, line 7"
+
+
+def test_a_description_that_is_none_costs_no_row():
+    for odd in ('["x"]', "5", '{"a": 1}', "null"):
+        content = f'[{{"text": "Lisbon", "concept": "city", "description": {odd}}}]'
+        assert read_entities(content) == [Entity("Lisbon", "city")]
+
+
+@pytest.mark.parametrize(
+    ("content", "verdict"),
+    [
+        ("[]", "empty"),
+        ('{"city": []}', "empty"),
+        ("{}", "unreadable"),
+        ("null", "unreadable"),
+        ('"Lisbon"', "unreadable"),
+        ('{"error": "overloaded"}', "unreadable"),
+        ('{"entities": null}', "unreadable"),
+        ("[[", "unreadable"),
+        ("[" * 100_000, "unreadable"),
+        ("[" * 3000 + "]" * 3000, "unreadable"),
+        ('{"a":' * 100_000, "unreadable"),
+        ('{"entities": ' + "[" * 100_000, "unreadable"),
+        ("{'a':" * 20_000, "unreadable"),
+        ("[" + "1" * 100_000, "unreadable"),
+        ("[" + "1" * 100_000 + "]", "unreadable"),
+        ('\\"' * 60_000 + "{", "unreadable"),
+        ('{"' * 300_000, "unreadable"),
+        ('["' * 300_000, "unreadable"),
+        ("[[1," * 200_000, "unreadable"),
+        ('{"entities": [{"text": "a' * 40_000, "unreadable"),
+        (f'{{"entities": [{ROW}, ' + "[" * 100_000, "good"),
+        ('{"entities": [' + (ROW + ", ") * 16_000, "good"),
+    ],
+)
+def test_broken_json_ends_soon_and_in_a_verdict(content, verdict):
+    answer = Answer(content, finish_reason="stop")
+    assert judge(answer, text=SENTENCE.text, structured=True) == verdict
+    json.dumps(to_record(SENTENCE, answer, structured=True))
+    assert share(answer, 3, structured=True) == {}
+
+
 # Answers to several sentences
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *("[{n}]\n{a}", "[{n}] {a}", "[{n}]:\n{a}", "[{n}].\n{a}", "**[{n}]**\n{a}"),
+        *("**[{n}]** {a}", "### [{n}]\n{a}", "- [{n}]\n{a}", "`[{n}]`\n{a}"),
+        *("> [{n}]\n{a}", "__[{n}]__\r\n{a}\r", "[{n}]\u200b\n{a}", "[[{n}]]\n{a}"),
+        *(
+            "\\[{n}\\]\n{a}",
+            "[ {n} ]\n{a}",
+            "【{n}】\n{a}",
+            "［{n}］\n{a}",
+            "({n})\n{a}",
+        ),
+        *(
+            "{n}.\n{a}",
+            "{n})\n{a}",
+            "{n}\n{a}",
+            "**{n}.**\n{a}",
+            "*{n}*\n{a}",
+            "#{n}\n{a}",
+        ),
+        *(
+            "Text {n}:\n{a}",
+            "**Text {n}:**\n{a}",
+            "[Text {n}]\n{a}",
+            "## Text [{n}]\n{a}",
+        ),
+        *("Sentence #{n}\n{a}", "[No. {n}]\n{a}", "Answer {n}\n{a}", "| [{n}] |\n{a}"),
+        *("[{n}/2]\n{a}", "[{n}]\n```\n{a}\n```", "[{n}] The text again.\n{a}"),
+        *("{n}\ufe0f\u20e3\n{a}", "---\n[{n}]\n{a}\n"),
+    ],
+)
+@pytest.mark.parametrize("digits", ["12", "１２", "١٢"])
+def test_marks_around_the_numbers(layout, digits):
+    entities = ["Ana <> person <> x", "Porto <> city <> y"]
+    pairs = zip(digits, entities, strict=True)
+    content = "\n".join(layout.format(n=number, a=words) for number, words in pairs)
+    shared = share(Answer(content, "stop", prompt_tokens=3), 2, structured=False)
+    found = [parse_answer(shared[index].content).entities for index in (0, 1)]
+    assert found == [[Entity("Ana", "person", "x")], [Entity("Porto", "city", "y")]]
+
+
+def test_numbers_in_another_order_and_again():
+    content = "[2]\nc <> d\n[1]\na <> b\n[2]\ne <> f\n[2] <> note"
+    shared = share(Answer(content), 2, structured=False)
+    assert {index: part.content for index, part in shared.items()} == {
+        0: "a <> b",
+        1: "c <> d\ne <> f\n[2] <> note",
+    }
+
+
+@pytest.mark.parametrize("content", ["[1" * 100_000, "١" * 5000, "1" * 5000, "No.", ""])
+@pytest.mark.parametrize("structured", [True, False])
+def test_answers_without_a_number_pass_over_their_sentences(content, structured):
+    answer = Answer(content, "stop", prompt_tokens=300, completion_tokens=9)
+    assert share(answer, 5, structured=structured) == {}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"texts": [{"number": 1, "entities": [%s]}, {"number": "2", "entities": []}]}',
+        '[{"number": 1, "entities": [%s]}, {"number": 2, "entities": []}]',
+        '{"number": 1, "entities": [%s]}\n{"number": 2, "entities": []}',
+        '{"1": {"entities": [%s]}, "2": {"entities": []}}',
+        '{"texts": {"1": [%s], "2": []}}',
+        '```json\n{"texts": [{"number": 1, "entities": [%s]}, {"number": 2, '
+        '"entities": []},]}\n```',
+        'Sure: {"texts": [{"number": 1, "entities": [%s]}, {"number": 2, '
+        '"entities": []}, {"number": 3, "ent',
+        '<think>{"texts": [{"number": 1, "entities": []}]}</think>'
+        '{"texts": [{"number": 1, "entities": [%s]}, {"number": 2, "entities": []}]}',
+    ],
+)
+def test_json_for_several_sentences(content):
+    shared = share(Answer(content % ROW, "stop"), 2, structured=True)
+    found = [read_entities(shared[index].content) for index in (0, 1)]
+    assert found == [[Entity("Lisbon", "city", "x")], []]
 
 
 @pytest.mark.parametrize(

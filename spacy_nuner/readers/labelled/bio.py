@@ -1,7 +1,7 @@
-"""Columns of words and tags, a word a line and a blank line between sentences.
+"""Words and tags: in columns, a word a line; or as spaCy's `iob`, a sentence a line.
 
-The tags are IOB1, IOB2, BILUO or BIOES, or bare labels, and are in the last column
-or in the first one.
+The tags are IOB1, IOB2, BILUO or BIOES, or bare labels. In columns they are in the last
+one or in the first one, and blank lines part sentences.
 """
 
 import re
@@ -10,7 +10,9 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from ...errors import Errors, NunerError
-from ..records import MAX_ROW, BadRow, Entity, Line, Record, Row, Source
+from ..records import BadRow, Line, Record, Row, Source
+from .offsets import Offsets
+from .tokens import Tokens, join_words
 
 PREFIXED = re.compile(r"[BIESLUM]-.+")
 # Letters of a tag that goes on with an entity, and those that end one: BILUO has L and
@@ -21,6 +23,8 @@ ENDING = "LEUS"
 DOCUMENT = "-DOCSTART-"
 # How many lines are read to find the column of the tags.
 LINES_OF_LAYOUT = 100_000
+# Bytes of the longest sentence; where more have no blank line, it is missing.
+MAX_SENTENCE = 131_072
 BAD_LINE = "not a word and its tag"
 
 
@@ -64,8 +68,8 @@ def read_bio(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
         layout = layout or _find_layout(source.name, start)
         texts = [line.text.rstrip("\r\n") for line in sentence]
         row = Row(source, number, texts, size)
-        if size > MAX_ROW:
-            detail = f"no blank line within {MAX_ROW} bytes"
+        if size > MAX_SENTENCE:
+            detail = f"no blank line within {MAX_SENTENCE} bytes"
             row.problem = BadRow("row too long", detail)
         else:
             try:
@@ -128,10 +132,9 @@ def _find_layout(name: str, lines: Iterable[Line]) -> Layout:
 def _read_sentence(
     lines: Sequence[Line], texts: Sequence[str], layout: Layout
 ) -> Record:
-    """Join words by blanks; a tag that continues no entity begins one."""
+    """Read the lines of a sentence."""
     words: list[str] = []
-    found: list[tuple[str, int, int]] = []
-    position, last = 0, ""
+    tags: list[str] = []
     for line, text in zip(lines, texts, strict=True):
         columns = _split(text)
         tag = columns[layout.column] if columns else ""
@@ -139,14 +142,88 @@ def _read_sentence(
             tag = f"I-{tag}"
         if not columns or not _is_tag(tag):
             raise BadRow(BAD_LINE, text[:60], line.number)
-        word, label = columns[1 - layout.column], tag[2:]
-        end = position + len(word)
+        words.append(columns[1 - layout.column])
+        tags.append(tag)
+    # Bytes that are not UTF-8 are refused later, with the whole text.
+    return read_tags(join_words(words, checked=False), tags)
+
+
+def read_tags(tokens: Tokens, tags: Sequence[str]) -> Record:
+    """Make a record of tokens with a tag each.
+
+    tokens (Tokens): The tokens.
+    tags (Sequence[str]): Their tags: "O", or a label with a prefix. One that continues
+        no entity begins one.
+    RETURNS (Record): The entities.
+    """
+    found: list[tuple[str, int, int]] = []
+    last = ""
+    for (start, end), tag in zip(tokens.ranges, tags, strict=True):
+        if start == end:
+            # No token of its own; an entity goes on over it.
+            continue
+        label = tag[2:]
         if label and label == last and tag[0] in CONTINUING:
             found[-1] = (label, found[-1][1], end)
         elif label:
-            found.append((label, position, end))
-        words.append(word)
-        position, last = end + 1, "" if tag[0] in ENDING else label
-    text = " ".join(words)
-    entities = [Entity(text[a:b], name, None, a, b) for name, a, b in found]
-    return Record(text, entities, words=words)
+            found.append((label, start, end))
+        last = "" if tag[0] in ENDING else label
+    record = Record(tokens.text, [])
+    tokens.set_words(record)
+    offsets = Offsets(tokens.text, fix=False, checked=False)
+    for label, start, end in found:
+        record.entities.append(offsets.make_entity(start, end, label))
+    return record
+
+
+def complete_tags(tags: Sequence[str]) -> list[str]:
+    """Give bare labels the prefix of IO tags, where no tag of a sentence has one.
+
+    tags (Sequence[str]): Tags or bare labels.
+    RETURNS (list[str]): Tags. "-" and "", for which spaCy 2 says nothing, are "O".
+    RAISES (BadRow): If some have a prefix and others are no tags.
+    """
+    tags = ["O" if tag in ("-", "", "_") else tag for tag in tags]
+    if not any(tag != "O" and _is_tag(tag) for tag in tags):
+        return [tag if tag == "O" else f"I-{tag}" for tag in tags]
+    for tag in tags:
+        if not _is_tag(tag):
+            raise BadRow("not a tag", tag[:60])
+    return list(tags)
+
+
+def is_iob(lines: Sequence[str]) -> bool:
+    """Tell spaCy's `iob`, a sentence a line, by the first lines of a file.
+
+    lines (Sequence[str]): Lines that are not blank.
+    RETURNS (bool): Whether each word of the first line has a tag behind a bar.
+    """
+    words = lines[0].split() if lines else []
+    return bool(words) and all(
+        "|" in word and _is_tag(word.rpartition("|")[2]) for word in words
+    )
+
+
+def read_iob(source: Source, lines: Iterable[Line]) -> Iterator[Row]:
+    """Read sentences of spaCy's `iob`: words with tags behind bars, a sentence a line.
+
+    source (Source): The file.
+    lines (Iterable[Line]): Its lines.
+    YIELDS (Row): The sentences as records with their words.
+    """
+    for line in lines:
+        if not line.data.strip():
+            continue
+        text = line.text.rstrip("\r\n")
+        row = Row(source, line.number, [text], line.size, line.problem)
+        if row.problem is None:
+            # word|TAG, or word|POS|TAG
+            split = [word.split("|") for word in text.split(" ") if word]
+            if all(len(parts) > 1 and _is_tag(parts[-1]) for parts in split):
+                # A word may be a bar itself.
+                words = [parts[0] or "|" for parts in split]
+                tokens = join_words(words, checked=False)
+                row.content = read_tags(tokens, [parts[-1] for parts in split])
+            else:
+                row.problem = BadRow(BAD_LINE, text[:60])
+        yield row

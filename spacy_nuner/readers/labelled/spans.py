@@ -3,58 +3,115 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..fields import add_loss, get_offsets, get_string
-from ..records import BadRow, Entity, Record
+from ..fields import add_loss, get_string
+from ..records import BadRow, Entity, Reading, Record
+from .annotators import IGNORED, REJECTED, check_annotator
+from .offsets import Offsets
+from .tokens import Tokens, place_words
 
-# What an annotator may say of a task in Prodigy, besides "accept".
-REFUSALS = {"reject": "rejected by the annotator", "ignore": "ignored by the annotator"}
+# What an annotator may say of a task in Prodigy.
+ACCEPT = "accept"
+REFUSALS = {"reject": REJECTED, "ignore": IGNORED}
 
 
-def read_spans(data: dict[str, Any], text: str) -> Record:
+def is_prodigy(data: dict[str, Any]) -> bool:
+    """Tell a task of Prodigy, which need not have spans."""
+    verdict = data.get("answer")
+    judged = isinstance(verdict, str) and (verdict == ACCEPT or verdict in REFUSALS)
+    return "text" in data and (judged or "_task_hash" in data or "_input_hash" in data)
+
+
+def has_spans(data: dict[str, Any]) -> bool:
+    """Tell a text with spans."""
+    return "text" in data and ("spans" in data or "ents" in data)
+
+
+def read_spans(data: dict[str, Any], reading: Reading) -> Record:
     """Read the spans of a text.
 
     data (dict[str, Any]): An object with "spans" (a list, or lists by the key of a
         span group), "ents" (a list), or both; a task of Prodigy may have neither. Each
         span has "start", "end" (character offsets, end exclusive) and "label", and
-        perhaps a "description".
-    text (str): Its text.
-    RETURNS (Record): The spans; one that is under both keys counts once.
+        perhaps "text" and a "description". The tokens of "tokens" are taken if they
+        fit the text.
+    reading (Reading): What to take.
+    RETURNS (Record): The spans; one that is in several groups counts once.
     RAISES (BadRow): If the annotator refused the text, or there is no list.
     """
+    text = get_string(data, "text")
+    if text is None:
+        raise BadRow("no text", f"found the keys {sorted(data)}")
     verdict = data.get("answer")
     if isinstance(verdict, str) and verdict in REFUSALS:
         raise BadRow(REFUSALS[verdict])
-    found: dict[Entity, None] = {}
+    check_annotator(data, reading)
     record = Record(text, [])
-    for value in _values(data):
+    tokens = _find_tokens(data, record)
+    offsets = Offsets(text, fix=reading.fix_offsets)
+    found: dict[Entity, int] = {}
+    for group, value in _values(data):
         try:
-            found.setdefault(_entity_of_span(value, text))
+            entity = _entity_of_span(value, offsets, tokens)
         except BadRow as bad:
             add_loss(record, bad, value)
-    record.entities = list(found)
+        else:
+            # Twice in one group is a loss to count.
+            if found.setdefault(entity, group) == group:
+                record.entities.append(entity)
+    record.passed += offsets.passed
     return record
 
 
-def _values(data: dict[str, Any]) -> Iterator[Any]:
+def _values(data: dict[str, Any]) -> Iterator[tuple[int, Any]]:
     spans, ents = data.get("spans"), data.get("ents")
     groups = list(spans.values()) if isinstance(spans, dict) else [spans]
-    for name, group in [*(("spans", one) for one in groups), ("ents", ents)]:
+    named = [*(("spans", one) for one in groups), ("ents", ents)]
+    for number, (name, group) in enumerate(named):
         if isinstance(group, list):
-            yield from group
+            for value in group:
+                yield number, value
         elif group is not None:
             raise BadRow(f"'{name}' is not a list")
 
 
-def _entity_of_span(value: Any, text: str) -> Entity:
+def _entity_of_span(value: Any, offsets: Offsets, tokens: Tokens | None) -> Entity:
     if not isinstance(value, dict):
         raise BadRow("span is not an object")
-    label = get_string(value, "label")
-    if not label or not label.strip():
-        raise BadRow("span without a label")
-    start, end = get_offsets(value)
-    if start is None or end is None or not 0 <= start < end <= len(text):
-        raise BadRow("span outside the text")
-    if not text[start:end].strip():
-        raise BadRow("span of blanks alone")
-    description = get_string(value, "description")
-    return Entity(text[start:end], label, description, start, end)
+    words = get_string(value, "text")
+    if words is None and tokens is not None and "token_start" in value:
+        try:
+            found = tokens.find_range(value["token_start"], value.get("token_end"))
+            if found != (value.get("start"), value.get("end")):
+                words = offsets.cut(*found)
+        except BadRow:
+            pass
+    return offsets.make_entity(
+        value.get("start"),
+        value.get("end"),
+        get_string(value, "label"),
+        words=words,
+        description=get_string(value, "description"),
+    )
+
+
+def _find_tokens(data: dict[str, Any], record: Record) -> Tokens | None:
+    """Give the record the tokens of the row, if it has some that fit its text."""
+    values = data.get("tokens")
+    if not isinstance(values, list) or not values:
+        return None
+    tokens = place_words((_word(value, record.text) for value in values), record.text)
+    if tokens is None:
+        record.passed["tokens that do not fit the text"] += 1
+    else:
+        tokens.set_words(record)
+    return tokens
+
+
+def _word(value: Any, text: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    start, end = value.get("start"), value.get("end")
+    if "text" in value or type(start) is not int or type(end) is not int:
+        return value.get("text")
+    # `Doc.to_json` leaves the words of its tokens to the text.
+    return text[start:end] or None

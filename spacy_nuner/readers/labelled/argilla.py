@@ -1,0 +1,85 @@
+"""Records of Argilla 2."""
+
+from typing import Any
+
+from ..fields import add_loss
+from ..records import BadRow, Entity, Reading, Record
+from .annotators import NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
+from .offsets import Offsets, choose_text
+
+
+def is_argilla(data: dict[str, Any]) -> bool:
+    """Tell a record of Argilla."""
+    return isinstance(data.get("fields"), dict) and (
+        "responses" in data or "suggestions" in data
+    )
+
+
+def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
+    """Read what people answered to the questions that ask for spans.
+
+    data (dict[str, Any]): The record: "fields" with the text under a key of the
+        user's, "responses" with a list of answers by question, each with "value" and
+        "user_id", and "suggestions" with one by question.
+    reading (Reading): What to take. Suggestions are predictions.
+    RETURNS (Record): The entities of the responses that count.
+    RAISES (BadRow): If nobody answered.
+    """
+    fields = data.get("fields")
+    if not isinstance(fields, dict):
+        raise BadRow("no text", f"found {sorted(data)}")
+    answers = _find_responses(data.get("responses"))
+    if not answers:
+        suggestions = [
+            suggestion["value"]
+            for suggestion in _by_question(data.get("suggestions"))
+            if isinstance(suggestion, dict) and _is_spans(suggestion.get("value"))
+        ]
+        if not suggestions or not reading.predictions:
+            raise BadRow(PREDICTED if suggestions else NOT_ANNOTATED)
+        answers = [(("suggestion",), value) for value in suggestions]
+        reading = Reading(fix_offsets=reading.fix_offsets)
+    text = choose_text(fields, [value for _, values in answers for value in values])
+    record = Record(text, [])
+    offsets = Offsets(text, fix=reading.fix_offsets)
+    votes = []
+    for names, values in answers:
+        entities: list[Entity] = []
+        for value in values:
+            try:
+                entities.append(
+                    offsets.make_entity(
+                        *(value.get(key) for key in ("start", "end", "label")),
+                        words=value.get("text"),
+                    )
+                )
+            except BadRow as bad:
+                add_loss(record, bad, value)
+        votes.append(Vote(names, entities))
+    record.passed += offsets.passed
+    set_choice(record, votes, reading)
+    return record
+
+
+def _find_responses(values: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
+    """Who answered, and with which spans."""
+    answers = []
+    for question in _by_question(values):
+        for response in question if isinstance(question, list) else [question]:
+            if not isinstance(response, dict) or not _is_spans(response.get("value")):
+                continue
+            if response.get("status") in (None, "submitted"):
+                names = get_names(response.get("user_id"))
+                answers.append((names, response["value"]))
+    return answers
+
+
+def _by_question(values: Any) -> list[Any]:
+    return list(values.values()) if isinstance(values, dict) else []
+
+
+def _is_spans(value: Any) -> bool:
+    """Whether an answer is one of spans; other questions ask for other things."""
+    return isinstance(value, list) and all(
+        isinstance(one, dict) and "label" in one for one in value
+    )

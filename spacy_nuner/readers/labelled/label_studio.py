@@ -1,0 +1,136 @@
+"""Tasks of Label Studio: its JSON, and JSON-MIN."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..fields import add_loss
+from ..records import BadRow, Entity, Reading, Record
+from .annotators import (
+    CANCELLED,
+    NOT_ANNOTATED,
+    PREDICTED,
+    Vote,
+    check_annotator,
+    get_names,
+    set_choice,
+)
+from .offsets import Offsets, choose_text
+
+# Keys of JSON-MIN beside those of the user's data and controls.
+_OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
+
+
+def is_label_studio(data: dict[str, Any]) -> bool:
+    """Tell a task of Label Studio's JSON."""
+    lists = (data.get(key) for key in ("annotations", "completions", "predictions"))
+    return isinstance(data.get("data"), dict) and any(type(x) is list for x in lists)
+
+
+def is_json_min(data: dict[str, Any]) -> bool:
+    """Tell a row of JSON-MIN. Nothing of the control is in it where nobody marked."""
+    return "annotation_id" in data or bool(_find_controls(data))
+
+
+def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
+    """Read the annotations of a task.
+
+    data (dict[str, Any]): The task: "data" with the text under a key of the user's,
+        and "annotations" with "result", each a span under "value".
+    reading (Reading): What to take.
+    RETURNS (Record): The entities of the annotations that count.
+    RAISES (BadRow): If there is none, or all were cancelled.
+    """
+    task = data.get("data")
+    if not isinstance(task, dict):
+        raise BadRow("no text", f"found {sorted(data)}")
+    given = _objects(data.get("annotations") or data.get("completions"))
+    annotations = [one for one in given if not one.get("was_cancelled")]
+    # What was checked and marked as true comes first.
+    annotations.sort(key=lambda one: one.get("ground_truth") is not True)
+    if not annotations:
+        predictions = _objects(data.get("predictions"))
+        if reading.predictions and predictions:
+            annotations = predictions[:1]
+        else:
+            refused = PREDICTED if predictions else NOT_ANNOTATED
+            raise BadRow(CANCELLED if given else refused)
+    values = [
+        [
+            (one, value)
+            for one in _objects(annotation.get("result"))
+            if isinstance(value := one.get("value"), dict)
+        ]
+        for annotation in annotations
+    ]
+    text = choose_text(task, [value for found in values for _, value in found])
+    record = Record(text, [])
+    offsets = Offsets(text, fix=reading.fix_offsets)
+    votes = []
+    for annotation, found in zip(annotations, values, strict=True):
+        entities: list[Entity] = []
+        for one, value in found:
+            if "start" not in value and "end" not in value:
+                record.passed[str(one.get("type") or "result without a span")] += 1
+            else:
+                entities += _read_value(value, offsets, record)
+        relations = len(_objects(annotation.get("result"))) - len(found)
+        if relations:
+            record.passed["relation"] += relations
+        votes.append(Vote(get_names(annotation.get("completed_by")), entities))
+    record.passed += offsets.passed
+    predicted = "result" in annotations[0] and annotations[0] not in given
+    set_choice(record, votes, Reading() if predicted else reading)
+    return record
+
+
+def read_json_min(data: dict[str, Any], reading: Reading) -> Record:
+    """Read a row of JSON-MIN.
+
+    data (dict[str, Any]): The row: the text under a key of the user's, and a list of
+        spans under the name of the control.
+    reading (Reading): What to take.
+    RETURNS (Record): The entities.
+    RAISES (BadRow): If there is no text, or somebody else annotated it.
+    """
+    check_annotator(data, reading)
+    controls = _find_controls(data)
+    values = [value for name in controls for value in _objects(data[name])]
+    own = {*_OWN, *controls}
+    text = choose_text({k: v for k, v in data.items() if k not in own}, values)
+    record = Record(text, [])
+    offsets = Offsets(text, fix=reading.fix_offsets)
+    for value in values:
+        record.entities += _read_value(value, offsets, record)
+    record.passed += offsets.passed
+    return record
+
+
+def _find_controls(data: dict[str, Any]) -> list[str]:
+    def is_span(value: Any) -> bool:
+        return isinstance(value, dict) and {"start", "end", "labels"} <= set(value)
+
+    return [
+        name
+        for name, values in data.items()
+        if isinstance(values, list) and any(map(is_span, values[:1]))
+    ]
+
+
+def _objects(values: Any) -> list[dict[str, Any]]:
+    if not isinstance(values, list):
+        return []
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _read_value(
+    value: dict[str, Any], offsets: Offsets, record: Record
+) -> Iterator[Entity]:
+    """Yield an entity for each label of a span."""
+    labels = value.get("labels") or value.get("hypertextlabels")
+    for label in labels if isinstance(labels, list) and labels else [None]:
+        try:
+            yield offsets.make_entity(
+                value.get("start"), value.get("end"), label, words=value.get("text")
+            )
+        except BadRow as bad:
+            add_loss(record, bad, value)

@@ -1,0 +1,55 @@
+"""The list of tuples of spaCy 2 in a Python file, read as literals: nothing runs."""
+
+import ast
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from .fields import check_bytes
+from .records import BadRow, Row, Source, too_long
+
+# Python's parser takes some hundred times the size of what it reads.
+MAX_FILE = 4_000_000
+_NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
+
+def read_python(source: Source, file: BinaryIO) -> Iterator[Row]:
+    """Read the elements of the first list of a file, such as TRAIN_DATA = [...].
+
+    source (Source): The file.
+    file (BinaryIO): The open file.
+    YIELDS (Row): The elements of the list that are literals, with their lines.
+    """
+    data = file.read(MAX_FILE + 1)
+    row = Row(source, 1, [], len(data))
+    try:
+        if len(data) > MAX_FILE:
+            raise too_long(len(data), MAX_FILE)
+        text = data.decode("utf8", "surrogateescape").removeprefix("\ufeff")
+        check_bytes(text)
+        elements = _find_list(text).elts
+    except BadRow as bad:
+        row.problem = bad
+        yield row
+        return
+    except _NOT_PARSED as error:
+        row.problem = BadRow("list does not parse", f"{error}"[:200])
+        yield row
+        return
+    for element in elements:
+        row = Row(source, element.lineno, [], 0)
+        try:
+            row.content = [ast.literal_eval(element)]
+        except _NOT_PARSED as error:
+            row.problem = BadRow("not a literal", f"{error}"[:200])
+        yield row
+
+
+def _find_list(text: str) -> ast.List:
+    for statement in ast.parse(text).body:
+        value = getattr(statement, "value", None)
+        if isinstance(value, ast.List | ast.Tuple) and value.elts:
+            if isinstance(value, ast.List):
+                return value
+            # A file of tuples between commas, without brackets.
+            return ast.List(value.elts)
+    raise BadRow("no list in the file")

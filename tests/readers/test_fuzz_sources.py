@@ -1,0 +1,233 @@
+"""Files of any bytes: rows, rows for the quarantine, or a numbered error."""
+
+import bz2
+import gzip
+import json
+import lzma
+
+import pytest
+import spacy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import DocBin, SpanGroup
+
+from spacy_nuner.corpus.losses import Counts, describe_losses
+from spacy_nuner.corpus.row_to_doc import ConvertSettings, process
+from spacy_nuner.errors import NunerError
+from spacy_nuner.readers.docbin import ShardBin
+from spacy_nuner.readers.rows import read_rows
+from spacy_nuner.readers.sources import find_sources
+
+SHORT = settings(max_examples=40, derandomize=True, deadline=None)
+NLP = spacy.blank("en")
+
+
+def make_docbin():
+    doc = NLP("Ana Lima left Lisbon.")
+    doc.spans["sc"] = SpanGroup(doc, spans=[doc.char_span(0, 8, "person")])
+    return DocBin(docs=[doc, doc], store_user_data=True).to_bytes()
+
+
+ENTITY = {"text": "Ana", "concept": "person", "start": 0, "end": 3}
+OBJECTS = [
+    {"text": "Ana left", "answer": "Ana <> person <> x\nleft <> act"},
+    {"id": 7, "text": "Ana left", "entities": [ENTITY]},
+    {"text": "Ana left", "spans": [{"start": 0, "end": 3, "label": "PER"}]},
+    {"input": "Ana left", "output": "['Ana <> person <> x']"},
+    {
+        "conversations": [
+            {"value": "Text: Ana left"},
+            {"value": "I've read this text."},
+            {"value": "What describes person in the text?"},
+            {"value": '["Ana"]'},
+        ]
+    },
+]
+JSONL = "\n".join(map(json.dumps, OBJECTS)).encode()
+CSV = b'input,output\r\n"Ana left","[\'Ana <> person\']"\r\nx,[]\r\n'
+BIO = b"Ana B-PER\nleft O\n\nLisbon B-LOC\n"
+VALID = {
+    "a.jsonl": JSONL,
+    "a.json": json.dumps(OBJECTS).encode(),
+    "a.csv": CSV,
+    "a.conll": BIO,
+    "a.spacy": make_docbin(),
+}
+NASTY = [
+    *(b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\xbd", b"\\ud83d", b"\r", b"\n\n"),
+    *(b'"', b"[" * 2000, b'{"a":' * 1500, b"9" * 5000, b"1e999", b"NaN", b"-1", b"0.5"),
+    *(
+        b"null",
+        b'"text": 5,',
+        b'"start": "0"',
+        b'"end": -1',
+        b'"text": "\\u0000"',
+        b"]",
+    ),
+    *(
+        b"}",
+        b",",
+        b"\x1b[31m",
+        "\u202e".encode(),
+        b'{"text": "a", "text": "b"}',
+        b"true",
+    ),
+]
+
+
+def read(path):
+    """Read a file as `convert` does; what can't be read has to be told."""
+    counts = Counts()
+    try:
+        for source in find_sources([path]):
+            for row in read_rows(source):
+                outcome = process(row, lambda r: NLP(r.text), ConvertSettings())
+                counts.add(row, outcome)
+                for loss in describe_losses(row, outcome):
+                    json.dumps(loss).encode()
+                shard = ShardBin()
+                if outcome.doc is not None:
+                    shard.add(outcome.doc, outcome.spans, outcome.descriptions)
+                    docs = list(
+                        DocBin().from_bytes(shard.to_bytes()).get_docs(NLP.vocab)
+                    )
+                    for span in docs[0].spans["concepts"]:
+                        assert len(span) > 0
+                        assert span.text.strip()
+    except NunerError as error:
+        assert str(error).startswith("[N")
+    json.dumps(counts.to_json()).encode()
+    assert counts.rows == counts.written + sum(
+        tally.total() for tally in (counts.refused, counts.dropped)
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+@SHORT
+@given(
+    name=st.sampled_from([*VALID, "a", "a.txt"]),
+    data=st.one_of(st.binary(max_size=200), st.text(max_size=100).map(str.encode)),
+)
+def test_any_bytes(folder, name, data):
+    path = folder / name
+    path.write_bytes(data)
+    read(path)
+
+
+@pytest.mark.parametrize("data", [b"\0\r\0", b"a,\rb", b'"' + b"a" * 131_000 + b"\n"])
+def test_a_first_line_that_csv_refuses(folder, data):
+    path = folder / "first.json"
+    path.write_bytes(data)
+    read(path)
+
+
+@settings(SHORT, max_examples=60)
+@given(
+    name=st.sampled_from([*VALID]),
+    edits=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 8), st.sampled_from(NASTY)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_damaged_files(folder, name, edits):
+    data = VALID[name]
+    for where, size, put in edits:
+        at = int(where * len(data))
+        data = data[:at] + put + data[at + size :]
+    path = folder / name
+    path.write_bytes(data)
+    read(path)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from([1 << 70, -1, 0, 3, "Ana", "", " ", "\u200b", "\ud83d", "a\0b"])
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["text", "concept", "start", "end", "label", "value", "spans"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(SHORT, max_examples=60)
+@given(
+    base=st.sampled_from(OBJECTS),
+    more=st.dictionaries(
+        st.sampled_from(
+            [
+                "id",
+                "text",
+                "answer",
+                "entities",
+                "spans",
+                "ents",
+                "unreadable",
+                "labels",
+            ]
+            + ["conversations", "input", "output", "tokens", "meta", "_task_hash"]
+        ),
+        VALUES,
+        min_size=1,
+        max_size=3,
+    ),
+    suffix=st.sampled_from(["jsonl", "json"]),
+)
+def test_fields_of_any_type(folder, base, more, suffix):
+    path = folder / f"fields.{suffix}"
+    rows = [base | more, base]
+    text = json.dumps(rows) if suffix == "json" else "\n".join(map(json.dumps, rows))
+    path.write_text(text, encoding="utf8")
+    read(path)
+
+
+@settings(SHORT, max_examples=60)
+@given(start=VALUES, end=VALUES, words=VALUES, text=st.text(max_size=12))
+def test_offsets_of_any_type(folder, start, end, words, text):
+    entity = {"text": words, "concept": "x", "start": start, "end": end}
+    path = folder / "offsets.jsonl"
+    path.write_text(json.dumps({"text": "Ana " + text, "entities": [entity]}))
+    read(path)
+
+
+@SHORT
+@given(
+    pack=st.sampled_from([("gz", gzip.compress), ("bz2", bz2.compress)])
+    | st.just(("xz", lzma.compress)),
+    name=st.sampled_from([*VALID]),
+    where=st.floats(0, 1),
+    put=st.sampled_from([b"", b"\0", b"\xff" * 9]),
+    cut=st.booleans(),
+)
+def test_damaged_archives(folder, pack, name, where, put, cut):
+    suffix, compress = pack
+    data = compress(VALID[name])
+    at = int(where * len(data))
+    data = data[:at] + put + (b"" if cut else data[at + len(put) :])
+    path = folder / f"{name}.{suffix}"
+    path.write_bytes(data)
+    read(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+@pytest.mark.parametrize("name", [*VALID, "a"])
+def test_other_encodings(folder, name, encoding):
+    path = folder / name
+    text = VALID[name if name != "a" else "a.jsonl"].decode("latin-1") + "é"
+    path.write_bytes(text.encode(encoding))
+    read(path)
