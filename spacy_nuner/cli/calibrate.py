@@ -1,11 +1,14 @@
 """`spacy nuner calibrate`: a threshold and a temperature for a trained component."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ._util import SOURCE
+
+if TYPE_CHECKING:
+    from ..pipeline.label_pipe import LabelPipe
 
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
@@ -35,8 +38,8 @@ def calibrate_cli(
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
     Prints the F1 of spans before and after. With OUTPUT the calibrated pipeline is
-    written there: the threshold is in its config, and the weights of the output layer
-    are divided by the temperature.
+    written there: the threshold is in its config, those of --per-concept are saved with
+    the component, and the weights of the output layer are divided by the temperature.
     """
     from spacy.cli._util import setup_gpu
     from wasabi import msg
@@ -97,7 +100,7 @@ def calibrate(
         nuner_ner).
     RAISES (NunerError): N513 for no such pipeline or component, N514 if output is the
         pipeline itself, N004 if it is a folder that this command did not make, N505 if
-        nothing is annotated.
+        nothing is annotated, N517 if what would be saved can't be loaded.
     """
     import srsly
 
@@ -147,11 +150,29 @@ def calibrate(
     found_by.fold_temperature(pipe, temperature or 1.0)
     if isinstance(pipe, NunerConcepts):
         pipe.threshold = threshold
-        nlp.get_pipe_config(pipe.name)["threshold"] = threshold
+        if not per_concept:
+            nlp.get_pipe_config(pipe.name)["threshold"] = threshold
     with replacing(Path(output), marker=RESULTS) as temporary:
         nlp.to_disk(temporary)
+        _check(temporary, pipe, Path(output))
         srsly.write_json(temporary / RESULTS, found)
     return found
+
+
+def _check(folder: Path, pipe: "LabelPipe", output: Path) -> None:
+    """Refuse a saved pipeline that does not load as what it was."""
+    from ..errors import Errors, NunerError
+    from ._pipeline import load_pipe
+
+    try:
+        _, again = load_pipe(folder, pipe.name)
+    except Exception as error:
+        raise NunerError(Errors.N517, reason=error, path=output) from error
+    expected = {"labels": pipe.labels, "threshold": getattr(pipe, "threshold", None)}
+    for key, value in expected.items():
+        if (found := getattr(again, key, None)) != value:
+            reason = f"its {key} would be {found}, not {value}"
+            raise NunerError(Errors.N517, reason=reason, path=output)
 
 
 def _write_report(folder: Path, results: dict[str, Any]) -> None:
