@@ -469,9 +469,12 @@ class Errors:
         '"description".'
     )
     N512 = Message(
-        "The label '{label}' of the component '{name}' has a dot, and a name for it "
-        "can't be in a config, where dots separate sections. Add it to the live "
-        "pipeline: add_label(label, description, name=name)."
+        "The config of a saved pipeline can't hold {key} = {found} of the component "
+        "'{name}': its keys have no ':', '=', line breaks and the like, its values no "
+        "'${{'. Give labels as a list, with a name or a description as {{'label': ..., "
+        "'name': ..., 'description': ...}}. Set thresholds, and labels with '${{', on "
+        "the live component, which saves them: pipe.threshold = ..., pipe.add_label("
+        "label, description, name=name)."
     )
     N513 = Message(
         "'{path}' is no pipeline with a component nuner_concepts or nuner_ner (of the "
@@ -481,6 +484,17 @@ class Errors:
     N515 = Message(
         "Can't read the texts of '{path}': {reason}. Expected is a text file in UTF-8, "
         "a text a line."
+    )
+
+    N516 = Message(
+        "The component '{name}' listens to '{upstream}', which did not run on "
+        "{missing} of {count} docs (doc._.trf_data is None). Let it run before "
+        "'{name}', or leave '{name}' out as well. For a component that needs no other, "
+        "call nlp.replace_listeners(...) before it is saved or sourced."
+    )
+    N517 = Message(
+        "The calibrated pipeline can't be loaded as it would be saved: {reason}. "
+        "'{path}' was not written."
     )
 
     # Few-shot
@@ -645,6 +659,17 @@ class Warnings:
     W507 = Message(
         "The data has spans of labels that the component '{name}' does not know, which "
         "are not counted: {labels}."
+    )
+
+    W508 = Message(
+        "The examples have spans of labels that the component '{name}' did not have: "
+        "{labels}. They were added. Take them out of the data if they should not be "
+        "learned."
+    )
+    W509 = Message(
+        "The examples have spans of labels that are not among those that the component "
+        "'{name}' was initialized with: {labels}. Their tokens are learned as none of "
+        "its labels."
     )
 
     # Few-shot

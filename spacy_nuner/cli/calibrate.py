@@ -2,11 +2,15 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ._util import OVERWRITE, SOURCE, msg
+
+if TYPE_CHECKING:
+    from ..pipeline.calibration import LabelledLogits
+    from ..pipeline.label_pipe import LabelPipe
 
 # In a pipeline that this command wrote, and in the folder of the figures.
 RESULTS = "calibration.json"
@@ -38,8 +42,8 @@ def calibrate_cli(
     """Find the threshold and the temperature of a saved pipeline on labelled data.
 
     Prints the F1 of spans before and after. With OUTPUT the calibrated pipeline is
-    written there: the threshold is in its config, and the weights of the output layer
-    are divided by the temperature.
+    written there: the threshold is in its config, those of --per-concept are saved with
+    the component, and the weights of the output layer are divided by the temperature.
     """
     from spacy.cli._util import setup_gpu
 
@@ -101,7 +105,8 @@ def calibrate(
         0 to 1), the temperature (None if none is best) and the threshold (None for
         nuner_ner).
     RAISES (NunerError): N513 for no such pipeline or component, N505 if nothing is
-        annotated; what `write_folder` and `write_files` raise.
+        annotated, N517 if what would be saved can't be loaded; what `write_folder` and
+        `write_files` raise.
     """
     import srsly
 
@@ -137,27 +142,8 @@ def calibrate(
             # The tokens of the annotation, so that each of its spans can be found.
             docs = list(nlp.pipe(copy_words(doc, nlp.vocab) for doc in references))
         before = found_by.get_labelled_logits(pipe, docs, references)
-        f1 = {"before": before.get_f1(pipe.thresholds)}
-        threshold: Any = None
-        # Where the likeliest probabilities would cost F1, they stay as they are.
-        for temperature in (found_by.fit_temperature(before), 1.0):
-            after = before.divide(temperature or 1.0)
-            thresholds = pipe.thresholds
-            if isinstance(pipe, NunerConcepts):
-                threshold, each = found_by.find_thresholds(after)
-                thresholds = each if per_concept else each * 0 + threshold
-                if per_concept:
-                    threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
-            f1["after"] = after.get_f1(thresholds)
-            if f1["after"] >= f1["before"]:
-                break
-        found = {
-            "data": printable(Path(data).name),
-            "spans": len(before.spans),
-            "f1": f1,
-            "temperature": temperature,
-            "threshold": threshold,
-        }
+        found, after = _find(pipe, before, per_concept=per_concept)
+        found = {"data": printable(Path(data).name), **found}
         if pages is not None:
             from ..fewshot.figures import draw_reliability
 
@@ -165,12 +151,60 @@ def calibrate(
             rows = {key: found_by.get_reliability(one) for key, one in curves.items()}
             srsly.write_json(pages / RESULTS, {**found, "reliability": rows})
             draw_reliability(rows, pages / FIGURE)
-        if target is None or f1["after"] < f1["before"]:
+        if target is None or found["f1"]["after"] < found["f1"]["before"]:
             return found
-        found_by.fold_temperature(pipe, temperature or 1.0)
+        found_by.fold_temperature(pipe, found["temperature"] or 1.0)
         if isinstance(pipe, NunerConcepts):
-            pipe.threshold = threshold
-            nlp.get_pipe_config(pipe.name)["threshold"] = threshold
+            pipe.threshold = found["threshold"]
+            if not per_concept:
+                nlp.get_pipe_config(pipe.name)["threshold"] = found["threshold"]
         nlp.to_disk(target)
+        _check(target, pipe, output)
         srsly.write_json(target / RESULTS, found)
         return found
+
+
+def _find(
+    pipe: "LabelPipe", before: "LabelledLogits", *, per_concept: bool
+) -> tuple[dict[str, Any], "LabelledLogits"]:
+    """Find temperature and thresholds, and the logits that they are for."""
+    from ..pipeline import calibration as found_by
+    from ..pipeline.nuner_concepts import NunerConcepts
+
+    f1 = {"before": before.get_f1(pipe.thresholds)}
+    threshold: Any = None
+    # Where the likeliest probabilities would cost F1, they stay as they are.
+    for temperature in (found_by.fit_temperature(before), 1.0):
+        after = before.divide(temperature or 1.0)
+        thresholds = pipe.thresholds
+        if isinstance(pipe, NunerConcepts):
+            threshold, each = found_by.find_thresholds(after)
+            thresholds = each if per_concept else each * 0 + threshold
+            if per_concept:
+                threshold = dict(zip(pipe.labels, each.tolist(), strict=True))
+        f1["after"] = after.get_f1(thresholds)
+        if f1["after"] >= f1["before"]:
+            break
+    found = {
+        "spans": len(before.spans),
+        "f1": f1,
+        "temperature": temperature,
+        "threshold": threshold,
+    }
+    return found, after
+
+
+def _check(folder: Path, pipe: "LabelPipe", output: str | Path | None) -> None:
+    """Refuse a saved pipeline that does not load as what it was."""
+    from ..errors import Errors, NunerError
+    from ._pipeline import load_pipe
+
+    try:
+        _, again = load_pipe(folder, pipe.name)
+    except Exception as error:
+        raise NunerError(Errors.N517, reason=error, path=output) from error
+    expected = {"labels": pipe.labels, "threshold": getattr(pipe, "threshold", None)}
+    for key, value in expected.items():
+        if (found := getattr(again, key, None)) != value:
+            reason = f"its {key} would be {found}, not {value}"
+            raise NunerError(Errors.N517, reason=reason, path=output)

@@ -50,6 +50,7 @@ def build_backbone(
     hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
     learn_rate_scale: float | list[float] = 1.0,
+    by_sentence: bool = True,
     window: int | None = None,
     max_batch_pieces: int = 2048,
     precision: Precision = "auto",
@@ -69,9 +70,13 @@ def build_backbone(
         dropout, and texts that are seen again in training are not encoded again.
     learn_rate_scale (float | list[float]): The optimizer's rate times this is the rate
         of the encoder; a list has one number for each layer, from the bottom up.
+    by_sentence (bool): Whether each sentence and each line goes through the encoder by
+        itself, as in pre-training and as heads see single sentences, so that they find
+        as much in a document (`spacy_nuner.sentences` tells where sentences end). Else
+        a document is one long sentence.
     window (int | None): The most word pieces that go through the encoder at once,
-        special ones included; longer texts are cut into windows of this size that
-        overlap by a quarter. None: as many as the encoder takes, 512 at most.
+        special ones included; longer sentences are cut into windows of this size that
+        overlap by a quarter. None: 64, or what the encoder takes if that is less.
     max_batch_pieces (int): The most word pieces of a pass, padding included.
     precision (str): How the encoder computes when nothing is learned in it: "bf16",
         "fp32", or "auto" for bf16 on processors that have it and fp32 elsewhere. The
@@ -82,6 +87,7 @@ def build_backbone(
         hidden_layers=hidden_layers,
         freeze_layers=freeze_layers,
         learn_rate_scale=learn_rate_scale,
+        by_sentence=by_sentence,
         window=window,
         max_batch_pieces=max_batch_pieces,
         precision=precision,
@@ -235,7 +241,9 @@ def forward(
     shim = get_shim(model)
     if shim.encoder is None:
         raise NunerError(Errors.N406, name=model.attrs["name"])
-    pieces = get_pieces(shim.tokenizer, [doc for doc in docs if len(doc)])
+    pieces = get_pieces(
+        shim.tokenizer, [doc for doc in docs if len(doc)], by_sentence=shim.by_sentence
+    )
     if is_train:
         shim.start_cache()
     if shim.cache is not None:
@@ -261,7 +269,10 @@ def _get_cached(
     model: Model, pieces: Sequence[DocPieces], cache: VectorCache
 ) -> torch.Tensor:
     """Encode the docs whose pieces were not seen before, and look up the others."""
-    keys = [doc_pieces.ids.tobytes() for doc_pieces in pieces]
+    keys = [
+        (doc_pieces.ids.tobytes(), doc_pieces.sentences.tobytes())
+        for doc_pieces in pieces
+    ]
     found = {key: cache.get(key) for key in keys}
     new = {
         key: doc_pieces
@@ -289,7 +300,8 @@ def get_inputs(model: Model, pieces: Sequence[DocPieces]) -> ArgsKwargs:
     before, after = shim.special
     size, stride = shim.get_window()
     counts = [len(doc_pieces.ids) for doc_pieces in pieces]
-    windows = cut_windows(counts, size=size, stride=stride)
+    sentences = [doc_pieces.sentences.tolist() for doc_pieces in pieces]
+    windows = cut_windows(counts, sentences, size=size, stride=stride)
     lengths = [w.end - w.start + len(before) + len(after) for w in windows]
     first_row = np.concatenate([[0], np.cumsum(counts)])
     device = shim.device
@@ -377,6 +389,7 @@ def build_tok2vec_backbone(
     hidden_layers: list[int] | None = None,
     freeze_layers: int = 0,
     learn_rate_scale: float | list[float] = 1.0,
+    by_sentence: bool = True,
     window: int | None = None,
     max_batch_pieces: int = 2048,
     precision: Precision = "auto",
@@ -394,6 +407,7 @@ def build_tok2vec_backbone(
         hidden_layers,
         freeze_layers,
         learn_rate_scale,
+        by_sentence,
         window,
         max_batch_pieces,
         precision,

@@ -41,6 +41,11 @@ from .precision import HalfCopy, HiddenLayers, Precision, use_bf16, weights_vers
 MAX_CACHED_PIECES = 100_000
 
 
+# The most word pieces of a window. Longer ones find no more in long sentences, and less
+# where nothing tells where sentences end (docs/results.md, "Documents").
+WINDOW = 64
+
+
 class VectorCache:
     """Vectors of texts by their word pieces, up to a number of pieces.
 
@@ -50,13 +55,15 @@ class VectorCache:
 
     def __init__(self) -> None:
         self.n_pieces = 0
-        self._vectors: dict[bytes, torch.Tensor] = {}
+        self._vectors: dict[object, torch.Tensor] = {}
 
-    def get(self, key: bytes) -> torch.Tensor | None:
-        """Look up a text by the ids of its pieces. *Shape:* (n_pieces, width)"""
+    def get(self, key: object) -> torch.Tensor | None:
+        """Look up a text by the ids of its pieces and where its sentences begin.
+        *Shape:* (n_pieces, width)
+        """
         return self._vectors.get(key)
 
-    def add(self, key: bytes, vectors: torch.Tensor) -> None:
+    def add(self, key: object, vectors: torch.Tensor) -> None:
         """Copy the vectors of a text if there is room. *Shape:* (n_pieces, width)"""
         fits = self.n_pieces + len(vectors) <= MAX_CACHED_PIECES
         if key not in self._vectors and fits:
@@ -77,6 +84,7 @@ class BackboneShim(PyTorchShim):
         hidden_layers: Sequence[int] | None,
         freeze_layers: int,
         learn_rate_scale: float | Sequence[float],
+        by_sentence: bool,
         window: int | None,
         max_batch_pieces: int,
         precision: Precision,
@@ -90,6 +98,7 @@ class BackboneShim(PyTorchShim):
         self.hidden_layers = hidden_layers and list(hidden_layers)
         self.freeze_layers = freeze_layers
         self.learn_rate_scale = learn_rate_scale
+        self.by_sentence = by_sentence
         self.window = window
         self.max_batch_pieces = max_batch_pieces
         self.precision: Precision = precision
@@ -141,7 +150,7 @@ class BackboneShim(PyTorchShim):
         RAISES (NunerError): N404 if the encoder takes no windows of this size.
         """
         special = sum(map(len, self.special))
-        window = min(self.limit, 512) if self.window is None else self.window
+        window = min(self.limit, WINDOW) if self.window is None else self.window
         size = window - special
         if size < 1 or window > self.limit:
             raise NunerError(

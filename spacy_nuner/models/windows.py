@@ -1,4 +1,4 @@
-"""Docs as word pieces, long ones cut into windows with no piece left out."""
+"""Docs as word pieces, cut into windows with no piece left out: sentences, or more."""
 
 from collections.abc import Sequence
 from itertools import chain, pairwise
@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 from thinc.types import Ragged
+
+from ..sentences import find_sentences
 
 # Word pieces of padding in a pass through the encoder. A pass costs as much as 100 to
 # 150 pieces before it looks at any, so less padding would cost more in passes. Of 2,000
@@ -22,11 +24,14 @@ class DocPieces(NamedTuple):
     ids: Vocabulary ids of the pieces, without special ones. *Shape:* (n_pieces,)
     strings: The pieces themselves.
     align: For each token the indices of its pieces, at least one.
+    sentences: The pieces with which sentences begin, without the first sentence.
+        *Shape:* (n_sentences - 1,)
     """
 
     ids: NDArray[np.int64]
     strings: list[str]
     align: Ragged
+    sentences: NDArray[np.int64]
 
 
 class Window(NamedTuple):
@@ -45,11 +50,14 @@ class Window(NamedTuple):
     keep_end: int
 
 
-def get_pieces(tokenizer: Any, docs: Sequence[Doc]) -> list[DocPieces]:
+def get_pieces(
+    tokenizer: Any, docs: Sequence[Doc], *, by_sentence: bool = True
+) -> list[DocPieces]:
     """Cut the texts of docs into word pieces and align them with the tokens.
 
     tokenizer (PreTrainedTokenizerFast): The encoder's tokenizer.
     docs (Sequence[Doc]): The docs, each with at least one token.
+    by_sentence (bool): Find sentences; else a doc is taken for one.
     RETURNS (list[DocPieces]): One for each doc. A token that has no piece of its own
         (white space, a character that the tokenizer drops) shares the piece before
         it; a doc without any piece has one unknown piece.
@@ -76,9 +84,27 @@ def get_pieces(tokenizer: Any, docs: Sequence[Doc]) -> list[DocPieces]:
     ]
     aligned = align_pieces(docs, [offsets for _, _, offsets in found])
     return [
-        DocPieces(np.asarray(ids, dtype="i8"), strings, align)
-        for (ids, strings, _), align in zip(found, aligned, strict=True)
+        DocPieces(
+            np.asarray(ids, dtype="i8"),
+            strings,
+            align,
+            _find_first_pieces(find_sentences(doc) if by_sentence else [], offsets),
+        )
+        for doc, (ids, strings, offsets), align in zip(
+            docs, found, aligned, strict=True
+        )
     ]
+
+
+def _find_first_pieces(
+    starts: Sequence[int], offsets: Sequence[tuple[int, int]]
+) -> NDArray[np.int64]:
+    """Find the pieces in which sentences begin that begin at some characters."""
+    if not starts:
+        return np.zeros(0, dtype="i8")
+    ends = np.fromiter((end for _, end in offsets), "i8", len(offsets))
+    first = np.unique(np.searchsorted(ends, starts, side="right"))
+    return first[(first > 0) & (first < len(offsets))]
 
 
 def align_pieces(
@@ -130,30 +156,39 @@ def align_pieces(
     ]
 
 
-def cut_windows(counts: Sequence[int], *, size: int, stride: int) -> list[Window]:
+def cut_windows(
+    counts: Sequence[int],
+    sentences: Sequence[Sequence[int]],
+    *,
+    size: int,
+    stride: int,
+) -> list[Window]:
     """Cut docs into windows that together keep each piece once.
 
     counts (Sequence[int]): The number of pieces of each doc.
+    sentences (Sequence[Sequence[int]]): For each doc the pieces with which sentences
+        begin, without the first sentence. No window reaches over the end of one.
     size (int): The most pieces a window may have, special ones not counted.
-    stride (int): How many pieces on the next window starts; size - stride pieces are
-        seen twice, and each is kept where it has more context on both sides.
+    stride (int): How many pieces on the next window of a sentence starts; size - stride
+        pieces are seen twice, and each is kept where it has more context on both sides.
     RETURNS (list[Window]): In the order of docs and pieces.
     """
     windows: list[Window] = []
-    for doc, count in enumerate(counts):
-        starts = list(range(0, max(count - size, 0), stride))
-        # The last window is moved back so that it is as long as the others.
-        starts.append(max(count - size, 0))
-        ends = [min(start + size, count) for start in starts]
-        cuts = [
-            (end + after) // 2 for end, after in zip(ends, starts[1:], strict=False)
-        ]
-        windows.extend(
-            Window(doc, start, end, keep_start, keep_end)
-            for start, end, keep_start, keep_end in zip(
-                starts, ends, [0, *cuts], [*cuts, count], strict=True
+    for doc, (count, firsts) in enumerate(zip(counts, sentences, strict=True)):
+        for first, last in pairwise([0, *firsts, count]):
+            starts = list(range(first, max(last - size, first), stride))
+            # The last window is moved back so that it is as long as the others.
+            starts.append(max(last - size, first))
+            ends = [min(start + size, last) for start in starts]
+            cuts = [
+                (end + after) // 2 for end, after in zip(ends, starts[1:], strict=False)
+            ]
+            windows.extend(
+                Window(doc, start, end, keep_start, keep_end)
+                for start, end, keep_start, keep_end in zip(
+                    starts, ends, [first, *cuts], [*cuts, last], strict=True
+                )
             )
-        )
     return windows
 
 

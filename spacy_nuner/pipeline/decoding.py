@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import IS_SPACE
+from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
 from spacy.tokens import Doc, Span, SpanGroup
 
 # Arrays on the processor.
@@ -13,6 +13,8 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Bools = NDArray[np.bool_]
 
+# Of the values of `token.ent_iob`.
+BEGIN = 3
 # The threshold of a label where none is set.
 THRESHOLD = 0.5
 # A token joins a span from this share of the threshold on, but the span as a whole has
@@ -225,9 +227,10 @@ def set_group(doc: Doc, spans: Sequence[Span], scores: Floats, *, key: str) -> N
 def set_ents(
     doc: Doc, spans: Sequence[Span], ranks: Floats, *, overwrite: bool
 ) -> list[int]:
-    """Fill `doc.ents`: the best first, none over another.
+    """Fill `doc.ents`: the best first, none over another or over a blocked token.
 
-    doc (Doc): The doc to change.
+    doc (Doc): The doc to change. Tokens that were blocked (`doc.set_ents([],
+        blocked=...)`) stay so.
     spans (Sequence[Span]): What may become an entity.
     ranks (Floats): The higher, the better. *Shape:* (n_spans,)
     overwrite (bool): Whether entities that the doc has are replaced; else they stay,
@@ -235,12 +238,19 @@ def set_ents(
     RETURNS (list[int]): Indices of the spans that are entities now, in order.
     """
     ents = [] if overwrite else list(doc.ents)
-    taken = {i for ent in ents for i in range(ent.start, ent.end)}
+    tags = doc.to_array([ENT_IOB, ENT_TYPE]).reshape(-1, 2)
+    # spaCy's sign of a blocked token: the beginning of an entity without a label.
+    blocked = np.flatnonzero((tags[:, 0] == BEGIN) & (tags[:, 1] == 0)).tolist()
+    taken = {i for ent in ents for i in range(ent.start, ent.end)} | set(blocked)
     chosen = []
     for i in np.argsort(-np.asarray(ranks), kind="stable").tolist():
         tokens = range(spans[i].start, spans[i].end)
         if taken.isdisjoint(tokens):
             taken.update(tokens)
             chosen.append(i)
-    doc.set_ents([*ents, *(spans[i] for i in chosen)], default="outside")
+    doc.set_ents(
+        [*ents, *(spans[i] for i in chosen)],
+        blocked=[doc[i : i + 1] for i in blocked],
+        default="outside",
+    )
     return sorted(chosen)

@@ -8,7 +8,7 @@ from spacy.tokens import Doc
 from thinc.api import Config, Model
 from thinc.types import Floats2d
 
-from .labels import LabelSettings
+from .labels import LabelSettings, check_config
 from .nuner_concepts import NunerConcepts
 from .nuner_ner import NunerNer
 
@@ -70,15 +70,18 @@ def make_nuner_concepts(
     backbone (str | None): The backbone of a component that has one of its own, and
         where its concept encoder is looked for. None: what the model's config names,
         or the backbone of the `transformer` that it listens to.
-    labels (LabelSettings): What a new component looks for: a list of labels, or label
-        -> description, or label -> {"name", "description"}. What a label means to the
-        backbone is read from its name, else from the label itself, and its
-        description. A saved component has the labels that it was saved with.
+    labels (LabelSettings): What a new component looks for: a list of labels or of
+        {"label", "name", "description"}, or label -> description, or label -> {"name",
+        "description"}; in a config labels with ":", "=", "#" and the like can't be
+        keys, so they need a list. What a label means to the backbone is read from its
+        name, else from the label itself, and its description. A saved component has
+        the labels that it was saved with.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
     threshold (float | dict[str, float] | None): The probability over which a span
         belongs to a label, for all or for each. None, and a label that is not in the
-        dict: 0.5.
+        dict: 0.5. Thresholds of single labels that were set on the component are saved
+        with it, and hold until this setting is changed.
     annotate_ents (bool): Fill `doc.ents` too: of spans that overlap the one with the
         best score times number of tokens.
     overwrite (bool): Whether entities that a doc has already are replaced.
@@ -87,7 +90,10 @@ def make_nuner_concepts(
         pipeline larger by the size of the encoder.
     scorer (Callable | None): The scoring method.
     RETURNS (NunerConcepts): The component.
+    RAISES (NunerError): N512 if a config can't hold labels or thresholds.
     """
+    check_config(name, "labels", labels)
+    check_config(name, "threshold", threshold)
     return NunerConcepts(
         nlp.vocab,
         model,
@@ -145,7 +151,9 @@ def make_nuner_ner(
     keep_concept_encoder (bool): As for `nuner_concepts`.
     scorer (Callable | None): The scoring method.
     RETURNS (NunerNer): The component.
+    RAISES (NunerError): N512 if a config can't hold the labels.
     """
+    check_config(name, "labels", labels)
     return NunerNer(
         nlp.vocab,
         model,

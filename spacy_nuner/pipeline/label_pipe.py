@@ -1,5 +1,6 @@
 """What `nuner_concepts` and `nuner_ner` have in common: labels, weights, training."""
 
+import json
 import shutil
 import threading
 import warnings
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import srsly
 from spacy import util
 from spacy.language import Language
 from spacy.pipeline.trainable_pipe import TrainablePipe
@@ -38,7 +38,9 @@ from .label_vectors import LabelVectors, find_label_vectors
 from .labels import Label, LabelSettings, check_label, load_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
-# Parts of a saved component, for `exclude` as well ("labels").
+# Parts of a saved component, for `exclude` as well ("labels"). The labels are not
+# written by srsly, which rounds numbers: thresholds lie between probabilities that may
+# be next to each other.
 LABELS_FILE = "labels.json"
 CONCEPT_ENCODER = "concept_encoder"
 # Of a component that is yet to be trained: it can't read names, or listens to a
@@ -91,9 +93,11 @@ class LabelPipe(TrainablePipe):
         # Whether the weights of all labels are what they shall start from, or learned.
         self._started = False
         self._labels: dict[str, Label] = {}
+        # Whether labels of examples are added, and those that are left out all the
+        # same: they were removed, or were told of.
+        self._adds_labels = True
+        self._left_out: set[str] = set()
         for label, known in parse_labels(labels, source=f"'{name}'").items():
-            if "." in label and known.name is not None:
-                raise NunerError(Errors.N512, name=name, label=label)
             self.add_label(label, known.description, name=known.name)
 
     @property
@@ -170,6 +174,7 @@ class LabelPipe(TrainablePipe):
             raise NunerError(Errors.N506, name=self.name, label=label, labels=known)
         remove_row(self.model, self.labels.index(label))
         del self._labels[label]
+        self._left_out.add(label)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
         """Apply the component to a stream of docs.
@@ -199,8 +204,11 @@ class LabelPipe(TrainablePipe):
 
         docs (Iterable[Doc]): The docs.
         RETURNS (list[Floats2d]): Logits. *Shape:* (n_tokens, n_labels) for each doc
+        RAISES (NunerError): N516 if the component listens to a `transformer` that did
+            not run.
         """
         docs = list(docs)
+        self._check_listener(docs)
         self._ensure_started()
         if not self._labels or not any(len(doc) for doc in docs):
             return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
@@ -237,6 +245,7 @@ class LabelPipe(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
+        self._take_labels(examples)
         self._ensure_started()
         if not self._labels or not any(len(eg.predicted) for eg in examples):
             return losses
@@ -250,6 +259,26 @@ class LabelPipe(TrainablePipe):
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
+
+    def _take_labels(self, examples: Iterable[Example]) -> None:
+        """Add labels of examples that the component does not have.
+
+        Where labels were given to `initialize` it learns these alone, and spans of
+        others as none of them. Either is told once. Labels that were removed stay away.
+        """
+        found = get_labels(
+            examples, spans_key=self.gold_key, described_key=self.described_key
+        )
+        new = sorted(set(found) - set(self._labels) - self._left_out)
+        if not new:
+            return
+        if self._adds_labels:
+            for label in new:
+                self.add_label(label, found[label])
+        self._left_out.update(new)
+        message = Warnings.W508 if self._adds_labels else Warnings.W509
+        text = message.format(name=self.name, labels=", ".join(new))
+        warnings.warn(text, stacklevel=3)
 
     def get_loss(
         self, examples: Sequence[Example], scores: Sequence[Floats2d]
@@ -299,6 +328,7 @@ class LabelPipe(TrainablePipe):
                 described_key=self.described_key,
             )
         self._started = False
+        self._adds_labels, self._left_out = labels is None, set()
         source = f"initialize.components.{self.name}.labels"
         for label, new in parse_labels(given, source=source).items():
             self.add_label(label)
@@ -330,6 +360,26 @@ class LabelPipe(TrainablePipe):
 
     def _check_labels(self) -> None:
         """Warn of settings for labels that the component does not have."""
+
+    def _check_listener(self, docs: Sequence[Doc]) -> None:
+        """Refuse docs that the transformer did not run on: the listener would hand on
+        zeros for them.
+        """
+        listener = self._find_listener()
+        if listener is None:
+            return
+        # Without a transformer in this process the attribute is not even known.
+        ran = Doc.has_extension("trf_data")
+        full = [doc for doc in docs if len(doc)]
+        missing = sum(not ran or doc._.trf_data is None for doc in full)
+        if missing:
+            raise NunerError(
+                Errors.N516,
+                name=self.name,
+                upstream=listener.upstream_name.replace("*", "transformer"),
+                missing=missing,
+                count=len(full),
+            )
 
     def _find_listener(self) -> Any:
         nodes = self.model.walk()
@@ -447,7 +497,7 @@ class LabelPipe(TrainablePipe):
         """
         self._finish_start()
         parts: dict[str, Callable[[], Any]] = {
-            LABELS_FILE: lambda: srsly.json_dumps(self._get_state()),
+            LABELS_FILE: lambda: json.dumps(self._get_state()),
             "vocab": lambda: self.vocab.to_bytes(exclude=exclude),
             "model": self.model.to_bytes,
         }
@@ -472,7 +522,7 @@ class LabelPipe(TrainablePipe):
         if CONCEPT_ENCODER not in exclude:
             self._vectors = None
         readers: dict[str, Callable[[Any], Any]] = {
-            LABELS_FILE: lambda data: self._set_state(srsly.json_loads(data)),
+            LABELS_FILE: lambda data: self._set_state(json.loads(data)),
             "vocab": lambda data: self.vocab.from_bytes(data, exclude=exclude),
             "model": self.model.from_bytes,
             CONCEPT_ENCODER: load_vectors,
@@ -491,7 +541,7 @@ class LabelPipe(TrainablePipe):
         self._finish_start()
         vectors, folder = self._get_vectors_to_save(exclude), Path(path)
         parts: dict[str, Callable[[Path], Any]] = {
-            LABELS_FILE: lambda file: srsly.write_json(file, self._get_state()),
+            LABELS_FILE: lambda file: file.write_text(json.dumps(self._get_state())),
             "vocab": lambda folder: self.vocab.to_disk(folder, exclude=exclude),
             "model": self.model.to_disk,
         }
@@ -516,7 +566,7 @@ class LabelPipe(TrainablePipe):
             self._vectors = LabelVectors(folder) if folder.is_dir() else None
 
         readers: dict[str, Callable[[Path], Any]] = {
-            LABELS_FILE: lambda file: self._set_state(srsly.read_json(file)),
+            LABELS_FILE: lambda file: self._set_state(json.loads(file.read_text())),
             "vocab": lambda folder: self.vocab.from_disk(folder, exclude=exclude),
             "model": self.model.from_disk,
             CONCEPT_ENCODER: load_vectors,

@@ -1,23 +1,28 @@
 """Labels with names and descriptions, and the form in which they are given.
 
-A list of labels, or label -> description, or label -> {"name", "description"}: in the
-config, in the file that `spacy init labels` writes, and in those of the commands.
+A list of labels or of {"label", "name", "description"}, or label -> description, or
+label -> {"name", "description"}: in the config, in the file that `spacy init labels`
+writes, and in those of the commands.
 """
 
 import json
 from collections.abc import Iterable, Mapping
+from configparser import Error as ConfigError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import srsly
+from thinc.api import Config
 
 from ..concept_names import readable_name
 from ..errors import Errors, NunerError
 from ..utf8 import check_utf8
 
 # As types that a config is checked against.
-LabelSettings = list[str] | dict[str, str | dict[str, str | None] | None]
+LabelSettings = (
+    list[str | dict[str, str | None]] | dict[str, str | dict[str, str | None] | None]
+)
 
 
 @dataclass
@@ -80,12 +85,13 @@ def load_label(label: Any, saved: Any) -> Label:
 
 
 def parse_labels(
-    labels: Iterable[str] | Mapping[str, Any], *, source: str
+    labels: Iterable[str | Mapping[str, Any]] | Mapping[str, Any], *, source: str
 ) -> dict[str, Label]:
     """Read labels in any of their three forms.
 
-    labels (Iterable[str] | Mapping[str, Any]): Labels, or label -> description, or
-        label -> {"name", "description"}, each of which may be missing or None.
+    labels (Iterable[str | Mapping] | Mapping[str, Any]): Labels, each alone or as
+        {"label", "name", "description"}, or label -> description, or label -> {"name",
+        "description"}. Name and description may be missing or None.
     source (str): Where they come from, for the error.
     RETURNS (dict[str, Label]): The labels, in order.
     RAISES (NunerError): N501 for a label that is no text, N511 for another form, N053
@@ -94,10 +100,39 @@ def parse_labels(
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         reason = f"found a {type(labels).__name__}"
         raise NunerError(Errors.N511, source=source, reason=reason)
-    values = labels if isinstance(labels, Mapping) else dict.fromkeys(labels)
-    for label in values:
+    rows: Iterable[Any] = labels.items() if isinstance(labels, Mapping) else labels
+    values: dict[str, Any] = {}
+    for row in rows:
+        if isinstance(labels, Mapping):
+            label, value = row
+        elif isinstance(row, Mapping):
+            label = row.get("label")
+            value = {key: row[key] for key in row if key != "label"}
+        else:
+            label, value = row, None
         check_label(label)
+        values[label] = value
     return {label: _parse_label(label, values[label], source) for label in values}
+
+
+def check_config(name: str, key: str, value: Any) -> None:
+    """Refuse a setting that the config of a saved pipeline would not bring back.
+
+    Keys and values stand in a file of sections: "schema:Person" as a key is "schema",
+    and "${a}" is a variable.
+
+    name (str): The component.
+    key (str): The setting, `labels` or `threshold`.
+    value (Any): Its value.
+    RAISES (NunerError): N512 if it is another one, or none, after saving and loading.
+    """
+    config = Config({"components": {name: {key: value}}})
+    try:
+        same = Config().from_str(config.to_str()) == config
+    except (ConfigError, ValueError):
+        same = False
+    if not same:
+        raise NunerError(Errors.N512, name=name, key=key, found=value)
 
 
 def _parse_label(label: str, value: Any, source: str) -> Label:

@@ -45,14 +45,17 @@ class NunerConcepts(LabelPipe):
         _check_threshold(name, threshold)
         # Here, since `spacy find-threshold` sets it here.
         self.cfg: dict[str, Any] = {"threshold": threshold}
+        self._configured = threshold
         super().__init__(vocab, model, name, **settings)
 
     @property
     def threshold(self) -> Threshold:
         """RETURNS (float | dict[str, float] | None): The probability over which a span
         belongs to a label, for all or for each; None for 0.5. To set it raises N510
-        for what is no probability, and warns (W502) of labels that are not known. It
-        is saved with the config: set `nlp.get_pipe_config(NAME)["threshold"]` too.
+        for what is no probability, and warns (W502) of labels that are not known. One
+        for each label is saved with the component, as no key of a config has to be,
+        and holds until the config has another threshold than it had; one for all is
+        saved with the config: set `nlp.get_pipe_config(NAME)["threshold"]` too.
         """
         found: Threshold = self.cfg["threshold"]
         return found
@@ -76,6 +79,18 @@ class NunerConcepts(LabelPipe):
         each, one = _by_label(self.threshold), self.threshold
         default = THRESHOLD if one is None or isinstance(one, Mapping) else one
         return np.asarray([each.get(label, default) for label in self.labels], "f8")
+
+    def _get_state(self) -> dict[str, Any]:
+        state = super()._get_state()
+        if each := _by_label(self.threshold):
+            state["threshold"] = {"configured": self._configured, "each": dict(each)}
+        return state
+
+    def _set_state(self, state: Mapping[str, Any]) -> None:
+        super()._set_state(state)
+        saved = state.get("threshold")
+        if saved is not None and saved["configured"] == self._configured:
+            self.cfg["threshold"] = saved["each"]
 
     def remove_label(self, label: str) -> None:
         """Remove a label with its weights, what is known of it and its threshold.

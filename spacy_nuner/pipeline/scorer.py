@@ -6,11 +6,14 @@ from typing import Any
 from spacy.scorer import Scorer, get_ner_prf
 from spacy.training import Example
 
+# The key of spans by default.
+KEY = "concepts"
+
 
 def score_concepts(
     examples: Iterable[Example],
     *,
-    spans_key: str = "concepts",
+    spans_key: str = KEY,
     annotate_ents: bool = False,
     **kwargs: Any,
 ) -> dict[str, Any]:
@@ -20,7 +23,10 @@ def score_concepts(
     spans_key (str): Where the spans lie in `doc.spans`.
     annotate_ents (bool): Whether the component fills `doc.ents`.
     RETURNS (dict[str, Any]): `spans_{key}_p`, `_r`, `_f`, `_per_type` where spans are
-        annotated, and spaCy's `ents_p`, `ents_r`, `ents_f`, `ents_per_type`.
+        annotated, and spaCy's `ents_p`, `ents_r`, `ents_f`, `ents_per_type`. Scores of
+        another key are there as `spans_concepts_*` too, unless spans are annotated
+        there: these are what the score weights of the factory and of the configs name,
+        whatever the key.
     """
     examples = list(examples)
     scores = Scorer.score_spans(
@@ -30,6 +36,10 @@ def score_concepts(
         has_annotation=lambda doc: spans_key in doc.spans,
         allow_overlap=True,
     )
+    if not any(KEY in eg.reference.spans for eg in examples):
+        prefix = f"spans_{spans_key}_"
+        alias = {key.replace(prefix, f"spans_{KEY}_"): scores[key] for key in scores}
+        scores.update(alias)
     if annotate_ents:
         scores.update(get_ner_prf(examples))
     return scores

@@ -67,7 +67,7 @@ def get_targets(
     spans_key (str | None): As for `get_annotated`.
     RETURNS (tuple): 1.0 where a token belongs to a label, else 0.0,
         *Shape:* (n_tokens, n_labels), and whether it is annotated at all,
-        *Shape:* (n_tokens,)
+        *Shape:* (n_tokens,) A token that a span begins or ends inside of is not.
     """
     index = {label: i for i, label in enumerate(labels)}
     total = sum(len(eg.predicted) for eg in examples)
@@ -85,10 +85,14 @@ def get_targets(
     return targets, known
 
 
-def _get_known(example: Example, spans_key: str | None) -> bool | list[bool]:
-    if spans_key is not None:
-        return spans_key in example.reference.spans
-    return [tag is not None for tag in example.get_aligned_ner()]
+def _get_known(example: Example, spans_key: str | None) -> Bools:
+    if spans_key is None:
+        return np.asarray([tag is not None for tag in example.get_aligned_ner()], bool)
+    known = np.full(len(example.predicted), spans_key in example.reference.spans)
+    for span in get_annotated(example.reference, spans_key=spans_key):
+        if not example.get_aligned_spans_y2x([span], allow_overlap=True):
+            known[example.alignment.y2x[span.start : span.end].dataXd] = False
+    return known
 
 
 def cross_entropy(

@@ -50,7 +50,7 @@ def take_step(model, docs, sgd):
 
 
 def test_vectors_are_those_of_transformers(nlp, tiny):
-    model = make_backbone(tiny, hidden_layers=[-1, -3])
+    model = make_backbone(tiny, hidden_layers=[-1, -3], by_sentence=False)
     tokenizer = AutoTokenizer.from_pretrained(tiny)
     encoder = AutoModel.from_pretrained(tiny).eval()
     docs = [nlp(text) for text in TEXTS]
@@ -64,6 +64,86 @@ def test_vectors_are_those_of_transformers(nlp, tiny):
         expected = torch.cat([states[-1], states[-3]], dim=-1)[0, 1:-1].numpy()
         found = data.model_output.last_hidden_state[0]
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def drop_nothing(model):
+    for layer in get_shim(model).encoder.modules():
+        for name in ("p", "dropout_prob"):
+            if hasattr(layer, name):
+                setattr(layer, name, 0.0)
+
+
+def test_a_sentence_has_the_vectors_that_it_has_alone(nlp, tiny):
+    """Whatever stands around it, in prediction and in training."""
+    model = make_backbone(tiny)
+    drop_nothing(model)
+    parts = ["Bright two-bed.", "naïve café !", "don't", "£1,650 pcm. "]
+    alone = [
+        data.model_output.last_hidden_state[0]
+        for data in model.predict([nlp(part) for part in parts]).doc_data
+    ]
+    docs = [nlp("\n".join(parts)), nlp("\n\n".join(parts[:2]) + " Unbelievably. ")]
+    expected = [np.concatenate(alone), np.concatenate(alone[:2])]
+    for batch in (model.predict(docs), model.begin_update(docs)[0]):
+        for data, vectors in zip(batch.doc_data, expected, strict=True):
+            found = data.model_output.last_hidden_state[0]
+            np.testing.assert_allclose(found[: len(vectors)], vectors, atol=1e-5)
+
+
+def test_frozen_vectors_are_cached_by_sentences_too(nlp, tiny):
+    """The same word pieces are other vectors where sentences end elsewhere."""
+    model = make_backbone(tiny, freeze_layers=-1)
+    words = ["Bright", "two-bed", "on", "Alder", "Street"]
+    docs = [
+        Doc(nlp.vocab, words=words, sent_starts=[True, False, i, False, False])
+        for i in (True, False)
+    ]
+    expected = [
+        data.model_output.last_hidden_state for data in model.predict(docs).doc_data
+    ]
+    assert not np.allclose(*expected)
+    for doc, vectors in zip(docs, expected, strict=True):
+        batch, _ = model.begin_update([doc])
+        found = batch.doc_data[0].model_output.last_hidden_state
+        np.testing.assert_allclose(found, vectors, atol=1e-5)
+
+
+@pytest.mark.parametrize("text", ["\n", "\n\n \n", "one\n\n\n two .\n", ". . .\n.\n!"])
+def test_empty_lines_have_vectors_and_gradients(nlp, tiny, text):
+    model = make_backbone(tiny)
+    doc = nlp(text)
+    data = model.predict([doc]).doc_data[0]
+    assert len(data.align.lengths) == len(doc)
+    take_step(model, [doc], Adam(0.001))
+
+
+def test_gradient_of_windows_is_that_of_what_is_kept_of_each(nlp, tiny):
+    """Sentences longer than a window, shorter ones, and one long token."""
+    model = make_backbone(tiny, window=10)
+    doc = nlp(
+        "on Street don't " * 9 + ".\nBright two-bed.\n" + "antidisestablishment" * 5
+    )
+    drop_nothing(model)
+    shim = get_shim(model)
+    batch, backprop = model.begin_update([doc])
+    vectors = batch.doc_data[0].model_output.last_hidden_state
+    rng = np.random.default_rng(0)
+    gradient = rng.normal(size=vectors.shape).astype("f")
+    backprop(batch.unsplit_by_doc([[gradient]]))
+    weight = shim.encoder.encoder.layer[3].output.dense.weight
+    found = weight.grad.clone()
+    # The finite difference along that gradient.
+    step = 1e-3 * found / found.norm()
+    losses = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight += sign * step
+        output = model.predict([doc]).doc_data[0].model_output.last_hidden_state
+        losses.append(float((output * gradient).sum()))
+        with torch.no_grad():
+            weight -= sign * step
+    slope = (losses[0] - losses[1]) / 2e-3
+    assert slope == pytest.approx(float(found.norm()), rel=0.02)
 
 
 def test_long_text_has_a_vector_for_every_token(nlp, tiny):

@@ -38,7 +38,7 @@ def vectors_of(model, docs, *, is_train=False):
 
 
 def test_texts_are_encoded_once(nlp, tiny):
-    model = make_backbone(tiny, freeze_layers=-1)
+    model = make_backbone(tiny, freeze_layers=-1, by_sentence=False)
     counter = Counter(model)
     docs = [nlp(text) for text in TEXTS]
     first = vectors_of(model, docs, is_train=True)
@@ -49,7 +49,7 @@ def test_texts_are_encoded_once(nlp, tiny):
     assert counter.texts == 4
     for found, expected in zip(second, first[::-1], strict=False):
         np.testing.assert_array_equal(found, expected)
-    alone = vectors_of(make_backbone(tiny), [nlp("a bed")])[0]
+    alone = vectors_of(make_backbone(tiny, by_sentence=False), [nlp("a bed")])[0]
     np.testing.assert_allclose(second[-1], alone, atol=1e-5)
     # Evaluation between the epochs knows them, too.
     vectors_of(model, docs)
@@ -82,7 +82,7 @@ def test_prediction_alone_caches_nothing(nlp, tiny):
 
 @pytest.mark.parametrize("freeze_layers", [0, 2])
 def test_what_is_tuned_is_not_cached(nlp, tiny, freeze_layers):
-    model = make_backbone(tiny, freeze_layers=freeze_layers)
+    model = make_backbone(tiny, freeze_layers=freeze_layers, by_sentence=False)
     docs = [nlp(text) for text in TEXTS]
     take_step(model, docs, Adam(0.01))
     counter = Counter(model)
@@ -107,10 +107,10 @@ def test_nothing_is_stale(nlp, tiny, tmp_path):
 
 def test_the_cache_has_a_limit(nlp, tiny, monkeypatch):
     docs = [nlp(text) for text in TEXTS]
-    sizes = [len(v) for v in vectors_of(make_backbone(tiny), docs)]
+    sizes = [len(v) for v in vectors_of(make_backbone(tiny, by_sentence=False), docs)]
     limit = sizes[0] + sizes[2]
     monkeypatch.setattr("spacy_nuner.models.shim.MAX_CACHED_PIECES", limit)
-    model = make_backbone(tiny, freeze_layers=-1)
+    model = make_backbone(tiny, freeze_layers=-1, by_sentence=False)
     vectors_of(model, docs[:1], is_train=True)
     vectors_of(model, docs[1:], is_train=True)
     assert sizes[0] <= get_shim(model).cache.n_pieces <= limit
@@ -139,6 +139,7 @@ def test_second_epoch_of_a_training_encodes_nothing(tiny, tmp_path, frozen):
         "paths.dev": str(tmp_path / "docs.spacy"),
         "paths.backbone": tiny,
         "components.transformer.model.freeze_layers": -1 if frozen else 0,
+        "components.transformer.model.by_sentence": False,
         # The counter hangs in the encoder, not in its copy in bf16.
         "components.transformer.model.precision": "fp32",
         "training.max_steps": 4,

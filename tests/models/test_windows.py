@@ -1,5 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import srsly
@@ -15,6 +15,7 @@ from spacy_nuner.models.windows import (
     get_pieces,
 )
 from tests.conftest import MINILM
+from tests.tiny import make_tiny
 
 from .conftest import TEXTS
 
@@ -79,7 +80,7 @@ def test_special_tokens_in_a_text_are_text(nlp, tokenizer):
 @pytest.mark.parametrize("size,stride", [(10, 10), (10, 7), (10, 1), (3, 2)])
 @pytest.mark.parametrize("count", [1, 2, 3, 9, 10, 11, 19, 20, 21, 100])
 def test_windows_keep_each_piece_once_and_see_context(count, size, stride):
-    windows = cut_windows([count], size=size, stride=stride)
+    windows = cut_windows([count], [[]], size=size, stride=stride)
     kept = [i for w in windows for i in range(w.keep_start, w.keep_end)]
     assert kept == list(range(count))
     for w in windows:
@@ -90,8 +91,37 @@ def test_windows_keep_each_piece_once_and_see_context(count, size, stride):
 
 
 def test_windows_of_several_docs():
-    windows = cut_windows([3, 12, 1], size=5, stride=4)
+    windows = cut_windows([3, 12, 1], [[], [], []], size=5, stride=4)
     assert [w.doc for w in windows] == [0, 1, 1, 1, 2]
+
+
+def test_no_window_reaches_over_the_end_of_a_sentence():
+    windows = cut_windows([12, 3], [[3, 4], [2]], size=5, stride=4)
+    assert [(w.doc, w.start, w.end) for w in windows] == [
+        (0, 0, 3),
+        (0, 3, 4),
+        (0, 4, 9),
+        (0, 7, 12),
+        (1, 0, 2),
+        (1, 2, 3),
+    ]
+    kept = [i for w in windows for i in range(w.keep_start, w.keep_end)]
+    assert kept == [*range(12), *range(3)]
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "xlm-r", "deberta-v3"])
+def test_sentences_begin_at_the_piece_of_their_first_letter(tmp_path, nlp, name):
+    """Whether pieces hold the blank in front of them, and line ends are pieces."""
+    texts = ["Zoë left.  She 👩‍👩‍👧 cried!\n\n Why?  \n\n", "one", " \n a"]
+    folder = make_tiny(name, tmp_path / name, texts)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    docs = [nlp(text) for text in texts]
+    found = get_pieces(tokenizer, docs)
+    assert [len(pieces.sentences) for pieces in found] == [2, 0, 0]
+    encoded = tokenizer(texts[0], add_special_tokens=False, return_offsets_mapping=True)
+    starts = [encoded["offset_mapping"][i][0] for i in found[0].sentences]
+    parts = [texts[0][a:b].strip() for a, b in pairwise([0, *starts, None])]
+    assert parts == ["Zoë left.", "She 👩‍👩‍👧 cried!", "Why?"]
 
 
 @pytest.mark.parametrize("name", ["ewt-train", "c4"])
@@ -104,7 +134,8 @@ def test_padding_of_real_text_is_under_a_tenth(nlp, data, name, batch_size):
     counts = [len(pieces.ids) for pieces in get_pieces(tokenizer, docs)]
     pieces = padded = unsorted = 0
     for start in range(0, len(docs), batch_size):
-        windows = cut_windows(counts[start : start + batch_size], size=510, stride=382)
+        chosen = counts[start : start + batch_size]
+        windows = cut_windows(chosen, [[]] * len(chosen), size=510, stride=382)
         lengths = [w.end - w.start + 2 for w in windows]
         pieces += sum(lengths)
         for batch in batch_by_length(lengths, max_size=2048, max_padding=MAX_PADDING):

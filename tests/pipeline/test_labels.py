@@ -6,6 +6,8 @@ import spacy
 import srsly
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import load_model_from_config
+from thinc.api import Config
 
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pipeline.label_vectors import LabelVectors
@@ -164,6 +166,7 @@ def test_a_name_in_place_of_the_label(backbone):
         ({"A": {"name": 3}}, "'A' has .*3"),
         ({"A": {"name": " "}}, "'A' has"),
         ({"A": ""}, "'A' has"),
+        ([{"label": "A", "title": "x"}], "'A' has .*title"),
         ("A", "found a str"),
         (3, "found a int"),
     ],
@@ -191,18 +194,116 @@ def test_labels_of_a_file(tmp_path):
         read_labels(tmp_path / "none.json")
 
 
-def test_a_label_with_a_dot(backbone, tmp_path):
-    """A config has no section for it, so the live pipeline takes it."""
-    with pytest.raises(NunerError, match="N512.*'LOC.city'.*add_label"):
-        make_zero_shot(backbone, labels={"LOC.city": {"name": "area"}})
-    nlp = make_zero_shot(backbone, labels={"LOC.none": None})
+ODD = [
+    "schema:Person",
+    "GO=0008150",
+    "#topic",
+    ";semi",
+    "[x]",
+    "x [y",
+    "50%",
+    "$x",
+    "${paths.train}",
+    "two\nlines",
+    "tab\there",
+    " in front",
+    "behind ",
+    "U.S. city",
+    ".",
+    "a..b",
+    "@misc",
+    "*",
+    "'quoted'",
+    '"quoted"',
+    "\\n",
+    "Ünïcode 人名 👩‍👩‍👧",
+    "true",
+    "null",
+    "DEFAULT",
+    "{}",
+    "rem this",
+    "x" * 1000,
+    "\u3000wide",
+    "a\u2028b",
+]
+
+
+def round_trips(nlp, folder):
+    nlp.to_disk(folder)
+    other = load_model_from_config(Config().from_str(nlp.config.to_str()))
+    return [spacy.load(folder), other.from_bytes(nlp.to_bytes())]
+
+
+@pytest.mark.parametrize("label", ODD)
+def test_any_label_is_saved_with_what_is_known_of_it(backbone, tmp_path, label):
+    others = [label + "2", label.upper() + ":x"]
+    nlp = make_zero_shot(backbone)
     pipe = nlp.get_pipe("nuner_concepts")
-    pipe.add_label("LOC.city", name="area")
-    assert ("Leyton", "LOC.city") in spans_of(nlp(TEXT))
+    pipe.add_label(label, "somewhere to live", name="area")
+    for other in others:
+        pipe.add_label(other)
+    pipe.threshold = {label: 0.1234567890123456, others[0]: 1e-12}
+    for again in round_trips(nlp, tmp_path / "model"):
+        found = again.get_pipe("nuner_concepts")
+        assert found.labels == pipe.labels == (label, *others)
+        assert found.label_data == pipe.label_data
+        assert found.threshold == pipe.threshold
+        assert spans_of(again(TEXT)) == spans_of(nlp(TEXT)) != []
+
+
+@pytest.mark.parametrize("label", ODD)
+@pytest.mark.parametrize("form", ["list", "objects", "described", "named", "threshold"])
+def test_a_config_holds_a_label_or_it_is_refused(backbone, tmp_path, label, form):
+    """Before anything is written; nothing is lost on the way."""
+    config = {
+        "list": {"labels": [label, label + "2"]},
+        "objects": {
+            "labels": [{"label": label, "name": "area", "description": "a part"}, "x"]
+        },
+        "described": {"labels": {label: "an area", label + "2": None}},
+        "named": {"labels": {label: {"name": "area"}}},
+        "threshold": {"labels": [label], "threshold": {label: 0.75}},
+    }[form]
+    if label.startswith("@") and form in ("described", "named", "threshold"):
+        pytest.skip("a key that begins with @ is a function to spaCy, which refuses it")
+    try:
+        nlp = make_zero_shot(backbone, **config)
+    except NunerError as error:
+        assert "N512" in str(error)
+        assert form in ("described", "named", "threshold") or "${" in label
+        return
+    pipe = nlp.get_pipe("nuner_concepts")
+    for again in round_trips(nlp, tmp_path / "model"):
+        found = again.get_pipe("nuner_concepts")
+        assert found.labels == pipe.labels
+        assert label in found.labels
+        assert found.label_data == pipe.label_data
+        assert found.threshold == pipe.threshold == config.get("threshold")
+
+
+def test_a_config_file_with_odd_labels(backbone, tmp_path):
+    nlp = make_zero_shot(backbone)
+    text = nlp.config.to_str().replace(
+        "labels = []",
+        'labels = ["#x", {"label": "schema:Person", "description": "a human"}]',
+    )
+    nlp = load_model_from_config(Config().from_str(text))
+    pipe = nlp.get_pipe("nuner_concepts")
+    assert pipe.label_data == {"#x": None, "schema:Person": "a human"}
+
+
+def test_thresholds_of_labels_give_way_to_another_config(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, labels=["area"], threshold=0.5)
+    nlp.get_pipe("nuner_concepts").threshold = {"area": 0.25}
     nlp.to_disk(tmp_path / "model")
-    again = spacy.load(tmp_path / "model")
-    assert again.get_pipe("nuner_concepts").label_data == pipe.label_data
-    assert spans_of(again(TEXT)) == spans_of(nlp(TEXT))
+
+    def load(**config):
+        nlp = spacy.load(tmp_path / "model", config=config)
+        return nlp.get_pipe("nuner_concepts").threshold
+
+    assert load() == {"area": 0.25}
+    for other in (0.75, None):
+        assert load(components={"nuner_concepts": {"threshold": other}}) == other
 
 
 def test_describing_a_trained_concept_says_that_its_weights_stay(backbone, tmp_path):

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
+from ...sentences import CLOSING, SENTENCE_FINAL
+
 # These need no blank behind them.
 FULL_WIDTH_FINAL = ("。", "！", "？", "｡")
-# What may come between the end of a sentence and the blank behind it.
-CLOSING = "\"'”’)]」』）"
 
 
 class Mention(NamedTuple):

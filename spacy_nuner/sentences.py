@@ -1,0 +1,93 @@
+"""Where the sentences of a text begin: by annotation or punctuation, and by lines."""
+
+import re
+from collections.abc import Iterator
+from itertools import accumulate, pairwise
+
+from spacy.attrs import IDX, SENT_START
+from spacy.pipeline.sentencizer import Sentencizer
+from spacy.tokens import Doc
+
+# These end a sentence only with a blank behind them.
+SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
+# What may come between the end of a sentence and the blank behind it.
+CLOSING = "\"'”’)]」』）"
+_CLOSE = f"[{re.escape(CLOSING)}]*"
+_OTHER_FINAL = sorted(set(Sentencizer.default_punct_chars) - set(SENTENCE_FINAL))
+_ENDS = re.compile(
+    rf"[{re.escape(''.join(SENTENCE_FINAL))}…]+{_CLOSE}\s+"
+    # One of full width may be a decimal point.
+    rf"|[{''.join(_OTHER_FINAL)}]+{_CLOSE}(?!\d)"
+)
+_BLANKS = re.compile(r"\s*")
+# Full lines of prose that was wrapped are no shorter than this, in characters.
+MIN_WIDTH = 64
+# So many of its lines are as full as they can be, and fewer in a list of texts.
+FULL_SHARE = 0.6
+
+
+def find_sentences(doc: Doc) -> list[int]:
+    """Find where the sentences of a doc begin.
+
+    Each line begins one, unless the text is prose that was wrapped. Within lines
+    sentences are those that the doc is annotated with, as by a `senter`, a
+    `sentencizer` or a `parser` before. Without annotation they end at punctuation: a
+    full stop has to be a token of its own, unlike that of "Dr.", with neither a small
+    letter nor a digit behind it.
+
+    doc (Doc): The doc.
+    RETURNS (list[int]): The characters at which sentences begin, in order, without the
+        first sentence.
+    """
+    text = doc.text
+    found = _find_lines(text)
+    if doc.has_annotation("SENT_START"):
+        table = doc.to_array([SENT_START, IDX]).reshape(-1, 2)
+        found += table[table[:, 0] == 1, 1].tolist()
+    else:
+        found += _find_ends(text, doc)
+    first = _skip_blanks(text, 0)
+    starts = {_skip_blanks(text, start) for start in found}
+    return sorted(start for start in starts if first < start < len(text))
+
+
+def _skip_blanks(text: str, start: int) -> int:
+    match = _BLANKS.match(text, start)
+    return match.end() if match else start
+
+
+def _find_ends(text: str, doc: Doc) -> Iterator[int]:
+    """Find where sentences end, by punctuation."""
+    tokens: set[int] | None = None
+    for match in _ENDS.finditer(text):
+        if match[0][0] == ".":
+            if tokens is None:
+                tokens = {token.idx for token in doc}
+            behind = text[match.end() : match.end() + 1]
+            if match.start() not in tokens or behind.islower() or behind.isdigit():
+                continue
+        yield match.end()
+
+
+def _find_lines(text: str) -> list[int]:
+    """Find where lines begin that do not go on with the sentence before them."""
+    lines = text.splitlines(keepends=True)
+    starts = list(accumulate(map(len, lines)))[:-1]
+    bodies = [line.strip() for line in lines]
+    width = max(map(len, bodies), default=0)
+    # Lines with another one right below them, and those of them that are full: the next
+    # word would not have fitted.
+    pairs = [i for i, (a, b) in enumerate(pairwise(bodies)) if a and b]
+    full = [
+        i
+        for i in pairs
+        if len(bodies[i]) + 1 + len(bodies[i + 1].split(maxsplit=1)[0]) > width
+    ]
+    if width < MIN_WIDTH or not full or len(full) < FULL_SHARE * len(pairs):
+        return starts
+    # Prose begins with a capital, and many of its lines go on with a small letter.
+    small = sum(bodies[i + 1][0].islower() for i in full)
+    if bodies[pairs[0]][0].islower() or 4 * small < len(full):
+        return starts
+    goes_on = {i for i in full if bodies[i][-1] not in ".!?:;"}
+    return [start for i, start in enumerate(starts) if i not in goes_on]
