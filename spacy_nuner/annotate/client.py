@@ -367,6 +367,7 @@ class Endpoint:
         error (Exception): What the client raised.
         RETURNS (Failure): The reason.
         """
+        import aiohttp
         import httpx2
         import openai
 
@@ -394,7 +395,11 @@ class Endpoint:
             return Failure("timeout", f"no whole response within {seconds}")
         malformed = isinstance(cause, httpx2.DecodingError)
         kind = "malformed" if malformed else "connection"
-        return self._mask(Failure(kind, str(cause) or type(cause).__name__))
+        reason = str(cause) or type(cause).__name__
+        if isinstance(cause.__cause__, aiohttp.ServerDisconnectedError):
+            # Of which aiohttp shows an object.
+            reason = "the server closed the connection"
+        return self._mask(Failure(kind, reason))
 
     def refusal(self, failure: Failure) -> NunerError:
         """Make the error of a server that can't be used.

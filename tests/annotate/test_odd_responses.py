@@ -396,7 +396,9 @@ FAILED = {
         "",
     ),
     # No HTTP
-    "closed": (b"", "connection", ""),
+    "closed": (b"", "connection", "the server closed the connection"),
+    "closed halfway": (http(200, OK)[:-20], "connection", "not completed"),
+    "closed in the head": (http(200, OK)[:40], "connection", "closed the connection"),
     "smtp": (b"220 mail.example.com ESMTP\r\n", "connection", ""),
     "ssh": (b"SSH-2.0-OpenSSH_9.6\r\n", "connection", ""),
     "tls": (b"\x15\x03\x01\x00\x02\x02\x46", "connection", ""),
