@@ -325,7 +325,8 @@ class BatchRun:
         account = self.account
         async with self._explained():
             if remote.errors is not None and remote.errors.data:
-                reason = find_message(None, remote.errors.to_dict()["data"])
+                said = [one.message or one.code for one in remote.errors.data]
+                reason = find_message(None, said)
                 self._reason = self.endpoint.redact(reason)[:LONGEST_MESSAGE]
             ids = (remote.output_file_id, remote.error_file_id)
             files = [_read_id(one) for one in ids if one is not None]

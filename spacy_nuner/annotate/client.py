@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from email.utils import mktime_tz, parsedate_tz
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -275,11 +276,12 @@ class Endpoint:
         # connections for each.
         class HttpClient(openai.DefaultAioHttpClient):
             async def send(
-                self, request: "httpx2.Request", *, stream: bool = False, **options: Any
+                self, request: "httpx2.Request", *, stream: bool = False, **_: Any
             ) -> "httpx2.Response":
                 return await endpoint._send(super().send, request, stream=stream)
 
-        return HttpClient()
+        # Cookies are aiohttp's: httpx fails at the next request after an odd one.
+        return HttpClient(cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])))
 
     async def ask(self, body: dict[str, Any], api: Api = "chat") -> Answer | Failure:
         """Send a request until it is answered or the retries are used up.
@@ -318,8 +320,10 @@ class Endpoint:
         latency: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer | Failure:
-        """Turn a response into an answer or a failure; all that a server says is
-        masked here.
+        """Turn a response into an answer or a failure.
+
+        Secrets that a server repeats are masked in failures here, in answers where they
+        are stored.
 
         status, data, api, latency: See `read_outcome`.
         headers (Mapping[str, str] | None): Its headers, which may name a time to wait
@@ -329,12 +333,7 @@ class Endpoint:
         outcome = read_outcome(status, data, api=api, latency=latency)
         if isinstance(outcome, Failure):
             return self._mask(outcome._replace(todo=_todo(status, data, headers or {})))
-        return replace(
-            outcome,
-            finish_reason=outcome.finish_reason and self.redact(outcome.finish_reason),
-            refusal=outcome.refusal and self.redact(outcome.refusal),
-            served=outcome.served and self.redact(outcome.served),
-        )
+        return outcome
 
     async def count_tokens(self, model: str, text: str) -> int | None:
         """Count tokens with the server's `/tokenize` (vLLM, llama.cpp).
@@ -369,6 +368,7 @@ class Endpoint:
         error (Exception): What the client raised.
         RETURNS (Failure): The reason.
         """
+        import aiohttp
         import httpx2
         import openai
 
@@ -396,7 +396,11 @@ class Endpoint:
             return Failure("timeout", f"no whole response within {seconds}")
         malformed = isinstance(cause, httpx2.DecodingError)
         kind = "malformed" if malformed else "connection"
-        return self._mask(Failure(kind, str(cause) or type(cause).__name__))
+        reason = str(cause) or type(cause).__name__
+        if isinstance(cause.__cause__, aiohttp.ServerDisconnectedError):
+            # Of which aiohttp shows an object.
+            reason = "the server closed the connection"
+        return self._mask(Failure(kind, reason))
 
     def refusal(self, failure: Failure) -> NunerError:
         """Make the error of a server that can't be used.
@@ -473,7 +477,8 @@ class Endpoint:
                 content, whole = await _read_bounded(response)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error), request=request) from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:
+            # What openai's adapter of aiohttp leaves as it is, or fails at itself.
             message = getattr(error, "message", "") or str(error)
             raise httpx2.RemoteProtocolError(message, request=request) from error
         status = response.status_code
@@ -490,8 +495,12 @@ class Endpoint:
             outcome = self._check(status, read_body(content), api)
             if isinstance(outcome, Failure):
                 raise httpx2.DecodingError(outcome.reason, request=request)
-        kept = {name: response.headers.get(name) for name in HEADERS}
-        given = {name: value for name, value in kept.items() if value is not None}
+        # As bytes, since only ASCII may be given as text.
+        given = [
+            (name.encode(), response.headers[name].encode())
+            for name in HEADERS
+            if name in response.headers
+        ]
         plain = httpx2.Response(status, headers=given, content=content, request=request)
         plain.elapsed = timedelta(seconds=time.monotonic() - start)
         return plain

@@ -55,7 +55,10 @@ def annotate_cli(
         32, help="Most requests at once; fewer while the server is overloaded", min=1
     ),
     timeout: float = typer.Option(
-        120.0, help="Seconds in which an answer has to be there as a whole", min=0.1
+        120.0,
+        help="Seconds in which an answer has to be there as a whole",
+        min=0.1,
+        max=86400,
     ),
     retries: int = typer.Option(6, help="Tries after a request that failed", min=0),
     prices: Path | None = typer.Option(

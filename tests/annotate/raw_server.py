@@ -28,6 +28,36 @@ def completion(choice=CHOICE, **fields):
     return {"choices": [choice], "usage": USAGE, "model": "m"} | fields
 
 
+def drip(begin, piece, seconds=0.2):
+    """A response that goes on and on, a piece at a time."""
+
+    async def respond(path, writer):
+        writer.write(begin)
+        for _ in range(100):
+            await asyncio.sleep(seconds)
+            writer.write(piece)
+            await writer.drain()
+
+    return respond
+
+
+def flood(begin, piece):
+    """A response that never ends, as fast as it is read."""
+
+    async def respond(path, writer):
+        writer.write(begin)
+        while True:
+            writer.write(piece)
+            await writer.drain()
+            FLOODED[path] += len(piece)
+
+    return respond
+
+
+# Bytes by path.
+FLOODED = Counter()
+
+
 class RawServer:
     """Answers a request to `/MODE/v1/...` with the mode's bytes.
 

@@ -1,12 +1,15 @@
 """Runs against a real server on loopback: every answer once, no limit exceeded."""
 
+import itertools
 import json
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from spacy_nuner.annotate.accounting import Limits, Price
+from spacy_nuner.annotate.client import Endpoint
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, settings_for, stored
@@ -382,3 +385,27 @@ def test_a_full_disk_ends_the_run_with_a_numbered_error(
     assert 0 < answered < 500
     with Server() as server:
         assert ask(path, store_path, server.url).answers == 500 - answered
+
+
+@pytest.mark.parametrize(
+    "odd", [{"served": {"a": 1}}, {"content": "\ud800"}, {"prompt_tokens": 2**63}]
+)
+def test_what_the_database_has_no_type_for_ends_the_run(
+    real_texts, write_sentences, store_path, monkeypatch, odd
+):
+    """It can't come to this; if it does, nobody waits for ever."""
+    path = write_sentences(real_texts[:40])
+    ask_one, asked_for = Endpoint.ask, itertools.count()
+
+    async def answer(self, *args):
+        outcome = await ask_one(self, *args)
+        return replace(outcome, **odd) if next(asked_for) == 20 else outcome
+
+    monkeypatch.setattr(Endpoint, "ask", answer)
+    with Server(latency=0.01) as server:
+        with pytest.raises(NunerError) as raised:
+            ask(path, store_path, server.url)
+        assert raised.value.code == "N216"
+        monkeypatch.setattr(Endpoint, "ask", ask_one)
+        ask(path, store_path, server.url)
+    assert len(stored(store_path)) == 40

@@ -4,6 +4,8 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from spacy_nuner.cli.export import export
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, stored
+from .raw_server import RawServer, drip, http
 from .server import Server
 
 CONCURRENCY = 8
@@ -144,3 +147,51 @@ def test_the_first_interrupt_waits_for_answers_under_way(
         assert "[N217] Interrupted." in output.read_text(encoding="utf8")
         assert server.answered.total() == server.requests < 5 * CONCURRENCY
         assert committed(store_path) == set(server.answered)
+
+
+HUNG = {
+    "silent": drip(b"", b"", 60.0),
+    "dripping": drip(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n", b" "),
+    "429": http(429, {"error": "slow down"}, "retry-after: 60"),
+    "dead": b"",
+}
+
+
+@pytest.mark.parametrize("mode", HUNG)
+@pytest.mark.parametrize("batch", [False, True])
+def test_the_second_interrupt_ends_a_run_at_once(
+    write_sentences, tmp_path, forker, mode, batch
+):
+    path = write_sentences([f"Ana has {number} cats." for number in range(20)])
+    with RawServer(HUNG) as server:
+        more = ("--base-url", server.url(mode), "--model", "m", "--concurrency", 4)
+        more += ("--batch",) * batch
+        output = tmp_path / "output.txt"
+        pid = forker.start(
+            "annotate", path, tmp_path / "store.sqlite", *more, output=output
+        )
+        wait_until(lambda: server.requests[mode] >= 1)
+        os.kill(pid, signal.SIGINT)
+        # The first one waits for the answers under way, where there may be some.
+        time.sleep(0.3)
+        begin = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGINT)
+        assert forker.wait(pid) == 1
+        assert time.monotonic() - begin < 10
+    assert "[N217]" in output.read_text(encoding="utf8")
+
+
+def test_the_first_interrupt_ends_the_retries(write_sentences, tmp_path, forker):
+    path = write_sentences([f"Ana has {number} cats." for number in range(20)])
+    with RawServer({"m": http(500, {"error": "out of luck"})}) as server:
+        output = tmp_path / "output.txt"
+        more = ("--base-url", server.url("m"), "--model", "m", "--retries", 1000)
+        more += ("--concurrency", 4, "--max-failures", 1000)
+        pid = forker.start(
+            "annotate", path, tmp_path / "store.sqlite", *more, output=output
+        )
+        wait_until(lambda: server.requests["m"] >= 8)
+        os.kill(pid, signal.SIGINT)
+        assert forker.wait(pid) == 1
+    assert "[N217]" in output.read_text(encoding="utf8")

@@ -1,12 +1,11 @@
 """Whatever a server sends becomes an answer or a counted failure in its own words."""
 
-import asyncio
 import gzip
 import json
+import random
 import time
 import tracemalloc
 import zlib
-from collections import Counter
 
 import pytest
 
@@ -15,7 +14,16 @@ from spacy_nuner.annotate.client import LONGEST_BODY
 from spacy_nuner.errors import NunerError
 
 from .conftest import ask, stored
-from .raw_server import CHOICE, CONTENT, RawServer, completion, http
+from .raw_server import (
+    CHOICE,
+    CONTENT,
+    FLOODED,
+    RawServer,
+    completion,
+    drip,
+    flood,
+    http,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -346,6 +354,17 @@ FAILED = {
     "451": (http(451, {"error": "law"}), "http 451", "451, law"),
     "600": (http(600, "beyond"), "http 600", "600, beyond"),
     "999": (http(999, "beyond"), "http 999", "999, beyond"),
+    "301 to nowhere": (http(301, "moved", "location:"), "http 301", "301, moved"),
+    "cookies": (
+        http(
+            500,
+            "words",
+            "set-cookie: " + "=;" * 500,
+            "set-cookie: \xff=\xff; expires=x",
+        ),
+        "http 500",
+        "500, words",
+    ),
     "304": (http(304), "http 304", "304, Not Modified"),
     "300": (http(300, "several"), "http 300", "300, several"),
     # Not stopped by these, though told to wait
@@ -366,13 +385,20 @@ FAILED = {
         "http 429",
         "",
     ),
+    "wait bytes": (
+        http(429, {"error": ERROR}, "retry-after: \xe9t\xe9"),
+        "http 429",
+        "",
+    ),
     "wait odd date": (
         http(429, {"error": ERROR}, "retry-after: Mon, 99 Foo 2026 99:99:99 +9999"),
         "http 429",
         "",
     ),
     # No HTTP
-    "closed": (b"", "connection", ""),
+    "closed": (b"", "connection", "the server closed the connection"),
+    "closed halfway": (http(200, OK)[:-20], "connection", "not completed"),
+    "closed in the head": (http(200, OK)[:40], "connection", "closed the connection"),
     "smtp": (b"220 mail.example.com ESMTP\r\n", "connection", ""),
     "ssh": (b"SSH-2.0-OpenSSH_9.6\r\n", "connection", ""),
     "tls": (b"\x15\x03\x01\x00\x02\x02\x46", "connection", ""),
@@ -469,6 +495,12 @@ STOPPED = {
         "N206",
         "307.*/other/v1",
     ),
+    **{
+        f"odd {number}": (http(301, "", f"location: {url}"), "N206", "301")
+        for number, url in enumerate(
+            ("http://[", "http://a:9999999/", "//", "\xff\xfe", "javascript:x", "%00")
+        )
+    },
     "loop": (http(308, "", "location: ?"), "N206", "308"),
     "402": (
         http(402, {"error": "Insufficient Balance"}),
@@ -506,33 +538,6 @@ def test_it_ends_the_run(server, path, tmp_path, mode):
 # Times and sizes
 
 
-def drip(begin, piece, seconds=0.2):
-    """A response that goes on and on, a piece at a time."""
-
-    async def respond(path, writer):
-        writer.write(begin)
-        for _ in range(100):
-            await asyncio.sleep(seconds)
-            writer.write(piece)
-            await writer.drain()
-
-    return respond
-
-
-def flood(begin, piece):
-    """A response that never ends, as fast as it is read."""
-
-    async def respond(path, writer):
-        writer.write(begin)
-        while True:
-            writer.write(piece)
-            await writer.drain()
-            SENT[path] += len(piece)
-
-    return respond
-
-
-SENT = Counter()
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"transfer-encoding: chunked\r\n"
 MEGABYTE = b"100000\r\n" + b" " * 2**20 + b"\r\n"
@@ -601,8 +606,8 @@ def test_it_is_read_up_to_a_bound_of_time_and_size(path, tmp_path, mode):
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         # What is not read is not sent: buffers are small.
-        sent = sum(SENT.values())
-        SENT.clear()
+        sent = sum(FLOODED.values())
+        FLOODED.clear()
     assert report.failures == {kind: 1}
     assert words in report.reason
     assert took < 5
@@ -650,3 +655,168 @@ def test_an_odd_response_costs_no_other_sentence(write_sentences, tmp_path):
         assert len(stored(store_path)) == len(ANSWERED)
         turns = iter([http(200, OK)] * len(rows))
         assert ask(path, store_path, url).answers == len(FAILED)
+
+
+def mutate(generator, content):
+    """Some bytes of a response exchanged, left out, repeated or cut off."""
+    content = bytearray(content)
+    for _ in range(generator.randint(1, 3)):
+        # Rather in the head than in the body.
+        end = generator.choice([20, 120, len(content), len(content)])
+        at = generator.randrange(min(end, len(content)))
+        change = generator.randrange(5)
+        if change == 0:
+            content[at] = generator.randrange(256)
+        elif change == 1:
+            del content[at : at + generator.randint(1, 30)]
+        elif change == 2:
+            content[at:at] = content[at : at + 30] * generator.randint(1, 5)
+        elif change == 3:
+            content[at:at] = generator.choice(
+                [b"\r\n", b"\0", b"\xff", b"{", b'"', b"9"]
+            )
+        elif len(content) > 40:
+            del content[max(at, 20) :]
+        if len(content) < 40:
+            break
+    return bytes(content)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_responses_with_damaged_bytes(write_sentences, tmp_path, seed):
+    generator = random.Random(seed)
+    rows = [*ANSWERED.values(), *FAILED.values()]
+    whole = [row[0] for row in rows if 40 < len(row[0]) < 10_000]
+    path = write_sentences([f"Ana has {number} cats." for number in range(200)])
+
+    async def respond(path, writer):
+        writer.write(mutate(generator, generator.choice(whole)))
+        await writer.drain()
+
+    options = {"retries": 0, "timeout": 2.0, "limits": Limits(failures=1000)}
+    with RawServer({"m": respond}) as server:
+        report = ask(path, tmp_path / "store.sqlite", server.url("m"), **options)
+    assert report.answers + report.failures.total() == 200
+    assert len(stored(tmp_path / "store.sqlite")) == report.answers > 0
+
+
+# Batches
+
+
+def batch_server(rows, **changed):
+    """A server of one batch whose output file has these rows."""
+    steps = {
+        "/files": {"id": "file-1"},
+        "/batches": {"id": "b1", "metadata": {}, "created_at": 2**40, "data": []},
+        "/batches/b1": {"id": "b1", "status": "completed", "output_file_id": "out"},
+        "/files/out/content": b"\n".join(rows),
+    } | changed
+
+    async def respond(path, writer):
+        step = steps[path.partition("/v1")[2].partition("?")[0]]
+        sent = (
+            step
+            if isinstance(step, bytes) and step[:5] == b"HTTP/"
+            else http(200, step)
+        )
+        writer.write(sent)
+        await writer.drain()
+
+    return RawServer({"m": respond})
+
+
+def test_a_batch_with_a_row_of_every_kind_is_collected(
+    write_sentences, tmp_path, monkeypatch
+):
+    """What was paid for is stored, and the rest is counted or asked again."""
+    outcomes = {
+        "good": {"status_code": 200, "body": OK},
+        "as text": {"status_code": "200", "body": OK},
+        "created": {"status_code": 201, "body": OK},
+        "no status": {"body": OK},
+        "refused": {"status_code": 400, "body": {"error": {"code": "content_filter"}}},
+        "gemini": {"status_code": 200, "body": without_message("SAFETY")},
+        "half": {"status_code": 200, "body": completion(model=HALF, usage=3)},
+        "usage": {"status_code": 200, "body": completion(usage={"prompt_tokens": "x"})},
+        "error": {"status_code": 500, "body": {"error": "out of luck"}},
+        "page": {"status_code": 502, "body": "<html><body>Down</body></html>"},
+        "odd status": {"status_code": {"a": 1}, "body": None},
+        "deep": {"status_code": 200, "body": [[[[[[[[[[[]]]]]]]]]]]},
+        "list": [1],
+        "null": None,
+    }
+    names = list(outcomes)
+    path = write_sentences([f"Ana is {name}." for name in names])
+    monkeypatch.setattr("spacy_nuner.annotate.batch.uuid.uuid4", FixedName)
+    rows = [
+        json.dumps({"custom_id": f"name-{number}", "response": outcomes[name]}).encode()
+        for number, name in enumerate(names)
+    ]
+    rows += [b"", b"[]", b'{"custom_id": 3}', b'{"custom', DEEP]
+    store_path = tmp_path / "store.sqlite"
+    with batch_server(rows) as server:
+        report = ask(path, store_path, server.url("m"), batch=True)
+    assert report.verdicts == {"good": 6, "refused": 2}
+    assert report.failures == {"malformed": 4, "http 500": 1, "http 502": 1}
+    assert len(stored(store_path)) == 8
+
+
+class FixedName:
+    hex = "name"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"/files": "no JSON"}, "malformed|no JSON"),
+        ({"/files": b"<html><body>Sign in</body></html>"}, "Sign in"),
+        ({"/files": {"error": {"message": "no room"}}}, "no room"),
+        ({"/files": {"id": ["file-1"]}}, "id or a status is list"),
+        ({"/files": {"id": HALF}}, "id or a status"),
+        ({"/files": http(500, {"detail": "no files here"})}, "no files here"),
+        ({"/files": http(204)}, "204"),
+        ({"/files": DEEP}, r"\[\[\["),
+        ({"/files": b"HTTP/9 nonsense"}, "HTTP"),
+        ({"/files/out/content": http(404, {"detail": "it is gone"})}, "it is gone"),
+        (
+            {"/files/out/content": b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}"},
+            "not completed",
+        ),
+        ({"/batches/b1": {"id": "b1", "status": None}}, "id or a status"),
+        ({"/batches/b1": {"id": "b1"}}, "status"),
+        ({"/batches/b1": [1]}, r"\[1\]"),
+        ({"/batches": {"id": 3, "data": []}}, "id or a status is int"),
+        ({"/batches": {"id": "b1", "data": 3}}, "Batch API"),
+        (
+            {"/batches": {"id": "b1", "data": [{"id": "x", "metadata": [1]}]}},
+            "Batch API",
+        ),
+        (
+            {
+                "/batches/b1": {
+                    "id": "b1",
+                    "status": "failed",
+                    "errors": {"data": [{"message": ["too", "many"]}]},
+                }
+            },
+            "N214.*too; many",
+        ),
+    ],
+)
+def test_a_batch_api_that_is_none(path, tmp_path, changed, words):
+    with batch_server([], **changed) as server:
+        url = server.url("m")
+        with pytest.raises(NunerError, match=f"(?s)N2(06|14).*{words}|{words}"):
+            ask(path, tmp_path / "store.sqlite", url, batch=True, retries=0)
+
+
+def test_a_list_of_batches_without_an_end(path, tmp_path):
+    """A server without pages, which gives the first one again and again."""
+    listed = {
+        "id": "b1",
+        "data": [{"id": "x", "metadata": None, "created_at": 2**40}],
+        "has_more": True,
+    }
+    steps = {"/batches": listed, "/batches/b1": {"id": "b1", "status": "failed"}}
+    with batch_server([], **steps) as server, pytest.raises(NunerError, match="N214"):
+        ask(path, tmp_path / "store.sqlite", server.url("m"), batch=True)

@@ -1,6 +1,7 @@
 """The commands sample, annotate and export, as a user types them."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -13,6 +14,7 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.cli.export import export
 from spacy_nuner.cli.sample import sample
 
+from ..annotate.raw_server import RawServer, http
 from ..annotate.server import Server
 
 PRICES = {"currency": "USD", "models": {"m": {"input": 1.0, "output": 2.0}}}
@@ -21,6 +23,7 @@ PRICES = {"currency": "USD", "models": {"m": {"input": 1.0, "output": 2.0}}}
 @pytest.fixture
 def run(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
 
     def run(*args, code=0):
         result = CliRunner().invoke(app, [str(arg) for arg in args])
@@ -152,12 +155,91 @@ def test_failures_are_reported(run, source, tmp_path):
         (["--prices", "none.json"], "N220"),
         (["--base-url", "https://api.openai.com/v1"], "N205"),
         (["--log", "source.jsonl/log.jsonl"], "N003"),
+        (["--log", "/dev/full"], "N223"),
+        (["--base-url", "localhost:8000/v1"], "N221"),
+        (["--base-url", "http://[::1/v1"], "N221"),
+        (["--base-url", "http://"], "N221"),
+        (["--base-url", "http://localhost:eighty/v1"], "N221"),
+        (["--base-url", "http://a b/v1"], "N221"),
+        (["--base-url", "http://a\ud800/v1"], "N221"),
+        (["--model", "m\udcff"], "N222"),
+        (["--temperature", "inf"], "N222"),
+        (["--extra", '{"top_p": NaN}'], "N222"),
+        (["--extra", '{"top_p": 1e999}'], "N222"),
+        (["--extra", '{"user": "\\ud800"}'], "N222"),
+        (["--extra", "[" * 100_000], "N213"),
+        (["--extra", '{"max_tokens": "many"}', "--retries", "0"], "N207"),
     ],
 )
 def test_settings_that_make_no_sense(run, source, tmp_path, monkeypatch, more, number):
     monkeypatch.chdir(tmp_path)
     args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
     assert number in run(*args, "--base-url", "http://127.0.0.1:9", *more, code=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "variable"), [(None, ""), ("--base-url", "http://127.0.0.1:9/v1")]
+)
+def test_the_address_in_the_environment(
+    run, source, tmp_path, monkeypatch, given, variable
+):
+    store = tmp_path / "store.sqlite"
+    with Server() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", variable or server.url)
+        more = (given, server.url) if given else ()
+        printed = run("annotate", source, store, "--model", "m", *more)
+        assert len(server.answered) == 60
+    told = f"The server is that in OPENAI_BASE_URL: {server.url}" in printed
+    assert told == (given is None)
+    # From Python too.
+    assert Connection().base_url == (variable or server.url)
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    assert Connection().base_url == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "example.com")
+    assert "N221" in run("annotate", source, store, "--model", "m", code=1)
+
+
+@pytest.mark.parametrize("batch", [[], ["--batch", "--poll", "0.02"]])
+def test_the_responses_api(run, source, tmp_path, batch):
+    store, log = tmp_path / "store.sqlite", tmp_path / "log.jsonl"
+    with Server() as server:
+        args = ("annotate", source, store, "--base-url", server.url, "--model", "m")
+        api = ("--api", "responses", "--max-tokens", "99", "--log", log)
+        assert "60 answers" in run(*args, *api, *batch)
+        line = server.files["file-0"].splitlines()[0] if batch else b"{}"
+        body = json.loads(line)["body"] if batch else server.bodies[0]
+        assert body["max_output_tokens"] == 99
+    assert json.loads(log.read_text().splitlines()[0])["api"] == "responses"
+    assert "60 answers in" in run("export", store, tmp_path / "answers.jsonl")
+    assert "expected chat or" in run(*args, "--api", "soap", code=2)
+
+
+def test_an_address_that_redirects(run, source, tmp_path):
+    with Server() as server:
+        moved = http(308, "", f"location: {server.url}/chat/completions")
+        with RawServer({"m": moved}) as first:
+            args = ("annotate", source, tmp_path / "store.sqlite", "--model", "m")
+            printed = run(*args, "--base-url", first.url("m"), code=1)
+            assert "N206" in printed
+            assert f"It redirects to {server.url}: if you trust" in printed
+            # Neither the texts nor a key go to where nobody said.
+            assert server.requests == 0
+
+
+def test_ids_and_names_that_hold_half_a_surrogate_pair(run, tmp_path):
+    source, store = tmp_path / "source.jsonl", tmp_path / "store.sqlite"
+    rows = ['{"id": "a\\ud800", "text": "Ana left."}', '{"text": "Ana \\udc00 left."}']
+    source.write_text("\n".join(rows))
+    prompt = tmp_path / os.fsdecode(b"prompt\xff.txt")
+    prompt.write_text("Input: {text}")
+    with Server() as server:
+        args = ("--base-url", server.url, "--model", "m", "--prompt", prompt)
+        printed = run("annotate", source, store, *args)
+    assert "1 answers" in printed
+    assert "1 with broken characters (first:" in printed
+    run("export", store, tmp_path / "answers.jsonl")
+    line = json.loads((tmp_path / "answers.jsonl").read_text(encoding="utf8"))
+    assert line["id"] == "a\ufffd"
 
 
 def test_a_price_before_there_is_a_key(run, source, tmp_path):
