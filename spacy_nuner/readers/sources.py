@@ -129,13 +129,21 @@ def find_form(path: Path, form: str | None = None) -> str:
         "arrow": first.startswith(PARQUET_MAGIC.decode()),
         "iob": is_iob(lines),
         "bio": is_bio(lines),
-        "csv": set(CSV_COLUMNS) <= set(next(csv.reader([first]), [])),
+        "csv": _has_columns(first),
         "python": _PYTHON_LIST.match("\n".join(lines)) is not None,
     }
     for found, holds in tests.items():
         if holds:
             return found
     raise NunerError(Errors.N101, path=path, found=f"the first line {first[:80]!r}")
+
+
+def _has_columns(header: str) -> bool:
+    try:
+        return set(CSV_COLUMNS) <= set(next(csv.reader([header]), []))
+    except csv.Error:
+        # A carriage return or a NUL byte in it.
+        return False
 
 
 def _first_lines(file: BinaryIO) -> list[str]:
