@@ -129,7 +129,7 @@ def find_form(path: Path, form: str | None = None) -> str:
         "arrow": first.startswith(PARQUET_MAGIC.decode()),
         "iob": is_iob(lines),
         "bio": is_bio(lines),
-        "csv": _is_header(first),
+        "csv": _has_columns(first),
         "python": _PYTHON_LIST.match("\n".join(lines)) is not None,
     }
     for found, holds in tests.items():
@@ -138,11 +138,11 @@ def find_form(path: Path, form: str | None = None) -> str:
     raise NunerError(Errors.N101, path=path, found=f"the first line {first[:80]!r}")
 
 
-def _is_header(line: str) -> bool:
+def _has_columns(header: str) -> bool:
     try:
-        return set(CSV_COLUMNS) <= set(next(csv.reader([line]), []))
+        return set(CSV_COLUMNS) <= set(next(csv.reader([header]), []))
     except csv.Error:
-        # A lone carriage return, or a field that is too large.
+        # A carriage return or a NUL byte in it.
         return False
 
 

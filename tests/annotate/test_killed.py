@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 

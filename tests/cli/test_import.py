@@ -213,3 +213,92 @@ def test_real_sets(data, tmp_path, name, records, annotations, concepts):
     listed = [row["entities"] for row in rows if "entities" in row]
     if listed:
         assert sum(map(len, listed)) == annotations
+
+
+LINES = {
+    "a": {
+        "text": "In Rome.",
+        "label": [[3, 7, "City"], [3, 7, "City"], [3, 7, "Town"]],
+    },
+    "b": {"text": "In Bonnland, Bo.", "label": [[3, 7, "City"], [13, 15, "Person"]]},
+    "c": {"text": "In Rome.", "label": [[3, 7, "City"], [3, 7, "Town"]]},
+    "d": {"text": "In Rome.", "label": [[0, 7, "Phrase"], [3, 7, "City"]]},
+    "e": {"text": "In Oslo.", "label": []},
+}
+
+
+def test_what_is_found_besides(tmp_path):
+    path, output = tmp_path / "a.jsonl", tmp_path / "a.spacy"
+    path.write_text("".join(json.dumps(row) + "\n" for row in LINES.values()))
+    result = run(path, output)
+    assert result.exit_code == 0, result.output
+    for line in (
+        "lost: repeated 1 11.1%",
+        "text that occurs before, with the same annotations 1",
+        "text that occurs before, with the other annotations 1",
+        "span with more than one label 2",
+        "span over a longer or earlier one 3",
+        "span expanded to whole tokens 1",
+    ):
+        assert line in lines_of(result)
+    report = json.loads((tmp_path / "a.import.json").read_text())
+    assert report["labelled"]["found"]["span with more than one label"] == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "spans", "lost"),
+    [("expand", ["Bonnland", "Bo"], {}), ("strict", ["Bo"], {"begins or ends": 1})],
+)
+def test_spans_that_fit_no_token(tmp_path, mode, spans, lost):
+    path, output = tmp_path / "a.jsonl", tmp_path / "a.spacy"
+    alone = {"text": "In Bonnland.", "label": [[3, 7, "City"]]}
+    path.write_text(f"{json.dumps(LINES['b'])}\n{json.dumps(alone)}\n")
+    result = run(path, output, "--alignment-mode", mode)
+    assert result.exit_code == 0, result.output
+    docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
+    assert [ent.text for ent in docs[0].ents] == spans
+    # A text whose only span is left out is no text without one.
+    assert len(docs) == (2 if mode == "expand" else 1)
+    report = json.loads((tmp_path / "a.import.json").read_text())
+    expected = {"begins or ends inside a token": 2} if lost else {}
+    assert report["annotations"]["lost"] == expected
+
+
+def test_agreement_is_told(tmp_path):
+    result = [{"value": {"start": 3, "end": 7, "labels": ["City"]}}]
+    annotations = [{"result": result}, {"result": []}, {"result": result}]
+    path = tmp_path / "a.json"
+    path.write_text(
+        json.dumps([{"data": {"t": "In Rome."}, "annotations": annotations}])
+    )
+    done = run(path, tmp_path / "a.spacy", "--annotators", "majority")
+    assert done.exit_code == 0, done.output
+    assert "Annotators agree by 50.0 F1" in done.output
+    report = json.loads((tmp_path / "a.import.json").read_text())
+    assert report["labelled"]["agreement"] == 0.5
+    assert report["annotations"]["spans"] == 1
+
+
+def test_predictions_and_offsets_on_request(tmp_path):
+    value = {"start": 3, "end": 6, "text": "Rome", "labels": ["City"]}
+    task = {"data": {"t": "In Rome."}, "predictions": [{"result": [{"value": value}]}]}
+    path, output = tmp_path / "a.json", tmp_path / "a.spacy"
+    path.write_text(json.dumps([task]))
+    done = run(path, output)
+    assert done.exit_code == 1 and "but predicted (1)" in " ".join(lines_of(done))
+    done = run(path, output, "--predictions")
+    assert done.exit_code == 1 and "no annotation left" in " ".join(lines_of(done))
+    done = run(path, output, "--predictions", "--fix-offsets")
+    assert done.exit_code == 0, done.output
+    assert "offsets mended: the end belongs to the span 1" in lines_of(done)
+
+
+@pytest.mark.parametrize("content", ["", "[1, 2]", "[", "\n \n"])
+def test_names_of_tags_that_are_none(tmp_path, content):
+    (tmp_path / "names.txt").write_text(content)
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a"], "ner_tags": [0]}\n')
+    done = run(
+        *(tmp_path / "a.jsonl", tmp_path / "a.spacy", "--labels"),
+        tmp_path / "names.txt",
+    )
+    assert done.exit_code == 1 and "[N641]" in done.output

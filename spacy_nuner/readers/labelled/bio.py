@@ -145,15 +145,16 @@ def _read_sentence(
         words.append(columns[1 - layout.column])
         tags.append(tag)
     # Bytes that are not UTF-8 are refused later, with the whole text.
-    return read_tags(join_words(words, checked=False), tags)
+    return read_tags(join_words(words, checked=False), tags, checked=False)
 
 
-def read_tags(tokens: Tokens, tags: Sequence[str]) -> Record:
+def read_tags(tokens: Tokens, tags: Sequence[str], *, checked: bool = True) -> Record:
     """Make a record of tokens with a tag each.
 
     tokens (Tokens): The tokens.
     tags (Sequence[str]): Their tags: "O", or a label with a prefix. One that continues
         no entity begins one.
+    checked (bool): Refuse labels that UTF-8 can't hold; False where that is done later.
     RETURNS (Record): The entities.
     """
     found: list[tuple[str, int, int]] = []
@@ -170,7 +171,7 @@ def read_tags(tokens: Tokens, tags: Sequence[str]) -> Record:
         last = "" if tag[0] in ENDING else label
     record = Record(tokens.text, [])
     tokens.set_words(record)
-    offsets = Offsets(tokens.text, fix=False, checked=False)
+    offsets = Offsets(tokens.text, fix=False, checked=checked)
     for label, start, end in found:
         record.entities.append(offsets.make_entity(start, end, label))
     return record
@@ -223,7 +224,8 @@ def read_iob(source: Source, lines: Iterable[Line]) -> Iterator[Row]:
                 # A word may be a bar itself.
                 words = [parts[0] or "|" for parts in split]
                 tokens = join_words(words, checked=False)
-                row.content = read_tags(tokens, [parts[-1] for parts in split])
+                tags = [parts[-1] for parts in split]
+                row.content = read_tags(tokens, tags, checked=False)
             else:
                 row.problem = BadRow(BAD_LINE, text[:60])
         yield row
