@@ -126,6 +126,11 @@ class Errors:
         "The address {base_url} holds a user or a password, which can't be sent along "
         "with a key. Leave it out: the key is read from {variable}."
     )
+    N053 = Message(
+        "Can't use {what}: '{found}' is no text in UTF-8, it holds bytes of another "
+        "encoding or half a surrogate pair. Save the file, set the terminal, or name "
+        "the folder in UTF-8."
+    )
 
     # Corpus: records -> DocBin
     N101 = Message(

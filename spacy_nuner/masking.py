@@ -3,7 +3,8 @@
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -11,6 +12,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 MASK = "***"
 # Variables of the environment that hold a secret, such as OPENAI_API_KEY or HF_TOKEN.
 VARIABLES = re.compile(r"(?:^|_)(?:(?:API|ACCESS|ADMIN)_?KEY|TOKEN|SECRET)$", re.I)
+# Those that there are at the start, and what may be set later; to search all of them
+# for each text would take longer than to mask it.
+FOUND = {name for name in os.environ if VARIABLES.search(name)}
+FOUND |= {"OPENAI_API_KEY", "HF_TOKEN"}
 # Fields of JSON that do.
 FIELDS = re.compile(
     r"(?:api|access|secret|subscription)[-_]?key|password|secret|authorization"
@@ -38,6 +43,17 @@ _UNIT = re.compile(
 )
 
 _hidden: set[str] = set()
+
+
+class _Pieces:
+    """Pieces of secrets of one size."""
+
+    def __init__(self, size: int, texts: set[str]) -> None:
+        self.size = size
+        self.texts = texts
+        self.step = size // 2
+        length = size - self.step + 1
+        self.halves = {text[i : i + length] for text in texts for i in range(self.step)}
 
 
 def hide(*secrets: str) -> None:
@@ -98,43 +114,49 @@ def mask(text: str, *, shortest: int = 0) -> str:
     shortest (int): Characters of the shortest piece that is masked, if more.
     RETURNS (str): The text with "***" for each piece.
     """
-    secrets = frozenset(_hidden | set(_read_environment()))
-    pieces = _get_pieces(secrets, shortest) if secrets else frozenset()
-    if not pieces:
-        return text
-    plain = _UNIT.sub(_decode, text).lower()
-    if not any(piece in plain for piece in pieces):
-        return text
-    return "".join(_mask_pieces(text, pieces))
-
-
-def _read_environment() -> Iterator[str]:
-    return (value for name, value in os.environ.items() if VARIABLES.search(name))
+    secrets = frozenset([*_hidden, *(os.environ.get(name, "") for name in FOUND)])
+    pieces = _get_pieces(secrets, shortest) if secrets else []
+    if pieces and _may_hold(_UNIT.sub(_decode, text).lower(), pieces):
+        return "".join(_mask_pieces(text, pieces))
+    return text
 
 
 @lru_cache(maxsize=8)
-def _get_pieces(secrets: frozenset[str], shortest: int) -> frozenset[str]:
+def _get_pieces(secrets: frozenset[str], shortest: int) -> list[_Pieces]:
     """The shortest pieces that are masked, of each secret in each of its forms."""
-    pieces: set[str] = set()
+    pieces: dict[int, set[str]] = defaultdict(set)
     for secret in secrets:
         bare = "".join(secret.split())
         if len(bare) < SHORTEST_SECRET:
             continue
         size = max(4, min(8, len(bare) // 4), min(shortest, len(bare)))
-        pieces.update(_cut(bare, size))
+        pieces[size].update(_cut(bare, size))
         data = bare.encode("utf8", "surrogateescape")
-        pieces.update(_cut(data.hex(), 2 * size))
+        pieces[2 * size].update(_cut(data.hex(), 2 * size))
         # In base64 a text looks different after none, one or two other characters.
         for before, shared in ((0, 0), (1, 2), (2, 3)):
             coded = base64.b64encode(bytes(before) + data).decode().rstrip("=")
             for form in (coded, coded.replace("+", "-").replace("/", "_")):
-                pieces.update(_cut(form[shared:], size + 2))
-    return frozenset(pieces)
+                pieces[size].update(_cut(form[shared:], size))
+    return [_Pieces(size, found) for size, found in pieces.items()]
 
 
 def _cut(text: str, size: int) -> Iterable[str]:
     text = text.lower()
-    return {text[i : i + size] for i in range(max(1, len(text) - size + 1))}
+    return (text[i : i + size] for i in range(len(text) - size + 1))
+
+
+def _may_hold(plain: str, pieces: Sequence[_Pieces]) -> bool:
+    """Whether a text may hold a piece. Most don't, and this is the quicker way to see.
+
+    Wherever a piece stands, a half of it begins at an index that `step` divides.
+    """
+    for each in pieces:
+        indices = range(0, len(plain), each.step)
+        length = each.size - each.step + 1
+        if not each.halves.isdisjoint([plain[i : i + length] for i in indices]):
+            return True
+    return False
 
 
 def _decode(unit: re.Match[str]) -> str:
@@ -144,21 +166,21 @@ def _decode(unit: re.Match[str]) -> str:
     return character if character.isprintable() and character != " " else ""
 
 
-def _mask_pieces(text: str, pieces: frozenset[str]) -> Iterator[str]:
+def _mask_pieces(text: str, pieces: Sequence[_Pieces]) -> Iterator[str]:
     """The text with its masks."""
     characters = list(_read(text))
     plain = "".join(character for character, _, _ in characters)
-    masked = [False] * len(plain)
-    for size in {len(piece) for piece in pieces}:
-        for i in range(len(plain) - size + 1):
-            if plain[i : i + size] in pieces:
-                masked[i : i + size] = [True] * size
+    masked: set[int] = set()
+    for each in pieces:
+        for i in range(len(plain) - each.size + 1):
+            if plain[i : i + each.size] in each.texts:
+                masked.update(range(i, i + each.size))
     written = 0
-    for i, (_, start, end) in enumerate(characters):
-        if masked[i]:
-            if i == 0 or not masked[i - 1]:
-                yield text[written:start] + MASK
-            written = end
+    for i in sorted(masked):
+        _, start, end = characters[i]
+        if i - 1 not in masked:
+            yield text[written:start] + MASK
+        written = end
     yield text[written:]
 
 

@@ -91,9 +91,13 @@ def literal(text: str, *, longest: int = 40) -> str:
 
     text (str): A concept, a backbone, a data set: whatever a file holds.
     longest (int): Characters that are drawn.
-    RETURNS (str): One line, in which no dollar begins a formula.
+    RETURNS (str): One line, in which no dollar begins a formula; quotes around nothing
+        that could be seen.
     """
-    return shorten(text, longest).replace("$", r"\$")
+    shown = shorten(text, longest)
+    if not any(one.isprintable() and not one.isspace() for one in shown):
+        shown = f'"{shown}"'
+    return shown.replace("$", r"\$")
 
 
 def annotate(axis: Any, text: str, point: Any, offset: Any, **settings: Any) -> Any:

@@ -1,6 +1,7 @@
 """Texts out of files and from servers, made safe to print and to put into a report."""
 
 import html
+import logging
 import re
 
 from .masking import mask
@@ -16,7 +17,7 @@ _IN_A_LINE = re.compile(rf"[\t\n{_UNSAFE}]")
 _NAMES = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 # What Markdown would read as markup. An underscore between letters is none.
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def printable(text: object, *, lines: bool = False) -> str:
@@ -38,6 +39,25 @@ def _escape(match: re.Match[str]) -> str:
         return _NAMES[character]
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def make_logs_printable() -> None:
+    """Make what libraries log printable: openai logs headers of the server's.
+
+    It is for what the root logger and Python's last resort print, as long as the
+    process runs.
+    """
+    for handler in (*logging.getLogger().handlers, logging.lastResort):
+        if handler is not None:
+            handler.addFilter(_make_printable)
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = printable(record.getMessage(), lines=True), ()
+    if record.exc_info:
+        text = logging.Formatter().formatException(record.exc_info)
+        record.exc_text = printable(text, lines=True)
+    return True
 
 
 def shorten(text: str, longest: int) -> str:

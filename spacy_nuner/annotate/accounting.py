@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from ..errors import Errors, NunerError
 from ..masking import mask
+from ..printing import printable
 from ..readers.answers import Answer, Sentence, judge
 from .prompts import Settings
 from .responses import read_count
@@ -78,7 +79,7 @@ def load_price(path: Path, model: str, *, batch: bool = False) -> Price:
         prices = [float(row[name]) * factor for name in ("input", "output")]
         if not all(0 <= one < math.inf for one in prices):
             raise ValueError(f"a price is a number from 0 up, found {row}")
-        return Price(prices[0], prices[1], str(table.get("currency", "USD")))
+        return Price(prices[0], prices[1], printable(table.get("currency", "USD")))
     except NunerError:
         raise
     except OSError as error:

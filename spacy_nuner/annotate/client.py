@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import Errors, NunerError
-from ..masking import MASK, mask, mask_url
+from ..masking import MASK, hide, mask, mask_url
 from ..readers.answers import Answer
 from .accounting import Report
 from .responses import (
@@ -44,7 +44,13 @@ NO_KEY = "none"
 LONGEST_BODY = 8_000_000
 # The headers of a response that openai's client or we read. Others say how its bytes
 # were packed and coded.
-HEADERS = ("location", "retry-after", "retry-after-ms", "x-should-retry")
+HEADERS = (
+    "location",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
+)
 # What is due within these seconds may go at once: a late timer costs no capacity.
 BURST = 0.25
 # Many requests get the same overload at the same time; it counts once. In seconds.
@@ -251,6 +257,7 @@ class Endpoint:
             url = self.address
             raise NunerError(Errors.N052, base_url=url, variable=KEY_VARIABLE)
         self._key = _read_key()
+        hide(self._key)
         if needs_key and not self._key and is_openai(self.base_url):
             raise NunerError(Errors.N205, base_url=self.address)
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)

@@ -341,4 +341,6 @@ def draw_sample(
 def _record(text: str, document: Document) -> bytes:
     name = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     row = {"id": name, "text": text, "source": document.source, "doc": document.doc}
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    # A file's name that is not UTF-8 is written as JSON escapes it.
+    line = json.dumps(row, ensure_ascii=False) + "\n"
+    return line.encode("utf8", "backslashreplace")

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import Errors, NunerError, Warnings
 from ..masking import find_secret
-from ..printing import printable
+from ..printing import make_logs_printable, printable
 from ._util import msg
 
 if TYPE_CHECKING:
@@ -187,6 +187,8 @@ def annotate(
 
     async def run(task: Task, account: Account) -> None:
         endpoint = Endpoint(connection, account.report, needs_key=not dry_run)
+        # The client sets its logging up when it is imported, if OPENAI_LOG asks for it.
+        make_logs_printable()
         async with endpoint.client:
             plan = make_plan(task)
             await _show_plan(plan, task, endpoint, limits)

@@ -105,6 +105,7 @@ def calibrate(
     from ..files import replacing
     from ..pipeline import calibration as found_by
     from ..pipeline.nuner_concepts import NunerConcepts
+    from ..printing import printable
     from ..readers.docbin import copy_words
     from ._pipeline import load_pipe
 
@@ -131,7 +132,7 @@ def calibrate(
         if f1["after"] >= f1["before"]:
             break
     found = {
-        "data": Path(data).name,
+        "data": printable(Path(data).name),
         "spans": len(before.spans),
         "f1": f1,
         "temperature": temperature,

@@ -58,6 +58,7 @@ def draw(
     from ..errors import Errors, NunerError
     from ..fewshot.draws import draw_docs
     from ..files import check_own, replacing
+    from ..printing import printable
 
     if output.suffix != ".spacy":
         expected = "a name that ends in .spacy"
@@ -67,7 +68,7 @@ def draw(
     pool = read_docs(train, lang=lang)
     drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
     record = {
-        "source": train.name,
+        "source": printable(train.name),
         "pool": len(pool),
         "sentences": len(drawn.docs),
         **asdict(drawn),

@@ -91,13 +91,18 @@ def show(
     pipe_name (str | None): Name of the component; None for the first one.
     lang (str): Language of the texts, with a backbone.
     RETURNS (tuple[list[Doc], LabelPipe]): The docs, and the component.
-    RAISES (NunerError): N507 for a backbone without labels, N513 if there is no such
-        pipeline or component.
+    RAISES (NunerError): N053 if UTF-8 can't hold a text or the name of the source,
+        N507 for a backbone without labels, N513 if there is no such pipeline or
+        component.
     """
     from ..files import replacing
     from ..pipeline.display import render_page
     from ..pipeline.nuner_concepts import NunerConcepts
+    from ..utf8 import check_utf8
 
+    check_utf8(source, "the pipeline or backbone")
+    for text in texts:
+        check_utf8(text, "the text")
     nlp, pipe = _load(source, labels, pipe_name, lang)
     if threshold is not None and isinstance(pipe, NunerConcepts):
         pipe.threshold = threshold

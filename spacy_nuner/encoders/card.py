@@ -86,7 +86,7 @@ def model_card(info: dict[str, Any]) -> str:
     }
     # Only names on the hub mean something to its readers.
     base = info["base"]
-    is_plain = re.fullmatch(r"[\w./-]+", base, re.ASCII) is not None
+    is_plain = re.fullmatch(r"[\w./-]{1,96}", base, re.ASCII) is not None
     on_hub = is_hub_name(base) and is_plain and not Path(base).exists()
     metadata = f"base_model: {base}\n" if on_hub else ""
     return CARD.format(

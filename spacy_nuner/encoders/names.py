@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import Errors, NunerError
+from ..utf8 import check_utf8
 
 PACKAGE_PREFIX = "package:"
 DEFAULT = "default"
@@ -44,7 +45,8 @@ def find_folder(name: str) -> Path | None:
     name (str): In one of the four forms.
     RETURNS (Path | None): Its folder; None if the name can only be one of the hub.
     RAISES (NunerError): N001 if it can't be one of the hub either, N012 or N013 for a
-        default backbone that is not built yet or damaged.
+        default backbone that is not built yet or damaged, N053 if its name is not
+        UTF-8.
     """
     if name == DEFAULT:
         # Not at the top: it knows what a backbone folder is, and this does not.
@@ -55,6 +57,7 @@ def find_folder(name: str) -> Path | None:
         return _package_folder(name)
     path = Path(name).expanduser()
     if path.exists():
+        check_utf8(name, "the encoder")
         return path
     if is_hub_name(name):
         return None

@@ -100,7 +100,8 @@ def draw_heads(
             error_kw={"capsize": 3, "elinewidth": 1.2},
         )
         axis.bar_label(bars, [f"{100 * point.mean:.1f}" for point in points], padding=4)
-        axis.set_yticks(range(len(heads)), map(literal, heads))
+        names = [literal(name, longest=30) for name in heads]
+        axis.set_yticks(range(len(heads)), names)
         axis.invert_yaxis()
         # Room for the values behind the bars.
         axis.set_xlim(0, 1.15 * axis.get_xlim()[1])

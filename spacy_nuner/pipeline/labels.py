@@ -13,6 +13,7 @@ import srsly
 
 from ..concept_names import readable_name
 from ..errors import Errors, NunerError
+from ..utf8 import check_utf8
 
 # As types that a config is checked against.
 LabelSettings = list[str] | dict[str, str | dict[str, str | None] | None]
@@ -50,12 +51,14 @@ def check_label(label: Any) -> None:
     """Refuse what can't be the label of a span.
 
     label (Any): A label.
-    RAISES (NunerError): N501 if it is no text, or an empty one.
+    RAISES (NunerError): N501 if it is no text, or an empty one, N053 if UTF-8 can't
+        hold it.
     """
     if not isinstance(label, str):
         raise NunerError(Errors.N501, found=type(label).__name__)
     if not label.strip():
         raise NunerError(Errors.N501, found=repr(label))
+    check_utf8(label, "a label")
 
 
 def parse_labels(
@@ -67,7 +70,8 @@ def parse_labels(
         label -> {"name", "description"}, each of which may be missing or None.
     source (str): Where they come from, for the error.
     RETURNS (dict[str, Label]): The labels, in order.
-    RAISES (NunerError): N501 for a label that is no text, N511 for another form.
+    RAISES (NunerError): N501 for a label that is no text, N511 for another form, N053
+        if UTF-8 can't hold one.
     """
     if isinstance(labels, str) or not isinstance(labels, Iterable):
         reason = f"found a {type(labels).__name__}"
@@ -84,6 +88,8 @@ def _parse_label(label: str, value: Any, source: str) -> Label:
     if not texts or not set(fields) <= {"name", "description"}:
         reason = f"'{label}' has {srsly.json_dumps(value)}"
         raise NunerError(Errors.N511, source=source, reason=reason)
+    for key, text in fields.items():
+        check_utf8(text or "", f"the {key} of a label")
     return Label(**fields)
 
 

@@ -27,6 +27,7 @@ from ..encoders.folder import (
 from ..encoders.layers import load_encoder
 from ..errors import Errors, NunerError
 from ..files import replacing
+from ..utf8 import check_utf8
 from .corpus_vectors import COUNT
 
 # What all runs have in common, or a mean of their weights means nothing.
@@ -51,10 +52,12 @@ def average_backbones(
     command (str): The command line, for the record.
     RETURNS (BackboneInfo): What went into its `nuner.json`.
     RAISES (NunerError): N304 for a folder that is no whole backbone, N318 if two of
-        them don't belong together, N319 if there are fewer than two.
+        them don't belong together, N319 if there are fewer than two, N053 if the name
+        of the output is not UTF-8.
     """
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise NunerError(Errors.N319, found=", ".join(map(str, folders)))
+    check_utf8(output, "the folder of the backbone")
     infos = [read_whole_info(folder) for folder in folders]
     for folder, info in zip(folders, infos, strict=True):
         for key in SAME:

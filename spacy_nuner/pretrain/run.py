@@ -30,6 +30,7 @@ from ..encoders.layers import (
 from ..errors import Errors, NunerError, Warnings
 from ..files import RUN_FILE, hash_file, resuming
 from ..readers.docbin import find_shards
+from ..utf8 import check_utf8
 from .corpus_vectors import fit_scale, sample_background
 from .data.features import Features, build_features, has_features
 from .evaluation import (
@@ -96,6 +97,7 @@ def pretrain(
     config = complete_config(config)
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
+    check_utf8(output, "the folder of the backbone")
     run = RunFolder(output)
     with contextlib.ExitStack() as stack:
         stack.enter_context(trainer_environment(gpu_id))

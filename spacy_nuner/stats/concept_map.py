@@ -60,7 +60,9 @@ def make_map(names: Sequence[str], vectors: Floats | None = None) -> ConceptMap:
         tfidf = TfidfVectorizer(
             analyzer="char_wb", ngram_range=NGRAMS, max_features=FEATURES
         )
-        vectors = tfidf.fit_transform(names).toarray()
+        # A name of blanks has no n-grams, and a vocabulary may not be empty.
+        spelled = [name if name.strip() else "(blank)" for name in names]
+        vectors = tfidf.fit_transform(spelled).toarray()
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors = vectors / np.maximum(norms, 1e-9)
     components = np.zeros((len(vectors), 3))

@@ -1,0 +1,20 @@
+"""Texts and paths for libraries that know UTF-8 alone."""
+
+from .errors import Errors, NunerError
+
+
+def check_utf8(text: object, what: str) -> None:
+    """Refuse a text that UTF-8 can't hold.
+
+    spaCy's vocabulary holds no other, and tokenizers, safetensors and Arrow open no
+    file of another name.
+
+    text (object): A text or path out of a file or from the command line.
+    what (str): What it is, for the error.
+    RAISES (NunerError): N053 if half of a surrogate pair is in it, by which Python also
+        writes a byte that is not UTF-8.
+    """
+    try:
+        str(text).encode("utf8")
+    except UnicodeEncodeError as error:
+        raise NunerError(Errors.N053, what=what, found=text) from error
