@@ -44,7 +44,13 @@ NO_KEY = "none"
 LONGEST_BODY = 8_000_000
 # The headers of a response that openai's client or we read. Others say how its bytes
 # were packed and coded.
-HEADERS = ("location", "retry-after", "retry-after-ms", "x-should-retry")
+HEADERS = (
+    "location",
+    "retry-after",
+    "retry-after-ms",
+    "x-request-id",
+    "x-should-retry",
+)
 # What is due within these seconds may go at once: a late timer costs no capacity.
 BURST = 0.25
 # Many requests get the same overload at the same time; it counts once. In seconds.
