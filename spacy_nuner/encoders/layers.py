@@ -58,6 +58,8 @@ NOT_TAKEN = {
     "_commit_hash",
 }
 MAX_LABELS = 100_000
+# Word pieces; one that is not known becomes some bytes, with a blank in front.
+MOST_OF_A_LETTER = 16
 # Weights of a pooler may be missing, which nothing here reads.
 FREE_WEIGHTS = 1 << 22
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -311,9 +313,13 @@ def check_together(tokenizer: Any, model: Any, *, path: str | Path) -> None:
         pieces = max(tokenizer.get_vocab().values(), default=0)
         before, after = special_pieces(tokenizer)
         limit = max_pieces(tokenizer, model)
-    highest = max(pieces, *before, *after)
+        letter = len(tokenizer("a", add_special_tokens=False)["input_ids"])
+    highest = max([pieces, *before, *after])
     if highest >= rows:
         reason = f"its pieces go up to number {highest}, the embeddings to {rows - 1}"
+        raise NunerError(Errors.N022, path=path, reason=reason)
+    if letter > MOST_OF_A_LETTER:
+        reason = f"one letter becomes {letter:,} word pieces"
         raise NunerError(Errors.N022, path=path, reason=reason)
     if limit <= len(before) + len(after):
         reason = f"it takes {limit} word pieces at once (model_max_length)"

@@ -67,7 +67,7 @@ ORIGINS = ("_name_or_path", "name_or_path")
 PASSED_OVER = ("special_tokens_map_file", "added_tokens_file", "chat_template_file")
 
 MAX_JSON = 32 << 20
-MAX_TOKENIZER_FILE = 256 << 20
+MAX_TOKENIZER_FILE = 64 << 20
 MAX_HEADER = 16 << 20
 # Sizes up to this are taken without a weight of that size: positions may be relative.
 LARGE = 1 << 17

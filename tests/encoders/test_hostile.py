@@ -112,6 +112,20 @@ def special_piece(folder):
     path.write_text(json.dumps(content), encoding="utf8")
 
 
+def many_pieces(folder):
+    """A text is there a thousand times when it is tokenized."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text("utf8"))
+    one, two = ({"Sequence": {"id": part, "type_id": 0}} for part in "AB")
+    content["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [one] * 1000,
+        "pair": [one, two],
+        "special_tokens": {},
+    }
+    path.write_text(json.dumps(content), encoding="utf8")
+
+
 def sparse(file, size):
     def change(folder):
         with (folder / file).open("r+b") as opened:
@@ -205,7 +219,7 @@ HOSTILE = {
     "large": ("N018", sparse(CONFIG, 1 << 40)),
     "tokenizer-list": ("N018", write(TOKENIZER, "[]")),
     "tokenizer-deep": ("N018", write(TOKENIZER, DEEP)),
-    "tokenizer-large": ("N018", sparse(TOKENIZER, 1 << 28)),
+    "tokenizer-large": ("N018", sparse(TOKENIZER, 1 << 26)),
     "tokenizer-larger": ("N022", sparse("tokenizer.json", 1 << 40)),
     # Sizes that no weights are there for.
     "width": ("N021", put(CONFIG, hidden_size=10**9)),
@@ -269,6 +283,7 @@ HOSTILE = {
     "pieces": ("N022", more_pieces(10**6)),
     "pieces-2": ("N022", more_pieces(4_000_000_000)),
     "special": ("N022", special_piece),
+    "thousand": ("N022", many_pieces),
     "tokenizer": ("N022", write("tokenizer.json", "{}")),
     "tokenizer-2": ("N022", write("tokenizer.json", DEEP)),
     "length": ("N022", put(TOKENIZER, model_max_length=0)),
