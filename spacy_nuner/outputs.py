@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class Work:
     def clear(self) -> None:
         """Remove what a run leaves, and nothing else."""
         for name in _list_files(self.folder):
-            if name[-1] != "/" and re.fullmatch(self.leftovers, name):
+            if name[-1] != "/" and self._is_leftover(name):
                 (self.folder / name).unlink()
         _remove_empty(self.folder)
 
@@ -114,20 +115,24 @@ class Work:
         """Remove the folder, the lock last, if there is nothing else in it."""
         self.clear()
         if set(os.listdir(self.folder)) <= {*UNSIGNED, RUN_FILE}:
-            for name in (TEMPORARY, RUN_FILE, LOCK):
+            for name in (TEMPORARY, RUN_FILE):
                 (self.folder / name).unlink(missing_ok=True)
+            # Not where an open file can't be removed, or another process has just made
+            # its lock.
             with contextlib.suppress(OSError):
-                # Another process has just made its lock.
+                (self.folder / LOCK).unlink()
                 self.folder.rmdir()
 
     def find_foreign(self) -> str | None:
         """RETURNS (str | None): A file in it that no run leaves there, if any."""
         own = {*UNSIGNED, RUN_FILE}
         for name in _list_files(self.folder):
-            is_own = name in own or re.fullmatch(self.leftovers, name)
-            if name[-1] != "/" and not is_own:
+            if not (name[-1] == "/" or name in own or self._is_leftover(name)):
                 return name
         return None
+
+    def _is_leftover(self, name: str) -> bool:
+        return re.fullmatch(self.leftovers, name, re.DOTALL) is not None
 
 
 def check_output(
@@ -193,8 +198,6 @@ def write_folder(
     """
     path = check_output(path, inputs=inputs, folder=True, replaced=True)
     resumable = leftovers is not None
-    # An earlier folder that can't be replaced is found before there is a work folder.
-    _check_folder(path, command, damaged=damaged)
     with claimed(path, command, leftovers=leftovers, wait=wait) as work:
         _check_folder(path, command, damaged=damaged)
         if not resumable:
@@ -572,6 +575,8 @@ def _remove_empty(folder: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange the names of two folders at once, where the system can."""
+    if sys.platform != "linux":
+        return False
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
