@@ -45,9 +45,13 @@ def _read_batches(path: Path) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
             for batch in opened.iter_batches(BATCH):
                 yield opened.schema_arrow, batch.to_pylist()
             return
-        with pyarrow.ipc.open_stream(file) as stream:
-            for batch in stream:
-                yield stream.schema, batch.to_pylist()
+        if magic == b"ARRO":
+            reader = pyarrow.ipc.open_file(file)
+            batches = map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            batches = reader = pyarrow.ipc.open_stream(file)
+        for batch in batches:
+            yield reader.schema, batch.to_pylist()
 
 
 def _find_names(schema: Any) -> tuple[str, ...]:

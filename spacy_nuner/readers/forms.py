@@ -31,7 +31,7 @@ from .labelled.ner_tags import is_ner_tags, read_ner_tags
 from .labelled.offsets import OTHER_WORDS, OUTSIDE, Offsets
 from .labelled.spacy2 import is_spacy2, read_spacy2
 from .labelled.spans import has_spans, is_prodigy, read_spans
-from .records import BadRow, Entity, Reading, Record, Row
+from .records import MAX_ROW, BadRow, Entity, Reading, Record, Row, too_long
 
 _QUESTION = re.compile(r"\s*What describes (.+) in the text\?\s*", re.DOTALL)
 _PREFIX = "Text: "
@@ -95,6 +95,9 @@ def read_record(row: Row) -> Record:
         record = _from_objects(objects, row.source.reading)
     if not record.text.strip():
         raise BadRow("empty text")
+    if len(record.text) > MAX_ROW:
+        # Of sources whose rows have no bytes; spaCy takes no longer text.
+        raise too_long(len(record.text))
     if record.losses:
         where = row.where()
         record.losses = [loss._replace(where=where) for loss in record.losses]

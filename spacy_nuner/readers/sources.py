@@ -51,6 +51,8 @@ PACKED = (".gz", ".bz2", ".xz", ".zst")
 QUARANTINE = "quarantine.jsonl"
 # The list of tuples of spaCy 2: ("text", {"entities": ..., which is no JSON.
 _PYTHON_LIST = re.compile(r"(?:\w+\s*=\s*)?\[?\s*\(\s*[\"'rfub]|\w+\s*=\s*\[")
+# The byte order marks of UTF-16, as `Line.text` has them.
+UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
 # What is known to be a file by its name.
 FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
 # A text that holds one of these is binary data or was decoded wrongly; a lone surrogate
@@ -118,6 +120,9 @@ def find_form(path: Path, form: str | None = None) -> str:
         if form is not None or expected not in (None, "bio", "jsonl"):
             return form or str(expected)
         lines = _first_lines(file)
+    if lines and lines[0].startswith(UTF16):
+        found = "UTF-16 text; save it as UTF-8"
+        raise NunerError(Errors.N101, path=path, found=found)
     if expected == "bio":
         return "iob" if is_iob(lines) else expected
     if suffix == ".txt" and path.with_suffix(".ann").is_file():

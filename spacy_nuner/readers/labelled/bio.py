@@ -141,6 +141,9 @@ def _read_sentence(
         if layout.bare and tag and tag != "O":
             tag = f"I-{tag}"
         if not columns or not _is_tag(tag):
+            if text.startswith("#") and not words:
+                # What some sets say of a sentence, before its first word.
+                continue
             raise BadRow(BAD_LINE, text[:60], line.number)
         words.append(columns[1 - layout.column])
         tags.append(tag)

@@ -57,7 +57,6 @@ def _read(path: Path, limit: int) -> str:
 
 
 def _read_document(text: str, annotations: str, reading: Reading) -> Record:
-    # An editor's byte order mark is a character that brat counts, but no text.
     record = Record(text, [])
     offsets = Offsets(text, fix=reading.fix_offsets)
     for line in annotations.lstrip("\ufeff").split("\n"):

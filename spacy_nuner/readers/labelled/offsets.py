@@ -5,7 +5,7 @@ bytes, and whether the end belongs to the span. Where the file has a span's word
 show what was counted.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -25,6 +25,7 @@ _WIDTHS: dict[str, Callable[[str], int]] = {
     "UTF-16 units are counted": lambda char: 1 + (char > "\uffff"),
     "bytes of UTF-8 are counted": lambda char: len(char.encode("utf8")),
     "carriage returns are not counted": lambda char: int(char != "\r"),
+    "a byte order mark is not counted": lambda char: int(char != "\ufeff"),
 }
 # The spans of a text have at most so many times its characters, which bounds memory.
 MAX_COVER = 100
@@ -144,7 +145,8 @@ class Offsets:
                 self._ends[counted] = ends
             if ends[-1] == len(self.text):
                 continue
-            first = bisect_left(ends, start)
+            # Behind what is not counted.
+            first = bisect_right(ends, start) - 1
             yield counted, first, bisect_left(ends, end)
             both = f"{counted}, and {INCLUSIVE}"
             yield both, first, bisect_left(ends, end + 1)

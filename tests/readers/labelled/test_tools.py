@@ -390,3 +390,50 @@ def test_a_docbin_whose_docs_are_damaged(tmp_path):
     for act in (read_docs, lambda path: import_docs(path, tmp_path / "o.spacy")):
         with pytest.raises(NunerError, match="N607"):
             act(tmp_path / "a.spacy")
+
+
+def test_other_files_of_columns(tmp_path):
+    """Arrow files with a footer, and rows of another form in Parquet."""
+    import pyarrow
+    from pyarrow import feather, parquet
+
+    rows = {"tokens": [["Ana", "sat"]], "ner_tags": [["B-PER", "O"]]}
+    feather.write_feather(pyarrow.table(rows), str(tmp_path / "a.arrow"))
+    row = {"text": "Ana sat", "spans": [{"start": 0, "end": 3, "label": "PER"}]}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "b.parquet")
+    for name in ("a.arrow", "b.parquet"):
+        (doc,) = read_docs(tmp_path / name)
+        assert [ent.text for ent in doc.ents] == ["Ana"]
+    row = {"text": "x" * 1_000_001, "spans": []}
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "b.parquet")
+    with pytest.raises(NunerError, match="N606.*line 1: row too long"):
+        read_docs(tmp_path / "b.parquet")
+
+
+def test_comments_before_a_sentence(tmp_path):
+    content = "# id 7\tdomain=en\nAna\t_\t_\tB-PER\n#\tO\n\n# x\nsat\tO\n"
+    path = write(tmp_path, "a.conll", content)
+    first, second = read_docs(path)
+    assert ([token.text for token in first], second.text.strip()) == (
+        ["Ana", "#"],
+        "sat",
+    )
+    path = write(tmp_path, "a.conll", "Ana\tB-PER\n# id 7\n")
+    with pytest.raises(NunerError, match="N604.*line 2"):
+        read_docs(path)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.conll", "a.json", "a.txt"])
+def test_utf16_is_told(tmp_path, name):
+    (tmp_path / name).write_bytes("Ana O\n".encode("utf-16"))
+    with pytest.raises(NunerError, match="N101.*UTF-16"):
+        read_docs(tmp_path / name)
+
+
+def test_a_byte_order_mark_before_a_text_of_brat(tmp_path):
+    write(tmp_path, "a.txt", "\ufeffAna met Bo.")
+    write(tmp_path, "a.ann", "T1\tPER 0 3\tAna\nT2\tPER 8 10\tBo\n")
+    report = import_docs(
+        tmp_path, tmp_path / "o.spacy", reading=Reading(fix_offsets=True)
+    )
+    assert report["annotations"]["spans"] == 2
