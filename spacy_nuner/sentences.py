@@ -12,12 +12,13 @@ from spacy.tokens import Doc
 SENTENCE_FINAL = (".", "!", "?", "।", "؟", "۔")
 # What may come between the end of a sentence and the blank behind it.
 CLOSING = "\"'”’)]」』）"
-_CLOSE = f"[{re.escape(CLOSING)}]*"
-_OTHER_FINAL = sorted(set(Sentencizer.default_punct_chars) - set(SENTENCE_FINAL))
+_CLOSE = f"[{re.escape(CLOSING)}]*+"
+_FINAL = f"[{re.escape(''.join(SENTENCE_FINAL))}…]"
+_OTHER = f"[{''.join(sorted({*Sentencizer.default_punct_chars} - {*SENTENCE_FINAL}))}]"
+# A run of punctuation is looked at once, however long it is. One of full width may be a
+# decimal point.
 _ENDS = re.compile(
-    rf"[{re.escape(''.join(SENTENCE_FINAL))}…]+{_CLOSE}\s+"
-    # One of full width may be a decimal point.
-    rf"|[{''.join(_OTHER_FINAL)}]+{_CLOSE}(?!\d)"
+    rf"(?<!{_FINAL}){_FINAL}++{_CLOSE}\s++|(?<!{_OTHER}){_OTHER}++{_CLOSE}(?!\d)\s*+"
 )
 _BLANKS = re.compile(r"\s*")
 # Full lines of prose that was wrapped are no shorter than this, in characters.
@@ -72,8 +73,10 @@ def _find_ends(text: str, doc: Doc) -> Iterator[int]:
 def _find_lines(text: str) -> list[int]:
     """Find where lines begin that do not go on with the sentence before them."""
     lines = text.splitlines(keepends=True)
-    starts = list(accumulate(map(len, lines)))[:-1]
     bodies = [line.strip() for line in lines]
+    # Of the lines below each line, where they have a body.
+    ends = list(accumulate(map(len, lines)))[:-1]
+    starts = {i: ends[i] for i, body in enumerate(bodies[1:]) if body}
     width = max(map(len, bodies), default=0)
     # Lines with another one right below them, and those of them that are full: the next
     # word would not have fitted.
@@ -84,10 +87,10 @@ def _find_lines(text: str) -> list[int]:
         if len(bodies[i]) + 1 + len(bodies[i + 1].split(maxsplit=1)[0]) > width
     ]
     if width < MIN_WIDTH or not full or len(full) < FULL_SHARE * len(pairs):
-        return starts
+        return list(starts.values())
     # Prose begins with a capital, and many of its lines go on with a small letter.
     small = sum(bodies[i + 1][0].islower() for i in full)
     if bodies[pairs[0]][0].islower() or 4 * small < len(full):
-        return starts
+        return list(starts.values())
     goes_on = {i for i in full if bodies[i][-1] not in ".!?:;"}
-    return [start for i, start in enumerate(starts) if i not in goes_on]
+    return [start for i, start in starts.items() if i not in goes_on]

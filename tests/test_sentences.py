@@ -112,3 +112,12 @@ def test_starts_rise_and_begin_with_a_letter(text):
     assert all(0 < start < len(doc.text) for start in starts)
     assert not any(doc.text[start].isspace() for start in starts)
     assert all(doc.text[:start].strip() for start in starts)
+
+
+@pytest.mark.parametrize(
+    "part", [".", "\n", ". ", "。", ".)", "a\n", " ", "!\n\n", "?'"]
+)
+def test_long_runs_take_no_longer_than_they_are(part):
+    """A square of the length would not end."""
+    doc = Doc(NLP.vocab, words=[part * 200_000, "end"])
+    assert find_sentences(doc)[:1] != [0]

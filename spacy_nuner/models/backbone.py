@@ -119,13 +119,25 @@ class BackboneModel(Model[list[Doc], FullTransformerBatch]):
 
     @property
     def tokenizer(self) -> Any:
-        """RETURNS (PreTrainedTokenizerFast | None): None before there is an encoder."""
+        """RETURNS (PreTrainedTokenizerFast | None): None before there is an encoder.
+        What is changed in it, or set in its place, is saved.
+        """
         return get_shim(self).tokenizer
+
+    @tokenizer.setter
+    def tokenizer(self, tokenizer: Any) -> None:
+        get_shim(self).set_encoder(tokenizer, self.transformer)
 
     @property
     def transformer(self) -> Any:
-        """RETURNS (PreTrainedModel | None): None before there is an encoder."""
+        """RETURNS (PreTrainedModel | None): None before there is an encoder. What is
+        changed in it, or set in its place, is saved.
+        """
         return get_shim(self).encoder
+
+    @transformer.setter
+    def transformer(self, encoder: Any) -> None:
+        get_shim(self).set_encoder(self.tokenizer, encoder)
 
     def from_bytes(self, bytes_data: bytes) -> "BackboneModel":
         """Load what `to_bytes` made.

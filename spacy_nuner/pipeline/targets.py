@@ -91,7 +91,7 @@ def _get_known(example: Example, spans_key: str | None) -> Bools:
     known = np.full(len(example.predicted), spans_key in example.reference.spans)
     for span in get_annotated(example.reference, spans_key=spans_key):
         if not example.get_aligned_spans_y2x([span], allow_overlap=True):
-            known[example.alignment.y2x[span.start : span.end].dataXd] = False
+            known[example.alignment.y2x[span.start : span.end]] = False
     return known
 
 

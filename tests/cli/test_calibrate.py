@@ -4,6 +4,7 @@ import json
 
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import DocBin, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
@@ -120,8 +121,56 @@ def test_one_threshold_a_label(saved, factory):
     if factory == "nuner_ner":
         pytest.skip("it has none")
     run(saved / "model", saved / "dev.spacy", saved / "out", "--per-concept")
-    config = spacy.load(saved / "out").config["components"][factory]
-    assert set(config["threshold"]) == {"AREA", "PRICE"}
+    nlp = spacy.load(saved / "out")
+    found = json.loads((saved / "out" / RESULTS).read_text("utf8"))["threshold"]
+    assert nlp.get_pipe(factory).threshold == pytest.approx(found)
+    assert set(found) == {"AREA", "PRICE"}
+    # Labels are no keys of the config.
+    assert not isinstance(nlp.config["components"][factory]["threshold"], dict)
+
+
+def test_labels_that_can_be_no_keys_of_a_config(tiny, tmp_path):  # noqa: F811
+    names = {"AREA": "schema:Place = [a]", "PRICE": "schema:Sum\n#${x}"}
+    nlp = make_nlp(tiny)
+    examples = make_examples(nlp, spans_key="concepts")
+    for eg in examples:
+        doc = eg.reference
+        doc.spans["concepts"] = [
+            Span(doc, span.start, span.end, label=names[span.label_])
+            for span in doc.spans["concepts"]
+        ]
+    train(nlp, examples, steps=30, rate=0.003)
+    nlp.to_disk(tmp_path / "model")
+    DocBin(docs=[eg.reference for eg in examples]).to_disk(tmp_path / "dev.spacy")
+    out = tmp_path / "out"
+    run(tmp_path / "model", tmp_path / "dev.spacy", out, "--per-concept")
+    pipe = spacy.load(out).get_pipe("nuner_concepts")
+    assert pipe.labels == tuple(sorted(names.values()))
+    found = json.loads((out / RESULTS).read_text("utf8"))["threshold"]
+    assert pipe.threshold == pytest.approx(found)
+    assert set(found) == set(names.values())
+
+
+def test_nothing_is_written_that_can_not_be_loaded(saved, factory, monkeypatch):
+    model, data, out = saved / "model", saved / "dev.spacy", saved / "out"
+    to_disk = Language.to_disk
+
+    def lose(nlp, path, **kwargs):
+        to_disk(nlp, path, **kwargs)
+        (path / "config.cfg").write_text("[nlp\n")
+
+    monkeypatch.setattr(Language, "to_disk", lose)
+    assert "N517" in run(model, data, out, code=1)
+    assert not out.exists()
+    if factory == "nuner_concepts":
+
+        def forget(nlp, path, **kwargs):
+            nlp.get_pipe_config(factory)["threshold"] = 0.125
+            to_disk(nlp, path, **kwargs)
+
+        monkeypatch.setattr(Language, "to_disk", forget)
+        assert "N517" in run(model, data, out, code=1)
+        assert not out.exists()
 
 
 def test_figures_of_the_probabilities(saved):

@@ -445,3 +445,29 @@ def test_what_users_change_in_the_tokenizer_and_config_is_saved(tiny):
     again = make_backbone(tiny).from_bytes(model.to_bytes())
     assert again.tokenizer.model_max_length == 49
     assert again.transformer.config.layer_norm_eps == 1e-6
+
+
+def test_tokenizer_and_transformer_can_be_set(nlp, tiny):
+    model, other = make_backbone(tiny), make_backbone(tiny)
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer.add_tokens(["Leyton"])
+    encoder = AutoModel.from_pretrained(tiny)
+    encoder.resize_token_embeddings(len(tokenizer))
+    model.transformer, model.tokenizer = encoder, tokenizer
+    again = other.from_bytes(model.to_bytes())
+    for some in (model, again):
+        data = some.predict([nlp("in Leyton")]).doc_data[0]
+        assert data.wordpieces.strings[0][-1] == "Leyton"
+
+
+def test_what_a_doc_keeps_has_the_fields_of_spacy_transformers(nlp, tiny):
+    data = make_backbone(tiny).predict([nlp(TEXTS[0])]).doc_data[0]
+    pieces = data.wordpieces
+    count = pieces.lengths[0]
+    assert data.width == 32 and len(data.tensors) == 1
+    assert data.tensors[0].shape == (1, count, data.width)
+    assert pieces.input_ids.shape == pieces.attention_mask.shape == (1, count)
+    assert len(pieces.strings[0]) == count
+    assert set(data.tokens) == {"input_ids", "attention_mask", "input_texts"}
+    again = type(data).empty().from_bytes(data.to_bytes())
+    np.testing.assert_array_equal(again.tensors[0], data.tensors[0])
