@@ -21,6 +21,7 @@ import json
 import logging
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -391,18 +392,19 @@ def _lock(work: Work, *, busy: Message, wait: bool) -> "BaseFileLock":
 
     file = work.folder / LOCK
     while True:
-        # Nothing is made in a folder of somebody else.
-        _check_signature(work)
-        work.folder.mkdir(exist_ok=True)
         # The operating system releases it when the process ends, however that ends.
         lock = FileLock(file)
         try:
+            # Nothing is made in a folder of somebody else.
+            _check_signature(work)
+            work.folder.mkdir(parents=True, exist_ok=True)
             file.touch()
             before = file.stat().st_ino
             lock.acquire(timeout=0)
             if file.stat().st_ino == before:
                 return lock
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
+            # The process that held it has just removed the folder.
             pass
         except Timeout as error:
             if not wait:
@@ -411,17 +413,27 @@ def _lock(work: Work, *, busy: Message, wait: bool) -> "BaseFileLock":
             logger.warning("Another process writes '%s'; waiting.", work.path)
             with contextlib.suppress(FileNotFoundError):
                 lock.acquire()
-        # The process that held it has removed the file meanwhile.
+        # What is locked may be a file that was removed meanwhile.
         lock.release()
 
 
 def _check_signature(work: Work) -> None:
+    """Raise N004 for a work folder that is not of this package.
+
+    Another process may make or remove it meanwhile. RAISES (FileNotFoundError)
+    """
     folder = work.folder
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+    # One look, not one for each question.
+    if os.path.lexists(folder) and not stat.S_ISDIR(os.lstat(folder).st_mode):
         _refuse_folder(folder, folder, work.command)
-    names = set(os.listdir(folder)) if folder.exists() else set()
-    if not names <= UNSIGNED and work.read_run() is None:
-        _refuse_folder(folder, folder / min(names - UNSIGNED), work.command)
+    while folder.exists() and work.read_run() is None:
+        names = set(os.listdir(folder))
+        if names <= UNSIGNED:
+            return
+        # Unless another process has just signed or removed it.
+        removed = RUN_FILE in names and not (folder / RUN_FILE).exists()
+        if not removed and work.read_run() is None:
+            _refuse_folder(folder, folder / min(names - UNSIGNED), work.command)
 
 
 def _refuse_folder(path: Path, found: Path, command: str) -> None:

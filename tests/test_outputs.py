@@ -581,12 +581,13 @@ def test_many_processes_that_come_and_go(tmp_path, kind):
         if not pid:
             code = 0
             try:
-                for _ in range(30):
+                for _ in range(20):
                     files = {key: f"{number}" for key in VERSIONS[kind][1]}
                     try:
                         write_new(tmp_path, kind, files)
                     except NunerError as error:
-                        code = code or (error.code not in ("N031", "N004", "N110"))
+                        if error.code != "N031":
+                            raise
             except BaseException:
                 traceback.print_exc()
                 code = 1
