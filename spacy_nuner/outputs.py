@@ -431,7 +431,7 @@ def _check_signature(work: Work) -> None:
         if names <= UNSIGNED:
             return
         # Unless another process has just signed or removed it.
-        removed = RUN_FILE in names and not (folder / RUN_FILE).exists()
+        removed = RUN_FILE in names and not os.path.lexists(folder / RUN_FILE)
         if not removed and work.read_run() is None:
             _refuse_folder(folder, folder / min(names - UNSIGNED), work.command)
 
