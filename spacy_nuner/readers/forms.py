@@ -176,7 +176,8 @@ def _from_objects(objects: list[dict[str, Any]], reading: Reading) -> Record:
 
 
 def _from_object(data: dict[str, Any], reading: Reading) -> Record:
-    name = reading.form or find_row_form(data)
+    # Most rows of a conversion are our own, and need not be tried as all others.
+    name = reading.form or (None if _is_own(data) else find_row_form(data))
     if name is not None:
         record = ROW_FORMS[name].read(data, reading)
         check_string(record.text)
@@ -187,6 +188,12 @@ def _from_object(data: dict[str, Any], reading: Reading) -> Record:
     if text is None:
         raise BadRow("no text", f"found the keys {sorted(data)}")
     return _from_text(data, text, reading)
+
+
+def _is_own(data: dict[str, Any]) -> bool:
+    entities = data.get("entities")
+    first = entities[0] if isinstance(entities, list) and entities else None
+    return isinstance(first, dict) and "concept" in first
 
 
 def _from_several(objects: Sequence[dict[str, Any]], reading: Reading) -> Record:
@@ -233,7 +240,7 @@ def _from_text(data: dict[str, Any], text: str, reading: Reading) -> Record:
     rows = data.get("unreadable")
     for value in rows if isinstance(rows, list) else []:
         add_loss(record, BadRow(BAD_ROW), value)
-    record.passed += offsets.passed
+    record.passed = offsets.passed
     return record
 
 
@@ -251,6 +258,9 @@ def _get_entity(value: Any, offsets: Offsets) -> Entity:
     entity = Entity(text or "", concept, description, start, end)
     _check_entity(entity)
     if start is None or end is None:
+        return entity
+    size = len(entity.text)
+    if 0 <= start == end - size and offsets.text.startswith(entity.text, start):
         return entity
     try:
         found = offsets.make_entity(start, end, concept or "?", words=text)
