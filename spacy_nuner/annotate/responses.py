@@ -26,11 +26,12 @@ TRUNCATED = "length"
 # How other servers than OpenAI's say that an answer was too long.
 _TOO_LONG = {"length", "maxtokens", "maxoutputtokens", "modellength"}
 # Reasons to stop and codes of errors of content filters, letters alone: OpenAI, Azure,
-# Gemini, Bedrock, Anthropic, Alibaba, Zhipu and ByteDance.
+# Gemini, Bedrock, Anthropic, Cohere, Alibaba, Zhipu and ByteDance.
 _FILTER = re.compile(
     "contentfilter|contentpolicy|contentblocked|responsibleai|prohibitedcontent|"
-    "sensitivecontent|datainspection|moderationblocked|guardrailintervened|"
-    "(?:safety|recitation|blocklist|spii|^sensitive|^refusal|^invalidprompt)$"
+    "sensitivecontent|datainspection|moderationblocked|guardrail|"
+    "(?:safety|recitation|blocklist|spii|toxic|^sensitive|^refusal|^invalidprompt|"
+    "^blocked|^filtered|^moderat(?:ion|ed)|^unsafe)$"
 )
 # What filters without a code of their own say (DeepSeek, xAI, OpenRouter), and gateways
 # that hand on another server's error as words.
@@ -40,7 +41,9 @@ _FILTER_WORDS = re.compile(
 )
 # Statuses of requests that were refused for what is in them.
 _FILTER_STATUSES = frozenset({None, 400, 403, 422, 451})
-_CODES = ("code", "type", "reason", "blockReason", "block_reason")
+_CODES = ("code", "type", "reason")
+# Gemini says why it blocked a prompt, and that it did.
+_BLOCKED = ("blockReason", "block_reason")
 _CAUSES = (
     *("error", "innererror", "inner_error", "promptFeedback", "prompt_feedback"),
     *("response", "incomplete_details"),
@@ -303,6 +306,7 @@ def _find_codes(data: Any, depth: int = 0) -> Sequence[str]:
     if not isinstance(data, dict) or depth > _DEEPEST:
         return []
     codes = [data[key] for key in _CODES if isinstance(data.get(key), str)]
+    codes += [FILTERED for key in _BLOCKED if data.get(key)]
     for key in _CAUSES:
         codes += _find_codes(data.get(key), depth + 1)
     return codes

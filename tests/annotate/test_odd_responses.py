@@ -127,6 +127,12 @@ ANSWERED = {
         for reason in (
             *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"),
             *("content_filter: SAFETY", "content_filter", "IMAGE_SAFETY", "sensitive"),
+            *(
+                "content_filter: OTHER",
+                "guardrail_intervened",
+                "ERROR_TOXIC",
+                "refusal",
+            ),
         )
     },
     "azure": (
@@ -183,6 +189,20 @@ ANSWERED = {
         http(200, {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
         "refused",
     ),
+    "blocked for another reason": (
+        http(200, {"choices": None, "prompt_feedback": {"block_reason": "OTHER"}}),
+        "refused",
+    ),
+    "flagged": (
+        http(
+            403,
+            {"error": {"code": 403, "message": "Your input was flagged: violence."}},
+        ),
+        "refused",
+    ),
+    # Not refused, but nothing in it either
+    "OTHER": (http(200, without_message("OTHER")), "empty"),
+    "stop": (http(200, without_message("stop")), "empty"),
     # Truncated
     "cut": (said(CONTENT, "length"), "truncated"),
     "MAX_TOKENS": (http(200, without_message("MAX_TOKENS")), "truncated"),
