@@ -117,6 +117,7 @@ def test_charts_of_a_corpus(names, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=FutureWarning)
+        (tmp_path / "stats").mkdir()
         write_stats(stats, tmp_path / "stats", title=names[0])
     page = (tmp_path / "stats" / "stats.html").read_text("utf8")
     assert page.count("<svg") == 6

@@ -77,7 +77,7 @@ def test_what_is_escaped_can_be_told_apart():
 
 @given(ANY)
 def test_fields_of_errors_are_printable(text):
-    assert is_safe(str(NunerError(Errors.N004, path=text, expected="x")))
+    assert is_safe(str(NunerError(Errors.N003, path=text, reason="x")))
 
 
 def test_fields_keep_their_formats():

@@ -234,7 +234,7 @@ class Account:
 
         event (str): The kind of event.
         **fields: Its other fields.
-        RAISES (NunerError): N224 if it can't be written.
+        RAISES (NunerError): N223 if it can't be written.
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}

@@ -1,9 +1,11 @@
 """Rates, slots and pauses; prices and the budget."""
 
 import asyncio
+import errno
 import json
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -277,3 +279,14 @@ def test_a_budget_waits_for_what_is_under_way():
         assert not await account.reserve(6.0)
 
     run(test)
+
+
+def test_a_log_that_can_be_written_no_more(tmp_path, monkeypatch):
+    account = Account(Limits(), log=tmp_path / "log.jsonl")
+
+    def fail(text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(account, "_log", SimpleNamespace(name="log.jsonl", write=fail))
+    with pytest.raises(NunerError, match=r"N223.*'log.jsonl'.*No space left"):
+        account.log("answer")

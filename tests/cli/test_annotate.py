@@ -155,7 +155,7 @@ def test_failures_are_reported(run, source, tmp_path):
         (["--prices", "none.json"], "N220"),
         (["--base-url", "https://api.openai.com/v1"], "N205"),
         (["--log", "source.jsonl/log.jsonl"], "N003"),
-        (["--log", "/dev/full"], "N223"),
+        (["--log", "/dev/full"], "N032"),
         (["--base-url", "localhost:8000/v1"], "N221"),
         (["--base-url", "http://[::1/v1"], "N221"),
         (["--base-url", "http://"], "N221"),

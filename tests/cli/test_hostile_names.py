@@ -335,7 +335,7 @@ def test_a_folder_that_is_not_utf8(folder, corpus, tmp_path):
     texts.write_text("Anna left Lisbon a long time ago.\n")
     run("import", source, place / "set.spacy")
     run("draw", source, place / "drawn.spacy", "--k", 1)
-    run("convert", place, place / "corpus")
+    run("convert", source, place / "corpus")
     run("stats", place / "corpus", place / "stats")
     run("sample", texts, place / "sample.jsonl", "--n", 1)
     probe = (source, source, place / "m", "--k", 1, "--draws", 1, "--names", "base")

@@ -233,7 +233,8 @@ def test_a_python_file_is_not_run(tmp_path):
     assert report["records"]["quarantined"] == {"not a literal": 2}
     assert report["records"]["written"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        *("a.import.json", "a.quarantine.jsonl", "a.spacy", "train.py")
+        ".a.spacy.spacy_nuner.json",
+        *("a.import.json", "a.quarantine.jsonl", "a.spacy", "train.py"),
     ]
     for text in (
         "x = 1\n",
@@ -431,9 +432,11 @@ def test_utf16_is_told(tmp_path, name):
 
 
 def test_a_byte_order_mark_before_a_text_of_brat(tmp_path):
-    write(tmp_path, "a.txt", "\ufeffAna met Bo.")
-    write(tmp_path, "a.ann", "T1\tPER 0 3\tAna\nT2\tPER 8 10\tBo\n")
+    folder = tmp_path / "brat"
+    folder.mkdir()
+    write(folder, "a.txt", "\ufeffAna met Bo.")
+    write(folder, "a.ann", "T1\tPER 0 3\tAna\nT2\tPER 8 10\tBo\n")
     report = import_docs(
-        tmp_path, tmp_path / "o.spacy", reading=Reading(fix_offsets=True)
+        folder, tmp_path / "o.spacy", reading=Reading(fix_offsets=True)
     )
     assert report["annotations"]["spans"] == 2
