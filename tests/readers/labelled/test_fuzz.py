@@ -180,10 +180,12 @@ def test_random_bytes_by_a_name(form, content):
 )
 def test_brat_of_any_bytes(annotations, text):
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "a.ann").write_bytes(as_bytes(annotations))
-        Path(folder, "a.txt").write_bytes(as_bytes(text))
+        brat = Path(folder, "brat")
+        brat.mkdir()
+        (brat / "a.ann").write_bytes(as_bytes(annotations))
+        (brat / "a.txt").write_bytes(as_bytes(text))
         for output in ("o.spacy", "o.jsonl"):
             try:
-                import_docs(Path(folder), Path(folder, "o", output))
+                import_docs(brat, Path(folder, "o", output))
             except NunerError as error:
                 assert error.code == "N102"
