@@ -29,7 +29,7 @@ EMPTY_TYPES = frozenset(
 # balance sheet.
 MAX_NAME = 60
 
-_AROUND = " \"'`´“”‘’„«»‹›*_~.,;:!?-–—•·|<>="
+_AROUND = " \"'`´“”‘’„«»‹›「」『』【】《》*_~.,;:!?-–—•·|<>="
 # Soft hyphens, marks of direction and blanks of no width, which models and web pages
 # leave behind. (Joiners stay: some scripts write with them.)
 _UNSEEN = dict.fromkeys(

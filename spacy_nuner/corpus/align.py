@@ -154,11 +154,9 @@ class _Text:
         ends = (offsets[:, 0] + offsets[:, 1]).tolist()
         self.first = {start: i for i, start in enumerate(self.starts)}
         self.end = {end: i for i, end in enumerate(ends, 1)}
+        # What was looked up, by step and words: models repeat themselves.
         self._known: dict[tuple[str, str], tuple[list[_Range], str]] = {}
         self._count = 0
-        # What was looked up, by step and words: models repeat themselves.
-        self._found: dict[tuple[str, str], tuple[list[_Range], bool]] = {}
-        self._spans = 0
 
     @cached_property
     def as_written(self) -> _Folded:
@@ -183,7 +181,7 @@ class _Text:
         return spans, GIVEN if spans else WRONG_OFFSETS
 
     def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
-        spans, how = self._look_up(_Folded(self.text, None), words, BOUNDARIES)
+        spans, how = self._look_up(self.as_written, words, BOUNDARIES)
         if how == NOT_IN_TEXT and ignore_case:
             folded = _fold_case(words).text
             spans, how = self._look_up(self.without_case, folded, IGNORING_CASE)
@@ -196,7 +194,6 @@ class _Text:
         self, text: _Folded, words: str, step: str
     ) -> tuple[list[_Range], str]:
         """The spans of words in a form of the text, and how they were found."""
-        # Models repeat themselves.
         known = self._known.get((step, words))
         if known is None:
             known = self._known[step, words] = self._search(text, words, step)

@@ -33,14 +33,22 @@ GOOD: Verdict = "good"
 TRUNCATED = "length"
 # The number of a text before its part of an answer, with what models put around it.
 # (Python refuses to read a number of thousands of digits.)
-_BEFORE = r"[*_#>`•|\s-]{0,20}(?:(?:text|sentence|input|answer|number|no\.?|nr\.?)\s?)?"
-_NUMBER = r"#?\s?(\d{1,9})\ufe0f?\u20e3?(?:\s?/\s?\d{1,9})?\s?"
-_AFTER = r"[*_`]{0,3}\s?[:.,：)、|]?[*_`]{0,3}"
+_CALLED = (
+    r"(?:(?:entities|annotations|results?) (?:for|in|of|from) )?"
+    r"(?:(?:the )?(?:text|texte|texto|testo|sentence|satz|input|answer|response"
+    r"|result|output|example|passage|paragraph|document|item|number|no\.?|nr\.?|текст|文本|句子|テキスト)"
+    r"[\s_]?)?"
+)
+_BEFORE = rf"[*_#>`•|=\s-]{{0,20}}(?:<\w{{1,6}}>)?{_CALLED}"
+_NUMBER = r"#?\s?(\d{1,9})\ufe0f?\u20e3?(?:\s?(?:/|of)\s?\d{1,9})?\s?"
+_AFTER = r"[*_`]{0,3}\s?[:.,：)、|]?[*_`]{0,3}(?:</\w{1,6}>)?"
 _BRACKETED = re.compile(
-    rf"{_BEFORE}\\?[\[［【]{{1,2}}(?:text\s|no\.?\s?)?{_NUMBER}\\?[\]］】]{{1,2}}{_AFTER}",
+    rf"{_BEFORE}\\?[\[［【]{{1,2}}{_CALLED}{_NUMBER}\\?[\]］】]{{1,2}}{_AFTER}",
     re.IGNORECASE,
 )
-_ALONE = re.compile(rf"{_BEFORE}[(<（]?{_NUMBER}[)>）]?{_AFTER}", re.IGNORECASE)
+_ALONE = re.compile(
+    rf"{_BEFORE}[(<（]?{_CALLED}{_NUMBER}[)>）]?{_AFTER}[\s=-]{{0,20}}", re.IGNORECASE
+)
 
 _SPACED = [re.compile(rf"(?<!\S){re.escape(sep)}(?!\S)") for sep in SEPARATORS]
 _BARE = [re.compile(re.escape(sep)) for sep in SEPARATORS]
@@ -81,8 +89,16 @@ _CONCEPT_HEADERS = {
     *("concept", "entity concept", "type", "entity type", "category", "label"),
 }
 # What the rows of an answer in JSON call an entity and its concept, ours first.
-_TEXT_KEYS = ("text", "entity", "name")
-_CONCEPT_KEYS = ("concept", "entity concept", "type", "entity type", "label")
+_TEXT_KEYS = (
+    *("text", "entity", "name", "entity text", "entity name", "mention", "span"),
+    *("word", "phrase", "value"),
+)
+_CONCEPT_KEYS = (
+    *("concept", "entity concept", "type", "entity type", "label", "category"),
+    *("entity group", "entity label", "class"),
+)
+# What an answer in lists has in their places.
+_TRIPLE = ("text", "concept", "description")
 
 
 class ParsedAnswer(NamedTuple):
@@ -168,7 +184,8 @@ def _split(line: str, preferred: str, text: FoldedText | None) -> list[str] | No
         if cuts := [match.span() for match in pattern.finditer(line)]:
             break
     else:
-        return [line]
+        # A table without bars at its edges.
+        return _split_cells(line, text) if " | " in line else [line]
     end = len(line)
     while len(cuts) > 1 and not line[cuts[-1][1] : end].strip():
         # "Lisbon <> city <>": the last column was left empty.
@@ -194,10 +211,12 @@ def _split(line: str, preferred: str, text: FoldedText | None) -> list[str] | No
 def _split_cells(line: str, text: FoldedText | None) -> list[str]:
     """The columns of a row of a table, if the first of its cells stands in the text."""
     cells = [cell.strip() for cell in _CELLS.split(line.strip("|"), COLUMNS + 1)]
-    if len(cells) > 2 and _ROW_NUMBER.fullmatch(cells[0]):
-        del cells[0]
     if len(cells) < 2 or text is None:
         return [line]
+    numbered = len(cells) > 2 and _ROW_NUMBER.fullmatch(cells[0])
+    # A number may be the entity: "| 2019 | year | a year |".
+    if numbered and (unmark(cells[0], text) is None or unmark(cells[1], text)):
+        del cells[0]
     if _is_header(cells, text) or unmark(cells[0], text) is not None:
         return cells
     return [line]
@@ -429,6 +448,8 @@ def _find_json(content: str, text: str | None) -> tuple[list[Any], bool]:
 def _rows_of(value: Any, *, depth: int = 4) -> list[Any] | None:
     """The rows of annotations in a value; None if it holds something else."""
     if isinstance(value, list):
+        if value and all(map(_is_triple, value)):
+            return [dict(zip(_TRIPLE, one, strict=False)) for one in value]
         if value and not any(isinstance(one, dict) for one in value):
             return None
         inside = [None if _is_row(one) else _rows_below(one, depth) for one in value]
@@ -457,6 +478,10 @@ def _rows_below(value: Any, depth: int) -> list[Any] | None:
     inside_each = (_rows_of(one, depth=depth - 1) for one in value.values())
     found = [one for one in inside_each if one is not None]
     return [row for one in found for row in one] if found else None
+
+
+def _is_triple(value: Any) -> bool:
+    return _are_strings(value) and 1 < len(value) <= len(_TRIPLE)
 
 
 def _are_strings(values: Any) -> bool:

@@ -41,6 +41,9 @@ _PLAIN_LIST = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*)?\]")
 _PLAIN_STRING = re.compile(_STRING)
 _NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _BREAKS = str.maketrans("\r\n", "  ")
+# What an entity's concept is called: ours, those of GLiNER and of pipelines of
+# `transformers`.
+_CONCEPT_KEYS = ("concept", "label", "type", "entity_group")
 EXPECTED = (
     "'answer', 'entities', 'spans' or 'ents' with 'text', 'input' and 'output', or "
     "'conversations'"
@@ -247,11 +250,9 @@ def _from_text(data: dict[str, Any], text: str, reading: Reading) -> Record:
 def _get_entity(value: Any, offsets: Offsets) -> Entity:
     if not isinstance(value, dict):
         raise BadRow("entity is not an object")
-    text, concept, label, description = (
-        get_string(value, key) for key in ("text", "concept", "label", "description")
-    )
-    concept = concept or label
-    concept = concept if concept and concept.strip() else ""
+    text, description = get_string(value, "text"), get_string(value, "description")
+    named = (get_string(value, key) for key in _CONCEPT_KEYS)
+    concept = next((name for name in named if name and name.strip()), "")
     start, end = get_offsets(value)
     if text is None and start is not None and end is not None:
         return offsets.make_entity(start, end, concept, description=description)

@@ -13,7 +13,8 @@ TRIES = 1000
 # hundred times their memory.
 LONGEST = 131_072
 _OPENING = re.compile(r"[\[{](?=\s*[\"\[\]{}])")
-_OPENING_OF_ANY = re.compile(r"[\[{](?=\s*[\"'\[\]{}])")
+_OPENING_OF_ANY = re.compile(r"[\[{](?=\s*[\"'“”\[\]{}])")
+_CURLY = str.maketrans("“”", '""')
 # Strings are kept as they are; one without an end goes on to the end.
 _ODD = re.compile(
     r"(\"(?:[^\"\\]|\\.)*(?:\"|\Z)|'(?:[^'\\]|\\.)*(?:'|\Z))"
@@ -71,6 +72,8 @@ def read_nearly(text: str) -> Any:
     if not opening or not 0 < end - opening.start() <= LONGEST:
         return None
     part = text[opening.start() : end]
+    if '"' not in part:
+        part = part.translate(_CURLY)
     try:
         return json.loads(
             _ODD.sub(lambda odd: odd[1] or odd[0].strip(","), part), strict=False

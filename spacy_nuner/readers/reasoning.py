@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 _THOUGHT = (
     r"(?:(?:inner|internal)[ _]?)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|reflection"
-    r"|analysis|scratch_?pad|rationale|monologue|deliberation)"
+    r"|analysis|scratch_?pad|rationale|monologue|deliberation"
+    r"|cot|chain_of_thought|plan(?:ning)?)"
 )
 _ANSWER = r"(?:final[ _]?)?(?:answer|response|solution|output)"
 # <think>, <think time="3">, <|think|>, <seed:think>, <|begin_of_thought|>,

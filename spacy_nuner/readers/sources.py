@@ -19,6 +19,7 @@ from .forms import ROW_FORMS, find_row_form, is_tuple
 from .hub import HUB_PREFIX, find_on_hub
 from .labelled.bio import is_bio, is_iob
 from .labelled.ner_tags import find_names_beside
+from .labelled.spacy2 import cut_document
 from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
 STDIN = "-"
@@ -165,7 +166,8 @@ def _find_layout(lines: list[str]) -> str:
         if _PYTHON_LIST.match("\n".join(lines)):
             return "python"
         return "json" if first.startswith("[") or first == "{" else "jsonl"
-    return "json" if isinstance(value, list) and not is_tuple(value) else "jsonl"
+    several = cut_document(value) is not None or isinstance(value, list)
+    return "json" if several and not is_tuple(value) else "jsonl"
 
 
 def plain_suffix(path: str | Path) -> str:

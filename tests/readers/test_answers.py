@@ -253,7 +253,18 @@ WHOLE = f'{{"entities": [{ROW}, {SECOND}]}}'
         '{"entities": {"city": "Lisbon", "action of light": ["shines"]}}',
         '{"Entities": [{"Entity": "Lisbon", "Type": "city"}, {"entity": "shines", '
         '"entity_concept": "action of light"}]}',
+        '[["Lisbon", "city", "x"], ["shines", "action of light"]]',
+        *(
+            f'[{{"{text}": "Lisbon", "{concept}": "city"}}, {{"{text}": "shines", '
+            f'"{concept}": "action of light"}}]'
+            for text, concept in [
+                *(("mention", "category"), ("entity_name", "entity_type")),
+                *(("word", "entity_group"), ("span", "class"), ("value", "type")),
+            ]
+        ),
         # Not quite JSON.
+        "[{“text”: “Lisbon”, “concept”: “city”}, "
+        "{“text”: “shines”, “concept”: “action of light”}]",
         f'{{"entities": [{ROW}, {SECOND},]}}',
         f'{{"entities": [{ROW[:-1]},}}, {SECOND},],}}',
         f'{{"entities": [{ROW}, // the city\n {SECOND}]}}',
@@ -369,6 +380,14 @@ def test_broken_json_ends_soon_and_in_a_verdict(content, verdict):
         *("Sentence #{n}\n{a}", "[No. {n}]\n{a}", "Answer {n}\n{a}", "| [{n}] |\n{a}"),
         *("[{n}/2]\n{a}", "[{n}]\n```\n{a}\n```", "[{n}] The text again.\n{a}"),
         *("{n}\ufe0f\u20e3\n{a}", "---\n[{n}]\n{a}\n"),
+        *("[Input {n}]\n{a}", "=== {n} ===\n{a}", "<text_{n}>\n{a}", "Text {n} -\n{a}"),
+        *(
+            "Texte {n} :\n{a}",
+            "文本{n}：\n{a}",
+            "Text {n} of 2\n{a}",
+            "Passage {n}:\n{a}",
+        ),
+        *("Entities for [{n}]:\n{a}", "<b>[{n}]</b>\n{a}", "Response [{n}]:\n{a}"),
     ],
 )
 @pytest.mark.parametrize("digits", ["12", "１２", "١٢"])

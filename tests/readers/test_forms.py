@@ -107,7 +107,7 @@ def test_entities_that_are_none(entity, reason):
         ('{"text": "x", "entities": {}}', "'entities' is not a list"),
         ('{"text": "x", "answer": ""}', "empty answer"),
         ('{"text": "x", "answer": "\\n```\\n"}', "empty answer"),
-        ('{"text": "x", "answer": "x | y | z"}', "no annotation in the answer"),
+        ('{"text": "x", "answer": "x, y, z"}', "no annotation in the answer"),
         ('{"text": "x", "answer": "I can not."}', "no annotation in the answer"),
         ('{"text": "x\0", "answer": "a <> b"}', "NUL byte"),
         ('{"text": "x\\u0000", "answer": "a <> b"}', "NUL byte"),

@@ -241,3 +241,18 @@ def test_an_answer_about_another_text_is_not_good(content, structured, verdict):
 def test_megabytes_take_linear_time(content, text):
     # It took hours in place of seconds.
     parse_answer(content, text=text)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "| Entity | Concept | Description |\n|---|---|---|\n| 2019 | year | x |",
+        "| # | Entity | Concept | More |\n|:-:|---|---|---|\n| 1 | 2019 | year | x |",
+        "Entity | Concept | Description\n--- | --- | ---\n2019 | year | x",
+        "- [x] 2019 <> year <> x",
+        "「2019」 <> 「year」 <> x",
+    ],
+)
+def test_tables_and_lists_of_numbers(convert, answer):
+    found = convert(answer, "1 of them left in 2019.")
+    assert found == ("good", [("2019", "year", "x")])

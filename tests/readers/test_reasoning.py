@@ -64,6 +64,7 @@ LAYOUTS = [
     "<think>\n<think>\n{draft}\n</think>\n{good}",
     "<think>I write <think> first.\n{draft}\n</think>\n{good}",
     "<think>{draft}</think>\n{good}\n</think>",
+    *("<cot>{draft}</cot>\n{good}", "<plan>\n{draft}\n</plan>\n{good}"),
     # Several.
     "<think>{draft}</think>\nAna Lima <> person <> A traveller.\n<think>\n{draft}\n"
     "</think>\nLisbon <> city <> A capital.",

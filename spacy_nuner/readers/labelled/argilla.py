@@ -1,5 +1,7 @@
 """Records of Argilla 2."""
 
+import re
+from itertools import zip_longest
 from typing import Any
 
 from ..fields import add_loss
@@ -7,12 +9,17 @@ from ..records import BadRow, Entity, Reading, Record
 from .annotators import NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
 from .offsets import Offsets, choose_text
 
+_FLAT = re.compile(r"(.+)\.(responses|suggestion)")
+# Keys of a flat record beside those of the user's fields.
+_OWN = {"id", "status", "_server_id"}
+
 
 def is_argilla(data: dict[str, Any]) -> bool:
-    """Tell a record of Argilla."""
-    return isinstance(data.get("fields"), dict) and (
+    """Tell a record of Argilla, nested or flat."""
+    nested = isinstance(data.get("fields"), dict) and (
         "responses" in data or "suggestions" in data
     )
+    return nested or any(map(_FLAT.fullmatch, data))
 
 
 def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
@@ -20,11 +27,14 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
 
     data (dict[str, Any]): The record: "fields" with the text under a key of the
         user's, "responses" with a list of answers by question, each with "value" and
-        "user_id", and "suggestions" with one by question.
+        "user_id", and "suggestions" with one by question; or the same in columns, as
+        its `to_datasets` writes it.
     reading (Reading): What to take. Suggestions are predictions.
     RETURNS (Record): The entities of the responses that count.
     RAISES (BadRow): If nobody answered.
     """
+    if "fields" not in data:
+        data = _nest(data)
     fields = data.get("fields")
     if not isinstance(fields, dict):
         raise BadRow("no text", f"found {sorted(data)}")
@@ -61,8 +71,41 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
     return record
 
 
+def _nest(data: dict[str, Any]) -> dict[str, Any]:
+    """Nest the columns of a flat record: "QUESTION.responses.users" and others."""
+    responses, suggestions = {}, {}
+    for key, value in data.items():
+        found = _FLAT.fullmatch(key)
+        if not found or not isinstance(value, list):
+            continue
+        if found[2] == "suggestion":
+            suggestions[found[1]] = {"value": value}
+            continue
+        users, states = data.get(f"{key}.users"), data.get(f"{key}.status")
+        responses[found[1]] = [
+            {"value": one, "user_id": user, "status": status}
+            for one, user, status in zip_longest(
+                value,
+                users if isinstance(users, list) else [],
+                states if isinstance(states, list) else [],
+            )
+        ]
+    fields = {key: one for key, one in data.items() if key not in _OWN}
+    fields = {key: one for key, one in fields.items() if "." not in key}
+    return {"fields": fields, "responses": responses, "suggestions": suggestions}
+
+
 def _find_responses(values: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
     """Who answered, and with which spans."""
+    if isinstance(values, list):
+        # By person, as its server has them.
+        values = {
+            (number, question): [{**person, **answer}]
+            for number, person in enumerate(values)
+            if isinstance(person, dict) and isinstance(person.get("values"), dict)
+            for question, answer in person["values"].items()
+            if isinstance(answer, dict)
+        }
     answers = []
     for question in _by_question(values):
         for response in question if isinstance(question, list) else [question]:

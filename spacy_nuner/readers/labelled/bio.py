@@ -5,7 +5,7 @@ one or in the first one, and blank lines part sentences.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -14,11 +14,25 @@ from ..records import BadRow, Line, Record, Row, Source
 from .offsets import Offsets
 from .tokens import Tokens, join_words
 
-PREFIXED = re.compile(r"[BIESLUM]-.+")
+PREFIXED = re.compile(r"[BIESLUMW]-.+")
+# Other spellings of a tag: B_PER, PER-B.
+_UNDERSCORED = re.compile(r"[BIESLUMW]_.+")
+_BEHIND = re.compile(r"(.+)[-_]([BIESLUMW])")
+# What Label Studio writes; its labels may have blanks.
+_LABEL_STUDIO = re.compile(r"(\S+) -X- _ (\S.*)")
+# CoNLL-U and GermEval number the words of a sentence; "1-2" and "1.1" are no words.
+_WORD_NUMBER = re.compile(r"[1-9]\d*")
+_NO_WORD_NUMBER = re.compile(r"\d+[-.]\d+")
+# What columns are called, where the first line of a file has their names.
+_HEADER = re.compile(
+    r"#?(?:id|words?|tokens?|form|text)(?:[\t ]+[\w:#]+)*[\t ]+"
+    r"(?:ner|ner_?tags?|tags?|labels?|bio|iob|entity|entities)",
+    re.IGNORECASE,
+)
 # Letters of a tag that goes on with an entity, and those that end one: BILUO has L and
-# U, BIOES has E and S, BMES has M.
+# U, BIOES has E and S, BMES has M, BMEWO has W.
 CONTINUING = "IMLE"
-ENDING = "LEUS"
+ENDING = "LEUSW"
 # The line between documents in CoNLL-2003.
 DOCUMENT = "-DOCSTART-"
 # How many lines are read to find the column of the tags.
@@ -33,10 +47,15 @@ class Layout(NamedTuple):
 
     column (int): 1 for the last column, 0 for the first.
     bare (bool): Whether they are labels without a prefix.
+    numbered (bool): Whether the first column numbers the words of a sentence, and the
+        second has them.
+    respell (Callable): Makes tags of other spellings of them.
     """
 
     column: int
     bare: bool
+    numbered: bool = False
+    respell: Callable[[str], str] = str
 
 
 def is_bio(lines: Sequence[str]) -> bool:
@@ -63,6 +82,8 @@ def read_bio(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
     RAISES (NunerError): N605 if no column has tags.
     """
     start = list(islice(lines, LINES_OF_LAYOUT))
+    if start and _HEADER.fullmatch(start[0].text.strip()):
+        del start[0]
     layout: Layout | None = None
     for number, sentence, size in _sentences(chain(start, lines)):
         layout = layout or _find_layout(source.name, start)
@@ -104,10 +125,21 @@ def _is_break(text: str) -> bool:
 def _split(text: str) -> tuple[str, str] | None:
     """The first and the last column; None if there are no two."""
     # Only tabs and blanks split: a word may hold a no-break space.
-    text = text.rstrip("\r\n")
-    columns = text.split("\t") if "\t" in text else text.strip(" ").split(" ")
-    first, last = columns[0], columns[-1].rstrip(" ")
+    columns = _columns(text)
+    first, last = columns[0], columns[-1]
     return (first, last) if len(columns) > 1 and first and last else None
+
+
+def _columns(text: str) -> list[str]:
+    text = text.rstrip("\r\n")
+    if "\t" not in text:
+        found = _LABEL_STUDIO.fullmatch(text.rstrip(" "))
+        return list(found.groups()) if found else text.strip(" ").split(" ")
+    columns = [column.strip(" ") or column for column in text.split("\t")]
+    # A tab too many at the end of the line.
+    while len(columns) > 2 and not columns[-1]:
+        columns.pop()
+    return columns
 
 
 def _is_tag(text: str) -> bool:
@@ -116,17 +148,42 @@ def _is_tag(text: str) -> bool:
 
 def _find_layout(name: str, lines: Iterable[Line]) -> Layout:
     split = [(line, _split(line.text)) for line in lines if not _is_break(line.text)]
-    rows = [(line, columns) for line, columns in split if columns]
+    rows = [
+        (line, columns)
+        for line, columns in split
+        if columns and not (line.text.startswith("#") and not _is_tag(columns[1]))
+    ]
     first, last = ([columns[i] for _, columns in rows] for i in (0, 1))
+    numbered = len(rows) > 1 and all(map(_is_numbered, rows))
     if sum(map(_is_tag, first)) > sum(map(_is_tag, last)):
         return Layout(0, bare=False)
     if any(tag != "O" and _is_tag(tag) for tag in last):
-        return Layout(1, bare=False)
+        return Layout(1, bare=False, numbered=numbered)
     if "O" in last:
-        return Layout(1, bare=any(tag != "O" for tag in last))
+        return _find_spelling(last)._replace(numbered=numbered)
     line, columns = rows[0] if rows else split[0]
     found = columns[1] if columns else line.text.strip()[:60]
     raise NunerError(Errors.N605, path=name, line=line.number, found=found)
+
+
+def _is_numbered(row: tuple[Line, tuple[str, str]]) -> bool:
+    number = row[1][0]
+    several = len(_columns(row[0].text)) > 2
+    return several and bool(
+        _WORD_NUMBER.fullmatch(number) or _NO_WORD_NUMBER.fullmatch(number)
+    )
+
+
+def _find_spelling(tags: Sequence[str]) -> Layout:
+    """Tell other spellings of tags from bare labels."""
+    labels = {tag for tag in tags if tag != "O"}
+    for pattern, respell in (
+        (_UNDERSCORED, lambda tag: f"{tag[0]}-{tag[2:]}"),
+        (_BEHIND, lambda tag: f"{tag[-1]}-{tag[:-2]}"),
+    ):
+        if labels and all(map(pattern.fullmatch, labels)):
+            return Layout(1, bare=False, respell=respell)
+    return Layout(1, bare=bool(labels))
 
 
 def _read_sentence(
@@ -137,15 +194,20 @@ def _read_sentence(
     tags: list[str] = []
     for line, text in zip(lines, texts, strict=True):
         columns = _split(text)
+        if layout.numbered and columns and _NO_WORD_NUMBER.fullmatch(columns[0]):
+            continue
         tag = columns[layout.column] if columns else ""
-        if layout.bare and tag and tag != "O":
-            tag = f"I-{tag}"
+        if tag and tag != "O":
+            tag = f"I-{tag}" if layout.bare else layout.respell(tag)
         if not columns or not _is_tag(tag):
             if text.startswith("#") and not words:
                 # What some sets say of a sentence, before its first word.
                 continue
             raise BadRow(BAD_LINE, text[:60], line.number)
-        words.append(columns[1 - layout.column])
+        if layout.numbered:
+            words.append(_columns(text)[1])
+        else:
+            words.append(columns[1 - layout.column])
         tags.append(tag)
     # Bytes that are not UTF-8 are refused later, with the whole text.
     return read_tags(join_words(words, checked=False), tags, checked=False)

@@ -1,6 +1,5 @@
 """brat's standoff: a text in one file, its annotations in another beside it."""
 
-import re
 from pathlib import Path
 
 from ...errors import Errors, NunerError
@@ -11,7 +10,6 @@ from .offsets import Offsets
 TEXT_SUFFIX = ".txt"
 DISCONTINUOUS = "discontinuous span"
 MAX_ANNOTATIONS = 1 << 24
-_NUMBER = re.compile(r"[0-9]{1,9}")
 # What lines are besides entities, by their first letter.
 _OTHERS = {
     **{"R": "relation", "*": "relation", "E": "event", "A": "attribute"},

@@ -91,6 +91,9 @@ def _tasks(
 
 def _add(record: Record, words: Any, label: Any, description: str | None) -> None:
     try:
+        if isinstance(words, dict):
+            # With its confidence or its offsets.
+            words = words.get("text")
         if not isinstance(words, str) or not isinstance(label, str):
             raise BadRow("words and label are not strings")
         if not words.strip() or not label.strip():

@@ -1,6 +1,7 @@
 """Rows of tokens and tags, as data sets of Hugging Face have them."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ _TAGS = ("ner_tags", "tags", "ner", "labels", "bio_tags", "iob_tags")
 # What `datasets` writes beside the files of a data set.
 INFO_FILES = ("dataset_info.json", "dataset_infos.json")
 MAX_INFO = 10_000_000
+_NUMBER = re.compile(r"-?[0-9]{1,9}")
 
 
 def find_columns(names: Sequence[str]) -> tuple[str, str] | None:
@@ -68,6 +70,11 @@ def read_ner_tags(data: dict[str, Any], reading: Reading) -> Record:
 
 
 def _get_name(tag: Any, labels: Sequence[str]) -> str:
+    if isinstance(tag, float) and tag.is_integer():
+        # What pandas makes of a column.
+        tag = int(tag)
+    elif isinstance(tag, str) and tag not in labels and _NUMBER.fullmatch(tag):
+        tag = int(tag)
     if isinstance(tag, str):
         return tag
     if type(tag) is not int:

@@ -162,7 +162,8 @@ def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str
     fields (dict[str, Any]): The fields by name.
     values (Sequence[dict[str, Any]]): Spans with "start" and perhaps their words.
     RETURNS (str): Of the fields that hold a string the one in which the most spans
-        have their words; of several the one called "text", else the longest.
+        have their words; of several the one called "text", else the longest that
+            has a blank, as addresses and names of files do not.
     RAISES (BadRow): If no field holds one.
     """
     spans = [
@@ -171,13 +172,14 @@ def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str
         if type(value.get("start")) is int and isinstance(value.get("text"), str)
     ]
 
-    def rank(name: str) -> tuple[int, bool, int]:
+    def rank(name: str) -> tuple[int, bool, bool, int]:
         held = sum(
             # Where offsets are counted in another way, they are a little further on.
             fields[name].find(words, max(start - 99, 0), start + len(words) + 1) >= 0
             for start, words in spans
         )
-        return held, name == "text", len(fields[name])
+        is_sentence = len(fields[name].split(maxsplit=1)) > 1
+        return held, name == "text", is_sentence, len(fields[name])
 
     names = [name for name, value in fields.items() if isinstance(value, str)]
     if not names:

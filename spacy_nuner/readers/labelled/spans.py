@@ -75,6 +75,8 @@ def _values(data: dict[str, Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _entity_of_span(value: Any, offsets: Offsets, tokens: Tokens | None) -> Entity:
+    if isinstance(value, list) and len(value) == 3:
+        return offsets.make_entity(*value)
     if not isinstance(value, dict):
         raise BadRow("span is not an object")
     words = get_string(value, "text")

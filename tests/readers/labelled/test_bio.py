@@ -79,3 +79,37 @@ def test_it_is_known_without_its_suffix(tmp_path, name, content):
 def test_no_column_has_tags(tmp_path, content):
     with pytest.raises(NunerError, match=r"N605.*a\.conll.*line 1"):
         rows(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        # CoNLL-U and CoNLL-U Plus number the words; "1-2" is a range of them.
+        "# text = New York\n1\tNew\tnew\tX\tB-city\n2-3\tYork's\t_\t_\t_\n"
+        "2\tYork\tYork\tX\tI-city\n3\t's\ts\tX\tO\n",
+        # GermEval, with where a sentence is from.
+        "#\thttp://example.org [2009]\n1\tNew\tB-x\tB-city\n2\tYork\tI-x\tI-city\n"
+        "3\t's\tO\tO\n",
+        "token\tner_tag\nNew\tB-city\nYork\tI-city\n's\tO\n",
+        "New NNP B_city\nYork NNP I_city\n's X O\n",
+        "New city-B\nYork city-I\n's O\n",
+        "New\tX\tB-city\t\nYork\tX\tI-city\t\n's\tX\tO\t\n",
+        "New \tB-city \nYork \t I-city\n's\t O\n",
+    ],
+)
+def test_columns_as_tools_write_them(tmp_path, content):
+    (row,) = rows(tmp_path, content)
+    record = read_record(row)
+    assert (record.text, pairs(record)) == ("New York 's", [("New York", "city")])
+
+
+def test_labels_of_label_studio_have_blanks(tmp_path):
+    tags = ["-DOCSTART- -X- O", "Ana -X- _ B-Dead person", "Lima -X- _ I-Dead person"]
+    (row,) = rows(tmp_path, "\n".join([*tags, "sat -X- _ O", ""]))
+    assert pairs(read_record(row)) == [("Ana Lima", "Dead person")]
+
+
+def test_bmewo(tmp_path):
+    (row,) = rows(tmp_path, "Ana W-PER\nLima W-PER\nNew B-LOC\nYork E-LOC\n")
+    found = [("Ana", "PER"), ("Lima", "PER"), ("New York", "LOC")]
+    assert pairs(read_record(row)) == found

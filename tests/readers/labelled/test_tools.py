@@ -232,9 +232,9 @@ def test_a_python_file_is_not_run(tmp_path):
     report = import_docs(path, tmp_path / "a.spacy")
     assert report["records"]["quarantined"] == {"not a literal": 2}
     assert report["records"]["written"] == 1
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        ".a.spacy.spacy_nuner.json",
-        *("a.import.json", "a.quarantine.jsonl", "a.spacy", "train.py"),
+    names = (path.name for path in tmp_path.iterdir() if path.name[0] != ".")
+    assert sorted(names) == [
+        *("a.import.json", "a.quarantine.jsonl", "a.spacy", "train.py")
     ]
     for text in (
         "x = 1\n",
@@ -440,3 +440,78 @@ def test_a_byte_order_mark_before_a_text_of_brat(tmp_path):
         folder, tmp_path / "o.spacy", reading=Reading(fix_offsets=True)
     )
     assert report["annotations"]["spans"] == 2
+
+
+FOUND = [("Ana", "PER"), ("Rome", "LOC")]
+SPANS = [
+    {"start": 0, "end": 3, "label": "PER"},
+    {"start": 14, "end": 18, "label": "LOC"},
+]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # Argilla: columns of `to_datasets`, and by person as its server has them.
+        {
+            "status": "completed",
+            "text": TEXT,
+            "span.responses": [SPANS],
+            "span.responses.users": ["u"],
+            "span.responses.status": ["submitted"],
+            "span.suggestion": None,
+        },
+        {
+            "fields": {"text": TEXT},
+            "responses": [
+                {"values": {"span": {"value": SPANS}}, "status": "submitted"},
+                {"values": {"span": {"value": []}}, "status": "discarded"},
+            ],
+        },
+        # Label Studio without words: an address is no text, however long.
+        {
+            "data": {"my_text": TEXT, "url": "http://example.org/" + "x" * 99},
+            "annotations": [
+                {
+                    "result": [
+                        {"value": {**one, "labels": [one["label"]]}} for one in SPANS
+                    ]
+                }
+            ],
+        },
+        {"text": TEXT, "spans": [list(one.values()) for one in SPANS]},
+        # What pipelines of `transformers` and others return.
+        {
+            "text": TEXT,
+            "entities": [
+                {"entity_group": "PER", "score": 0.9, "word": "ana", **SPANS[0]},
+                {"type": "LOC", "start": 14, "end": 18},
+            ],
+        },
+        {
+            "input": TEXT,
+            "output": {
+                "entities": {"PER": [{"text": "Ana", "confidence": 1}], "LOC": ["Rome"]}
+            },
+        },
+    ],
+)
+def test_rows_as_tools_write_them(data):
+    assert pairs(read(data)) == FOUND
+
+
+@pytest.mark.parametrize("tags", [["1", "0", "3"], [1.0, 0.0, 3.0]])
+def test_numbers_of_tags_as_other_types(tags):
+    row = {"tokens": ["Ana", "in", "Rome"], "ner_tags": tags}
+    labels = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    assert pairs(read(row, labels=labels)) == FOUND
+    with pytest.raises(BadRow, match="tags are numbers without names"):
+        read(row)
+
+
+def test_a_document_on_one_line_is_cut_too(tmp_path):
+    row = [TEXT, {"entities": [[0, 3, "PER"], [14, 18, "LOC"]]}]
+    data = {"classes": ["PER"], "annotations": [row, None, row]}
+    (first, second) = read_docs(write(tmp_path, "a.json", json.dumps(data)))
+    for doc in (first, second):
+        assert [(ent.text, ent.label_) for ent in doc.ents] == FOUND
