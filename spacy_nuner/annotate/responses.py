@@ -338,9 +338,13 @@ def _read_content(content: Any) -> tuple[str, str | None]:
     """The text of a message and its refusal; parts with reasoning are left out."""
     texts: list[str] = []
     refusals: list[str] = []
-    for part in content if isinstance(content, list) else [content]:
+    whole = isinstance(content, list)
+    for part in content if whole else [content]:
         if not isinstance(part, dict):
-            texts.append(_read_text(part))
+            # A number among parts is no text.
+            texts.append(
+                "" if whole and not isinstance(part, str) else _read_text(part)
+            )
         elif part.get("type") == "refusal":
             refusals.append(_read_text(part.get("refusal")))
         elif part.get("type", "text") in ("text", "output_text"):
