@@ -316,6 +316,11 @@ class Errors:
         "Can't write the log '{path}': {reason}. What was answered is in the store; "
         "free some space, or leave out --log, then run the same command again."
     )
+    N224 = Message(
+        "The client of the server can't be set up: {reason}. Look at what it reads "
+        "from the environment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE, "
+        "SSL_CERT_DIR, OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS."
+    )
 
     # Pre-training
     N301 = Message(

@@ -11,7 +11,7 @@ from datetime import timedelta
 from email.utils import mktime_tz, parsedate_tz
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from ..errors import Errors, NunerError
 from ..masking import MASK, hide, mask, mask_url
@@ -242,17 +242,28 @@ class Endpoint:
         report (Report): Counts requests and statuses.
         needs_key (bool): Whether OpenAI's server needs a key; not for a dry run.
         RAISES (NunerError): N006 without the packages `openai` and `aiohttp`, N050 or
-            N205 without a key that can be sent, N052 with a password in the address.
+            N205 without a key that can be sent, N052 with a password in the address,
+            N221 if the address is none, N224 if proxies, certificates or headers in the
+            environment can't be used.
         """
         try:
             import aiohttp  # noqa: F401
+            import httpx2
             import openai
         except ImportError as error:
             package = f"the package '{error.name}'"
             raise NunerError(Errors.N006, package=package, extra="annotate") from error
-        self.base_url = connection.base_url
         # From here on no text shows what is secret in it.
-        self.address = mask_url(self.base_url)
+        self.address = mask_url(connection.base_url)
+        # Azure's has its version as a parameter.
+        url, _, query = connection.base_url.partition("#")[0].partition("?")
+        self.base_url = url.strip()
+        try:
+            httpx2.URL(self.base_url)
+        except httpx2.InvalidURL as error:
+            # Which is stricter than `urlsplit`.
+            found = {"base_url": self.address, "variable": URL_VARIABLE}
+            raise NunerError(Errors.N221, **found) from error
         if "@" in urlsplit(self.base_url).netloc:
             url = self.address
             raise NunerError(Errors.N052, base_url=url, variable=KEY_VARIABLE)
@@ -264,13 +275,19 @@ class Endpoint:
         self._timeout = connection.timeout
         self._report = report
         self._stopped = False
-        self.client = openai.AsyncOpenAI(
-            api_key=self._key or NO_KEY,
-            base_url=self.base_url,
-            max_retries=connection.retries,
-            timeout=connection.timeout,
-            http_client=self._make_http_client(),
-        )
+        try:
+            self.client = openai.AsyncOpenAI(
+                api_key=self._key or NO_KEY,
+                base_url=self.base_url,
+                default_query=dict(parse_qsl(query)),
+                max_retries=connection.retries,
+                timeout=connection.timeout,
+                http_client=self._make_http_client(),
+            )
+            _check_headers(self.client.default_headers)
+        except (httpx2.InvalidURL, OSError, ValueError) as error:
+            # What the client reads from the environment.
+            raise NunerError(Errors.N224, reason=error) from error
 
     def _make_http_client(self) -> "httpx2.AsyncClient":
         """The client under openai's, whose retries come through here too."""
@@ -483,9 +500,10 @@ class Endpoint:
                 content, whole = await _read_bounded(response)
         except TimeoutError as error:
             raise httpx2.ReadTimeout(str(error), request=request) from error
-        except (aiohttp.ClientError, ValueError) as error:
-            # What openai's adapter of aiohttp leaves as it is, or fails at itself.
-            message = getattr(error, "message", "") or str(error)
+        except (aiohttp.ClientError, ValueError, AssertionError) as error:
+            # What openai's adapter of aiohttp leaves as it is, or fails at itself; and
+            # a proxy of a kind that aiohttp does not know.
+            message = getattr(error, "message", "") or str(error) or repr(error)
             raise httpx2.RemoteProtocolError(message, request=request) from error
         status = response.status_code
         if api is not None:
@@ -543,6 +561,15 @@ def _todo(status: int | None, data: Any, headers: Mapping[str, str]) -> str:
     if wait is not None and wait > LONGEST_PAUSE:
         return f"It asks to wait {wait:.0f} seconds: come back then."
     return _TODO.get(status or 0, "")
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    """Raise ValueError for a header that can't be sent, such as OpenAI's project."""
+    for name, value in headers.items():
+        # Others are marks of headers that are left out.
+        texts = (name, value) if isinstance(value, str) else (name,)
+        if not all(text.isascii() and text.isprintable() for text in texts):
+            raise ValueError(f"the header {name} has a letter beyond ASCII or a break")
 
 
 def _read_key() -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -99,7 +100,8 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
     else:
         path = Path(name)
         name = path.name
-    if not path.is_file():
+    # Not the path's own, which fails at a name that is too long.
+    if not os.path.isfile(path):
         raise NunerError(Errors.N203, name=path, known=", ".join(PUBLISHED))
     try:
         template = path.read_text(encoding="utf8").strip()

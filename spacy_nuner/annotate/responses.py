@@ -23,8 +23,13 @@ LONGEST_INTEGER = 18
 
 FILTERED = "content_filter"
 TRUNCATED = "length"
-# How other servers than OpenAI's say that an answer was too long.
-_TOO_LONG = {"length", "maxtokens", "maxoutputtokens", "modellength"}
+# How other servers than OpenAI's say that an answer was too long, or that it ended
+# before the model did: Mistral, Anthropic, Gemini; OpenRouter, vLLM, DeepSeek.
+_CUT = {
+    *("length", "maxtokens", "maxoutputtokens", "modellength"),
+    *("modelcontextwindowexceeded", "contextlengthexceeded"),
+    *("error", "abort", "insufficientsystemresource"),
+}
 # Reasons to stop and codes of errors of content filters, letters alone: OpenAI, Azure,
 # Gemini, Bedrock, Anthropic, Cohere, Alibaba, Zhipu and ByteDance.
 _FILTER = re.compile(
@@ -55,9 +60,19 @@ _WORDS = (
 )
 # Deeper than this no server says anything.
 _DEEPEST = 6
-_PAGE = re.compile(r"\s*<(?:!doctype|\?xml|html|head|body|title|h1)\b", re.IGNORECASE)
-_UNSEEN = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(
+    r"\s*<(?:!--|(?:!doctype|\?xml|html|head|body|title|h1)\b)", re.IGNORECASE
+)
+_UNSEEN = re.compile(
+    r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)", re.IGNORECASE | re.DOTALL
+)
 _TAG = re.compile(r"<[^>]*>?")
+# The first line of an event stream, or a comment that keeps a connection open.
+_STREAM = re.compile(r"\s*(?:data|event|id|retry)?:")
+
+
+# What `json.loads` never returns.
+_NO_JSON = object()
 
 
 class Failure(NamedTuple):
@@ -81,15 +96,16 @@ def read_body(content: bytes) -> Any:
     """Read the body of a response.
 
     content (bytes): The body, unpacked.
-    RETURNS (Any): Its JSON; its text if it holds none.
+    RETURNS (Any): Its JSON; that of an event stream put together, which some gateways
+        send unasked; its text if it holds none.
     """
     text = content.decode("utf-8", errors="replace")
-    for data in (content, text):
-        try:
-            return json.loads(data, parse_int=_read_integer)
-        except (ValueError, RecursionError):
-            continue
-    return text
+    data = _read_json(content)
+    if data is _NO_JSON:
+        data = _read_json(text)
+    if data is _NO_JSON and _STREAM.match(text):
+        data = _read_stream(text)
+    return text if data is _NO_JSON else data
 
 
 def read_outcome(
@@ -168,7 +184,12 @@ def read_response(data: Any, *, latency: float | None = None) -> Answer:
         raise MalformedAnswer(find_message(None, data))
     parts: list[Any] = []
     for item in output:
-        if isinstance(item, dict) and item.get("type", "message") == "message":
+        if (
+            isinstance(item, dict)
+            and item.get("type", "message") == "message"
+            # What the model says before it calls tools or goes on thinking.
+            and item.get("phase") != "commentary"
+        ):
             content = item.get("content")
             parts += content if isinstance(content, list) else [content]
     content, refusal = _read_content(parts)
@@ -224,6 +245,62 @@ def clean(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _read_json(data: bytes | str) -> Any:
+    try:
+        return json.loads(data, parse_int=_read_integer)
+    except (ValueError, RecursionError):
+        return _NO_JSON
+
+
+def _read_stream(text: str) -> Any:
+    """The answer of an event stream, or JSON after comments; else _NO_JSON."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    rest = "\n".join(line for line in lines if not line.startswith(":"))
+    blocks = [re.findall("^data: ?(.*)", one, re.M) for one in rest.split("\n\n")]
+    found = ["\n".join(block) for block in blocks if block]
+    if not found:
+        return _read_json(rest)
+    events = [_read_json(one) for one in found if one != "[DONE]"]
+    if not all(isinstance(event, dict) for event in events):
+        # One that is damaged leaves a gap.
+        return _NO_JSON
+    for event in reversed(events):
+        if event.get("error"):
+            return {"error": event["error"]}
+        if event.get("type") == "error":
+            return event
+        if isinstance(event.get("response"), dict):
+            # Of the Responses API; the last event has all of it.
+            return event["response"]
+    return _join_chunks(events, ended="[DONE]" in found)
+
+
+def _join_chunks(chunks: Sequence[dict[str, Any]], *, ended: bool) -> Any:
+    """The chat completion of a stream; _NO_JSON where it came to no end."""
+    joined: dict[str, Any] = {}
+    reason: Any = None
+    parts: list[Any] = []
+    refusals: list[str] = []
+    for chunk in chunks:
+        joined |= {key: chunk[key] for key in ("model", "usage") if chunk.get(key)}
+        choices = chunk.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict) or choice.get("index"):
+            continue
+        if "message" in choice:
+            return chunk
+        delta = choice.get("delta")
+        delta = delta if isinstance(delta, dict) else {"content": choice.get("text")}
+        content = delta.get("content")
+        parts += content if isinstance(content, list) else [content]
+        refusals.append(_read_text(delta.get("refusal")))
+        reason = choice.get("finish_reason") or reason
+    if not parts or not (reason or ended):
+        return _NO_JSON
+    message = {"content": parts, "refusal": "".join(refusals)}
+    return joined | {"choices": [{"message": message, "finish_reason": reason}]}
+
+
 def _read_integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
@@ -239,7 +316,7 @@ def _make_answer(
     usage = usage if isinstance(usage, dict) else {}
     name = _read_name(reason)
     letters = _letters(name or "")
-    if letters in _TOO_LONG:
+    if letters in _CUT:
         name = TRUNCATED
     elif _FILTER.search(letters):
         refusal = refusal or name
@@ -261,9 +338,13 @@ def _read_content(content: Any) -> tuple[str, str | None]:
     """The text of a message and its refusal; parts with reasoning are left out."""
     texts: list[str] = []
     refusals: list[str] = []
-    for part in content if isinstance(content, list) else [content]:
+    whole = isinstance(content, list)
+    for part in content if whole else [content]:
         if not isinstance(part, dict):
-            texts.append(_read_text(part))
+            # A number among parts is no text.
+            texts.append(
+                "" if whole and not isinstance(part, str) else _read_text(part)
+            )
         elif part.get("type") == "refusal":
             refusals.append(_read_text(part.get("refusal")))
         elif part.get("type", "text") in ("text", "output_text"):
@@ -323,7 +404,9 @@ def _find_words(data: Any, depth: int = 0) -> str:
     if not isinstance(data, dict):
         return ""
     for key in _WORDS:
-        if words := _find_words(data.get(key), depth + 1):
+        words = _find_words(data.get(key), depth + 1)
+        # A response of another API, say.
+        if words and words != "completed":
             # FastAPI names the field that is wrong beside the message.
             field = data.get("loc") if key == "msg" else None
             if isinstance(field, list):

@@ -4,6 +4,7 @@ import hashlib
 import heapq
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -112,7 +113,7 @@ def _read_lines(path: str) -> Lines:
 
 
 def _find_files(source: str) -> list[str]:
-    if source == STDIN or not Path(source).is_dir():
+    if source == STDIN or not os.path.isdir(source):
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES
     paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]

@@ -97,7 +97,7 @@ def annotate_cli(
     if api not in PATHS:
         raise typer.BadParameter("expected chat or responses", param_hint="--api")
     connection = Connection(
-        base_url=base_url or default_url(),
+        base_url=(base_url or "").strip() or default_url(),
         concurrency=concurrency,
         rpm=rpm,
         tpm=tpm,

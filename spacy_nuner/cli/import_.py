@@ -1,6 +1,7 @@
 """`spacy nuner import`: a labelled set of any form as a DocBin."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def read_names(labels: str) -> tuple[str, ...]:
     from ..errors import Errors, NunerError
 
     path = Path(labels)
-    if "," in labels or not path.is_file():
+    if "," in labels or not os.path.isfile(path):
         return tuple(split_list(labels))
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -1,5 +1,6 @@
 """`spacy nuner show`: the spans of a text as a page."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,7 +148,7 @@ def _load(
     from ._pipeline import load_pipe
 
     pipe: Any
-    if (Path(source) / "meta.json").is_file() or is_package(str(source)):
+    if os.path.isfile(Path(source) / "meta.json") or is_package(str(source)):
         nlp, pipe = load_pipe(source, name)
     elif labels:
         nlp = spacy.blank(lang)

@@ -124,7 +124,7 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
         same = [cell for cell in cells if (cell.dataset, cell.k) == (dataset, k)]
         draws = {cell.draw: cell for cell in same}.values()
         sentences = [cell.sentences for cell in draws]
-        mentions = [count for cell in draws for count in cell.mentions.values()]
+        mentions = [count for cell in draws for count in cell.mentions.values()] or [0]
         rows.append(
             [dataset, str(k), str(len(draws)), _range(sentences), _range(mentions)]
         )

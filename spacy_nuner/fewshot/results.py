@@ -1,6 +1,7 @@
 """Results: the cells of a comparison, scores of trained heads, and their tables."""
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -16,6 +17,8 @@ LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
 ABSENT = "–"
 HEADS = "heads"
 SCORES = ("ents_p", "ents_r", "ents_f")
+# Counts from here on are a mistake, and no figure has room for them.
+MOST = 10**12
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,11 @@ class Cell:
     def from_disk(cls, path: Path) -> Self:
         """Read a cell. RAISES (NunerError): N631 if the file is something else."""
         own = {one.name for one in fields(cls)} - {"scores"}
-        content = _read_json(path, [*sorted(own - {"tokens", "seconds"}), *METRICS])
+        needed = sorted(own - {"tokens", "seconds"})
+        content = _read_json(path, [*needed, *METRICS], shares=METRICS)
+        for key in filter(lambda key: not _can_be_shown(content, key), needed):
+            reason = f"'{key}' is {json.dumps(content[key])[:80]}"
+            raise NunerError(Errors.N631, path=path, key=key, reason=reason)
         scores = {key: content.pop(key) for key in list(content) if key not in own}
         return cls(**content, scores=scores)
 
@@ -91,12 +98,43 @@ def read_cells(root: Path) -> list[Cell]:
     RETURNS (list[Cell]): The cells, ordered by path.
     RAISES (NunerError): N631 if a file is no cell.
     """
-    paths = sorted(root.glob("**/k[0-9]*/draw*.json"))
+    paths = sorted(root.glob("**/k[0-9]*/draw*.json")) if os.path.isdir(root) else []
     return [Cell.from_disk(path) for path in paths]
 
 
-def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
-    """Read a JSON object that must have some keys."""
+def _can_be_shown(content: dict[str, Any], key: str) -> bool:
+    """Whether a value of a cell has the form that a report shows."""
+    value = content[key]
+    if key in ("dataset", "backbone", "layers"):
+        return isinstance(value, str)
+    if key in ("k", "draw", "sentences"):
+        return _is_count(value)
+    if not isinstance(value, dict):
+        return False
+    if key == "mentions":
+        return all(map(_is_count, value.values()))
+    encoder, names = value.get("encoder"), value.get("names", {})
+    if not isinstance(encoder, dict) or not isinstance(names, dict):
+        return False
+    words = [encoder.get("name"), encoder.get("sha256", encoder.get("commit", ""))]
+    for meaning in names.values() if content["k"] == 0 else ():
+        shown = meaning if isinstance(meaning, dict) else {}
+        words += [shown.get("name"), shown.get("description") or ""]
+    return (
+        isinstance(value.get("hidden_layers"), list)
+        and all(isinstance(word, str) for word in words)
+        and (content["k"] != 0 or {"names", "threshold"} <= set(value))
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST
+
+
+def _read_json(
+    path: Path, keys: Sequence[str], *, shares: Iterable[str]
+) -> dict[str, Any]:
+    """Read a JSON object that must have some keys, and shares from 0 to 1."""
     try:
         content = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -104,6 +142,13 @@ def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     for key in keys:
         if not isinstance(content, dict) or key not in content:
             reason = f"it has no '{key}'"
+            raise NunerError(Errors.N631, path=path, key=key, reason=reason)
+    for key in shares:
+        # spaCy writes null where there was nothing to score.
+        share = 0.0 if content.get(key) is None else content[key]
+        content[key] = share
+        if not isinstance(share, int | float) or not 0 <= share <= 1:
+            reason = f"'{key}' is {json.dumps(share)[:80]}"
             raise NunerError(Errors.N631, path=path, key=key, reason=reason)
     return dict(content)
 
@@ -177,13 +222,15 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     RAISES (NunerError): N631 if a file has no entity scores.
     """
     files: dict[str, list[Path]] = defaultdict(list)
+    if not os.path.isdir(root / HEADS):
+        return {}
     for path in sorted((root / HEADS).glob("*.json")):
         files[path.stem].append(path)
     for path in sorted((root / HEADS).glob("*/draw*.json")):
         files[path.parent.name].append(path)
     heads = {}
     for name, paths in sorted(files.items()):
-        scores = [_read_json(path, SCORES[-1:]) for path in paths]
+        scores = [_read_json(path, SCORES[-1:], shares=SCORES) for path in paths]
         # spaCy writes null where there was nothing to score.
         heads[name] = {
             key: _summarise(score.get(key) or 0.0 for score in scores) for key in SCORES

@@ -1,5 +1,6 @@
 """Fast writing of DocBins of words and spans, and fast reading of any."""
 
+import os
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def find_shards(folder: str | Path) -> list[Path]:
     RETURNS (list[Path]): Its `*.spacy` files by name.
     RAISES (NunerError): N105 if there is none.
     """
-    shards = sorted(Path(folder).glob("*.spacy"))
+    shards = sorted(Path(folder).glob("*.spacy")) if os.path.isdir(folder) else []
     if not shards:
         raise NunerError(Errors.N105, path=folder)
     return shards

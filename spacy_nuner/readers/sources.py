@@ -4,6 +4,7 @@ import codecs
 import csv
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -95,7 +96,7 @@ def find_sources(
             sources.append(find_on_hub(str(name))._replace(reading=reading))
             continue
         files = [path]
-        if path.is_dir():
+        if os.path.isdir(path):
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
             if not files:
                 found = "a folder without such files"
@@ -197,7 +198,14 @@ def open_source(name: str) -> Iterator[BinaryIO]:
     path = Path(name)
     if path.suffix.lower() not in PACKED:
         try:
-            with path.open("rb") as file:
+            file = path.open("rb")
+        except ValueError as error:
+            # A zero byte in it.
+            raise unreadable(name, OSError(str(error))) from error
+        except OSError as error:
+            raise unreadable(name, error) from error
+        try:
+            with file:
                 yield file
         except OSError as error:
             raise unreadable(name, error) from error
@@ -311,7 +319,7 @@ def hash_input(name: str | Path) -> str:
         or of the commit and split, in hexadecimal.
     RAISES (NunerError): What `find_sources` and `describe_source` raise.
     """
-    if Path(name).is_file():
+    if os.path.isfile(name):
         return hash_file(Path(name))
     described = [describe_source(source) for source in find_sources([name])]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()

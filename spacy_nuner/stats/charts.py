@@ -130,8 +130,8 @@ def draw_charts(
         _draw_lengths,
         stats,
     )
-    if stats.report is not None and stats.report["annotations"]["read"]:
-        annotations = stats.report["annotations"]
+    annotations = stats.report["annotations"] if stats.report is not None else {}
+    if annotations.get("read") and _get_bars(annotations):
         add(
             "matches",
             "Where annotations were found in their sentences",

@@ -15,6 +15,14 @@ from ..corpus.convert import REPORT
 from ..errors import Errors, NunerError
 from ..readers.docbin import SPANS_KEY, read_corpus
 
+# Counts from here on are a mistake.
+MOST = 10**12
+# What is shown of the report of a conversion: counts, and counts by kind.
+_REPORTED = {
+    "records": (("read", "written"), ("quarantined", "dropped")),
+    "annotations": (("read",), ("matched", "lost", "unreadable_lines")),
+}
+
 TOP = 100
 # The slope is fitted to concepts annotated so often; below, whole stretches of ranks
 # have the same count.
@@ -93,7 +101,9 @@ class CorpusStats:
         """Count a doc, a sentence or passage."""
         self.words[len(doc.text.split())] += 1
         group = doc.spans.get(SPANS_KEY, [])
-        described = group.attrs.get("descriptions", {}) if group else {}
+        described = group.attrs.get("descriptions") if group else None
+        # Of a DocBin from elsewhere it may be anything.
+        described = described if isinstance(described, dict) else {}
         found: set[tuple[str, str]] = set()
         for span in group:
             name = span.label_
@@ -102,7 +112,7 @@ class CorpusStats:
                 continue
             found.add(key)
             self.counts[name] += 1
-            description = described.get(name) or ""
+            description = str(described.get(name) or "")
             self.described += bool(description)
             first, example = self.first.get(name, ("", span.text))
             self.first[name] = (first or description, example)
@@ -208,5 +218,15 @@ def _read_report(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError) as error:
         raise NunerError(Errors.N635, path=path, reason=error) from error
     # A folder of one's own DocBins may have another file of this name.
-    is_ours = isinstance(report, dict) and {"records", "annotations"} <= set(report)
-    return report if is_ours else None
+    if not isinstance(report, dict) or not set(_REPORTED) <= set(report):
+        return None
+    for part, (totals, kinds) in _REPORTED.items():
+        found = report[part] if isinstance(report[part], dict) else {}
+        counts = [found.get(key) for key in totals]
+        for key in kinds:
+            each = found.get(key)
+            counts += each.values() if isinstance(each, dict) else [None]
+        if not all(type(count) is int and 0 <= count < MOST for count in counts):
+            reason = f"a count in '{part}' is missing or no number from 0 up"
+            raise NunerError(Errors.N635, path=path, reason=reason)
+    return report
