@@ -43,6 +43,8 @@ UNSIGNED = {LOCK, TEMPORARY}
 LEFTOVERS = r"new/.*"
 # A disk that is full or can't be written to.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# How often a folder may be gone before it is locked.
+MAX_TRIES = 1000
 # Of Linux: the folder of relative paths, and to exchange two names.
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -390,7 +392,7 @@ def _explaining(work: Work) -> Iterator[None]:
 def _lock(work: Work, *, busy: Message, wait: bool) -> "BaseFileLock":
     from filelock import FileLock, Timeout
 
-    file = work.folder / LOCK
+    file, tries = work.folder / LOCK, 0
     while True:
         # The operating system releases it when the process ends, however that ends.
         lock = FileLock(file)
@@ -404,8 +406,11 @@ def _lock(work: Work, *, busy: Message, wait: bool) -> "BaseFileLock":
             if file.stat().st_ino == before:
                 return lock
         except (FileNotFoundError, FileExistsError):
-            # The process that held it has just removed the folder.
-            pass
+            # The process that held it has just removed the folder. Where none can be
+            # made, as in /proc, it is the same error.
+            tries += 1
+            if tries > MAX_TRIES:
+                raise
         except Timeout as error:
             if not wait:
                 pid = (work.read_run() or {}).get("pid", "(id unknown)")

@@ -415,6 +415,15 @@ def test_what_can_not_be_a_file(home, path):
         pass
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no such file system")
+def test_a_file_system_that_takes_no_folders():
+    with (
+        pytest.raises(NunerError, match="N003"),
+        write_folder("/proc/self/x", command="x"),
+    ):
+        pass
+
+
 def test_a_link_to_a_folder_is_followed(home):
     fill(home / "real", {})
     (home / "real").mkdir()

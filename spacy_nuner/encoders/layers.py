@@ -4,11 +4,13 @@ import contextlib
 import copy
 import hashlib
 import inspect
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import srsly
 import torch
 import transformers
 from safetensors import SafetensorError
@@ -148,7 +150,10 @@ def make_config(settings: Mapping[str, Any], *, path: str | Path) -> PretrainedC
     if taken.get("num_labels", 0) not in range(MAX_LABELS):
         raise _impossible(path, f"num_labels is {taken['num_labels']!r}"[:200])
     try:
-        return config_class.from_dict(taken)
+        config = config_class.from_dict(taken)
+        # As it is saved with a pipeline, which is to work after hours of training, too.
+        srsly.msgpack_dumps(config.to_dict())
+        return config
     except Exception as error:
         raise _impossible(path, describe(error)) from error
 
@@ -233,6 +238,8 @@ def _check_sizes(
         of_layers = any(part in key for part in ("layers", "group", "networks"))
         limit = len(weights) if of_layers else max(largest, LARGE)
         for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, float) and not math.isfinite(one):
+                raise _impossible(path, f"{key} is {one}")
             if type(one) is int and one > limit:
                 reason = f"{key} is {str(one)[:50]}, and {limit} is the limit"
                 raise _impossible(path, reason)
@@ -259,9 +266,16 @@ def load_tokenizer(folder: Path) -> Any:
             _check_tokenizer_class(found, folder)
             break
     with _explaining_tokenizer(folder, passing=(OSError, ValueError, ImportError)):
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, use_fast=True, trust_remote_code=False
-        )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, use_fast=True, trust_remote_code=False
+            )
+        except ImportError as error:
+            # Whatever the error, transformers wants this package to look at it.
+            cause = error.__context__
+            if "protobuf" in str(error) and cause is not None:
+                raise cause from None
+            raise
     if not getattr(tokenizer, "is_fast", False):
         found = type(tokenizer).__name__
         raise NunerError(Errors.N007, name=folder, found=found)

@@ -17,11 +17,13 @@ from ..errors import Errors, NunerError
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER_JSON = "tokenizer.json"
+# Names of special pieces, of older releases, that are taken over as a config is.
+SPECIAL_TOKENS = "special_tokens_map.json"
 ADAPTER_CONFIG = "adapter_config.json"
 # Of processors and of generation, which are not loaded here; others may do so.
 OTHER_CONFIGS = (
     *("processor_config.json", "preprocessor_config.json", "generation_config.json"),
-    "special_tokens_map.json",
 )
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -29,7 +31,7 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 # What the fast tokenizers of the architectures below save.
 TOKENIZER_FILES = {
-    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *(TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS),
     *("added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model"),
     *("spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"),
     *("tokenizer.model",),
@@ -65,6 +67,8 @@ UNREAD = ("id2label", "label2id", "task_specific_params")
 ORIGINS = ("_name_or_path", "name_or_path")
 # Keys of tokenizer configs that end so and are not read.
 PASSED_OVER = ("special_tokens_map_file", "added_tokens_file", "chat_template_file")
+# Attributes of a tokenizer that are no data, and would be saved with its config.
+OBJECTS = ("_tokenizer", "backend_tokenizer", "decoder")
 
 MAX_JSON = 32 << 20
 MAX_TOKENIZER_FILE = 64 << 20
@@ -72,18 +76,22 @@ MAX_HEADER = 16 << 20
 # Sizes up to this are taken without a weight of that size: positions may be relative.
 LARGE = 1 << 17
 MAX_TEMPLATE = 1000
+# Characters that a tokenizer may replace one with, by all of its rules one after the
+# other.
+MAX_GROWTH = 1000
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, *, limit: int = MAX_JSON) -> dict[str, Any]:
     """Read a JSON object.
 
     path (Path): The file.
+    limit (int): Bytes that it may have.
     RETURNS (dict[str, Any]): Its content.
     RAISES (ValueError): If it can't be read, or is something else.
     """
     try:
-        if (size := path.stat().st_size) > MAX_JSON:
-            raise ValueError(f"it has {size:,} bytes, and {MAX_JSON:,} are read")
+        if (size := path.stat().st_size) > limit:
+            raise ValueError(f"it has {size:,} bytes, and {limit:,} are read")
         content = json.loads(path.read_text(encoding="utf8"))
     except (OSError, RecursionError) as error:
         raise ValueError(describe(error)) from error
@@ -174,11 +182,38 @@ def check_tokenizer(folder: Path) -> None:
         if path.is_file() and (size := path.stat().st_size) > MAX_TOKENIZER_FILE:
             reason = f"{name} has {size:,} bytes, and {MAX_TOKENIZER_FILE:,} are read"
             raise NunerError(Errors.N022, path=folder, reason=reason)
-    path = folder / TOKENIZER_CONFIG
-    for key, value in (read_settings(path) if path.is_file() else {}).items():
-        # transformers would open the path of another machine.
-        if key.endswith("_file") and key not in PASSED_OVER and value is not None:
-            raise NunerError(Errors.N017, path=path, found=f"{key} = {value!r}"[:200])
+    for path in (folder / TOKENIZER_CONFIG, folder / SPECIAL_TOKENS):
+        for key, value in (read_settings(path) if path.is_file() else {}).items():
+            # transformers would open the path of another machine.
+            is_file = key.endswith("_file") and key not in PASSED_OVER
+            if (is_file and value is not None) or key in OBJECTS:
+                found = f"{key} = {value!r}"[:200]
+                raise NunerError(Errors.N017, path=path, found=found)
+    if (folder / TOKENIZER_JSON).is_file():
+        _check_growth(folder)
+
+
+def _check_growth(folder: Path) -> None:
+    """Refuse a tokenizer that makes a text longer by any factor.
+
+    Not by example: no text shows which character it would be.
+    """
+    try:
+        content = read_object(folder / TOKENIZER_JSON, limit=MAX_TOKENIZER_FILE)
+    except ValueError as error:
+        raise NunerError(Errors.N022, path=folder, reason=error) from error
+    growth, rules = 1, [content.get("normalizer")]
+    while rules:
+        rule = rules.pop()
+        if isinstance(rule, Mapping):
+            if isinstance(rule.get("content"), str):
+                growth *= max(len(rule["content"]), 1)
+            rules.extend(rule.values())
+        elif isinstance(rule, list):
+            rules.extend(rule)
+    if growth > MAX_GROWTH:
+        reason = f"its normalizer makes more than {MAX_GROWTH:,} characters of one"
+        raise NunerError(Errors.N022, path=folder, reason=reason)
 
 
 def check_model_type(settings: Mapping[str, Any], *, name: str | Path) -> str:

@@ -141,6 +141,8 @@ def check_output(model: Model, n_concepts: int) -> None:
                 f"its weights are {W.shape} and {b.shape}, expected are those of "
                 f"{n_concepts} labels and vectors of {width} numbers"
             )
+        if W.dtype != "float32" or b.dtype != "float32":
+            raise ValueError(f"its weights are {W.dtype} and {b.dtype}, not float32")
     for node in model.walk():
         for name in node.param_names:
             # Not those of layers that are not set up.

@@ -1,7 +1,6 @@
 """What `nuner_concepts` and `nuner_ner` have in common: labels, weights, training."""
 
 import json
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,7 +33,7 @@ from ..models.concept_tagger import (
 )
 from ..printing import printable
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
-from .label_vectors import LabelVectors, find_label_vectors
+from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
 from .labels import Label, LabelSettings, check_label, load_label, parse_labels
 from .targets import cross_entropy, get_labels, get_targets
 
@@ -545,11 +544,14 @@ class LabelPipe(TrainablePipe):
             "vocab": lambda folder: self.vocab.to_disk(folder, exclude=exclude),
             "model": self.model.to_disk,
         }
+        if (folder / CONCEPT_ENCODER).is_symlink():
+            # What it leads to is none of this pipeline's.
+            (folder / CONCEPT_ENCODER).unlink()
         if vectors is not None:
             parts[CONCEPT_ENCODER] = vectors.to_disk
-        elif (folder / CONCEPT_ENCODER).is_dir():
+        else:
             # Of a pipeline that was saved here before.
-            shutil.rmtree(folder / CONCEPT_ENCODER)
+            remove_label_vectors(folder / CONCEPT_ENCODER)
         util.to_disk(folder, parts, exclude)
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> Self:
@@ -572,5 +574,9 @@ class LabelPipe(TrainablePipe):
             CONCEPT_ENCODER: load_vectors,
         }
         with explaining_damage(f"component '{self.name}'"):
+            for file in (Path(path) / LABELS_FILE, Path(path) / "model"):
+                if file.exists() and not file.is_file():
+                    # A device or a pipe may have no end.
+                    raise ValueError(f"{file.name} is no file")
             util.from_disk(Path(path), readers, exclude)
             return self._finish_load()

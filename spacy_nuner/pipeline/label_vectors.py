@@ -1,5 +1,6 @@
 """What a concept encoder knows of labels: weights that they start from."""
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ FILES = {
     *(INFO_FILE, BACKGROUND_FILE),
     *(f"{CONCEPT_ENCODER}/{name}" for name in (CONFIG, WEIGHTS, *TOKENIZER_FILES)),
 }
+TEMPORARY = "spacy_nuner.tmp"
 # How far over its mean on ordinary text, in standard deviations, the logit of a concept
 # has to be for a probability of one half: 3 was better than 2, and than other measures
 # of what is usual, on eight development sets (docs/decisions.md, "What is usual for a
@@ -107,15 +109,16 @@ class LabelVectors:
         folder = Path(folder)
         (folder / CONCEPT_ENCODER).mkdir(parents=True, exist_ok=True)
         # A temporary folder first: the weights may be mapped from the file that is
-        # replaced.
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            temporary = Path(name)
-            self.encoder.encoder.save_pretrained(temporary / CONCEPT_ENCODER)
-            self.encoder.tokenizer.save_pretrained(temporary / CONCEPT_ENCODER)
-            for file, content in self._files.items():
-                (temporary / file).write_bytes(content)
-            for path in filter(Path.is_file, sorted(temporary.rglob("*"))):
-                path.replace(folder / path.relative_to(temporary))
+        # replaced. Its name tells what a save that was killed has left.
+        temporary = folder / TEMPORARY
+        remove_label_vectors(temporary)
+        self.encoder.encoder.save_pretrained(temporary / CONCEPT_ENCODER)
+        self.encoder.tokenizer.save_pretrained(temporary / CONCEPT_ENCODER)
+        for file, content in self._files.items():
+            (temporary / file).write_bytes(content)
+        for path in filter(Path.is_file, sorted(temporary.rglob("*"))):
+            path.replace(folder / path.relative_to(temporary))
+        remove_label_vectors(temporary)
 
     def to_bytes(self) -> dict[str, bytes]:
         """RETURNS (dict[str, bytes]): The files of `to_disk`."""
@@ -140,6 +143,19 @@ class LabelVectors:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             return cls(folder)
+
+
+def remove_label_vectors(folder: Path) -> None:
+    """Remove what `LabelVectors.to_disk` has written, and nothing else.
+
+    folder (Path): The folder; it need not exist, and stays if more is in it.
+    """
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)
+    for one in (folder / CONCEPT_ENCODER, folder):
+        # Not empty, or not there.
+        with contextlib.suppress(OSError):
+            one.rmdir()
 
 
 def find_label_vectors(backbone: str) -> Path | None:

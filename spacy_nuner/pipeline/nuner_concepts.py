@@ -90,6 +90,7 @@ class NunerConcepts(LabelPipe):
         super()._set_state(state)
         saved = state.get("threshold")
         if saved is not None and saved["configured"] == self._configured:
+            _check_threshold(self.name, saved["each"])
             self.cfg["threshold"] = saved["each"]
 
     def remove_label(self, label: str) -> None:
@@ -137,8 +138,12 @@ def _by_label(threshold: Threshold) -> Mapping[str, float]:
 
 def _check_threshold(name: str, threshold: Threshold) -> None:
     """Refuse numbers with which nothing or everything would be found, in silence."""
-    each: Iterable[Any] = _by_label(threshold).values() or [threshold]
-    if not all(one is None or 0 <= one <= 1 for one in each):
+    if isinstance(threshold, Mapping):
+        each: Iterable[Any] = threshold.values()
+    else:
+        each = [] if threshold is None else [threshold]
+    numbers = (int, float, np.floating)
+    if not all(isinstance(one, numbers) and 0 <= one <= 1 for one in each):
         expected = "a probability from 0 to 1, or one for each label"
         raise NunerError(
             Errors.N510, name=name, key="threshold", found=threshold, expected=expected

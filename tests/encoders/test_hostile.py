@@ -126,12 +126,43 @@ def many_pieces(folder):
     path.write_text(json.dumps(content), encoding="utf8")
 
 
+def grow(times, nested):
+    """Each rule makes a hundred letters of one."""
+
+    def change(folder):
+        path = folder / "tokenizer.json"
+        content = json.loads(path.read_text("utf8"))
+        one = {"type": "Replace", "pattern": {"String": "q"}, "content": "q" * 100}
+        rules = [one, content["normalizer"]]
+        for _ in range(times - 1):
+            rules = [{"type": "Sequence", "normalizers": rules}] if nested else rules
+            rules = [one, *rules]
+        content["normalizer"] = {"type": "Sequence", "normalizers": rules}
+        path.write_text(json.dumps(content), encoding="utf8")
+
+    return change
+
+
+def old_tokens(**keys):
+    """As older releases have saved the names of special pieces."""
+
+    def change(folder):
+        (folder / TOKENIZER).unlink()
+        write("special_tokens_map.json", json.dumps(keys))(folder)
+
+    return change
+
+
 def sparse(file, size):
     def change(folder):
         with (folder / file).open("r+b") as opened:
             opened.truncate(size)
 
     return change
+
+
+def nest(depth):
+    return [nest(depth - 1)] if depth else 1
 
 
 DEEP = "[" * 100_000
@@ -195,6 +226,12 @@ HOSTILE = {
     "init-inputs": ("N017", put(TOKENIZER, init_inputs=["/etc/passwd"])),
     "gguf": ("N017", put(TOKENIZER, gguf_file="/etc/passwd")),
     "object": ("N017", put(TOKENIZER, tokenizer_object="x")),
+    "object-2": ("N017", put(TOKENIZER, _tokenizer="x")),
+    "object-3": ("N017", put(TOKENIZER, decoder="x")),
+    "special-file": ("N017", old_tokens(tokenizer_file="/etc/passwd")),
+    "special-file-2": ("N017", old_tokens(vocab_file="/etc/passwd")),
+    "special-object": ("N017", old_tokens(tokenizer_object="x")),
+    "special-gguf": ("N017", old_tokens(gguf_file="/etc/passwd")),
     "slow": ("N017", put(TOKENIZER, __slow_tokenizer="x")),
     "tokenizer-class": ("N007", put(TOKENIZER, tokenizer_class="AutoModel")),
     "tokenizer-class-2": ("N007", put(TOKENIZER, tokenizer_class="pipeline")),
@@ -250,6 +287,11 @@ HOSTILE = {
     "activation": ("N021", put(CONFIG, hidden_act="no_such")),
     "activation-2": ("N021", put(CONFIG, hidden_act={"a": 1})),
     "dropout": ("N021", put(CONFIG, hidden_dropout_prob=7)),
+    "dropout-2": ("N021", put(CONFIG, attention_probs_dropout_prob=NAN)),
+    "dropout-3": ("N021", put(CONFIG, classifier_dropout=INFINITE)),
+    "unsaved": ("N021", put(CONFIG, x=10**30)),
+    "unsaved-2": ("N021", put(CONFIG, x="\ud800")),
+    "unsaved-3": ("N021", put(CONFIG, x=nest(800))),
     "epsilon": ("N021", put(CONFIG, layer_norm_eps="x")),
     "epsilon-2": ("N021", put(CONFIG, layer_norm_eps=NAN)),
     "epsilon-3": ("N021", put(CONFIG, layer_norm_eps=-1e9)),
@@ -284,6 +326,8 @@ HOSTILE = {
     "pieces-2": ("N022", more_pieces(4_000_000_000)),
     "special": ("N022", special_piece),
     "thousand": ("N022", many_pieces),
+    "growth": ("N022", grow(4, nested=False)),
+    "growth-2": ("N022", grow(4, nested=True)),
     "tokenizer": ("N022", write("tokenizer.json", "{}")),
     "tokenizer-2": ("N022", write("tokenizer.json", DEEP)),
     "length": ("N022", put(TOKENIZER, model_max_length=0)),
@@ -322,6 +366,13 @@ def test_an_encoder_is_data(name, guarded):
     assert caught.value.code == code, str(caught.value)
     assert len(str(caught.value)) < 2000
     assert files_of(guarded) == before
+
+
+def test_what_is_wrong_with_a_tokenizer_is_said(guarded):
+    """transformers asks for a package of another kind of tokenizer instead."""
+    put(TOKENIZER, padding_side="up")(guarded)
+    with pytest.raises(NunerError, match="N022.*current value: up"):
+        load_encoder(guarded)
 
 
 @pytest.mark.parametrize("name", ["kernel", "auto-map-dict", "pickle", "nan", "width"])

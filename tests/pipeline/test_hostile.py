@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -103,6 +104,16 @@ def put_tokenizer(**keys):
     return change_shim(change)
 
 
+def put_special_tokens(**keys):
+    """As older releases have saved them, without a config of the tokenizer."""
+
+    def change(msg):
+        del msg["tokenizer"]["tokenizer_config.json"]
+        msg["tokenizer"]["special_tokens_map.json"] = json.dumps(keys).encode()
+
+    return change_shim(change)
+
+
 def weigh(change):
     def changed(msg):
         weights = load(msg["weights"])
@@ -153,6 +164,27 @@ def set_label(value):
     return state(lambda content: content["labels"].update(area=value))
 
 
+def set_thresholds(each):
+    saved = {"configured": None, "each": each}
+    return state(lambda content: content.update(threshold=saved))
+
+
+def not_a_file(name):
+    def change(folder):
+        (folder / NAME / name).unlink()
+        os.mkfifo(folder / NAME / name)
+
+    return change
+
+
+def link_to_device(name):
+    def change(folder):
+        (folder / NAME / name).unlink()
+        (folder / NAME / name).symlink_to("/dev/zero")
+
+    return change
+
+
 def vectors(file, content):
     return write(f"{NAME}/concept_encoder/{file}", content)
 
@@ -192,6 +224,10 @@ HOSTILE = {
     "type": ("N001", put_config(model_type="encoder-decoder")),
     "tokenizer-map": ("N017", put_tokenizer(auto_map=["evil.T", "evil.T"])),
     "tokenizer-file": ("N017", put_tokenizer(tokenizer_file="/etc/passwd")),
+    "special-tokens": ("N017", put_special_tokens(tokenizer_file="/etc/passwd")),
+    "special-tokens-2": ("N017", put_special_tokens(auto_map=["evil.T", "evil.T"])),
+    "special-tokens-3": ("N017", put_special_tokens(gguf_file="/etc/passwd")),
+    "tokenizer-object": ("N017", put_tokenizer(_tokenizer="x")),
     "tokenizer-class": ("N007", put_tokenizer(tokenizer_class="AutoModel")),
     # Sizes and weights.
     "width": ("N021", put_config(hidden_size=10**9)),
@@ -242,6 +278,13 @@ HOSTILE = {
     "output-4": ("N023", set_param("b", lambda b: b + np.float32("inf"))),
     "output-5": ("N023", set_param("b", lambda b: b[:1])),
     "output-6": ("N023", set_param("b", lambda b: None)),
+    "output-8": ("N023", set_param("W", lambda W: W.astype("c8"))),
+    "output-9": ("N023", set_param("W", lambda W: W > 0)),
+    "output-10": ("N023", set_param("b", lambda b: b.tolist())),
+    "device": ("N023", link_to_device("model")),
+    "device-2": ("N023", link_to_device("labels.json")),
+    "fifo": ("N023", not_a_file("model")),
+    "fifo-2": ("N023", not_a_file("labels.json")),
     "output-7": ("N023", set_param("W", lambda W: "text")),
     # The labels.
     "state": ("N023", write(f"{NAME}/labels.json", "[]")),
@@ -253,6 +296,14 @@ HOSTILE = {
     "labels-2": ("N023", state(lambda content: content["labels"].update(x=None))),
     "labels-3": ("N023", state(lambda content: content.pop("backbone"))),
     "labels-4": ("N501", state(lambda content: content["labels"].update({"": {}}))),
+    **{
+        f"threshold-{number}": ("N510", set_thresholds(each))
+        for number, each in enumerate(
+            [{"area": one} for one in (NAN, float("inf"), -1, 10**400, "x", None, [0])]
+            + [[0.5], NAN, "x", 7]
+        )
+    },
+    "threshold": ("N023", state(lambda content: content.update(threshold=5))),
     "one-more": ("N023", state(lambda content: content["labels"].update(x={}))),
     "one-less": ("N023", state(lambda content: content["labels"].pop("area"))),
     "label": ("N023", set_label([1])),
@@ -408,3 +459,50 @@ def test_any_value_in_a_shim(made, pipe, data):
     shim = next(shim for node in pipe.model.walk() for shim in node.shims)
     with contextlib.suppress(NunerError):
         shim.from_bytes(srsly.msgpack_dumps(saved))
+
+
+PART = f"{NAME}/concept_encoder"
+
+
+def set_kept(nlp, kept):
+    nlp.get_pipe(NAME).keep_concept_encoder = kept
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_files_of_the_users_stay_where_a_pipeline_is_saved(made, guarded, kept):
+    shutil.copytree(made, guarded)
+    nlp = spacy.load(guarded)
+    mine = [guarded / PART / "notes.txt", guarded / PART / "concept_encoder" / "mine"]
+    for path in mine:
+        path.write_text("mine")
+    set_kept(nlp, kept)
+    nlp.to_disk(guarded)
+    assert all(path.read_text() == "mine" for path in mine)
+    files = {path for path in (guarded / PART).rglob("*") if path.is_file()}
+    assert (files > set(mine)) == kept and files >= set(mine)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_link_in_place_of_a_concept_encoder_is_not_followed(made, guarded, kept):
+    shutil.copytree(made, guarded)
+    nlp = spacy.load(guarded)
+    elsewhere = guarded.parent / "a" / "elsewhere"
+    shutil.move(guarded / PART, elsewhere)
+    (guarded / PART).symlink_to(elsewhere)
+    before = {path: path.stat().st_ino for path in elsewhere.rglob("*")}
+    set_kept(nlp, kept)
+    nlp.to_disk(guarded)
+    assert not (guarded / PART).is_symlink() and (guarded / PART).is_dir() == kept
+    assert {path: path.stat().st_ino for path in elsewhere.rglob("*")} == before
+
+
+def test_the_next_save_removes_what_a_killed_one_has_left(made, guarded, monkeypatch):
+    shutil.copytree(made, guarded)
+    nlp = spacy.load(guarded)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(guarded), "write_bytes", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            nlp.get_pipe(NAME)._vectors.to_disk(guarded / PART)
+    nlp.to_disk(guarded)
+    found = {path.name for path in (guarded / PART).iterdir()}
+    assert found == {"concept_encoder", "nuner.json"}
