@@ -21,6 +21,9 @@ _ENDS = re.compile(
     rf"(?<!{_FINAL}){_FINAL}++{_CLOSE}\s++|(?<!{_OTHER}){_OTHER}++{_CLOSE}(?!\d)\s*+"
 )
 _BLANKS = re.compile(r"\s*")
+_WORD = re.compile(r"\w+$")
+# A full stop behind so many letters or fewer may be that of "sq." or "no."
+MAX_ABBREVIATION = 2
 # Full lines of prose that was wrapped are no shorter than this, in characters.
 MIN_WIDTH = 64
 # So many of its lines are as full as they can be, and fewer in a list of texts.
@@ -34,7 +37,8 @@ def find_sentences(doc: Doc) -> list[int]:
     sentences are those that the doc is annotated with, as by a `senter`, a
     `sentencizer` or a `parser` before. Without annotation they end at punctuation: a
     full stop has to be a token of its own, unlike that of "Dr.", with neither a small
-    letter nor a digit behind it.
+    letter nor a digit behind it. Where sentences begin with small letters, one may be
+    behind it if the word before is longer than "sq.".
 
     doc (Doc): The doc.
     RETURNS (list[int]): The characters at which sentences begin, in order, without the
@@ -59,13 +63,22 @@ def _skip_blanks(text: str, start: int) -> int:
 
 def _find_ends(text: str, doc: Doc) -> Iterator[int]:
     """Find where sentences end, by punctuation."""
-    tokens: set[int] | None = None
-    for match in _ENDS.finditer(text):
-        if match[0][0] == ".":
-            if tokens is None:
-                tokens = {token.idx for token in doc}
-            behind = text[match.end() : match.end() + 1]
-            if match.start() not in tokens or behind.islower() or behind.isdigit():
+    matches = list(_ENDS.finditer(text))
+    if any(match[0][0] == "." for match in matches):
+        tokens = {token.idx for token in doc}
+        matches = [m for m in matches if m[0][0] != "." or m.start() in tokens]
+    behind = [text[match.end() : match.end() + 1] for match in matches]
+    # Whether sentences begin with small letters.
+    first = _skip_blanks(text, 0)
+    small = text[first : first + 1].islower() and (
+        sum(map(str.islower, behind)) > sum(map(str.isupper, behind))
+    )
+    for match, letter in zip(matches, behind, strict=True):
+        if match[0][0] == "." and (letter.isdigit() or letter.islower()):
+            end = match.start()
+            word = _WORD.search(text, max(end - MAX_ABBREVIATION - 1, 0), end)
+            short = word is not None and len(word[0]) <= MAX_ABBREVIATION
+            if letter.isdigit() or short or not small:
                 continue
         yield match.end()
 

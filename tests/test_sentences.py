@@ -58,6 +58,16 @@ def test_full_width_stops_need_no_blank(lang):
     assert split(doc) == ["今天很好。", "他走了！", "「好。」", "他说３．５元。"]
 
 
+@pytest.mark.parametrize("separator", [". ", " . ", ".  ", ".) "])
+def test_small_letters_begin_sentences_where_none_begins_with_a_capital(separator):
+    texts = ["a bar in leyton", "who is Bob Stone there", "book a table", "bye Ana"]
+    assert len(split(NLP(separator.join(texts)))) == 4
+    assert len(split(NLP(separator.join(text.upper() for text in texts)))) == 4
+    # Abbreviations look the same where sentences have capitals.
+    assert len(split(NLP("Offers approx. every week. Ana left."))) == 2
+    assert len(split(NLP("flat of 40 sq. ft at no. 5, st. ives"))) == 1
+
+
 def test_a_language_without_stops_is_one_sentence_a_line():
     assert split(blank("xx")("อานาออกจากปอร์โต\nเธออยู่ลิสบอน")) == [
         "อานาออกจากปอร์โต",

@@ -72,10 +72,10 @@ def make_nuner_concepts(
         or the backbone of the `transformer` that it listens to.
     labels (LabelSettings): What a new component looks for: a list of labels or of
         {"label", "name", "description"}, or label -> description, or label -> {"name",
-        "description"}; in a config labels with ":", "=", "#" and the like can't be
-        keys, so they need a list. What a label means to the backbone is read from its
-        name, else from the label itself, and its description. A saved component has
-        the labels that it was saved with.
+        "description"}; in a config labels with ":", "=", "#", "@" and the like can't
+        be keys, so they need a list. What a label means to the backbone is read from
+        its name, else from the label itself, and its description. A saved component
+        has the labels that it was saved with.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
     threshold (float | dict[str, float] | None): The probability over which a span
@@ -90,9 +90,10 @@ def make_nuner_concepts(
         pipeline larger by the size of the encoder.
     scorer (Callable | None): The scoring method.
     RETURNS (NunerConcepts): The component.
-    RAISES (NunerError): N512 if a config can't hold labels or thresholds.
+    RAISES (NunerError): N512 if a config can't hold labels, thresholds or the key.
     """
     check_config(name, "labels", labels)
+    check_config(name, "spans_key", spans_key)
     check_config(name, "threshold", threshold)
     return NunerConcepts(
         nlp.vocab,

@@ -122,7 +122,7 @@ def check_config(name: str, key: str, value: Any) -> None:
     and "${a}" is a variable.
 
     name (str): The component.
-    key (str): The setting, `labels` or `threshold`.
+    key (str): The setting, such as `labels`.
     value (Any): Its value.
     RAISES (NunerError): N512 if it is another one, or none, after saving and loading.
     """

@@ -281,6 +281,15 @@ def test_a_config_holds_a_label_or_it_is_refused(backbone, tmp_path, label, form
         assert found.threshold == pipe.threshold == config.get("threshold")
 
 
+def test_a_config_holds_the_key_or_it_is_refused(backbone, tmp_path):
+    with pytest.raises(NunerError, match="N512.*spans_key"):
+        make_zero_shot(backbone, spans_key="${k}")
+    for key in ("#k", "x:y", "a b", "@k"):
+        nlp = make_zero_shot(backbone, labels=["area"], spans_key=key)
+        for again in round_trips(nlp, tmp_path / "model"):
+            assert spans_of(again(TEXT), key) == spans_of(nlp(TEXT), key) != []
+
+
 def test_a_config_file_with_odd_labels(backbone, tmp_path):
     nlp = make_zero_shot(backbone)
     text = nlp.config.to_str().replace(
