@@ -20,6 +20,9 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
     rows = [("read", records["read"]), ("written", records["written"])]
     for state in ("quarantined", "dropped"):
         rows += [(f"{state}: {why}", n) for why, n in records[state].items()]
+    labelled = report.get("labelled", {})
+    if forms := labelled.get("forms"):
+        msg.text(f"Read as {', '.join(f'{name} ({n:,})' for name, n in forms.items())}")
     msg.divider("Records")
     _show_table(rows, records["read"])
     rows = [("read", annotations["read"])]
@@ -27,7 +30,9 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
     rows += [(f"lost: {why}", n) for why, n in annotations["lost"].items()]
     msg.divider("Annotations")
     _show_table(rows, annotations["read"])
-    rows = [("standing more than once", annotations["standing_more_than_once"])]
+    rows = [
+        ("occur more than once in the text", annotations["occurring_more_than_once"])
+    ]
     rows += [(f"line: {why}", n) for why, n in annotations["unreadable_lines"].items()]
     rows += [
         ("spans written", annotations["spans"]),
@@ -35,7 +40,6 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
         ("concepts that occur once", concepts["once"]),
     ]
     _show_table(rows)
-    labelled = report.get("labelled", {})
     if found := labelled.get("found"):
         msg.divider("Found besides")
         _show_table(list(found.items()))

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -139,7 +140,7 @@ def handle_errors(command: Command) -> Command:
                 # A name that the encoding does not have is no reason to stop.
                 stream.reconfigure(errors="backslashreplace")
         try:
-            with _exiting_on_sigterm():
+            with _exiting_on_sigterm(), _showing_warnings():
                 return command(*args, **kwargs)
         except NunerError as error:
             msg.fail(str(error))
@@ -159,6 +160,24 @@ def handle_errors(command: Command) -> Command:
             raise typer.Exit(1) from None
 
     return wrapped  # type: ignore[return-value]
+
+
+@contextmanager
+def _showing_warnings() -> Iterator[None]:
+    """Print numbered warnings as messages, without the line that they come from."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        if str(message).startswith("[W"):
+            msg.warn(str(message))
+        else:
+            before(message, *args, **kwargs)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def init_cli(
             commands.insert(0, "pip install 'spacy-nuner[fewshot]'")
     else:
         config = shlex.quote(str(folder / CONFIGS[head]))
-        output = shlex.quote(str(folder / "training"))
+        output = shlex.quote(str(folder / "training" / "mine"))
         commands = [
             f"{python} train {config} --output {output} "
             "--paths.train train.spacy --paths.dev dev.spacy"

@@ -143,7 +143,7 @@ def import_docs(
                 for source in sources
             ):
                 counts.add(row, outcome)
-                checks.add(outcome)
+                checks.add(row, outcome)
                 losses.writelines(map(_to_line, describe_losses(row, outcome)))
                 if as_records and outcome.record is not None:
                     counts.written += 1
@@ -184,22 +184,26 @@ def _settings(lang: str) -> ConvertSettings:
 class Checks:
     """What is counted in labelled sets beside what `Counts` has.
 
+    forms (Counter[str]): How many records have which form, as `--format` calls it.
     found (Counter[str]): How often something was found, by what it is.
     agreement (list[int]): The sums of `Record.agreement`.
     """
 
+    forms: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     agreement: list[int] = field(default_factory=lambda: [0, 0])
     _texts: dict[bytes, bytes] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, row: Row, outcome: Outcome) -> None:
         """Count what was found in a row.
 
+        row (Row): The row.
         outcome (Outcome): What became of it.
         """
         record = outcome.record
         if record is None:
             return
+        self.forms[record.form or row.source.format] += 1
         self.found.update(record.passed)
         if record.agreement is not None:
             self.found["text with several annotators"] += 1
@@ -228,7 +232,10 @@ class Checks:
         """RETURNS (dict[str, Any]): The counts, and the F1 of one annotator against
         another as "agreement", where texts have several."""
         common, total = self.agreement
-        report: dict[str, Any] = {"found": dict(self.found.most_common())}
+        report: dict[str, Any] = {
+            "forms": dict(self.forms.most_common()),
+            "found": dict(self.found.most_common()),
+        }
         if total:
             report["agreement"] = round(common / total, 4)
         return report

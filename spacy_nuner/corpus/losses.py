@@ -146,7 +146,7 @@ class Counts:
                 "matched": {step: self.matched[step] for step in STEPS},
                 "lost": self.lost.most_common(),
                 "unreadable_lines": self.unreadable.most_common(),
-                "standing_more_than_once": self.several,
+                "occurring_more_than_once": self.several,
                 "spans": self.spans,
             },
             "concepts": {

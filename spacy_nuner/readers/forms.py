@@ -183,6 +183,7 @@ def _from_object(data: dict[str, Any], reading: Reading) -> Record:
     name = reading.form or (None if _is_own(data) else find_row_form(data))
     if name is not None:
         record = ROW_FORMS[name].read(data, reading)
+        record.form = name
         check_string(record.text)
         return record
     if "text" not in data and "input" in data and "output" in data:

@@ -174,6 +174,7 @@ class Record:
     agreement (tuple[int, int] | None): Of several annotators: twice the spans that two
         of them have in common, and the spans of both, summed over all pairs. The first
         over the second is the F1 of one against another.
+    form (str | None): The name of its form in `forms.ROW_FORMS`, if it has one.
     """
 
     text: str
@@ -186,6 +187,7 @@ class Record:
     labels: list[str] | None = None
     passed: Counter[str] = field(default_factory=Counter)
     agreement: tuple[int, int] | None = None
+    form: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): The record as an object of a JSONL file, with the

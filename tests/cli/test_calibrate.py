@@ -247,6 +247,6 @@ def test_labels_that_the_component_does_not_know_are_told(saved, factory):
     else:
         docs[0].spans[key] = first
     DocBin(docs=docs).to_disk(saved / "typo.spacy")
-    with pytest.warns(UserWarning, match=r"W507.*AERA \(1\)"):
-        printed = run(saved / "model", saved / "typo.spacy")
+    printed = run(saved / "model", saved / "typo.spacy")
+    assert "W507" in printed and "AERA (1)" in printed
     assert "F1 of 10 spans" in printed

@@ -302,3 +302,14 @@ def test_names_of_tags_that_are_none(tmp_path, content):
         tmp_path / "names.txt",
     )
     assert done.exit_code == 1 and "[N641]" in done.output
+
+
+def test_the_form_that_was_recognised_is_told(tmp_path):
+    row = {"text": "Ana sat", "spans": [{"start": 0, "end": 3, "label": "PER"}]}
+    rows = [{**row, "answer": "accept", "_task_hash": 1}, row]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    result = CliRunner().invoke(app, ["import", str(path), str(tmp_path / "a.spacy")])
+    assert "Read as prodigy (1), spans (1)" in result.output
+    report = json.loads((tmp_path / "a.import.json").read_text("utf8"))
+    assert report["labelled"]["forms"] == {"prodigy": 1, "spans": 1}

@@ -77,7 +77,7 @@ def test_stats_of_a_report_that_is_none(tmp_path):
     report = json.loads(path.read_text())
     for part in ("records", "annotations"):
         for key in report[part]:
-            if key in ("spans", "standing_more_than_once"):
+            if key in ("spans", "occurring_more_than_once"):
                 # Not shown.
                 continue
             for value in ["x", [], -1, {"a": 10**30}]:

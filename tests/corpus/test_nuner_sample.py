@@ -52,7 +52,7 @@ def test_the_published_figures(data, tmp_path, name):
     assert share(matched[IGNORING_FORM], lost) == pytest.approx(3.7, abs=0.2)
     assert matched[IGNORING_FORM] >= 45
     assert share(matched[INSIDE]) < 0.6
-    assert share(annotations["standing_more_than_once"]) == pytest.approx(4.1, abs=0.5)
+    assert share(annotations["occurring_more_than_once"]) == pytest.approx(4.1, abs=0.5)
     # 1,562 names when only the case is folded, some of them of lost annotations.
     assert 1500 < report["concepts"]["distinct"] < 1562
 
