@@ -34,6 +34,7 @@ from .safety import (
     TOKENIZER_CONFIG,
     TOKENIZER_FILES,
     UNREAD,
+    VOCABULARIES,
     check_model_type,
     check_settings,
     check_tokenizer,
@@ -145,6 +146,14 @@ def make_config(settings: Mapping[str, Any], *, path: str | Path) -> PretrainedC
             raise NunerError(Errors.N017, path=path, found=found)
     # Of what is refused only empty values are left.
     left_out = {*NOT_TAKEN, *REFUSED, *UNREAD}
+    # Numbers that no pipeline can be saved with, such as the 10 ** 30 for "no limit" of
+    # tokenizers. Of those that make something `_check_sizes` refuses them.
+    known = inspect.signature(config_class.__init__).parameters
+    left_out |= {
+        key
+        for key, value in settings.items()
+        if key not in known and type(value) is int and value.bit_length() > 63
+    }
     taken = {key: settings[key] for key in settings if key not in left_out}
     # Whoever sets this many labels has them listed, and an encoder has none.
     if taken.get("num_labels", 0) not in range(MAX_LABELS):
@@ -259,6 +268,10 @@ def load_tokenizer(folder: Path) -> Any:
     RAISES (OSError | ValueError | ImportError): If there is none.
     """
     check_tokenizer(folder)
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        # transformers would say that it needs a package, or nothing that helps.
+        expected = ", ".join(sorted(VOCABULARIES))
+        raise OSError(f"There is no tokenizer in it: none of {expected}.")
     for name in (TOKENIZER_CONFIG, CONFIG):
         path = folder / name
         found = read_settings(path).get("tokenizer_class") if path.is_file() else None

@@ -30,11 +30,14 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 # As transformers calls the parts of weights that are in several files.
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 # What the fast tokenizers of the architectures below save.
+# Of these, a tokenizer has one at least.
+VOCABULARIES = {
+    *(TOKENIZER_JSON, "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
+    *("sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model"),
+}
 TOKENIZER_FILES = {
-    *(TOKENIZER_JSON, TOKENIZER_CONFIG, SPECIAL_TOKENS),
-    *("added_tokens.json", "vocab.txt", "vocab.json", "merges.txt", "spm.model"),
-    *("spiece.model", "sentencepiece.bpe.model", "sentencepiece.model"),
-    *("tokenizer.model",),
+    *(*VOCABULARIES, TOKENIZER_CONFIG, SPECIAL_TOKENS),
+    *("added_tokens.json", "merges.txt"),
 }
 
 # Text encoders whose code is part of transformers and that name no second model. Models

@@ -175,7 +175,7 @@ def test_sentences_without_annotations(tmp_path):
 
 
 BAD = [
-    (b'{"text": "In Rome.", "answer": "Rome | city | big"}', "no annotation in the"),
+    (b'{"text": "In Rome.", "answer": "Rome, city, big"}', "no annotation in the"),
     (b'{"text": "In Rome.", "answer": ""}', "empty answer"),
     (b'{"text": "In Rome.", "answer": "Rome <> ci', "malformed JSON"),
     (b'{"text": "' + b"x" * 1_000_000 + b'", "answer": "x <> y"}', "row too long"),

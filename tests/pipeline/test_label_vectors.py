@@ -9,6 +9,7 @@ import pytest
 import spacy
 from spacy.tokens import Span
 from spacy.training import Example
+from spacy_transformers import TransformerData
 
 from spacy_nuner.concept_names import readable_name
 from spacy_nuner.errors import NunerError
@@ -150,8 +151,10 @@ def test_what_cannot_be_read_by_name_is_an_error(tiny):
     with pytest.raises(NunerError, match="N503"):
         make_zero_shot(tiny, labels=["area"])("Leyton")
     nlp = make_nlp(tiny, labels=["area"])
+    doc = nlp.make_doc("Leyton")
+    doc._.trf_data = TransformerData.empty()
     with pytest.raises(NunerError, match="N504.*initialize"):
-        nlp.get_pipe("nuner_concepts").predict([nlp.make_doc("Leyton")])
+        nlp.get_pipe("nuner_concepts").predict([doc])
 
 
 @pytest.mark.parametrize(

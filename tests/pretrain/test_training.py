@@ -122,13 +122,15 @@ def test_a_backbone_is_replaced_and_nothing_else(tmp_path, corpus, bert, make_co
     config = make_config(corpus, bert, training__epochs=1)
     out = tmp_path / "out"
     pretrain(config, out)
-    (out / "extra.txt").write_text("of the first run")
     pretrain(config, out)
-    assert not (out / "extra.txt").exists()
+    (out / "notes.txt").write_text("precious")
+    with pytest.raises(NunerError, match=r"N004.*notes\.txt"):
+        pretrain(config, out)
+    assert (out / "notes.txt").exists()
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("precious")
-    with pytest.raises(NunerError, match=r"N004.*nuner\.json"):
+    with pytest.raises(NunerError, match=r"N004.*thesis\.txt"):
         pretrain(config, foreign)
     work = tmp_path / "third.work"
     work.mkdir()
