@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same random input in each run, and no limit of time on a busy machine.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # One thread a process: the tests run on several processes, and threads that wait for
 # one another where all cores are taken are slower by far than one alone. Torch reads it

@@ -196,7 +196,7 @@ def make_random_tree(folder, seed):
                 at = path
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", range(60))
 @pytest.mark.parametrize("kind", ["folder", "resumable"])
 def test_a_folder_with_anything_of_the_users_is_left_alone(tmp_path, kind, seed):
     home = tmp_path / "home"
