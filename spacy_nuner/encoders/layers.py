@@ -268,16 +268,16 @@ def load_tokenizer(folder: Path) -> Any:
     RAISES (OSError | ValueError | ImportError): If there is none.
     """
     check_tokenizer(folder)
-    if not any((folder / name).is_file() for name in VOCABULARIES):
-        # transformers would say that it needs a package, or nothing that helps.
-        expected = ", ".join(sorted(VOCABULARIES))
-        raise OSError(f"There is no tokenizer in it: none of {expected}.")
     for name in (TOKENIZER_CONFIG, CONFIG):
         path = folder / name
         found = read_settings(path).get("tokenizer_class") if path.is_file() else None
         if found is not None:
             _check_tokenizer_class(found, folder)
             break
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        # transformers would say that it needs a package, or nothing that helps.
+        expected = ", ".join(sorted(VOCABULARIES))
+        raise OSError(f"There is no tokenizer in it: none of {expected}.")
     with _explaining_tokenizer(folder, passing=(OSError, ValueError, ImportError)):
         try:
             tokenizer = AutoTokenizer.from_pretrained(

@@ -187,7 +187,7 @@ class Record:
     labels: list[str] | None = None
     passed: Counter[str] = field(default_factory=Counter)
     agreement: tuple[int, int] | None = None
-    form: str | None = None
+    form: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): The record as an object of a JSONL file, with the
