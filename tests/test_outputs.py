@@ -468,7 +468,7 @@ def test_a_folder_that_can_not_be_written_to(tmp_path, kind, monkeypatch):
     assert read_tree(tmp_path) == {"file": ""}
 
 
-@pytest.mark.parametrize("room", range(0, 700, 7))
+@pytest.mark.parametrize("room", range(0, 700, 21))
 @pytest.mark.parametrize("kind", VERSIONS)
 def test_a_full_disk(tmp_path, kind, room):
     """Every file is cut off after some bytes, as by a disk that is full."""
