@@ -117,8 +117,8 @@ class Errors:
         "another folder, or move it away."
     )
     N017 = Message(
-        "'{path}' asks for code, or for files of another place: {found}. Nothing of it "
-        "was loaded. An encoder is read as data alone: take this out of the file if "
+        "'{path}' asks for code, or for files outside its folder: {found}. Nothing of "
+        "it was loaded. An encoder is read as data alone: take this out of the file if "
         "the encoder works without it, or use another encoder."
     )
     N018 = Message(

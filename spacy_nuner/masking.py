@@ -4,18 +4,14 @@ import base64
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 MASK = "***"
 # Variables of the environment that hold a secret, such as OPENAI_API_KEY or HF_TOKEN.
 VARIABLES = re.compile(r"(?:^|_)(?:(?:API|ACCESS|ADMIN)_?KEY|TOKEN|SECRET)$", re.I)
-# Those that there are at the start, and what may be set later; to search all of them
-# for each text would take longer than to mask it.
-FOUND = {name for name in os.environ if VARIABLES.search(name)}
-FOUND |= {"OPENAI_API_KEY", "HF_TOKEN"}
 # Fields of JSON that do.
 FIELDS = re.compile(
     r"(?:api|access|secret|subscription)[-_]?key|password|secret|authorization"
@@ -114,11 +110,39 @@ def mask(text: str, *, shortest: int = 0) -> str:
     shortest (int): Characters of the shortest piece that is masked, if more.
     RETURNS (str): The text with "***" for each piece.
     """
-    secrets = frozenset([*_hidden, *(os.environ.get(name, "") for name in FOUND)])
+    secrets = frozenset(
+        [*_hidden, *(os.environ.get(name, "") for name in _find_variables())]
+    )
     pieces = _get_pieces(secrets, shortest) if secrets else []
     if pieces and _may_hold(_UNIT.sub(_decode, text).lower(), pieces):
         return "".join(_mask_pieces(text, pieces))
     return text
+
+
+def mask_texts(data: Any) -> Any:
+    """Mask secrets in the texts of JSON, before it is written.
+
+    data (Any): The JSON. A key of digits may stand in a number, or a piece of it in the
+        name of a field: those stay, or the JSON would be damaged.
+    RETURNS (Any): The same with its texts masked.
+    """
+    if isinstance(data, str):
+        return mask(data)
+    if isinstance(data, Mapping):
+        return {key: mask_texts(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [mask_texts(one) for one in data]
+    return data
+
+
+@cache
+def _find_variables() -> frozenset[str]:
+    """The variables to look at: those that there are at first use, and these two.
+
+    Found once: to search all of them for each text would take as long as to mask it.
+    """
+    found = {name for name in os.environ if VARIABLES.search(name)}
+    return frozenset(found | {"OPENAI_API_KEY", "HF_TOKEN"})
 
 
 @lru_cache(maxsize=8)

@@ -59,6 +59,7 @@ class Work:
     command (str): The command that writes it, as in the manifest.
     folder (Path): The work folder.
     leftovers (str): Regular expression of what a run may leave in it.
+    names (frozenset[str]): For files: all that the command may write.
     keep (bool): Whether it stays if the block that writes it fails.
     """
 
@@ -66,6 +67,7 @@ class Work:
     command: str
     folder: Path
     leftovers: str = LEFTOVERS
+    names: frozenset[str] = frozenset()
     keep: bool = False
 
     @property
@@ -226,7 +228,7 @@ def write_files(
 ) -> Iterator[Path]:
     """Write files that belong together.
 
-    path (Sequence[str | Path]): All files that the command may write, in one folder.
+    paths (Sequence[str | Path]): All files that the command may write, in one folder.
         Those of an earlier run that the block does not write are removed.
     command (str): The command.
     inputs (Iterable[str | Path]): What it reads.
@@ -239,7 +241,7 @@ def write_files(
     inputs = list(inputs)
     path = [check_output(one, inputs=inputs) for one in paths][0]
     names = [Path(one).name for one in paths]
-    with claimed(path, command, overwrite=overwrite) as work:
+    with claimed(path, command, names=names, overwrite=overwrite) as work:
         work.new.mkdir(parents=True)
         if not overwrite:
             _check_files(path, names, command)
@@ -259,6 +261,7 @@ def claimed(
     command: str,
     *,
     leftovers: str | None = None,
+    names: Iterable[str] = (),
     overwrite: bool = False,
     wait: bool = False,
     busy: Message = Errors.N031,
@@ -268,6 +271,7 @@ def claimed(
     path (Path): The output, as `check_output` returns it.
     command (str): The command.
     leftovers (str | None): As for `write_folder`.
+    names (Iterable[str]): For files: all that the command may write.
     overwrite (bool): As for `write_files`.
     wait (bool): Whether to wait for another process.
     busy (Message): The error if another process writes it.
@@ -276,7 +280,8 @@ def claimed(
     RAISES (NunerError): As `write_folder`.
     """
     name = f".{path.name}.work" if leftovers is None else f"{path.name}.work"
-    work = Work(path, command, path.with_name(name), leftovers or LEFTOVERS)
+    folder = path.with_name(name)
+    work = Work(path, command, folder, leftovers or LEFTOVERS, frozenset(names))
     with _explaining(work), _parents(path):
         lock = _lock(work, busy=busy, wait=wait)
         try:
@@ -481,11 +486,19 @@ def _name_manifest(path: Path) -> str:
 
 
 def _read_manifest(path: Path, command: str | None = None) -> dict[str, int]:
-    """Read name -> size of the files that a command made; none if it was another."""
+    """Read name -> size of the files that a command made; none if it was another.
+
+    Nor if it names what is no file of its folder: then somebody else wrote it.
+    """
     manifest = _read_json(path) or {}
     files = manifest.get("files")
-    is_own = command is None or manifest.get("command") == command
-    return files if is_own and isinstance(files, dict) else {}
+    if not isinstance(files, dict) or command not in (None, manifest.get("command")):
+        return {}
+    inside = all(
+        name and not os.path.isabs(name) and ".." not in Path(name).parts
+        for name in files
+    )
+    return files if inside else {}
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -541,12 +554,14 @@ def _put_files(work: Work) -> None:
     if not (work.done / name).exists():
         return
     written = _read_manifest(work.done / name)
-    for one in written:
-        if (work.done / one).exists():
-            (work.done / one).replace(work.path.with_name(one))
-    for one, size in _read_manifest(manifest, work.command).items():
-        if one not in written and _has_size(work.path.with_name(one), size):
-            work.path.with_name(one).unlink()
+    before = _read_manifest(manifest, work.command)
+    # No other name is that of a file of the command, whatever a list says.
+    for one in work.names:
+        path = work.path.with_name(one)
+        if one in written and (work.done / one).exists():
+            (work.done / one).replace(path)
+        elif one not in written and _has_size(path, before.get(one)):
+            path.unlink()
     (work.done / name).replace(manifest)
     _remove_empty(work.folder)
 
@@ -573,10 +588,13 @@ def _complete(work: Work, *, overwrite: bool = False) -> None:
 def _discard(work: Work, *, damaged: bool = False) -> None:
     """Remove an earlier folder; what is not on its list stays in the work folder."""
     for folder in (work.done / work.path.name, work.folder / "old"):
-        for name, size in _read_manifest(folder / MANIFEST).items():
+        files = _read_manifest(folder / MANIFEST)
+        # What is there, and on the list: a list can name anything.
+        for name in list(_list_files(folder)):
             one = folder / name
-            if not name.endswith("/") and (damaged or _has_size(one, size)):
-                one.unlink(missing_ok=True)
+            known = name in files and (damaged or _has_size(one, files[name]))
+            if known and name[-1] != "/":
+                one.unlink()
         if all(name == MANIFEST or name[-1] == "/" for name in _list_files(folder)):
             (folder / MANIFEST).unlink(missing_ok=True)
     _remove_empty(work.folder)

@@ -18,3 +18,12 @@ def check_utf8(text: object, what: str) -> None:
         str(text).encode("utf8")
     except UnicodeEncodeError as error:
         raise NunerError(Errors.N053, what=what, found=text) from error
+
+
+def replace_surrogates(text: str) -> str:
+    """Replace halves of surrogate pairs, which no file and no database can hold.
+
+    text (str): Any text.
+    RETURNS (str): The text, as it was if it has none.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from spacy_nuner import masking
-from spacy_nuner.masking import find_secret, hide, mask, mask_url
+from spacy_nuner.masking import find_secret, hide, mask, mask_texts, mask_url
 
 KEY = "sk-test-0123456789abcdef-SECRET"
 KEYS = st.text(
@@ -21,9 +21,29 @@ KEYS = st.text(
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
-    for name in masking.FOUND:
+    for name in masking._find_variables():
         monkeypatch.delenv(name, raising=False)
+    masking._find_variables.cache_clear()
     monkeypatch.setattr(masking, "_hidden", {KEY})
+    yield
+    masking._find_variables.cache_clear()
+
+
+def test_a_key_of_any_service(monkeypatch):
+    monkeypatch.setattr(masking, "_hidden", set())
+    assert mask(KEY) == KEY
+    monkeypatch.setenv("AZURE_API_KEY", KEY)
+    masking._find_variables.cache_clear()
+    assert mask(f"key {KEY}") == "key ***"
+
+
+def test_json_stays_json():
+    hide("12345678", "token-abc123")
+    data = {"prompt_tokens": 12345678, "said": ["of 12345678", {"x": None}]}
+    assert mask_texts(data) == {
+        "prompt_tokens": 12345678,
+        "said": ["of ***", {"x": None}],
+    }
 
 
 FORMS = {

@@ -196,7 +196,7 @@ def make_random_tree(folder, seed):
                 at = path
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(150))
 @pytest.mark.parametrize("kind", ["folder", "resumable"])
 def test_a_folder_with_anything_of_the_users_is_left_alone(tmp_path, kind, seed):
     home = tmp_path / "home"
@@ -266,6 +266,42 @@ def test_what_comes_while_it_is_written_stays(tmp_path, kind):
     assert note.read_text() == "mine"
     with pytest.raises(NunerError, match=r"N004.*notes\.txt"):
         write_new(tmp_path, kind, NEW)
+
+
+@pytest.mark.parametrize("name", ["../thesis.txt", "../../../thesis.txt", "absolute"])
+@pytest.mark.parametrize("kind", VERSIONS)
+def test_a_list_that_names_other_files(tmp_path, kind, name):
+    """A folder that was copied or sent by somebody has their list in it."""
+    (tmp_path / "here").mkdir()
+    write_new(tmp_path / "here", kind, VERSIONS[kind][0])
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("mine")
+    notes = tmp_path / "here" / "notes.txt"
+    notes.write_text("mine")
+    name = str(thesis) if name == "absolute" else name
+    (path,) = (tmp_path / "here").rglob(f"*{outputs.MANIFEST}")
+    manifest = json.loads(path.read_text("utf8"))
+    manifest["files"] |= {name: 4}
+    if kind == "files":
+        manifest["files"] |= {"notes.txt": 4}
+    path.write_text(json.dumps(manifest))
+    with contextlib.suppress(NunerError):
+        write_new(tmp_path / "here", kind, VERSIONS[kind][1])
+    assert thesis.read_text() == notes.read_text() == "mine"
+
+
+def test_a_list_of_files_that_names_another(tmp_path):
+    write_new(tmp_path, "files", VERSIONS["files"][0])
+    (tmp_path / "notes.txt").write_text("mine")
+    path = tmp_path / f".x.spacy{outputs.MANIFEST}"
+    manifest = json.loads(path.read_text("utf8"))
+    path.write_text(
+        json.dumps({**manifest, "files": {**manifest["files"], "notes.txt": 4}})
+    )
+    write_new(tmp_path, "files", VERSIONS["files"][1])
+    tree = read_tree(tmp_path)
+    assert tree["notes.txt"] == "mine" and tree["x.spacy"] == "new"
+    assert "x.lost" not in tree
 
 
 def test_another_command_replaces_nothing(tmp_path):
@@ -438,6 +474,7 @@ def test_a_link_to_a_folder_is_followed(home):
 
 def test_names_up_to_what_the_system_takes(tmp_path):
     """Of 255 bytes at most; longer with what belongs to it, it is an error."""
+    written = []
     for length in range(225, 257):
         name = "é" * (length // 2) + "n" * (length % 2)
         try:
@@ -445,11 +482,15 @@ def test_names_up_to_what_the_system_takes(tmp_path):
                 fill(work.target, NEW)
             with write_files([tmp_path / f"{name[1:]}x"], command="draw") as folder:
                 (folder / f"{name[1:]}x").write_text("new")
+            written.append(True)
         except NunerError as error:
             assert error.code == "N003"
+            written.append(False)
         for path in list(tmp_path.iterdir()):
             assert not path.name.endswith(".work")
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert written[0] and not written[-1]
+    assert written == sorted(written, reverse=True)
 
 
 @pytest.mark.parametrize("kind", VERSIONS)
@@ -468,7 +509,7 @@ def test_a_folder_that_can_not_be_written_to(tmp_path, kind, monkeypatch):
     assert read_tree(tmp_path) == {"file": ""}
 
 
-@pytest.mark.parametrize("room", range(0, 700, 21))
+@pytest.mark.parametrize("room", range(0, 700, 7))
 @pytest.mark.parametrize("kind", VERSIONS)
 def test_a_full_disk(tmp_path, kind, room):
     """Every file is cut off after some bytes, as by a disk that is full."""
@@ -485,7 +526,8 @@ def test_a_full_disk(tmp_path, kind, room):
 
     code = run_child(write, 10_000)
     assert code in (0, 3)
-    assert only(read_tree(tmp_path), kind) == only(before, kind) if code else new
+    expected = only(before, kind) if code else new
+    assert only(read_tree(tmp_path), kind) == expected
     write_new(tmp_path, kind, new)
     assert only(read_tree(tmp_path), kind) == new
     assert not list(tmp_path.glob("*.work")) + list(tmp_path.glob(".*.work"))

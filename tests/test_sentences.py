@@ -125,9 +125,13 @@ def test_starts_rise_and_begin_with_a_letter(text):
 
 
 @pytest.mark.parametrize(
-    "part", [".", "\n", ". ", "。", ".)", "a\n", " ", "!\n\n", "?'"]
+    ("part", "count"),
+    [
+        *((".", 0), ("\n", 0), (". ", 1), ("。", 1), (".)", 0), ("a\n", 200_000)),
+        *((" ", 0), ("!\n\n", 200_000), ("?'", 1)),
+    ],
 )
-def test_long_runs_take_no_longer_than_they_are(part):
+def test_long_runs_take_no_longer_than_they_are(part, count):
     """A square of the length would not end."""
     doc = Doc(NLP.vocab, words=[part * 200_000, "end"])
-    assert find_sentences(doc)[:1] != [0]
+    assert len(find_sentences(doc)) == count

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import Errors, NunerError
-from ..masking import mask
+from ..masking import mask_texts
 from ..outputs import check_output
 from ..printing import printable
 from ..readers.answers import Answer, Sentence, judge
@@ -201,7 +201,7 @@ class Account:
         log (Path | None): A file of JSON Lines that is appended to: a line for each
             answer and failure.
         RAISES (NunerError): N003 if the log can't be written to, N033 if it is a file
-            of something else.
+            of something else; what `check_output` raises.
         """
         self.limits = limits
         self.report = Report()
@@ -238,8 +238,7 @@ class Account:
         """
         if self._log is not None:
             line = {"time": round(time.time(), 3), "event": event, **fields}
-            # A lone surrogate is written as JSON escapes it, see `open`.
-            text = mask(json.dumps(line, ensure_ascii=False, default=str))
+            text = json.dumps(mask_texts(line), ensure_ascii=False, default=str)
             try:
                 self._log.write(f"{text}\n")
             except OSError as error:

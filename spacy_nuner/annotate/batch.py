@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import Errors, NunerError
 from ..readers.answers import Answer, Sentence, share
+from ..utf8 import replace_surrogates
 from .accounting import Account
 from .client import LONGEST_BODY, Endpoint
 from .prompts import Settings
@@ -22,7 +23,6 @@ from .responses import (
     LONGEST_NAME,
     Api,
     Failure,
-    clean,
     find_message,
     read_body,
     read_count,
@@ -213,7 +213,8 @@ class BatchRun:
     async def all(self) -> None:
         """Get an answer to every sentence that needs one.
 
-        RAISES (NunerError): N206, N207, N208 or N214 if it stopped before the end.
+        RAISES (NunerError): N206, N207, N208, N214 or N216 if it stopped before the
+            end, N223 if the log can't be written.
         """
         unanswered = 1
         while unanswered and not self._over_budget:
@@ -396,7 +397,7 @@ class BatchRun:
         outcome = self.endpoint.read(status, data, api=api)
         code = error.get("code") if isinstance(error, dict) else None
         if isinstance(outcome, Failure) and status is None and isinstance(code, str):
-            kind = self.endpoint.redact(clean(code))[:LONGEST_NAME]
+            kind = self.endpoint.redact(replace_surrogates(code))[:LONGEST_NAME]
             return outcome._replace(kind=kind)
         return outcome
 
@@ -406,8 +407,7 @@ class BatchRun:
             ids = [sentence.id for sentence in request]
             self.account.log("failure", ids=ids, kind=failure.kind, reason=reason)
         else:
-            kind = self.endpoint.redact(failure.kind)
-            self.account.add_failure(request, kind, reason)
+            self.account.add_failure(request, failure.kind, reason)
             self._give_up(request)
 
     def _give_up(self, sentences: Iterable[Sentence]) -> None:
@@ -443,6 +443,6 @@ class BatchRun:
 
 
 def _read_id(value: Any) -> str:
-    if not isinstance(value, str) or value != clean(value):
+    if not isinstance(value, str) or value != replace_surrogates(value):
         raise TypeError(f"an id or a status is {type(value).__name__}")
     return value

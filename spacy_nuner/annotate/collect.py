@@ -155,7 +155,7 @@ class Run:
         """Ask about every sentence that needs it.
 
         RAISES (NunerError): N206, N207, N208, N216 or N217 if it stopped before the
-            end.
+            end, N223 if the log can't be written.
         """
         requests = self.task.requests()
         workers = [

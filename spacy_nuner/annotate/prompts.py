@@ -169,7 +169,7 @@ class Settings:
         """
         message = self.prompt.render(texts)
         if self.api == "responses":
-            # Unlike completions, responses are kept by OpenAI unless it is told not to.
+            # OpenAI stores responses unless `store` is false, and no completions.
             body = {"model": self.model, "input": message, "store": False}
         else:
             messages = [{"role": "user", "content": message}]
@@ -183,7 +183,7 @@ class Settings:
             described = {"name": "entities", "strict": True, "schema": schema}
             form: dict[str, Any] = {"type": "json_schema"}
             if self.api == "responses":
-                # Beside it may stand other fields of the user's, such as `verbosity`.
+                # The user may have set other fields of `text`, such as `verbosity`.
                 given = body.get("text")
                 text = given if isinstance(given, dict) else {}
                 body["text"] = {**text, "format": form | described}

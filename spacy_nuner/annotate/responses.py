@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Literal, NamedTuple
 
 from ..readers.answers import Answer
+from ..utf8 import replace_surrogates
 
 # OpenAI's two ways to ask a model, and their paths under the base URL.
 Api = Literal["chat", "responses"]
@@ -217,7 +218,7 @@ def find_message(status: int | None, data: Any) -> str:
         except ValueError:
             words = ""
     # Long before the cut, so that a key which is masked later is still whole.
-    words = " ".join(clean(words[: 20 * LONGEST_MESSAGE]).split())
+    words = " ".join(replace_surrogates(words[: 20 * LONGEST_MESSAGE]).split())
     return words or "an empty response"
 
 
@@ -234,15 +235,6 @@ def read_count(value: Any) -> int | None:
     except (ValueError, OverflowError):
         return None
     return count if 0 <= count < MOST_TOKENS else None
-
-
-def clean(text: str) -> str:
-    """Replace halves of surrogate pairs, which no file and no database can hold.
-
-    text (str): Any text.
-    RETURNS (str): The text, as it was if it has none.
-    """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read_json(data: bytes | str) -> Any:
@@ -360,14 +352,14 @@ def _read_content(content: Any) -> tuple[str, str | None]:
 def _read_text(value: Any) -> str:
     if value is None or isinstance(value, bool | list | dict):
         return ""
-    return clean(value if isinstance(value, str) else _dump(value))
+    return replace_surrogates(value if isinstance(value, str) else _dump(value))
 
 
 def _read_name(value: Any) -> str | None:
     """A name as a short text, whatever it is given as."""
     if value is None:
         return None
-    return clean(value if isinstance(value, str) else _dump(value))[:LONGEST_NAME]
+    return _read_text(value)[:LONGEST_NAME]
 
 
 def _letters(text: str) -> str:
@@ -407,7 +399,7 @@ def _find_words(data: Any, depth: int = 0) -> str:
         words = _find_words(data.get(key), depth + 1)
         # A response of another API, say.
         if words and words != "completed":
-            # FastAPI names the field that is wrong beside the message.
+            # FastAPI names the field that is wrong next to the message.
             field = data.get("loc") if key == "msg" else None
             if isinstance(field, list):
                 words = f"{'.'.join(map(str, field[:5]))}: {words}"

@@ -5,7 +5,6 @@ import heapq
 import itertools
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,8 +15,8 @@ from ..errors import Errors, NunerError
 from ..readers.hub import HUB_PREFIX, find_on_hub, read_hub
 from ..readers.records import Tally
 from ..readers.sources import (
-    BROKEN_CHARS,
     STDIN,
+    is_broken,
     open_source,
     parse_object,
     plain_suffix,
@@ -38,7 +37,6 @@ LINE = "line"
 ZONE_PIECES = 50_000
 # The components of a trained pipeline that do not split sentences.
 NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
-_BROKEN = re.compile(BROKEN_CHARS)
 
 Lines = Iterator[tuple[int, bytes]]
 
@@ -54,11 +52,6 @@ class Document(NamedTuple):
     text: str
     source: str
     doc: str
-
-
-def is_broken(text: str) -> bool:
-    """RETURNS (bool): Whether a text is binary data or was decoded wrongly."""
-    return _BROKEN.search(text) is not None
 
 
 def read_documents(

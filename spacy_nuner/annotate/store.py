@@ -15,10 +15,9 @@ from ..masking import mask
 from ..outputs import check_output, claimed
 from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
-from ..readers.sources import read_objects
+from ..readers.sources import is_broken, read_objects
+from ..utf8 import replace_surrogates
 from .prompts import Prompt, Settings
-from .responses import clean
-from .sample import is_broken
 
 # "Nune" in ASCII, in the header of the file.
 APPLICATION = 0x4E756E65
@@ -190,7 +189,8 @@ class Store:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 # A file of any name may hold a prompt.
-                *(settings.hash, clean(prompt.name), prompt.hash, prompt.template),
+                *(settings.hash, replace_surrogates(prompt.name)),
+                *(prompt.hash, prompt.template),
                 *(prompt.structured, prompt.sentences, settings.model, params),
                 settings.api,
             ],
@@ -346,7 +346,7 @@ def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
         elif is_broken(text):
             tally.add("with broken characters", f"{path}:{number}")
         else:
-            yield Sentence(number, clean(str(row.get("id", number))), text)
+            yield Sentence(number, replace_surrogates(str(row.get("id", number))), text)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from ..printing import shorten
 from ._util import msg
 
 NAME_WIDTH = 40
@@ -46,7 +47,7 @@ def show_losses(report: dict[str, Any], output: str, quarantine: Path) -> None:
     if "agreement" in labelled:
         agreement = f"{100 * labelled['agreement']:.1f}"
         msg.text(f"Annotators agree by {agreement} F1, one against another.")
-    top = [f"{name[:60]} {n}" for name, n in concepts["most_frequent"].items()]
+    top = [f"{shorten(name, 60)} {n}" for name, n in concepts["most_frequent"].items()]
     msg.text(f"Most frequent: {', '.join(top)}")
     msg.good(f"{records['written']} of {records['read']} records: {output}")
     if quarantine.exists() and quarantine.stat().st_size:

@@ -72,30 +72,25 @@ class Terminal(Printer):
 
         title (Any): The message.
         text (Any): More of it.
-        *args, **settings: Its others.
+        *args, **settings: As for `Printer.text`.
         RETURNS (Any): What it returns.
         """
         self.show_color = use_colours()
         return super().text(_encodable(title), _encodable(text), *args, **settings)
 
-    def divider(self, text: str = "", *args: Any, **settings: Any) -> Any:
-        """Print a divider; see `Printer.divider`.
+    def divider(self, text: str = "") -> None:  # type: ignore[override]
+        """Print a headline; wasabi's is bold in a file too.
 
         text (str): The headline.
-        *args, **settings: Its others.
-        RETURNS (Any): What it returns.
         """
-        if use_colours():
-            return super().divider(_encodable(text), *args, **settings)
-        # wasabi's is bold in a file too.
-        print(f"\n{f' {_encodable(text)} ':=^{self.line_max}}")
-        return None
+        line = f" {_encodable(text)} ".center(self.line_max, "=")
+        typer.echo("\n" + (typer.style(line, bold=True) if use_colours() else line))
 
     def table(self, data: Any, **settings: Any) -> Any:
         """Print a table; see `Printer.table`.
 
         data (Sequence[Sequence[Any]]): The rows.
-        **settings: Its others, such as `header`.
+        **settings: As for `Printer.table`, such as `header`.
         RETURNS (Any): What it returns.
         """
         header = [_encodable(name) for name in settings.pop("header", ())]
@@ -150,11 +145,10 @@ def handle_errors(command: Command) -> Command:
         except typer.BadParameter as error:
             error.message = printable(error.message)
             raise
-        except Exception as error:
-            if isinstance(error, ClickException):
-                # Of spaCy, whose click need not be the one that typer brings.
-                shown = printable(error.format_message())
-                raise typer.BadParameter(shown) from None
+        except ClickException as error:
+            # Of spaCy, whose click need not be the one that typer brings.
+            raise typer.BadParameter(printable(error.format_message())) from None
+        except Exception:
             shown = printable(traceback.format_exc().rstrip(), lines=True)
             typer.echo(shown, err=True)
             raise typer.Exit(1) from None

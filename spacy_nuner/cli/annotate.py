@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ..masking import find_secret
-from ..printing import make_logs_printable, printable
+from ..masking import find_secret, mask_url
+from ..printing import make_logs_printable
 from ._util import msg
 
 if TYPE_CHECKING:
@@ -172,10 +172,9 @@ def annotate(
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
     RETURNS (Report): The counts of the run.
-    RAISES (NunerError): N003 if the log can't be written, N005, N109 or N201 without
-        sentences, N006 without the package openai, N205 without a key, N206, N207,
-        N208, N214 or N217 if it stopped before the end, N210, N216 or N218 if the
-        store can't be used, N223 if the log can't be written to its end.
+    RAISES (NunerError): N005, N109 or N201 without sentences, N206, N207, N208, N214 or
+        N217 if it stopped before the end, N223 if the log can't be written to its end;
+        what `Endpoint`, `Account`, `Store` and `check_output` raise.
     """
     import asyncio
     from contextlib import closing
@@ -222,7 +221,7 @@ async def _show_plan(
     if plan.tally.total():
         found = plan.tally.describe()
         msg.warn(Warnings.W201.format(source=task.path, found=found))
-    if os.environ.get(URL_VARIABLE) and endpoint.base_url == default_url():
+    if os.environ.get(URL_VARIABLE) and endpoint.address == mask_url(default_url()):
         msg.info(f"The server is that in {URL_VARIABLE}: {endpoint.address}")
     total = plan.states.total()
     msg.info(
@@ -286,10 +285,7 @@ async def _ask(
         if poll is None:
             await Run(task, endpoint, account).all()
         else:
-
-            def status(text: str) -> None:
-                bar.set_description_str(printable(text))
-
+            status = bar.set_description_str
             await BatchRun(task, endpoint, account, poll=poll, status=status).all()
     finally:
         bar.close()

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
-from ..readers.folding import fold_character, is_blank, is_unseen
+from ..readers.folding import fold_character, fold_form, is_blank, is_unseen
 from ..readers.records import Entity
 
 # First and end, of characters or tokens.
@@ -183,10 +183,10 @@ class _Text:
     def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
         spans, how = self._look_up(self.as_written, words, BOUNDARIES)
         if how == NOT_IN_TEXT and ignore_case:
-            folded = _fold_case(words).text
+            folded = words.casefold()
             spans, how = self._look_up(self.without_case, folded, IGNORING_CASE)
         if how == NOT_IN_TEXT and ignore_case:
-            folded = _fold_form(words).text
+            folded = fold_form(words)
             spans, how = self._look_up(self.without_form, folded, IGNORING_FORM)
         return spans, how
 

@@ -24,7 +24,7 @@ from ..readers.docbin import SPANS_KEY, doc_to_record, read_whole_docs
 from ..readers.labelled.annotators import NO_GOLD, group_annotators
 from ..readers.labelled.bio import BAD_LINE
 from ..readers.labelled.brat import DISCONTINUOUS
-from ..readers.records import Entity, Loss, Reading, Record, Row, Source, Tally
+from ..readers.records import Loss, Reading, Record, Row, Source, Tally
 from ..readers.rows import read_rows
 from ..readers.sources import QUARANTINE, describe_source, find_sources
 from ..tokenizers import blank
@@ -126,7 +126,10 @@ def import_docs(
     paths = [output, sidecar, quarantine]
     sources = find_sources([path], form=form, reading=reading)
     nlp = blank(lang)
-    counts, checks, docbin = Counts(), Checks(), DocBin(store_user_data=True)
+    counts, checks = Counts(), Checks()
+    # Only Docs that stay whole have data of the user's; to store none takes as long.
+    whole = any(source.format == "docbin" for source in sources)
+    docbin = DocBin(store_user_data=whole)
     as_records = output.suffix == RECORDS_SUFFIX
     with write_files(
         paths, command="import", inputs=[path], overwrite=overwrite
@@ -273,24 +276,25 @@ def _is_expanded(doc: Doc, match: Match) -> bool:
     """Whether a span with offsets has more characters in the doc than in the file."""
     if match.how != GIVEN:
         return False
-    entity: Entity = match.entity
     first, end = match.spans[0]
     last = doc[end - 1]
     length = last.idx + len(last) - doc[first].idx
-    return length != len(entity.text.strip())
+    return length != len(match.entity.text.strip())
 
 
 def _leave_out_expanded(row: Row, outcome: Outcome) -> None:
     doc = outcome.doc
     if doc is None:
         return
-    fits = [match for match in outcome.matches if not _is_expanded(doc, match)]
+    fits: list[Match] = []
+    for match in outcome.matches:
+        if not _is_expanded(doc, match):
+            fits.append(match)
+            continue
+        detail = f"{match.entity.text} <> {match.entity.name}"
+        outcome.lost.append(Loss(INSIDE_TOKEN, row.where(), detail))
     if len(fits) == len(outcome.matches):
         return
-    for match in outcome.matches:
-        if _is_expanded(doc, match):
-            detail = f"{match.entity.text} <> {match.entity.name}"
-            outcome.lost.append(Loss(INSIDE_TOKEN, row.where(), detail))
     outcome.matches = fits
     kept = {(*span, match.entity.concept) for match in fits for span in match.spans}
     outcome.spans = [span for span in outcome.spans if span in kept]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import Errors, NunerError
-from ..masking import mask
+from ..masking import mask_texts
 from .card import model_card
 from .safety import check_header, find_template_fault, read_object
 
@@ -101,14 +101,9 @@ def read_info(folder: str | Path) -> BackboneInfo | None:
 
 def _check(path: Path, info: BackboneInfo, names: Iterable[str]) -> None:
     """Refuse values that are of another type, out of range or not numbers."""
-    layers, length = info.hidden_layers, info.max_concept_length
+    length = info.max_concept_length
     fits: dict[str, Callable[[], bool]] = {
-        "hidden_layers": lambda: (
-            isinstance(layers, list)
-            and all(type(index) is int and index < 0 for index in layers)
-            and layers[:1] == [-1]
-            and len(set(layers)) == len(layers)
-        ),
+        "hidden_layers": lambda: is_layer_list(info.hidden_layers),
         "pooling": lambda: info.pooling in ("mean", "cls"),
         "template": lambda: find_template_fault(info.template) is None,
         "max_concept_length": lambda: (
@@ -162,10 +157,27 @@ def recommended_layers(source: str | Path, depth: int) -> list[int]:
     info = read_info(source)
     if info is None:
         return layers_to_read(depth, 0)
-    if min(info.hidden_layers) < -depth - 1:
+    if not is_layer_list(info.hidden_layers, depth):
         reason = f"hidden_layers are {info.hidden_layers}, of {depth} layers"[:300]
         raise NunerError(Errors.N303, path=Path(source) / INFO_FILE, reason=reason)
     return info.hidden_layers
+
+
+def is_layer_list(found: Any, depth: int | None = None) -> bool:
+    """Whether something is a list of hidden layers to read from.
+
+    found (Any): Indices of hidden layers, -1 for the last.
+    depth (int | None): The number of the encoder's layers, if known.
+    RETURNS (bool): False for any other index, the last layer not in front, where
+        readers of it alone find it, or one that occurs twice.
+    """
+    return (
+        isinstance(found, list)
+        and all(type(index) is int and index < 0 for index in found)
+        and found[:1] == [-1]
+        and len(set(found)) == len(found)
+        and (depth is None or min(found) >= -depth - 1)
+    )
 
 
 def layers_to_read(depth: int, frozen: int) -> list[int]:
@@ -212,7 +224,7 @@ def save_backbone(
     except SafetensorError as error:
         # The library has its own words for a full disk; to a caller it is one.
         raise OSError(errno.ENOSPC, str(error)) from error
-    text = mask(json.dumps(asdict(info), indent=2, ensure_ascii=False))
+    text = json.dumps(mask_texts(asdict(info)), indent=2, ensure_ascii=False)
     # A file's name that is not UTF-8 is written as JSON escapes it.
     path = folder / INFO_FILE
     path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")

@@ -112,7 +112,7 @@ def load_encoder(name: str | Path, *, attention: str | None = None) -> tuple[Any
         reason = f"{len(missing)} are missing, such as {missing[0]}"
         raise NunerError(Errors.N021, path=folder, reason=reason)
     check_together(tokenizer, model, path=folder)
-    # Where transformers would have put it; nothing is read from there.
+    # Where transformers puts it; `nuner.json` is read from there.
     model.config.name_or_path = str(folder)
     return tokenizer, model
 
@@ -209,7 +209,10 @@ def build_encoder(
             attn_implementation=attention,
             output_loading_info=True,
         )
-    except Exception as error:
+    except (
+        *(ArithmeticError, AttributeError, LookupError),
+        *(RuntimeError, TypeError, ValueError),
+    ) as error:
         # Of other shapes, it has a list after the first line.
         raise _impossible(path, " ".join(str(error).split())[:300]) from error
     known = {NUMBER.sub("N", key) for key in model.state_dict()}

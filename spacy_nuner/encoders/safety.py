@@ -14,6 +14,7 @@ from string import Formatter
 from typing import Any
 
 from ..errors import Errors, NunerError
+from ..outputs import DISK_ERRORS
 
 CONFIG = "config.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -29,12 +30,12 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 # As transformers calls the parts of weights that are in several files.
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-# What the fast tokenizers of the architectures below save.
-# Of these, a tokenizer has one at least.
+# A tokenizer has one of these at least.
 VOCABULARIES = {
     *(TOKENIZER_JSON, "vocab.txt", "vocab.json", "spm.model", "spiece.model"),
     *("sentencepiece.bpe.model", "sentencepiece.model", "tokenizer.model"),
 }
+# What the fast tokenizers of the architectures below save.
 TOKENIZER_FILES = {
     *(*VOCABULARIES, TOKENIZER_CONFIG, SPECIAL_TOKENS),
     *("added_tokens.json", "merges.txt"),
@@ -120,7 +121,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def check_settings(settings: Mapping[str, Any], *, path: str | Path) -> None:
-    """Refuse a config that asks for code or for files of another place.
+    """Refuse a config that asks for code or for files outside its folder.
 
     settings (Mapping[str, Any]): Its content, of which every level is looked at.
     path (str | Path): Where it is from, for the error.
@@ -165,7 +166,7 @@ def check_encoder(folder: Path) -> None:
     if not (folder / CONFIG).is_file():
         raise NunerError(Errors.N002, path=folder, missing=CONFIG)
     if (folder / ADAPTER_CONFIG).exists():
-        found = "an adapter, whose weights belong to a model of another place"
+        found = "an adapter, whose weights belong to a model of another repository"
         raise NunerError(Errors.N017, path=folder / ADAPTER_CONFIG, found=found)
     for name in (CONFIG, *OTHER_CONFIGS):
         if (folder / name).is_file():
@@ -346,11 +347,16 @@ def explaining_damage(part: str) -> Iterator[None]:
     """Turn whatever reading a part of a saved pipeline ends with into an error of ours.
 
     part (str): The part, for the error.
-    RAISES (NunerError): N023 in place of any exception that is none of ours.
+    RAISES (NunerError): N023 in place of any exception that is none of ours, but a disk
+        or a GPU that is full: that is no damage.
     """
     try:
         yield
     except NunerError:
         raise
     except Exception as error:
+        # thinc, msgpack, safetensors and torch each have exceptions of their own.
+        full = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        if full or type(error).__name__ == "OutOfMemoryError":
+            raise
         raise NunerError(Errors.N023, part=part, reason=describe(error)) from error

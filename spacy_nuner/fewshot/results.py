@@ -231,9 +231,8 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
     heads = {}
     for name, paths in sorted(files.items()):
         scores = [_read_json(path, SCORES[-1:], shares=SCORES) for path in paths]
-        # spaCy writes null where there was nothing to score.
         heads[name] = {
-            key: _summarise(score.get(key) or 0.0 for score in scores) for key in SCORES
+            key: _summarise(score[key] for score in scores) for key in SCORES
         }
     return heads
 

@@ -25,7 +25,6 @@ from thinc.types import Floats2d, Ragged
 from ..encoders.batching import batch_by_length
 from ..encoders.folder import recommended_layers
 from ..encoders.layers import load_encoder
-from ..encoders.names import resolve_weights
 from ..encoders.safety import explaining_damage
 from ..errors import Errors, NunerError
 from ..printing import printable
@@ -227,7 +226,7 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     tokenizer, encoder = load_encoder(name)
     depth = encoder.config.num_hidden_layers
     # Read in any case: it refuses a backbone of a newer format.
-    recommended = recommended_layers(resolve_weights(name), depth)
+    recommended = recommended_layers(encoder.config.name_or_path, depth)
     if shim.hidden_layers is None:
         shim.hidden_layers = recommended
     check_hidden_layers(shim.hidden_layers, depth)

@@ -129,7 +129,7 @@ def check_output(model: Model, n_concepts: int) -> None:
     """Check what was loaded into a concept tagger.
 
     model (Model): A concept tagger; one that was never initialized has no weights.
-    n_concepts (int): The number of concepts that it has to tell.
+    n_concepts (int): The number of concepts that it has a row for.
     RAISES (ValueError): If its weights are not for as many, or not numbers.
     """
     output = model.get_ref("output_layer").layers[0]

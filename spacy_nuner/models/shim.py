@@ -20,6 +20,7 @@ from thinc.api import (
 )
 from torch import nn
 
+from ..encoders.folder import is_layer_list
 from ..encoders.layers import (
     ALL,
     build_encoder,
@@ -323,10 +324,6 @@ def check_hidden_layers(found: Any, depth: int) -> None:
     RAISES (NunerError): N401 for any other index, the last layer not in front, or one
         that occurs twice.
     """
-    fits = isinstance(found, list) and all(
-        type(index) is int and -depth - 1 <= index <= -1 for index in found
-    )
-    # Readers of the last layer, such as weights from names, find it in front.
-    if not fits or found[:1] != [-1] or len(set(found)) < len(found):
+    if not is_layer_list(found, depth):
         shown = repr(found)[:200]
         raise NunerError(Errors.N401, found=shown, count=depth, lowest=depth + 1)

@@ -93,7 +93,7 @@ class LabelPipe(TrainablePipe):
         self._started = False
         self._labels: dict[str, Label] = {}
         # Whether labels of examples are added, and those that are left out all the
-        # same: they were removed, or were told of.
+        # same: they were removed, or a warning named them.
         self._adds_labels = True
         self._left_out: set[str] = set()
         for label, known in parse_labels(labels, source=f"'{name}'").items():
@@ -263,7 +263,8 @@ class LabelPipe(TrainablePipe):
         """Add labels of examples that the component does not have.
 
         Where labels were given to `initialize` it learns these alone, and spans of
-        others as none of them. Either is told once. Labels that were removed stay away.
+        others as none of them. A warning names each once. Labels that were removed stay
+        away.
         """
         found = get_labels(
             examples, spans_key=self.gold_key, described_key=self.described_key

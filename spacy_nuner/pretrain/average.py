@@ -71,7 +71,7 @@ def average_backbones(
             _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
             try:
                 model_card(asdict(_describe([info], command)))
-            except Exception as error:
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                 reason, path = describe(error), folder / INFO_FILE
                 raise NunerError(Errors.N303, path=path, reason=reason) from error
         tokenizer, text_encoder = load_encoder(folders[0])

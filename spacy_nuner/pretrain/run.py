@@ -327,6 +327,7 @@ class RunFolder:
         except NunerError:
             raise
         except Exception as error:
+            # Arrow, JSON and configs each have exceptions of their own.
             reason = describe(error)
             raise NunerError(Errors.N323, path=self.folder, reason=reason) from error
 

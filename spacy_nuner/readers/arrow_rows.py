@@ -20,6 +20,8 @@ def read_arrow(source: Source) -> Iterator[Row]:
     YIELDS (Row): Its rows, with their numbers for lines.
     RAISES (NunerError): N640 if it can't be read.
     """
+    import pyarrow
+
     number = 0
     try:
         for schema, rows in _read_batches(Path(source.name)):
@@ -27,8 +29,7 @@ def read_arrow(source: Source) -> Iterator[Row]:
             for data in rows:
                 number += 1
                 yield Row(source, number, [name_tags(data, names)], len(str(data)))
-    except Exception as error:
-        # pyarrow has an exception for each thing that can be wrong.
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"[:300].rstrip(".")
         raise NunerError(Errors.N640, path=source.name, reason=reason) from error
 

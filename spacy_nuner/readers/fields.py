@@ -5,6 +5,9 @@ from typing import Any
 
 from .records import BadRow, Loss, Record
 
+# What the parsers of JSON and of Python literals raise.
+NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+
 
 def get_string(data: dict[str, Any], key: str) -> str | None:
     """Get a string that may be missing and that UTF-8 can hold.

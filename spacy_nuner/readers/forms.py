@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 
 from ..concept_names import MAX_NAME
 from .answers import BAD_ROW, parse_answer
-from .fields import add_loss, check_bytes, check_string, get_offsets, get_string
+from .fields import (
+    NOT_PARSED,
+    add_loss,
+    check_bytes,
+    check_string,
+    get_offsets,
+    get_string,
+)
 from .folding import is_blank
 from .labelled.annotators import NO_GOLD, Vote, get_annotator, set_choice
 from .labelled.argilla import is_argilla, read_argilla
@@ -39,7 +46,6 @@ _PREFIX = "Text: "
 _STRING = r"""(?:'[^'\\\r\n]*'|"[^"\\\r\n]*")"""
 _PLAIN_LIST = re.compile(rf"\[(?:{_STRING}(?:, {_STRING})*)?\]")
 _PLAIN_STRING = re.compile(_STRING)
-_NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _BREAKS = str.maketrans("\r\n", "  ")
 # What an entity's concept is called: ours, those of GLiNER and of pipelines of
 # `transformers`.
@@ -234,7 +240,6 @@ def _from_text(data: dict[str, Any], text: str, reading: Reading) -> Record:
     if not isinstance(entities, list):
         raise BadRow("'entities' is not a list")
     record = Record(text, [], labels=get_labels(data.get("labels")))
-    check_string(text)
     offsets = Offsets(text, fix=reading.fix_offsets)
     for value in entities:
         try:
@@ -269,7 +274,7 @@ def _get_entity(value: Any, offsets: Offsets) -> Entity:
     except BadRow as bad:
         if bad.kind not in (OTHER_WORDS, OUTSIDE):
             raise
-        # Told when the entity is looked for in the tokens.
+        # Reported when the entity is looked for in the tokens.
         return entity
     return found._replace(concept=concept, description=description)
 
@@ -288,7 +293,7 @@ def _from_csv(cells: list[str]) -> Record:
     text, literal = cells
     try:
         lines = _parse_literal(literal.strip())
-    except _NOT_PARSED as error:
+    except NOT_PARSED as error:
         detail = f"{type(error).__name__}: {error}"[:200]
         raise BadRow("list does not parse", detail) from None
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
@@ -351,7 +356,7 @@ def _parse_list(answer: str) -> list[Any]:
     for parse in (json.loads, _parse_literal):
         try:
             values = parse(answer.strip())
-        except _NOT_PARSED:
+        except NOT_PARSED:
             continue
         if isinstance(values, list):
             return values

@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from .fields import NOT_PARSED
+
 # How much is read again, in characters and in tries, where JSON begins and does not
 # end: JSON inside of it still counts.
 BUDGET = 8
@@ -22,7 +24,6 @@ _ODD = re.compile(
     re.DOTALL,
 )
 _PYTHON = {"null": "None", "true": "True", "false": "False"}
-_NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 class Value(NamedTuple):
@@ -84,6 +85,6 @@ def read_nearly(text: str) -> Any:
         value = ast.literal_eval(
             _ODD.sub(lambda odd: odd[1] or _PYTHON.get(odd[0], odd[0]), part)
         )
-    except _NOT_PARSED:
+    except NOT_PARSED:
         return None
     return value if isinstance(value, list | dict) else None

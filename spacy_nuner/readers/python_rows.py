@@ -1,15 +1,15 @@
 """The list of tuples of spaCy 2 in a Python file, read as literals: nothing runs."""
 
 import ast
+import json
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from .fields import check_bytes
+from .fields import NOT_PARSED, check_bytes
 from .records import BadRow, Row, Source, too_long
 
 # Python's parser takes some hundred times the size of what it reads.
 MAX_FILE = 4_000_000
-_NOT_PARSED = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 
 
 def read_python(source: Source, file: BinaryIO) -> Iterator[Row]:
@@ -31,15 +31,16 @@ def read_python(source: Source, file: BinaryIO) -> Iterator[Row]:
         row.problem = bad
         yield row
         return
-    except _NOT_PARSED as error:
+    except NOT_PARSED as error:
         row.problem = BadRow("list does not parse", f"{error}"[:200])
         yield row
         return
     for element in elements:
         row = Row(source, element.lineno, [], 0)
         try:
-            row.content = [ast.literal_eval(element)]
-        except _NOT_PARSED as error:
+            # As JSON: other sources have no tuples, sets, bytes or keys of other types.
+            row.content = [json.loads(json.dumps(ast.literal_eval(element)))]
+        except NOT_PARSED as error:
             row.problem = BadRow("not a literal", f"{error}"[:200])
         yield row
 

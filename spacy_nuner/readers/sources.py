@@ -59,7 +59,12 @@ UTF16 = ("\udcff\udcfe", "\udcfe\udcff")
 FILE_SUFFIXES = (*FORMATS, ".json", *PACKED)
 # A text that holds one of these is binary data or was decoded wrongly; a lone surrogate
 # can't be written as UTF-8 at all.
-BROKEN_CHARS = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]"
+_BROKEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd\ud800-\udfff]")
+
+
+def is_broken(text: str) -> bool:
+    """RETURNS (bool): Whether a text is binary data or was decoded wrongly."""
+    return _BROKEN.search(text) is not None
 
 
 def find_sources(
@@ -95,6 +100,8 @@ def find_sources(
         if str(name).startswith(HUB_PREFIX):
             sources.append(find_on_hub(str(name))._replace(reading=reading))
             continue
+        if str(name) == STDIN:
+            raise unreadable(STDIN, OSError("standard input can't be read twice"))
         files = [path]
         if os.path.isdir(path):
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
@@ -107,7 +114,7 @@ def find_sources(
 
 def _find_source(path: Path, form: str | None, reading: Reading) -> Source:
     found = find_form(path, None if form in ROW_FORMS else form)
-    if found == "brat":
+    if found == "brat" and plain_suffix(path) != ".ann":
         path = path.with_suffix(".ann")
     elif found in ("jsonl", "json", "arrow") and not reading.labels:
         reading = reading._replace(labels=find_names_beside(path))

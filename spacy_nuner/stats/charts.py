@@ -301,9 +301,9 @@ def _draw_matches(figure: Any, annotations: dict[str, Any]) -> None:
     """What became of the annotations when the corpus was converted."""
     names, counts, colours = zip(*_get_bars(annotations), strict=True)
     axis = figure.subplots()
-    places = range(len(names))
-    bars = axis.barh(places, counts, color=colours, height=0.65)
-    axis.set_yticks(places, [literal(name, longest=45) for name in names])
+    positions = range(len(names))
+    bars = axis.barh(positions, counts, color=colours, height=0.65)
+    axis.set_yticks(positions, [literal(name, longest=45) for name in names])
     labels = [f"{count:,} ({count / annotations['read']:.1%})" for count in counts]
     axis.bar_label(bars, labels, padding=4, color=INK)
     axis.invert_yaxis()

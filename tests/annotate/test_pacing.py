@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from spacy_nuner.annotate import client as pacing
+from spacy_nuner.annotate import pacing
 from spacy_nuner.annotate.accounting import Account, Limits, Price, load_price
-from spacy_nuner.annotate.client import Pace, retry_after
+from spacy_nuner.annotate.pacing import Pace, retry_after
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.answers import Answer
 

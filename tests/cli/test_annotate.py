@@ -178,21 +178,23 @@ def test_settings_that_make_no_sense(run, source, tmp_path, monkeypatch, more, n
 
 
 @pytest.mark.parametrize(
-    ("given", "variable"), [(None, ""), ("--base-url", "http://127.0.0.1:9/v1")]
+    ("given", "variable"),
+    [(None, ""), (None, "?api-version=1"), ("--base-url", "http://127.0.0.1:9/v1")],
 )
 def test_the_address_in_the_environment(
     run, source, tmp_path, monkeypatch, given, variable
 ):
     store = tmp_path / "store.sqlite"
     with Server() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", variable or server.url)
+        address = server.url + variable if given is None else variable
+        monkeypatch.setenv("OPENAI_BASE_URL", address)
         more = (given, server.url) if given else ()
         printed = run("annotate", source, store, "--model", "m", *more)
         assert len(server.answered) == 60
-    told = f"The server is that in OPENAI_BASE_URL: {server.url}" in printed
-    assert told == (given is None)
+    notice = f"The server is that in OPENAI_BASE_URL: {address}"
+    assert (notice in printed) == (given is None)
     # From Python too.
-    assert Connection().base_url == (variable or server.url)
+    assert Connection().base_url == address
     monkeypatch.setenv("OPENAI_BASE_URL", "")
     assert Connection().base_url == "https://api.openai.com/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "example.com")

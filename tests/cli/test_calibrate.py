@@ -19,6 +19,7 @@ from ..pipeline.conftest import ents_of, make_examples, make_nlp, tiny, train  #
 pytestmark = pytest.mark.slow
 
 
+only_concepts = pytest.mark.parametrize("factory", ["nuner_concepts"], indirect=True)
 KEYS = {"nuner_concepts": "concepts", "nuner_ner": None}
 # Other texts of the same kind, so that not all is found.
 SENTENCES = [
@@ -117,9 +118,8 @@ def test_the_threshold_is_in_the_config_and_the_temperature_in_the_weights(
         assert ents_of(nlps[0](text)) == ents_of(nlps[1](text))
 
 
+@only_concepts
 def test_one_threshold_a_label(saved, factory):
-    if factory == "nuner_ner":
-        pytest.skip("it has none")
     run(saved / "model", saved / "dev.spacy", saved / "out", "--per-concept")
     nlp = spacy.load(saved / "out")
     found = json.loads((saved / "out" / RESULTS).read_text("utf8"))["threshold"]
@@ -218,9 +218,8 @@ def test_only_an_own_folder_is_replaced(saved):
         assert spacy.load(out).pipe_names == spacy.load(model).pipe_names
 
 
+@only_concepts
 def test_settings_that_find_less_are_not_written(saved, factory, monkeypatch):
-    if factory == "nuner_ner":
-        pytest.skip("its F1 stays")
     worst = (1.0, 0 * spacy.load(saved / "model").get_pipe(factory).thresholds + 1)
     monkeypatch.setattr(calibration, "find_thresholds", lambda *_: worst)
     printed = run(saved / "model", saved / "dev.spacy", saved / "out")

@@ -1,6 +1,7 @@
 """`stats` as people call it, and its page in a browser."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -134,7 +135,9 @@ def browse(path):
         "--dump-dom",
         path.as_uri(),
     ]
-    done = subprocess.run(command, capture_output=True, timeout=120)
+    # Chromium puts a socket there, and a socket's path has to be short.
+    there = {**os.environ, "TMPDIR": "/tmp"}
+    done = subprocess.run(command, capture_output=True, timeout=120, env=there)
     said = done.stderr.decode(errors="replace").splitlines()
     return done.stdout.decode(), [line for line in said if ":CONSOLE" in line]
 

@@ -270,7 +270,7 @@ def test_odd_outputs(home, name, out):
     assert read_tree(home) == before
 
 
-@pytest.mark.parametrize("room", [0, 20_000])
+@pytest.mark.parametrize("room", [0, 1_000, 20_000, 60_000])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk(home, name, room):
     """Every file is cut off after some bytes, as by a disk that is full."""
@@ -292,7 +292,7 @@ def test_a_full_disk(home, name, room):
     assert code == 0, printed
 
 
-CHEAP = ("draw", "import")
+CHEAP = ("draw", "import", "export", "convert", "report")
 
 
 @pytest.mark.parametrize("name", CHEAP)

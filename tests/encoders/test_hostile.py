@@ -19,6 +19,7 @@ from spacy_nuner.encoders.folder import load_background, read_info
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
+from spacy_nuner.models.backbone import build_backbone, get_shim
 from spacy_nuner.pipeline.label_vectors import LabelVectors
 
 from ..util import make_tiny_backbone
@@ -484,8 +485,8 @@ def test_what_is_whole_is_read(guarded):
     )(guarded)
     put(
         TOKENIZER,
-        special_tokens_map_file="/root/.cache/x.json",
-        name_or_path="/home/x",
+        special_tokens_map_file="/elsewhere/x.json",
+        name_or_path="/elsewhere/x",
         tokenizer_file=None,
         chat_template=[{"name": "../../../x", "template": "y"}],
         model_max_length=1000000000000000019884624838656,
@@ -650,6 +651,21 @@ def test_a_config_of_the_hub_is_looked_at_before_its_weights(
     with pytest.raises(NunerError, match=r"N017.*config\.json.*_attn_implementation"):
         load_encoder("someone/bert")
     assert asked == [["*.json"]]
+
+
+def test_an_encoder_of_the_hub_is_looked_up_once(whole, monkeypatch):
+    asked = []
+
+    def snapshot_download(name, *, allow_patterns, ignore_patterns):
+        asked.append(name)
+        return str(whole)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    model = build_backbone("someone/bert")
+    model.initialize()
+    assert get_shim(model).hidden_layers == [-1, -2]
+    # The configs, which are checked, and then the rest.
+    assert len(asked) == 2
 
 
 def test_the_path_of_a_folder_in_errors_is_that_of_the_file(whole, tmp_path):

@@ -2,6 +2,7 @@
 
 import builtins
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -405,7 +406,24 @@ def test_thresholds_that_are_no_probabilities(threshold, made, guarded):
 def test_what_is_whole_is_loaded(made, listening, guarded):
     for folder in (made, listening):
         nlp = spacy.load(folder)
-        assert nlp.from_bytes(nlp.to_bytes())(TEXTS[0]).text == TEXTS[0]
+        pipe = nlp.get_pipe(nlp.pipe_names[-1])
+        before = pipe.predict([nlp(TEXTS[0])])[0]
+        again = nlp.from_bytes(nlp.to_bytes())
+        found = again.get_pipe(pipe.name).predict([again(TEXTS[0])])[0]
+        assert before.any()
+        np.testing.assert_array_equal(found, before)
+
+
+def test_a_full_disk_is_no_damage(made, monkeypatch):
+    saved = spacy.load(made).to_bytes()
+
+    def fail(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    nlp = spacy.load(made)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", fail)
+    with pytest.raises(OSError, match="No space left on device"):
+        nlp.from_bytes(saved)
 
 
 @pytest.fixture(scope="module")

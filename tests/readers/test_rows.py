@@ -66,6 +66,8 @@ def test_a_folder_gives_its_files_in_order(tmp_path):
 def test_missing_files(tmp_path):
     with pytest.raises(NunerError, match="N005.*nothing.jsonl"):
         find_sources([tmp_path / "nothing.jsonl"])
+    with pytest.raises(NunerError, match="N005.*can't be read twice"):
+        find_sources(["-"])
     with pytest.raises(NunerError, match="N005"):
         list(read_rows(Source(str(tmp_path / "nothing.jsonl"), "jsonl")))
 

@@ -57,7 +57,8 @@ class Windower:
 
         max_length (int): Word pieces of a row, special ones included.
         """
-        # Here and not above: a process that gets a pickled windower needs no torch.
+        # Here and not above: a process that gets a pickled windower needs no
+        # transformers.
         from ...encoders.layers import special_pieces
 
         self.tokenizer = tokenizer

@@ -45,7 +45,7 @@ BAD_LINE = "not a word and its tag"
 class Layout(NamedTuple):
     """Where the tags are.
 
-    column (int): 1 for the last column, 0 for the first.
+    column (int): -1 for the last column, 0 for the first.
     bare (bool): Whether they are labels without a prefix.
     numbered (bool): Whether the first column numbers the words of a sentence, and the
         second has them.
@@ -62,15 +62,14 @@ def is_bio(lines: Sequence[str]) -> bool:
     """Tell columns of words and tags by the first lines of a file.
 
     lines (Sequence[str]): Lines that are not blank.
-    RETURNS (bool): Whether the first line has a tag, or all have two columns and the
-        last of some is "O".
+    RETURNS (bool): Whether all have two columns or more, and the first line has a tag
+        or the last column of some is "O".
     """
-    columns = [_split(line) for line in lines]
-    if not columns or None in columns:
+    rows = [columns for line in lines if (columns := _split(line))]
+    if not rows or len(rows) < len(lines):
         return False
-    tags = [found[1] for found in columns if found]
-    first = columns[0] or ("", "")
-    return any(map(_is_tag, first)) or "O" in tags
+    outer = (rows[0][0], rows[0][-1])
+    return any(map(_is_tag, outer)) or any(columns[-1] == "O" for columns in rows)
 
 
 def read_bio(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
@@ -122,12 +121,11 @@ def _is_break(text: str) -> bool:
     return not text.strip() or text.startswith(DOCUMENT)
 
 
-def _split(text: str) -> tuple[str, str] | None:
-    """The first and the last column; None if there are no two."""
+def _split(text: str) -> list[str] | None:
+    """The columns of a line; None if there are no two, or an outer one is empty."""
     # Only tabs and blanks split: a word may hold a no-break space.
     columns = _columns(text)
-    first, last = columns[0], columns[-1]
-    return (first, last) if len(columns) > 1 and first and last else None
+    return columns if len(columns) > 1 and columns[0] and columns[-1] else None
 
 
 def _columns(text: str) -> list[str]:
@@ -151,25 +149,24 @@ def _find_layout(name: str, lines: Iterable[Line]) -> Layout:
     rows = [
         (line, columns)
         for line, columns in split
-        if columns and not (line.text.startswith("#") and not _is_tag(columns[1]))
+        if columns and not (line.text.startswith("#") and not _is_tag(columns[-1]))
     ]
-    first, last = ([columns[i] for _, columns in rows] for i in (0, 1))
-    numbered = len(rows) > 1 and all(map(_is_numbered, rows))
+    first, last = ([columns[i] for _, columns in rows] for i in (0, -1))
+    numbered = len(rows) > 1 and all(_is_numbered(columns) for _, columns in rows)
     if sum(map(_is_tag, first)) > sum(map(_is_tag, last)):
         return Layout(0, bare=False)
     if any(tag != "O" and _is_tag(tag) for tag in last):
-        return Layout(1, bare=False, numbered=numbered)
+        return Layout(-1, bare=False, numbered=numbered)
     if "O" in last:
         return _find_spelling(last)._replace(numbered=numbered)
     line, columns = rows[0] if rows else split[0]
-    found = columns[1] if columns else line.text.strip()[:60]
+    found = columns[-1] if columns else line.text.strip()[:60]
     raise NunerError(Errors.N605, path=name, line=line.number, found=found)
 
 
-def _is_numbered(row: tuple[Line, tuple[str, str]]) -> bool:
-    number = row[1][0]
-    several = len(_columns(row[0].text)) > 2
-    return several and bool(
+def _is_numbered(columns: Sequence[str]) -> bool:
+    number = columns[0]
+    return len(columns) > 2 and bool(
         _WORD_NUMBER.fullmatch(number) or _NO_WORD_NUMBER.fullmatch(number)
     )
 
@@ -182,8 +179,8 @@ def _find_spelling(tags: Sequence[str]) -> Layout:
         (_BEHIND, lambda tag: f"{tag[-1]}-{tag[:-2]}"),
     ):
         if labels and all(map(pattern.fullmatch, labels)):
-            return Layout(1, bare=False, respell=respell)
-    return Layout(1, bare=bool(labels))
+            return Layout(-1, bare=False, respell=respell)
+    return Layout(-1, bare=bool(labels))
 
 
 def _read_sentence(
@@ -204,13 +201,10 @@ def _read_sentence(
                 # What some sets say of a sentence, before its first word.
                 continue
             raise BadRow(BAD_LINE, text[:60], line.number)
-        if layout.numbered:
-            words.append(_columns(text)[1])
-        else:
-            words.append(columns[1 - layout.column])
+        words.append(columns[1 if layout.numbered else -1 - layout.column])
         tags.append(tag)
     # Bytes that are not UTF-8 are refused later, with the whole text.
-    return read_tags(join_words(words, checked=False), tags, checked=False)
+    return read_tags(join_words(words), tags, checked=False)
 
 
 def read_tags(tokens: Tokens, tags: Sequence[str], *, checked: bool = True) -> Record:
@@ -246,7 +240,8 @@ def complete_tags(tags: Sequence[str]) -> list[str]:
     """Give bare labels the prefix of IO tags, where no tag of a sentence has one.
 
     tags (Sequence[str]): Tags or bare labels.
-    RETURNS (list[str]): Tags. "-" and "", for which spaCy 2 says nothing, are "O".
+    RETURNS (list[str]): Tags. "-" and "", for which spaCy 2 says nothing, and "_" are
+        "O".
     RAISES (BadRow): If some have a prefix and others are no tags.
     """
     tags = ["O" if tag in ("-", "", "_") else tag for tag in tags]
@@ -288,7 +283,7 @@ def read_iob(source: Source, lines: Iterable[Line]) -> Iterator[Row]:
             if all(len(parts) > 1 and _is_tag(parts[-1]) for parts in split):
                 # A word may be a bar itself.
                 words = [parts[0] or "|" for parts in split]
-                tokens = join_words(words, checked=False)
+                tokens = join_words(words)
                 tags = [parts[-1] for parts in split]
                 row.content = read_tags(tokens, tags, checked=False)
             else:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ...errors import Errors, NunerError
 from ..fields import add_loss, check_bytes
 from ..records import MAX_ROW, BadRow, Entity, Reading, Record, Row, Source, too_long
+from ..sources import PACKED, open_source
 from .offsets import Offsets
 
 TEXT_SUFFIX = ".txt"
@@ -22,30 +22,28 @@ def read_brat(source: Source) -> Row:
 
     source (Source): The file of its annotations (.ann); the text is beside it (.txt).
     RETURNS (Row): The document.
-    RAISES (NunerError): N005 if one of the two can't be opened.
+    RAISES (NunerError): What `open_source` raises.
     """
     path = Path(source.name)
     row = Row(source, 1, [path.name], 0)
+    while path.suffix.lower() in PACKED:
+        path = path.with_suffix("")
+    path = path.with_suffix(TEXT_SUFFIX)
     try:
-        annotations = _read(path, MAX_ANNOTATIONS)
+        annotations = _read(source.name, MAX_ANNOTATIONS)
         row.size = len(annotations)
-        text = _read(path.with_suffix(TEXT_SUFFIX), MAX_ROW)
+        if not path.is_file():
+            raise BadRow("no text beside the annotations", path.name)
+        text = _read(str(path), MAX_ROW)
         row.content = _read_document(text, annotations, source.reading)
     except BadRow as bad:
         row.problem = bad
     return row
 
 
-def _read(path: Path, limit: int) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except FileNotFoundError:
-        raise BadRow("no text beside the annotations", path.name) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        todo = "Name a file, or a folder of files, that exists and may be read."
-        raise NunerError(Errors.N005, path=path, reason=reason, todo=todo) from error
+def _read(name: str, limit: int) -> str:
+    with open_source(name) as file:
+        data = file.read(limit + 1)
     if len(data) > limit:
         raise too_long(len(data), limit)
     # Offsets count all characters, those of line ends too.

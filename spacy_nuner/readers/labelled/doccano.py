@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..fields import add_loss, check_string
+from ..fields import add_loss
 from ..records import BadRow, Reading, Record
 from .offsets import Offsets
 
@@ -40,7 +40,6 @@ def read_doccano(data: dict[str, Any], reading: Reading) -> Record:
     values = next((data[key] for key in _KEYS if data.get(key) is not None), None)
     if text is None or not isinstance(values, list):
         raise BadRow("no annotation", f"found {sorted(data)}")
-    check_string(text)
     record = Record(text, [])
     offsets = Offsets(text, fix=reading.fix_offsets)
     for value in values:

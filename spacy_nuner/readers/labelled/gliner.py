@@ -18,7 +18,7 @@ def read_gliner(data: dict[str, Any], reading: Reading) -> Record:
 
     data (dict[str, Any]): An object with "tokenized_text", "ner" (lists of first
         token, last token and label) and perhaps "ner_labels".
-    reading (Reading): Nothing of it.
+    reading (Reading): Not used.
     RETURNS (Record): The entities, with what was looked for as `labels`.
     RAISES (BadRow): If there are no tokens.
     """

@@ -25,7 +25,7 @@ def read_gliner2(data: dict[str, Any], reading: Reading) -> Record:
 
     data (dict[str, Any]): An object with "input" and, in "output", "entities" (lists
         of words by label) and perhaps "entity_descriptions".
-    reading (Reading): Nothing of it.
+    reading (Reading): Not used.
     RETURNS (Record): The entities without offsets, to be looked for in the text as
         answers are; labels, those without an entity too.
     RAISES (BadRow): If there are no entities by label.
@@ -57,7 +57,7 @@ def read_gliformer(data: dict[str, Any], reading: Reading) -> Record:
 
     data (dict[str, Any]): An object with "text" and "extraction", a list of tasks with
         "ner" (pairs of words and label) and "all_labels".
-    reading (Reading): Nothing of it.
+    reading (Reading): Not used.
     RETURNS (Record): The entities without offsets, as of GLiNER2.
     RAISES (BadRow): If there is no text.
     """

@@ -49,11 +49,12 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
     annotations.sort(key=lambda one: one.get("ground_truth") is not True)
     if not annotations:
         predictions = _objects(data.get("predictions"))
-        if reading.predictions and predictions:
-            annotations = predictions[:1]
-        else:
+        if not reading.predictions or not predictions:
             refused = PREDICTED if predictions else NOT_ANNOTATED
             raise BadRow(CANCELLED if given else refused)
+        annotations = predictions[:1]
+        # A model is none of the annotators to choose from.
+        reading = Reading(fix_offsets=reading.fix_offsets)
     values = [
         [
             (one, value)
@@ -78,8 +79,7 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
             record.passed["relation"] += relations
         votes.append(Vote(get_names(annotation.get("completed_by")), entities))
     record.passed += offsets.passed
-    predicted = "result" in annotations[0] and annotations[0] not in given
-    set_choice(record, votes, Reading() if predicted else reading)
+    set_choice(record, votes, reading)
     return record
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +61,16 @@ def read_ner_tags(data: dict[str, Any], reading: Reading) -> Record:
     if len(words) != len(tags):
         raise BadRow("not a tag for each token", f"{len(words)} and {len(tags)}")
     names = [_get_name(tag, reading.labels) for tag in tags]
-    bare = reading.labels and complete_tags(reading.labels)
-    if bare:
-        # All the names tell whether they have prefixes; those of a row may not.
-        known = dict(zip(reading.labels, bare, strict=True))
-        names = [known.get(name, name) for name in names]
+    known = _complete(reading.labels)
+    names = [known.get(name, name) for name in names]
     tokens = join_words(words)
     return read_tags(tokens, complete_tags(names))
+
+
+@lru_cache(maxsize=8)
+def _complete(labels: tuple[str, ...]) -> dict[str, str]:
+    """Tags by name: a row alone may not show whether its names have prefixes."""
+    return dict(zip(labels, complete_tags(labels), strict=True))
 
 
 def _get_name(tag: Any, labels: Sequence[str]) -> str:

@@ -20,10 +20,13 @@ OTHER_WORDS = "offsets hold something else"
 TOO_MANY = "too many spans over each other"
 NO_LABEL = "span without a label"
 INCLUSIVE = "the end belongs to the span"
-# How wide a character is in what is counted, if not by characters.
+# How wide a character is in what is counted, if not by characters. A text that UTF-8
+# can't hold is refused once its spans are read.
 _WIDTHS: dict[str, Callable[[str], int]] = {
     "UTF-16 units are counted": lambda char: 1 + (char > "\uffff"),
-    "bytes of UTF-8 are counted": lambda char: len(char.encode("utf8")),
+    "bytes of UTF-8 are counted": lambda char: len(
+        char.encode("utf8", "surrogatepass")
+    ),
     "carriage returns are not counted": lambda char: int(char != "\r"),
     "a byte order mark is not counted": lambda char: int(char != "\ufeff"),
 }
@@ -184,6 +187,4 @@ def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str
     names = [name for name, value in fields.items() if isinstance(value, str)]
     if not names:
         raise BadRow("no text", f"found the keys {sorted(fields)}")
-    text: str = fields[max(names, key=rank)]
-    check_string(text)
-    return text
+    return str(fields[max(names, key=rank)])

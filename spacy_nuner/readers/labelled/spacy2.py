@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ..fields import check_string
 from ..records import BadRow, Reading, Record
 from .annotators import NOT_ANNOTATED
 from .bio import complete_tags, read_tags
@@ -41,7 +40,7 @@ def read_spacy2(data: dict[str, Any], reading: Reading) -> Record:
 
     data (dict[str, Any]): An object with "sentences", each with "tokens" that have
         "orth" and "ner" (BILUO), and perhaps their text as "raw".
-    reading (Reading): Nothing of it.
+    reading (Reading): Not used.
     RETURNS (Record): The entities of all its sentences.
     RAISES (BadRow): If there are no tokens, or no token has a tag.
     """
@@ -63,7 +62,6 @@ def read_spacy2(data: dict[str, Any], reading: Reading) -> Record:
     raw = data.get("raw")
     placed = place_words(words, raw) if isinstance(raw, str) else None
     if placed is not None:
-        check_string(placed.text)
         tokens = placed
     record = read_tags(tokens, complete_tags(tags))
     if isinstance(raw, str) and placed is None:

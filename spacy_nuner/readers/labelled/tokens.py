@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from ..fields import check_string
 from ..records import BadRow, Record
 
 
@@ -55,21 +54,19 @@ class Tokens(NamedTuple):
         record.words, record.spaces = words, spaces
 
 
-def join_words(words: Sequence[Any], *, checked: bool = True) -> Tokens:
+def join_words(words: Sequence[Any]) -> Tokens:
     """Make a text of tokens, with a blank between each.
 
     words (Sequence[Any]): The tokens; empty ones are passed over.
-    checked (bool): Refuse what UTF-8 can't hold; False where that is done later.
     RETURNS (Tokens): The text and where they stand in it.
-    RAISES (BadRow): If one is no string, or UTF-8 can't hold it.
+    RAISES (BadRow): If one is no string. Whether UTF-8 can hold the text is looked at
+        later, once for all forms.
     """
     ranges: list[tuple[int, int]] = []
     position = 0
     for word in words:
         if not isinstance(word, str):
             raise BadRow("a token is not a string")
-        if checked:
-            check_string(word)
         ranges.append((position, position + len(word)))
         position += len(word) + bool(word)
     return Tokens(" ".join(word for word in words if word), ranges)

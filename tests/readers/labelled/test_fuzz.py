@@ -17,7 +17,7 @@ from spacy_nuner.readers.sources import CONTAINERS, FORMATS
 
 from .truth import FORMS, NLP, TRUTH, Sentence, expected, found_in
 
-FEW = settings(max_examples=20, deadline=None, derandomize=True)
+FEW = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,5 +1,6 @@
 """What is particular to the files of each labelling tool."""
 
+import gzip
 import json
 
 import pytest
@@ -244,6 +245,12 @@ def test_a_python_file_is_not_run(tmp_path):
     ):
         with pytest.raises(NunerError):
             import_docs(write(tmp_path, "b.py", text), tmp_path / "b.spacy")
+    # Keys and values that JSON has not are no traceback.
+    odd = '[{1: 2, "a": 3}, {(1, 2): 3}, ("a", {1}), {"text": "x", "output": {3: 4}}]'
+    path = write(tmp_path, "odd.py", f"DATA = [{good}, {odd[1:]}")
+    report = import_docs(path, tmp_path / "odd.spacy")
+    assert report["records"]["written"] == 1
+    assert sum(report["records"]["quarantined"].values()) == 4
     one = write(tmp_path, "c.txt", f"TRAIN_DATA = [{good}]")
     assert [doc.ents[0].text for doc in read_docs(one)] == ["Ana"]
 
@@ -257,6 +264,14 @@ def test_iob_of_spacy(tmp_path):
     assert pairs(read_record(first)) == [("New York", "GPE")]
     assert (bad.line, bad.problem.kind) == (3, "not a word and its tag")
     assert read_record(last).text == "x"
+
+
+def test_packed_annotations_of_brat(tmp_path):
+    write(tmp_path, "a.txt", "Ana met Bo.")
+    packed = tmp_path / "a.ann.gz"
+    packed.write_bytes(gzip.compress(b"T1\tPER 0 3\tAna\nT2\tPER 8 10\tBo\n"))
+    (doc,) = read_docs(packed)
+    assert [ent.text for ent in doc.ents] == ["Ana", "Bo"]
 
 
 def test_brat_parts_and_other_lines(tmp_path):
