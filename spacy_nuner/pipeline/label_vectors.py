@@ -77,7 +77,7 @@ class LabelVectors:
         RETURNS (tuple): Weights, *Shape:* (n_concepts, width), and biases,
             *Shape:* (n_concepts,)
         """
-        vectors = self.encoder.encode(names, descriptions)
+        vectors = self._encode(names, descriptions)
         weights = self.scale * vectors / np.sqrt(vectors.shape[1])
         logits = self.background @ weights.T + self.bias
         usual = logits.mean(axis=0) + DEVIATIONS * logits.std(axis=0)
@@ -85,6 +85,24 @@ class LabelVectors:
         # far from the mean; 0 is where pre-training is as sure of it as not.
         biases = self.bias - np.minimum(usual, 0)
         return weights.astype("f"), biases.astype("f")
+
+    def _encode(
+        self, names: Sequence[str], descriptions: Sequence[str | None]
+    ) -> Floats:
+        """Encode concepts: those that are described in three wordings.
+
+        The mean of the name, the name with its description and the description alone
+        finds more than any of them (docs/recipe.md, "Wordings of a label").
+        """
+        vectors = self.encoder.encode(names)
+        described = [i for i, text in enumerate(descriptions) if text]
+        if described:
+            names = [names[i] for i in described]
+            texts = [descriptions[i] or "" for i in described]
+            vectors[described] += self.encoder.encode(names, texts)
+            vectors[described] += self.encoder.encode(texts)
+            vectors[described] /= 3
+        return vectors
 
     def start(
         self, model: Model, labels: Mapping[str, Label], new: Sequence[str]

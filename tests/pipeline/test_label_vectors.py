@@ -180,6 +180,21 @@ def test_the_default_threshold_is_one_half(backbone):
     assert pipe.thresholds.tolist() == [THRESHOLD, 0.3]
 
 
+def test_a_described_label_is_the_mean_of_three_wordings(backbone):
+    vectors = LabelVectors(backbone)
+    names, texts = ["area", "price"], [None, "a sum of money"]
+    weights, _ = vectors.get_weights(names, texts)
+    wordings = (["area", "price", "price", texts[1]], [None, None, texts[1], None])
+    area, *price = vectors.encoder.encode(*wordings)
+    factor = vectors.scale / np.sqrt(len(area))
+    np.testing.assert_allclose(weights[0], factor * area, atol=1e-5)
+    np.testing.assert_allclose(weights[1], factor * np.mean(price, axis=0), atol=1e-5)
+    assert np.abs(weights[1] - factor * price[1]).max() > 1e-3
+    # "" is no description.
+    bare, _ = vectors.get_weights(["price"], [""])
+    np.testing.assert_allclose(bare[0], factor * price[0], atol=1e-5)
+
+
 def test_no_concept_has_to_be_surer_than_pre_training_was(backbone):
     """In a corpus of one subject a concept may be common, and no logit far from it."""
     vectors = LabelVectors(backbone)
