@@ -363,7 +363,7 @@ class Errors:
         "from there, or delete the folder to start again."
     )
     N312 = Message(
-        "Can't resume from '{path}': it was made with other values of {changed}. Run "
+        "Can't resume from '{path}', which began with other values of: {changed}. Run "
         "with those of its config.cfg, or delete the folder to start again."
     )
     N314 = Message(

@@ -405,10 +405,14 @@ class RunFolder:
         inputs (str): What the features are made from.
         resume (bool): Whether to resume from a checkpoint.
         command (str): What started the run, shown if it breaks off.
+        RAISES (NunerError): N312 if a run that goes on had another corpus or encoder.
         """
         before = self.work.read_run()
-        # A run that goes on is the one that it was, under a later release too.
-        self.work.begin(before["run"] if resume and before else inputs)
+        if resume and before:
+            self._check_inputs(before["run"], inputs)
+            # It is the one that it was, under a later release too.
+            inputs = before["run"]
+        self.work.begin(inputs)
         config.to_disk(self.path / CONFIG_FILE)
         # Of a process that was killed while it timed some steps.
         shutil.rmtree(self.timing, ignore_errors=True)
@@ -469,6 +473,21 @@ class RunFolder:
         with self.explaining_damage():
             before = Config().from_disk(self.path / CONFIG_FILE)
             changed = _list_changes(before, config)
+        if changed:
+            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
+
+    def _check_inputs(self, before: str, now: str) -> None:
+        with self.explaining_damage():
+            was, found = json.loads(before), json.loads(now)
+            names = {
+                "corpus": "the files of paths.corpus",
+                "base": "those of paths.base",
+            }
+            changed = [
+                name
+                for key, name in names.items()
+                if key in was and was[key] != found[key]
+            ]
         if changed:
             raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
 
