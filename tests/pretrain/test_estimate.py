@@ -132,7 +132,7 @@ def test_what_is_left_of_a_run_that_broke_off(tmp_path, make, caplog):
     assert (found.steps, found.done) == (STEPS - 4, 4)
     with pytest.raises(NunerError, match=r"N312.*evaluation\.every_steps"):
         estimate(make(3, 4), out)
-    pretrain(config, out, resume=True, callbacks=[counted])
+    pretrain(config, out, resume=True, probe=probe, callbacks=[counted])
     assert found.evaluations == counted.evaluations
     assert found.checkpoints == counted.checkpoints
     assert read_weights(out) == read_weights(tmp_path / "whole")

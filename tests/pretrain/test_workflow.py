@@ -126,12 +126,14 @@ def test_from_the_hub_to_a_report_through_an_end_in_between(
     whole, hub = project.folder / "whole", project.folder / "hub"
     printed = project(hub="whole", price=3600)
     assert len(printed) == 5
-    # Four of each set; a passage with the type "concept" is among them.
+    # Four of each set.
     assert "8 of 8 records" in printed[0]
     assert "8 sentences an epoch. What is left takes about: steps 8 " in printed[1]
     assert " cost " in printed[1] and " done: " not in printed[1]
     assert "8 steps, loss" in printed[2]
-    assert "concept" in dict(read_info(whole / "backbone").data["top_concepts"])
+    # Of the passage with the type "concept" the rest is kept.
+    concepts = dict(read_info(whole / "backbone").data["top_concepts"])
+    assert "lab value" in concepts and "concept" not in concepts
     report = (whole / "report" / "report.md").read_text(encoding="utf8")
     assert "mine" in report and "nuner" in report and "base" in report
 
