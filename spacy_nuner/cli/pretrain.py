@@ -70,6 +70,10 @@ def pretrain_cli(
         arguments += ["--code", str(code_path)]
     if gpu_id >= 0:
         arguments += ["--gpu-id", str(gpu_id)]
+    if price_per_hour and not dry_run:
+        raise typer.BadParameter(
+            "give --dry-run too, which shows it", param_hint="--price-per-hour"
+        )
     settings: dict[str, Any] = {
         "overrides": parse_config_overrides(ctx.args),
         "code_path": code_path,

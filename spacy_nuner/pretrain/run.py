@@ -5,6 +5,7 @@ import copy
 import errno
 import json
 import logging
+import os
 import re
 import shutil
 import time
@@ -113,7 +114,7 @@ def pretrain(
     """
     config = complete_config(config)
     if resume and (info := find_finished(config, output)):
-        return info
+        return info if _is_first_process() else None
     with prepared(
         config,
         output,
@@ -122,7 +123,7 @@ def pretrain(
         n_process=n_process,
         command=command,
     ) as run:
-        if resume and run.checkpoint is None:
+        if resume and run.checkpoint is None and _is_first_process():
             logger.warning(
                 "There is nothing to resume in '%s': the run begins.", run.folder.path
             )
@@ -301,12 +302,18 @@ def find_finished(config: Config, output: Path) -> BackboneInfo | None:
         return None
     if info.training.get("base_sha256") != hash_weights(encoder):
         return None
-    logger.warning(
-        "'%s' was made from the same corpus and encoder by the same settings: nothing "
-        "is left to do.",
-        output,
-    )
+    if _is_first_process():
+        logger.warning(
+            "'%s' was made from the same corpus and encoder by the same settings: "
+            "nothing is left to do.",
+            output,
+        )
     return info
+
+
+def _is_first_process() -> bool:
+    # As torchrun tells, before there is a process group.
+    return os.environ.get("RANK", "0") == "0"
 
 
 def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:

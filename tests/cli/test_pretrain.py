@@ -62,11 +62,12 @@ def test_a_dry_run_trains_nothing(tmp_path, arguments):
     assert float(cost.split()[1]) == pytest.approx(60 * minutes + seconds, abs=0.51)
     assert [path.name for path in tmp_path.iterdir()] == ["out.work"]
     assert "cost" not in run(*words).output
+    assert run(*words[:-1], "--price-per-hour", "1").exit_code == 2
     result = run(*words[:-1])
     assert result.exit_code == 0, result.output
     result = run(*words)
     assert result.exit_code == 0, result.output
-    assert "steps" not in result.output
+    assert "in all" not in result.output
 
 
 def test_evaluated_on_a_set(tmp_path, arguments):
