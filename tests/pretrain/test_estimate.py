@@ -18,6 +18,7 @@ from spacy_nuner.pretrain.data.batches import LengthBatches
 from spacy_nuner.pretrain.estimate import LongestFirst, estimate
 from spacy_nuner.pretrain.run import pretrain
 
+from ..conftest import ROOT
 from .conftest import SENTENCES, no_traces, write_corpus
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
@@ -197,12 +198,13 @@ def test_two_devices(tmp_path, bert, make_config):
     config.to_disk(tmp_path / "config.cfg")
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", "2", "-m", "spacy_nuner", "pretrain", "--dry-run"),
-        *(str(tmp_path / "config.cfg"), str(tmp_path / "two")),
+        *("--nproc-per-node", "2", "-m", "tests.pretrain.short_dry_run", "pretrain"),
+        *("--dry-run", str(tmp_path / "config.cfg"), str(tmp_path / "two")),
     ]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert len(re.findall("in all", done.stdout)) == 1
     assert re.search(r"steps +450 ", done.stdout), done.stdout
+    assert re.search(rf"by {module.MIN_STEPS} of them", done.stdout), done.stdout
     assert no_traces(tmp_path, "corpus", "config.cfg", "two.work")

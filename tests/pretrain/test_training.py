@@ -315,7 +315,7 @@ def test_a_step_that_does_not_fit_is_an_error_with_advice(
 
     monkeypatch.setattr(run_module.PretrainTrainer, "training_step", fill_up)
     with pytest.raises(
-        NunerError, match="N700.* 2 texts.*out of memory: Halve"
+        NunerError, match="N700.* 2 texts.*out of memory. Halve"
     ) as caught:
         pretrain(make_config(corpus, bert), tmp_path / "out")
     assert "training.accumulate_gradient" in str(caught.value)
