@@ -347,10 +347,6 @@ class Errors:
         "{key} is {found} and the encoder takes {limit} word pieces at once. Set it to "
         "{limit} or less."
     )
-    N308 = Message(
-        "Nothing to resume: '{path}' is no folder of an interrupted run. Run "
-        "without --resume."
-    )
     N309 = Message(
         "The loss or a weight was no longer a number at step {step}; nothing of that "
         'was written. Go on with --resume --training.precision "fp32" if there is a '
@@ -367,7 +363,7 @@ class Errors:
         "from there, or delete the folder to start again."
     )
     N312 = Message(
-        "Can't resume from '{path}': it was made with other values of {changed}. Run "
+        "Can't resume from '{path}', which began with other values of: {changed}. Run "
         "with those of its config.cfg, or delete the folder to start again."
     )
     N314 = Message(
@@ -591,6 +587,13 @@ class Errors:
         "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
         "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
         "JSON."
+    )
+
+    # Pre-training: a run that costs something
+    N700 = Message(
+        "A step of {size} texts does not fit into the memory of the device: {reason}. "
+        "Halve training.batch_size and double training.accumulate_gradient, or lower "
+        "features.max_length. (`--dry-run` tries the largest step first.)"
     )
 
 

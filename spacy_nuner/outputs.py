@@ -61,6 +61,7 @@ class Work:
     leftovers (str): Regular expression of what a run may leave in it.
     names (frozenset[str]): For files: all that the command may write.
     keep (bool): Whether it stays if the block that writes it fails.
+    unfinished (bool): Whether it stays if the block ends well, for a later run.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class Work:
     leftovers: str = LEFTOVERS
     names: frozenset[str] = frozenset()
     keep: bool = False
+    unfinished: bool = False
 
     @property
     def new(self) -> Path:
@@ -304,7 +306,8 @@ def claimed(
                     work.close()
             raise
         else:
-            work.close()
+            if not work.unfinished:
+                work.close()
         finally:
             lock.release()
 

@@ -28,7 +28,14 @@ def test_commands_name_what_they_read_and_write():
 
 @pytest.mark.parametrize("workflow", PROJECT["workflows"])
 def test_each_step_reads_what_an_earlier_one_wrote(workflow):
-    made = ("corpus", "training", "metrics", "report", "${vars.annotation}")
+    made = (
+        "corpus",
+        "training",
+        "metrics",
+        "report",
+        "${vars.annotation}",
+        "${vars.hub}",
+    )
     # The store is no output of `ask`, which would keep it from going on.
     written = {"${vars.annotation}/store.sqlite"}
     for name in PROJECT["workflows"][workflow]:

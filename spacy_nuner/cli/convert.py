@@ -26,6 +26,9 @@ def convert_cli(
     n_process: int = typer.Option(
         1, help="How many processes to use; the output is the same", min=1
     ),
+    limit: int = typer.Option(
+        0, help="Most rows to take of each file or data set, 0 for all", min=0
+    ),
     occurrences: Occurrences = typer.Option(
         Occurrences.all, help="Which occurrences of an entity in its text to annotate"
     ),
@@ -63,7 +66,9 @@ def convert_cli(
         refused=frozenset() if keep_concept_sentences else REFUSED,
         empty_types=frozenset() if keep_empty_types else EMPTY_TYPES,
     )
-    report = convert(sources, output_dir, settings=settings, n_process=n_process)
+    report = convert(
+        sources, output_dir, settings=settings, limit=limit, n_process=n_process
+    )
     shards = len(report["shards"])
     names = f"{output_dir} ({shards} {'shard' if shards == 1 else 'shards'}, {REPORT})"
     show_losses(report, names, output_dir / QUARANTINE)

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def convert(
     output_dir: Path,
     *,
     settings: ConvertSettings | None = None,
+    limit: int = 0,
     shard_size: int = SHARD_SIZE,
     n_process: int = 1,
     progress: bool = True,
@@ -61,6 +62,8 @@ def convert(
         or "hub:NAME:CONFIG:SPLIT" for a data set on the Hugging Face hub.
     output_dir (Path): The folder to write; one of an earlier run is replaced.
     settings (ConvertSettings | None): None for the defaults.
+    limit (int): The most rows to take of each file or data set, the first ones; 0 for
+        all.
     shard_size (int): The most docs in a shard.
     n_process (int): How many processes to use. The output is the same for any number.
     progress (bool): Whether to show a progress bar.
@@ -81,14 +84,15 @@ def convert(
         output_dir, command="convert", inputs=read, leftovers=LEFTOVERS
     ) as work:
         head = {
-            "settings": settings.to_json(),
+            "settings": {**settings.to_json(), "limit": limit},
             "inputs": [describe_source(source) for source in sources],
         }
         work.begin(_describe_run(head, sources, shard_size))
         shards, parts = work.target, work.folder / "parts"
         with _kept_from_first_shard(work), make_bar(sources, progress=progress) as bar:
             parts.mkdir(exist_ok=True)
-            rows = chain.from_iterable(map(read_rows, sources))
+            taken = (islice(read_rows(source), limit or None) for source in sources)
+            rows = chain.from_iterable(taken)
             chunks = read_chunks(
                 rows, shard_size, shards=shards, parts=parts, settings=settings
             )

@@ -5,10 +5,12 @@ import copy
 import errno
 import json
 import logging
+import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +19,11 @@ from typing import Any
 from thinc.api import Config
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import set_seed
+from transformers.training_args import TrainingArguments
 
 from ..about import __version__
 from ..encoders.concept_encoder import ConceptEncoder, Pooling
-from ..encoders.folder import FORMAT, BackboneInfo, save_backbone
+from ..encoders.folder import FORMAT, BackboneInfo, read_info, save_backbone
 from ..encoders.layers import (
     encoder_layers,
     hash_weights,
@@ -49,6 +52,7 @@ from .trainer import (
     COMPLETE,
     PretrainTrainer,
     checkpoint_step,
+    choose_learn_rate,
     find_checkpoint,
     find_whole_checkpoint,
     trainer_environment,
@@ -61,7 +65,7 @@ LEFTOVERS = (
     rf"{re.escape(CONFIG_FILE)}|data\.(json|tmp)"
     r"|features/(shards/)?[^/]+\.(arrow|json|tmp)"
     r"|checkpoints/checkpoint-\d+/(complete|[^/]+\.(json|safetensors|pt|pth|bin))"
-    r"|checkpoints/runs/.*|new/.*"
+    r"|checkpoints/runs/.*|timing/.*|new/.*"
 )
 # Settings that may differ in a run that goes on: none of them changes what is learned,
 # but the precision, which a loss that is no number may ask for.
@@ -71,6 +75,8 @@ FREE = {"save_steps", "report_to", "precision"}
 POOLING: Pooling = "mean"
 # A word piece is of few concepts: logits start low.
 INITIAL_BIAS = -3.0
+# There are two checkpoints, and a third while the oldest is not yet deleted.
+MOST_HELD = 3
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
 
 logger = logging.getLogger("spacy_nuner")
@@ -94,7 +100,8 @@ def pretrain(
     output (Path): The backbone folder to make; one made earlier is replaced.
     gpu_id (int): The GPU to use, -1 for the processor. Under torchrun each process
         takes the one of its rank.
-    resume (bool): Whether to go on from the last checkpoint of a run that broke off.
+    resume (bool): Whether to go on from the last checkpoint of a run that broke off,
+        if there is one, and to leave a backbone alone that this run has made already.
     n_process (int): How many processes make the features.
     command (str): The command line, for the record and for the advice on how to go on.
     callbacks (Sequence[TrainerCallback]): Called at each step. One that draws random
@@ -102,24 +109,126 @@ def pretrain(
     probe (Probe | None): What is measured on a labelled set at every evaluation.
     RETURNS (BackboneInfo | None): What went into `nuner.json`; None in the processes
         of a distributed run that are not the first.
-    RAISES (NunerError): For settings, paths, encoders and corpora that can't be used;
-        N309 if the loss is no longer a number; N322 if all checkpoints of the run are
-        damaged, N323 if something else in its folder is.
+    RAISES (NunerError): What `prepared` raises; N309 if the loss is no longer a number,
+        N700 if a step does not fit into memory.
     """
     config = complete_config(config)
+    if resume and (info := find_finished(config, output)):
+        return info if _is_first_process() else None
+    with prepared(
+        config,
+        output,
+        gpu_id=gpu_id,
+        resume=resume,
+        n_process=n_process,
+        command=command,
+    ) as run:
+        if resume and run.checkpoint is None and _is_first_process():
+            logger.warning(
+                "There is nothing to resume in '%s': the run begins.", run.folder.path
+            )
+        trainer = PretrainTrainer(
+            model=run.model,
+            args=run.arguments,
+            settings=run.settings,
+            features=run.features,
+            held_out=run.held_out,
+            probe=probe,
+            callbacks=callbacks,
+        )
+        started = time.monotonic()
+        last = str(run.checkpoint) if run.checkpoint else None
+        trainer.train(resume_from_checkpoint=last)
+        if not trainer.is_world_process_zero():
+            return None
+
+        history, step = read_history(trainer.state), trainer.best_step()
+        training = {
+            "steps": trainer.state.global_step,
+            "seconds": round(time.monotonic() - started),
+            "final_loss": trainer.last_loss(),
+            "kept_step": step,
+            "base_sha256": run.base_sha256,
+            **describe_evaluation(history, step),
+        }
+        info = _describe_run(run, config, training=training, command=command)
+        model, target = run.model, run.folder.work.target
+        save_backbone(
+            target,
+            info,
+            text_encoder=model.text_encoder,
+            concept_encoder=model.concept_encoder.encoder,
+            tokenizer=model.concept_encoder.tokenizer,
+            background=sample_background(
+                model, run.corpus, seed=run.settings.training.seed
+            ),
+        )
+        write_history(target, history, step)
+    return info
+
+
+@dataclass
+class Run:
+    """A run before its first step."""
+
+    folder: "RunFolder"
+    """Where it works."""
+    settings: Settings
+    """Its config, resolved."""
+    arguments: TrainingArguments
+    """The same for the Trainer."""
+    checkpoint: Path | None
+    """What it goes on from, if it broke off earlier."""
+    model: ContrastiveModel
+    """What is trained, as at the first step."""
+    base_sha256: str
+    """Hash of the weights of the base encoder."""
+    data: dict[str, Any]
+    """Counts and hashes of the corpus."""
+    corpus: Features
+    """The whole corpus."""
+    features: Features
+    """What of it is trained on."""
+    held_out: Features
+    """What of it is only evaluated on."""
+
+
+@contextlib.contextmanager
+def prepared(
+    config: Config,
+    output: Path,
+    *,
+    gpu_id: int,
+    resume: bool,
+    n_process: int,
+    command: str,
+) -> Iterator[Run]:
+    """Claim the folder of a run, load the base encoder and make the features.
+
+    What is in `Work.target` at the end becomes the backbone folder.
+
+    config (Config): The config, complete.
+    output, gpu_id, resume, n_process, command: As for `pretrain`.
+    YIELDS (Run): The run.
+    RAISES (NunerError): For settings, paths, encoders and corpora that can't be used;
+        N311 if there is a run that broke off and `resume` is not asked for; N322 if all
+        checkpoints of the run are damaged, N323 if something else in its folder is.
+    """
     settings = resolve_settings(config)
     find_shards(settings.paths.corpus)
     check_utf8(output, "the folder of the backbone")
-    run = RunFolder(output, _list_inputs(settings))
+    folder = RunFolder(output, _list_inputs(settings))
     with contextlib.ExitStack() as stack:
         stack.enter_context(trainer_environment(gpu_id))
-        last, damaged = find_whole_checkpoint(run.checkpoints) if resume else (None, [])
+        last, damaged = (
+            find_whole_checkpoint(folder.checkpoints) if resume else (None, [])
+        )
         arguments = training_arguments(
-            settings, run.checkpoints, gpu_id=gpu_id, resume=last is not None
+            settings, folder.checkpoints, gpu_id=gpu_id, resume=last is not None
         )
         first = arguments.process_index == 0
         if first:
-            stack.enter_context(run.claimed(config, resume=resume))
+            stack.enter_context(folder.claimed(config, resume=resume))
         if first and last:
             going_on = f"{checkpoint_step(last):,}"
             for error in damaged:
@@ -129,57 +238,82 @@ def pretrain(
         # Both encoders start from the base encoder.
         set_seed(settings.training.seed)
         model = build_model(settings, on_cpu=arguments.device.type == "cpu")
+        base_sha256 = hash_weights(model.text_encoder)
         if first:
-            opened = run.opened(config, settings, model, resume=resume, command=command)
-            target = stack.enter_context(opened)
-            _check_space(run.folder, model, checkpoints=arguments.save_strategy != "no")
+            inputs = _describe_inputs(settings, model, base_sha256)
+            resumed = last is not None
+            stack.enter_context(
+                folder.opened(config, inputs, resume=resumed, command=command)
+            )
+            is_saving = arguments.save_strategy != "no"
+            _check_space(folder.path, model, checkpoints=MOST_HELD * is_saving)
 
         # Texts and concepts become word pieces, once.
+        data: dict[str, Any] = {}
         with arguments.main_process_first(local=False):
             if first:
-                data = run.build_features(settings, model, n_process=n_process)
-        with run.explaining_damage():
-            corpus = Features.from_folder(run.features)
+                data = folder.build_features(settings, model, n_process=n_process)
+        with folder.explaining_damage():
+            corpus = Features.from_folder(folder.features)
         features, held_out = hold_out(corpus, settings.evaluation.validation_share)
 
         if settings.model.initial_scale is None:
             model.to(arguments.device)
             model.similarity.scale.data.fill_(fit_scale(model, features))
-        trainer = PretrainTrainer(
-            model=model,
-            args=arguments,
+        yield Run(
+            folder=folder,
             settings=settings,
+            arguments=arguments,
+            checkpoint=last,
+            model=model,
+            base_sha256=base_sha256,
+            data=data,
+            corpus=corpus,
             features=features,
             held_out=held_out,
-            probe=probe,
-            callbacks=callbacks,
         )
-        started = time.monotonic()
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
-        if not first:
-            return None
 
-        history, step = read_history(trainer.state), trainer.best_step()
-        training = {
-            "steps": trainer.state.global_step,
-            "seconds": round(time.monotonic() - started),
-            "final_loss": trainer.last_loss(),
-            "kept_step": step,
-            **describe_evaluation(history, step),
-        }
-        info = _describe_run(
-            config, settings, model, data=data, training=training, command=command
+
+def find_finished(config: Config, output: Path) -> BackboneInfo | None:
+    """Look whether a run has been to its end already.
+
+    config (Config): The config of the run, complete.
+    output (Path): The backbone folder that it makes.
+    RETURNS (BackboneInfo | None): The metadata of the backbone; None if there is none,
+        or one of other settings, another corpus or another base encoder.
+    """
+    settings = resolve_settings(config)
+    info = read_info(output)
+    if info is None:
+        return None
+    try:
+        changed = set(_list_changes(info.settings, config))
+    except NunerError:
+        # Of a release with other settings.
+        return None
+    # Corpus and encoder may lie elsewhere, and the rate may follow from the encoder.
+    if changed - {"paths.corpus", "paths.base", "training.learn_rate"}:
+        return None
+    if info.data.get("sha256") != _hash_shards(settings.paths.corpus):
+        return None
+    _, encoder = load_encoder(settings.paths.base)
+    rate = settings.training.learn_rate or choose_learn_rate(encoder)
+    if info.settings["training"]["learn_rate"] != rate:
+        return None
+    if info.training.get("base_sha256") != hash_weights(encoder):
+        return None
+    if _is_first_process():
+        logger.warning(
+            "'%s' was made from the same corpus and encoder by the same settings: "
+            "nothing is left to do.",
+            output,
         )
-        save_backbone(
-            target,
-            info,
-            text_encoder=model.text_encoder,
-            concept_encoder=model.concept_encoder.encoder,
-            tokenizer=model.concept_encoder.tokenizer,
-            background=sample_background(model, corpus, seed=settings.training.seed),
-        )
-        write_history(target, history, step)
     return info
+
+
+def _is_first_process() -> bool:
+    # As torchrun tells, before there is a process group.
+    return os.environ.get("RANK", "0") == "0"
 
 
 def build_model(settings: Settings, *, on_cpu: bool) -> ContrastiveModel:
@@ -238,10 +372,11 @@ class RunFolder:
         RAISES (NunerError): What `check_output` raises.
         """
         self.output = check_output(output, inputs=inputs, folder=True, replaced=True)
-        self.folder = self.output.with_name(f"{self.output.name}.work")
-        self.features = self.folder / "features"
-        self.checkpoints = self.folder / "checkpoints"
-        self.data = self.folder / "data.json"
+        self.path = self.output.with_name(f"{self.output.name}.work")
+        self.features = self.path / "features"
+        self.checkpoints = self.path / "checkpoints"
+        self.timing = self.path / "timing"
+        self.data = self.path / "data.json"
         self.work: Work
 
     @contextlib.contextmanager
@@ -249,50 +384,51 @@ class RunFolder:
         """Keep other processes away, and put the backbone in place at the end.
 
         config (Config): The config of the run, complete.
-        resume (bool): Whether to resume from a checkpoint.
-        RAISES (NunerError): What `write_folder` raises, N308 if there is no run to go
-            on with, N311 if there is one and it is not asked for, N312 if it was made
-            under another config.
+        resume (bool): Whether to resume from a checkpoint, if there is one.
+        RAISES (NunerError): What `write_folder` raises, N311 if there is a run to go on
+            with and it is not asked for, N312 if it was made under another config.
         """
         with write_folder(
             self.output, command="pretrain", leftovers=LEFTOVERS
         ) as self.work:
-            if resume:
+            if find_checkpoint(self.checkpoints):
+                if not resume:
+                    raise NunerError(Errors.N311, path=self.path)
                 self._check_config(config)
-            elif find_checkpoint(self.checkpoints):
-                raise NunerError(Errors.N311, path=self.folder)
             yield
 
     @contextlib.contextmanager
     def opened(
         self,
         config: Config,
-        settings: Settings,
-        model: ContrastiveModel,
+        inputs: str,
         *,
         resume: bool,
         command: str,
-    ) -> Iterator[Path]:
+    ) -> Iterator[None]:
         """Fill the folder of a new run, or go on with the one that is there.
 
         config (Config): The config of the run, complete.
-        settings (Settings): The same, resolved.
-        model (ContrastiveModel): What is to be trained, as it starts.
+        inputs (str): What the features are made from.
         resume (bool): Whether to resume from a checkpoint.
         command (str): What started the run, shown if it breaks off.
-        YIELDS (Path): Where to write the backbone.
+        RAISES (NunerError): N312 if a run that goes on had another corpus or encoder.
         """
         before = self.work.read_run()
-        # A run that goes on is the one that it was, under a later release too.
-        run = before["run"] if resume and before else _describe_inputs(settings, model)
-        self.work.begin(run)
-        config.to_disk(self.folder / CONFIG_FILE)
+        if resume and before:
+            self._check_inputs(before["run"], inputs)
+            # It is the one that it was, under a later release too.
+            inputs = before["run"]
+        self.work.begin(inputs)
+        config.to_disk(self.path / CONFIG_FILE)
+        # Of a process that was killed while it timed some steps.
+        shutil.rmtree(self.timing, ignore_errors=True)
         for path in self.checkpoints.glob("checkpoint-*"):
             # Of a run that was killed while it wrote it.
             if not (path / COMPLETE).exists():
                 shutil.rmtree(path)
         try:
-            yield self.work.target
+            yield
         except BaseException:
             self._advise(command)
             raise
@@ -329,7 +465,7 @@ class RunFolder:
         except Exception as error:
             # Arrow, JSON and configs each have exceptions of their own.
             reason = describe(error)
-            raise NunerError(Errors.N323, path=self.folder, reason=reason) from error
+            raise NunerError(Errors.N323, path=self.path, reason=reason) from error
 
     def _advise(self, command: str) -> None:
         """Say how to resume, or remove what there is nothing to resume from."""
@@ -341,19 +477,42 @@ class RunFolder:
             self.work.keep = has_features(self.features)
 
     def _check_config(self, config: Config) -> None:
-        if not (self.folder / CONFIG_FILE).exists():
-            raise NunerError(Errors.N308, path=self.folder)
-        # Settings that the release before did not have were as their defaults are.
         with self.explaining_damage():
-            before = complete_config(Config().from_disk(self.folder / CONFIG_FILE))
-        changed = [
-            f"{section}.{key}"
-            for section in sorted(config)
-            for key in sorted({*before[section], *config[section]})
-            if before[section].get(key) != config[section].get(key) and key not in FREE
-        ]
+            before = Config().from_disk(self.path / CONFIG_FILE)
+            changed = _list_changes(before, config)
         if changed:
-            raise NunerError(Errors.N312, path=self.folder, changed=", ".join(changed))
+            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
+
+    def _check_inputs(self, before: str, now: str) -> None:
+        with self.explaining_damage():
+            was, found = json.loads(before), json.loads(now)
+            names = {
+                "corpus": "the files of paths.corpus",
+                "base": "those of paths.base",
+            }
+            changed = [
+                name
+                for key, name in names.items()
+                if key in was and was[key] != found[key]
+            ]
+        if changed:
+            raise NunerError(Errors.N312, path=self.path, changed=", ".join(changed))
+
+
+def _list_changes(before: Mapping[str, Any], config: Config) -> list[str]:
+    """The settings, but for those of `FREE`, in which a config differs from another."""
+    # Settings that the release before did not have were as their defaults are.
+    before = complete_config(before)
+    return [
+        f"{section}.{key}"
+        for section in sorted(config)
+        for key in sorted({*before[section], *config[section]})
+        if before[section].get(key) != config[section].get(key) and key not in FREE
+    ]
+
+
+def _hash_shards(corpus: Path) -> dict[str, str]:
+    return {shard.name: hash_file(shard) for shard in find_shards(corpus)}
 
 
 def _list_inputs(settings: Settings) -> list[Path | str]:
@@ -362,16 +521,17 @@ def _list_inputs(settings: Settings) -> list[Path | str]:
     return [paths.corpus, paths.base, *(one for one in probe if one is not None)]
 
 
-def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:
+def _describe_inputs(
+    settings: Settings, model: ContrastiveModel, base_sha256: str
+) -> str:
     """Describe what the features are made from.
 
     Not by names alone: under the name of a corpus or an encoder may be another one.
     """
-    shards = find_shards(settings.paths.corpus)
     inputs = {
         "version": __version__,
-        "corpus": {shard.name: hash_file(shard) for shard in shards},
-        "base": hash_weights(model.text_encoder),
+        "corpus": _hash_shards(settings.paths.corpus),
+        "base": base_sha256,
         "frozen_layers": model.frozen_layers,
         "template": settings.model.template,
         **settings.features.model_dump(),
@@ -379,13 +539,9 @@ def _describe_inputs(settings: Settings, model: ContrastiveModel) -> str:
     return json.dumps(inputs, sort_keys=True)
 
 
-def _check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) -> None:
+def _check_space(folder: Path, model: ContrastiveModel, *, checkpoints: int) -> None:
     """Make sure before the training that its result will fit on the disk."""
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    # AdamW keeps two numbers for each weight that is trained.
-    moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
-    # There are two checkpoints, and a third while the oldest is not yet deleted.
-    needed = weights + (3 * (weights + moments) if checkpoints else 0)
+    needed = space_needed(model, checkpoints=checkpoints)
     there = sum(path.stat().st_size for path in folder.glob("checkpoints/*/*"))
     free = shutil.disk_usage(folder).free
     if free < needed - there:
@@ -395,15 +551,25 @@ def _check_space(folder: Path, model: ContrastiveModel, *, checkpoints: bool) ->
         )
 
 
+def space_needed(model: ContrastiveModel, *, checkpoints: int) -> int:
+    """Compute the most that a run takes on the disk, besides its features.
+
+    model (ContrastiveModel): What is trained.
+    checkpoints (int): How many checkpoints are written.
+    RETURNS (int): Bytes.
+    """
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    # AdamW keeps two numbers for each weight that is trained.
+    moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
+    return weights + min(checkpoints, MOST_HELD) * (weights + moments)
+
+
 def _describe_run(
-    config: Config,
-    settings: Settings,
-    model: ContrastiveModel,
-    *,
-    data: dict[str, Any],
-    training: dict[str, Any],
-    command: str,
+    run: Run, config: Config, *, training: dict[str, Any], command: str
 ) -> BackboneInfo:
+    settings, model = run.settings, run.model
+    # As it was: another release may choose another one.
+    rate = {**config["training"], "learn_rate": run.arguments.learning_rate}
     return BackboneInfo(
         format=FORMAT,
         pooling=POOLING,
@@ -414,13 +580,13 @@ def _describe_run(
         frozen_layers=model.frozen_layers,
         hidden_layers=model.hidden_layers,
         base=settings.paths.base,
-        data=data,
+        data=run.data,
         training=training,
         versions={
             "spacy_nuner": __version__,
             **{package: version(package) for package in PACKAGES},
         },
-        settings=dict(config),
+        settings={**config, "training": rate},
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -68,7 +68,7 @@ class TrainingSettings(Section):
     epochs: int = Field(3, ge=1)
     batch_size: int = Field(16, ge=1)
     accumulate_gradient: int = Field(1, ge=1)
-    learn_rate: float = Field(3e-4, gt=0)
+    learn_rate: float | None = Field(None, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
     grad_clip: float = Field(1.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"

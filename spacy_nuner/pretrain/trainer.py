@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.trainer import Trainer
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from transformers.training_args import TrainingArguments
 
-from ..encoders.layers import has_fast_bf16
+from ..encoders.layers import encoder_layers, has_fast_bf16
 from ..encoders.safety import read_object
 from ..errors import Errors, NunerError
 from ..files import hash_file
@@ -78,6 +78,7 @@ def training_arguments(
     RETURNS (TrainingArguments): What the Trainer takes.
     """
     training, evaluation = settings.training, settings.evaluation
+    # The peak of the learning rate comes with the encoder, in `PretrainTrainer`.
     on_cpu = gpu_id < 0
     evaluated = evaluation.every_steps > 0
     # The best weights are those of a checkpoint, so there is one at each evaluation.
@@ -86,7 +87,6 @@ def training_arguments(
         output_dir=str(checkpoints),
         num_train_epochs=training.epochs,
         gradient_accumulation_steps=training.accumulate_gradient,
-        learning_rate=training.learn_rate,
         lr_scheduler_type="linear",
         warmup_ratio=training.warmup,
         max_grad_norm=training.grad_clip,
@@ -117,10 +117,30 @@ def training_arguments(
     )
 
 
+# Parameters in all layers together: all-MiniLM-L6-v2 has 11 million, an encoder of base
+# size 85 million. Embeddings don't count, of which multilingual encoders have the most.
+SMALL_LAYERS = 30_000_000
+SMALL_RATE, LARGE_RATE = 3e-4, 1e-4
+
+
+def choose_learn_rate(encoder: nn.Module) -> float:
+    """Choose the peak of the learning rate for an encoder's size.
+
+    all-MiniLM-L6-v2 learns no more at 2e-4 or 1e-3 than at 3e-4. 1e-4 is the only rate
+    that was tried for an encoder of base size, all-mpnet-base-v2 (docs/recipe.md).
+
+    encoder (nn.Module): An encoder of the transformers library.
+    RETURNS (float): The rate.
+    """
+    size = sum(weight.numel() for weight in encoder_layers(encoder).parameters())
+    return SMALL_RATE if size < SMALL_LAYERS else LARGE_RATE
+
+
 class PretrainTrainer(Trainer):
     """transformers.Trainer with batches by length and a stop at a broken loss."""
 
     model: ContrastiveModel
+    batches: type[LengthBatches] = LengthBatches
 
     def __init__(
         self,
@@ -142,6 +162,9 @@ class PretrainTrainer(Trainer):
         probe (Probe | None): What is measured on a labelled set.
         callbacks (Sequence[TrainerCallback]): Called at each step.
         """
+        args.learning_rate = settings.training.learn_rate or choose_learn_rate(
+            model.text_encoder
+        )
         # It wants something to evaluate on; our `evaluate` does not ask for it.
         super().__init__(
             model=model,
@@ -163,7 +186,7 @@ class PretrainTrainer(Trainer):
         lengths = self.features.texts.with_format("numpy")["length"][:]
         return BatchLoader(
             self.features.texts,
-            batch_sampler=LengthBatches(
+            batch_sampler=self.batches(
                 lengths, self.settings.training.batch_size, self.args.seed
             ),
             collate_fn=Collator(
@@ -175,6 +198,19 @@ class PretrainTrainer(Trainer):
             ),
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as Trainer does.
+
+        RETURNS (TrainOutput): What Trainer returns.
+        RAISES (NunerError): N700 if a step does not fit into the memory of the device.
+        """
+        try:
+            return super().train(*args, **kwargs)
+        except torch.OutOfMemoryError as error:
+            size = self.settings.training.batch_size
+            reason = str(error).partition(". ")[0]
+            raise NunerError(Errors.N700, size=size, reason=reason) from error
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> Any:
         """Enter bf16 on the processor as Trainer does, without its old torch call."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Errors, NunerError
 from .labelled.ner_tags import find_names, name_tags
@@ -11,12 +11,26 @@ from .records import Source
 HUB_PREFIX = "hub:"
 
 
+class HubName(NamedTuple):
+    """What is between the colons of a name."""
+
+    path: str
+    """The name on the hub, or a local folder."""
+    revision: str | None
+    """A commit, branch or tag."""
+    config: str | None
+    """The configuration."""
+    split: str | None
+    """The split."""
+
+
 def find_on_hub(name: str, *, split: str | None = None) -> Source:
-    """Find a data set and pin it to its latest commit.
+    """Find a data set and pin it to a commit.
 
     name (str): "hub:NAME", "hub:NAME:CONFIG" or "hub:NAME:CONFIG:SPLIT", such as
         "hub:numind/NuNER::full" for the only configuration. NAME may be a local
-        folder that holds a data set.
+        folder that holds a data set, or have a commit, branch or tag behind it,
+        "hub:NAME@REVISION"; without one it is pinned to its latest commit.
     split (str | None): The split if the name has none. Neither is needed where the
         data set has only one.
     RETURNS (Source): The data set.
@@ -25,10 +39,12 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
     from datasets import get_dataset_split_names
     from huggingface_hub import HfApi
 
-    path, config, named = _parts(name)
-    split = named or split
+    path, named, config, named_split = _parts(name)
+    split = named_split or split
     try:
-        revision = None if Path(path).is_dir() else HfApi().dataset_info(path).sha
+        revision = None
+        if not Path(path).is_dir():
+            revision = HfApi().dataset_info(path, revision=named).sha
         splits = get_dataset_split_names(path, config, revision=revision)
     except Exception as error:
         # No network, no such data set, no such configuration: each its own exception.
@@ -53,7 +69,7 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
     """
     from datasets import load_dataset
 
-    path, config, _ = _parts(source.name)
+    path, _, config, _ = _parts(source.name)
     try:
         pinned = {"split": source.split, "revision": source.revision}
         rows = load_dataset(path, config, streaming=True, **pinned)
@@ -72,7 +88,10 @@ def _unreachable(name: str, error: Exception) -> NunerError:
     return NunerError(Errors.N104, name=name, reason=reason)
 
 
-def _parts(name: str) -> tuple[str, str | None, str | None]:
-    """The name of a data set, of its configuration and of its split."""
+def _parts(name: str) -> HubName:
     path, config, split = [*name.removeprefix(HUB_PREFIX).split(":", 2), "", ""][:3]
-    return path, config or None, split or None
+    revision = ""
+    # A folder may have this letter in its name.
+    if not Path(path).is_dir():
+        path, _, revision = path.partition("@")
+    return HubName(path, revision or None, config or None, split or None)

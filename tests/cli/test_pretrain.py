@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -46,6 +47,29 @@ def test_command(tmp_path, arguments):
     assert "--training.batch_size=2" in info.command
 
 
+def test_a_dry_run_trains_nothing(tmp_path, arguments):
+    words = [CONFIG, tmp_path / "out", *arguments, "--dry-run"]
+    result = run(*words, "--price-per-hour", "3600")
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.output.splitlines()]
+    assert "5 sentences an epoch. What is left takes about:" in result.output
+    (steps,) = (line for line in lines if line.startswith("steps "))
+    assert re.fullmatch(r"steps 6 [\d,]+ sentences/s", steps)
+    # An hour for 3,600 is a second for 1.
+    (cost,) = (line for line in lines if line.startswith("cost "))
+    (whole,) = (line for line in lines if line.startswith("in all "))
+    minutes, seconds = map(int, whole.split()[2].split(":")[1:])
+    assert float(cost.split()[1]) == pytest.approx(60 * minutes + seconds, abs=0.51)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.work"]
+    assert "cost" not in run(*words).output
+    assert run(*words[:-1], "--price-per-hour", "1").exit_code == 2
+    result = run(*words[:-1])
+    assert result.exit_code == 0, result.output
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "in all" not in result.output
+
+
 def test_evaluated_on_a_set(tmp_path, arguments):
     for name in ("train", "dev"):
         (tmp_path / f"{name}.conll").write_text(
@@ -74,7 +98,6 @@ def test_evaluated_on_a_set(tmp_path, arguments):
         (["--training.epoch", "3"], "[N321] training.epochs"),
         (["--training.epochs", "x"], "[N301] training.epochs:"),
         (["--paths.corpus", "gone"], "[N105]"),
-        (["--resume"], "[N308]"),
         (["--evaluation.probe_dev", "gone.conll"], "[N301] go together"),
         (
             [

@@ -457,3 +457,19 @@ def test_thoughts_and_marks_of_raw_answers(tmp_path):
     assert report["concepts"]["most_frequent"] == {"person": 1}
     assert report["records"]["quarantined"] == {"no annotation in the answer": 1}
     assert quarantine(tmp_path)[0]["detail"] == UNFINISHED
+
+
+@pytest.mark.parametrize(("limit", "texts"), [(2, 4), (3, 5), (0, 5)])
+def test_the_first_rows_of_each_source(tmp_path, limit, texts):
+    sources = [
+        write(
+            tmp_path / f"{name}.jsonl",
+            *(row(f"{n} in {name}.", f"{name} <> city") for n in range(count)),
+        )
+        for name, count in (("Lisbon", 3), ("Porto", 2))
+    ]
+    output = tmp_path / "corpus"
+    report = convert(sources, output, limit=limit, progress=False)
+    check_sums(report)
+    assert report["settings"]["limit"] == limit
+    assert len(list(read_corpus(output))) == report["records"]["read"] == texts

@@ -155,13 +155,15 @@ def test_only_what_is_missing_is_done_again(source, tmp_path, monkeypatch, caplo
     assert contents(output) == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("change", ["settings", "input"])
+@pytest.mark.parametrize("change", ["settings", "limit", "input"])
 def test_another_run_begins_anew(source, tmp_path, monkeypatch, change):
     output = tmp_path / "corpus"
     interrupt(source, output, monkeypatch, after=3)
     more = {}
     if change == "settings":
         more = {"settings": ConvertSettings(ignore_case=False)}
+    elif change == "limit":
+        more = {"limit": 100}
     else:
         with source.open("a", encoding="utf8") as file:
             file.write('{"text": "In Rome.", "answer": "Rome <> city"}\n')

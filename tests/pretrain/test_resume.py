@@ -1,6 +1,7 @@
 """What broke off goes on, and nothing broken stands."""
 
 import errno
+import json
 import math
 import shutil
 from pathlib import Path
@@ -246,10 +247,96 @@ def test_what_changes_no_weights_may_change_at_resume(
     pretrain(other, tmp_path / "out", resume=True)
 
 
-def test_nothing_to_resume(tmp_path, corpus, bert, make_config):
-    with pytest.raises(NunerError, match="N308"):
-        pretrain(make_config(corpus, bert), tmp_path / "out", resume=True)
-    assert no_traces(tmp_path)
+def read_weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_where_there_is_nothing_to_resume_the_run_begins(
+    tmp_path, corpus, bert, make_config, break_off, caplog
+):
+    """So one command serves a job that may be ended at any time."""
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(corpus, bert, **settings, training__save_steps=4)
+    break_off.update(steps=math.inf)
+    pretrain(config, tmp_path / "whole")
+    assert "There is nothing to resume" not in caplog.text
+    # Before the first checkpoint, and after it.
+    for steps in (2, 5):
+        break_off.update(steps=steps, error=KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, tmp_path / "out", resume=True)
+        assert "There is nothing to resume" in caplog.text
+    caplog.clear()
+    break_off.update(steps=math.inf)
+    pretrain(config, tmp_path / "out", resume=True)
+    assert "There is nothing to resume" not in caplog.text
+    assert read_weights(tmp_path / "out") == read_weights(tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_done_again(
+    tmp_path, corpus, bert, make_config, monkeypatch, caplog
+):
+    """Nor where it or its base lie elsewhere now, or on another device."""
+    # What is asked for is compared with what was chosen for the encoder.
+    texts, base, out = tmp_path / "texts", tmp_path / "base", tmp_path / "out"
+    shutil.copytree(corpus, texts)
+    shutil.copytree(bert, base)
+    made = pretrain(make_config(corpus, bert), out, resume=True)
+    assert made.settings["training"]["learn_rate"] == 3e-4
+    before = out.stat().st_ino
+    caplog.clear()
+    free = {"training__save_steps": 7, "training__learn_rate": 3e-4}
+    assert pretrain(make_config(texts, base, **free), out, resume=True) == made
+    assert "nothing is left to do" in caplog.text
+    assert out.stat().st_ino == before
+    # Everything else is another run.
+    last = made
+    for change in ("settings", "rate", "corpus", "encoder", "release"):
+        more = {"training__epochs": 1}
+        if change == "rate":
+            more["training__learn_rate"] = 1e-4
+        elif change == "corpus":
+            write_corpus(texts, SENTENCES[:3], next(texts.glob("*.spacy")).stem)
+        elif change == "encoder":
+            make_tiny_bert(base, TEXTS, seed=3)
+        elif change == "release":
+            info = json.loads((out / "nuner.json").read_text())
+            info["settings"]["training"]["odd"] = 1
+            text = json.dumps(info)
+            (out / "nuner.json").write_text(text)
+            manifest = json.loads((out / ".spacy_nuner.json").read_text())
+            manifest["files"]["nuner.json"] = len(text)
+            (out / ".spacy_nuner.json").write_text(json.dumps(manifest))
+        config = make_config(texts, base, **more)
+        now = pretrain(config, out, resume=True)
+        assert now != last, change
+        assert now.created == read_info(out).created
+        last = now
+        assert pretrain(config, out, resume=True) == now
+
+
+@pytest.mark.parametrize("changed", ["corpus", "base"])
+def test_a_run_is_not_resumed_on_other_inputs(
+    tmp_path, corpus, bert, make_config, break_off, changed
+):
+    """Under the same names; by the hashes of what is there."""
+    texts, base = tmp_path / "texts", tmp_path / "base"
+    shutil.copytree(corpus, texts)
+    shutil.copytree(bert, base)
+    settings = {"objective.@misc": "test.BreakingObjective.v1"}
+    config = make_config(texts, base, **settings, training__save_steps=2)
+    break_off.update(steps=3, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out")
+    break_off.update(steps=math.inf)
+    if changed == "corpus":
+        write_corpus(texts, SENTENCES[:3], next(texts.glob("*.spacy")).stem)
+    else:
+        make_tiny_bert(base, TEXTS, seed=3)
+    with pytest.raises(NunerError, match=f"N312.*of paths.{changed}"):
+        pretrain(config, tmp_path / "out", resume=True)
+    # Nothing of it was taken away.
+    assert list((tmp_path / "out.work" / "checkpoints").glob("*/complete"))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(

@@ -5,7 +5,13 @@ import re
 
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    TrainerCallback,
+)
 
 from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.folder import read_info
@@ -14,6 +20,7 @@ from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain import run as run_module
 from spacy_nuner.pretrain.run import build_model, pretrain
 from spacy_nuner.pretrain.settings import read_config, resolve_settings
+from spacy_nuner.pretrain.trainer import choose_learn_rate
 
 from ..conftest import ROOT
 from ..util import make_tiny_bert
@@ -264,6 +271,54 @@ def test_the_precision_of_one_run_is_not_that_of_the_next(
         weights.append((tmp_path / found / "model.safetensors").read_bytes())
         assert os.environ["ACCELERATE_MIXED_PRECISION"] == found
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("layers", "width", "pieces", "rate"),
+    [
+        (6, 384, 30_522, 3e-4),
+        # Most of a multilingual encoder is its embeddings.
+        (12, 384, 250_002, 3e-4),
+        (12, 768, 30_522, 1e-4),
+        (24, 1024, 50_265, 1e-4),
+    ],
+)
+def test_the_rate_follows_from_the_layers(layers, width, pieces, rate):
+    config = BertConfig(
+        vocab_size=pieces,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        intermediate_size=4 * width,
+    )
+    with torch.device("meta"):
+        assert choose_learn_rate(BertModel(config)) == rate
+
+
+@pytest.mark.parametrize(("given", "rate"), [(None, 3e-4), (2e-5, 2e-5)])
+def test_the_rate_is_that_of_the_config_or_of_the_encoder(
+    tmp_path, corpus, bert, make_config, given, rate
+):
+    config = make_config(corpus, bert, training__learn_rate=given, training__warmup=0.3)
+    info = pretrain(config, tmp_path / "out")
+    assert info.settings["training"]["learn_rate"] == rate
+    rows = (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()
+    assert max(json.loads(row)["learning_rate"] for row in rows) == rate
+    assert f"| learn rate | {rate:g} |" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_a_step_that_does_not_fit_is_an_error_with_advice(
+    tmp_path, corpus, bert, make_config, monkeypatch
+):
+    def fill_up(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+
+    monkeypatch.setattr(run_module.PretrainTrainer, "training_step", fill_up)
+    with pytest.raises(
+        NunerError, match="N700.* 2 texts.*out of memory. Halve"
+    ) as caught:
+        pretrain(make_config(corpus, bert), tmp_path / "out")
+    assert "training.accumulate_gradient" in str(caught.value)
 
 
 def test_settings_are_kept(tmp_path, corpus, bert, make_config):

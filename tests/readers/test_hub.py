@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,51 @@ def test_a_single_split_needs_no_name(tmp_path):
     assert source.split == "train"
     (row,) = read_rows(source)
     assert row.content[0]["conversations"] == value["conversations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("hub:numind/NuNER::full", None), ("hub:numind/NuNER@v1::full", "v1")],
+)
+def test_a_data_set_is_pinned_to_a_commit(name, asked, monkeypatch):
+    """What stands for the hub knows its latest commit and that of a tag."""
+    commits = {None: "a" * 40, "v1": "b" * 40}
+    calls = []
+
+    class Rows(list):
+        features = None
+
+    class Hub:
+        def dataset_info(self, path, revision=None):
+            calls.append(path)
+            return SimpleNamespace(sha=commits[revision])
+
+    def load(path, config, *, split, revision, streaming):
+        calls.append((path, config, split, revision, streaming))
+        return Rows([{"input": "In Lisbon.", "output": "['Lisbon <> City']"}])
+
+    def list_splits(path, config, revision=None):
+        calls.append(revision)
+        return ["entity", "full"]
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
+    monkeypatch.setattr("datasets.get_dataset_split_names", list_splits)
+    monkeypatch.setattr("datasets.load_dataset", load)
+    source = find_on_hub(name)
+    assert source == Source(name, "hub", "full", commits[asked])
+    (row,) = read_rows(source)
+    assert read_record(row).entities == [Entity("Lisbon", "City")]
+    found = "numind/NuNER", None, "full", commits[asked], True
+    assert calls == ["numind/NuNER", commits[asked], found]
+    # Another commit is another input.
+    assert hash_input(name) != hash_input("hub:numind/NuNER::entity")
+
+
+def test_a_folder_may_be_called_like_a_revision(nuner):
+    folder = nuner.rename(nuner.with_name("set@v1"))
+    source = find_on_hub(f"hub:{folder}::full")
+    assert source.revision is None
+    assert len(list(read_rows(source))) == 3
 
 
 def test_what_is_not_there(tmp_path, monkeypatch):
