@@ -26,6 +26,8 @@ FLAGS = [
 ]
 # Chromium puts a socket there, and a socket's path has to be short.
 TEMPORARY = "/tmp"
+# Milliseconds until a test gives up; a busy machine takes its time.
+TIMEOUT = 300_000
 
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not there")
 
@@ -65,6 +67,8 @@ def open_browser(folder: Path) -> Iterator[Any]:
             viewport={"width": 1400, "height": 1000},
             env={**os.environ, "TMPDIR": TEMPORARY},
         )
+        context.set_default_timeout(TIMEOUT)
+        context.set_default_navigation_timeout(TIMEOUT)
         try:
             yield context.pages[0]
         finally:

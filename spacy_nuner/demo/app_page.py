@@ -1,7 +1,7 @@
-"""The page of `spacy nuner demo`. Streamlit runs this file anew after each change on it.
+"""The page of `spacy nuner demo`, which Streamlit runs anew after each change on it.
 
-Texts and names of the user's are only given to what shows them as they are, or escaped:
-Streamlit reads most of its texts as Markdown.
+Texts and names of the user's go only to what shows them as they are, or are escaped:
+Streamlit reads most of what it is given as Markdown.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 import streamlit as st
-from spacy.tokens import Span
+from spacy.tokens import Doc, Span
 
 from spacy_nuner.demo.finder import ScoredText, SpanFinder, to_json
 from spacy_nuner.errors import NunerError
@@ -58,9 +58,10 @@ def main(source: str, pipe_name: str, lang: str) -> None:
         asking, answering = st.columns([2, 3], gap="large")
         with asking:
             st.subheader(f"Spans found by {escape_markdown(source)}", anchor=False)
-            text = st.text_area("Text", TEXT if finder.takes_concepts else "", height=200)
-            concepts = ask_concepts() if finder.takes_concepts else {}
-            wanted = [] if finder.takes_concepts else ask_labels(finder.labels)
+            takes_concepts = finder.takes_concepts
+            text = st.text_area("Text", TEXT if takes_concepts else "", height=200)
+            concepts = ask_concepts() if takes_concepts else {}
+            wanted = [] if takes_concepts else ask_labels(finder.labels)
             threshold = ask_threshold(finder)
         with answering:
             if problem := find_problem(finder, text, concepts):
@@ -73,7 +74,7 @@ def main(source: str, pipe_name: str, lang: str) -> None:
 
 
 def ask_concepts() -> dict[str, str | None]:
-    """RETURNS (dict[str, str | None]): Name -> description, of the table of concepts."""
+    """RETURNS (dict[str, str | None]): Name -> description, of all concepts."""
     empty = {"concept": [*CONCEPTS], "description": [*CONCEPTS.values()]}
     table = st.data_editor(
         pd.DataFrame(empty, dtype="object"),
@@ -113,8 +114,8 @@ def ask_threshold(finder: SpanFinder) -> float | None:
         st.caption("These entities have no scores, and so there is no threshold.")
         return None
     if finder.pipe.exclusive:
-        help_text = "The likeliest label of a token wins. This hides spans of low score."
-        return st.slider("Least score", 0.0, 1.0, 0.0, 0.01, help=help_text)
+        note = "A token has its likeliest label; this hides spans of low score."
+        return st.slider("Least score", 0.0, 1.0, 0.0, 0.01, help=note)
     own = finder.threshold
     if isinstance(own, Mapping) and st.toggle("Thresholds of the pipeline", value=True):
         return None
@@ -155,7 +156,9 @@ def answer(
         shown = np.asarray([span.label_ in wanted for span in spans], dtype=bool)
         spans = [span for span, is_shown in zip(spans, shown, strict=True) if is_shown]
         scores = None if scores is None else scores[shown]
-    draw(scored, spans, scores)
+    # In the order of the table, so that a label keeps its colour.
+    labels = [*concepts] or [*scored.labels]
+    draw(scored.doc, spans, scores, labels)
     st.dataframe(
         make_table(spans, scores),
         hide_index=True,
@@ -174,7 +177,7 @@ def answer(
         thresholds=None
         if scores is None
         else dict(zip(scored.labels, thresholds.tolist(), strict=True)),
-        labels={label: concepts.get(label) for label in wanted or scored.labels},
+        labels={label: concepts.get(label) for label in wanted or labels},
     )
     st.download_button(
         "Download as JSON",
@@ -185,9 +188,8 @@ def answer(
     )
 
 
-def draw(scored: ScoredText, spans: list[Span], scores: Floats | None) -> None:
+def draw(doc: Doc, spans: list[Span], scores: Floats | None, labels: list[str]) -> None:
     """Draw the spans of the first tokens."""
-    doc = scored.doc
     if len(doc) > MAX_TOKENS:
         st.caption(
             f"Drawn are the first {MAX_TOKENS:,} of {len(doc):,} tokens; the table and "
@@ -197,8 +199,7 @@ def draw(scored: ScoredText, spans: list[Span], scores: Floats | None) -> None:
         doc = doc[:MAX_TOKENS].as_doc()
         spans = [spans[i] for i in inside]
         scores = None if scores is None else scores[inside]
-    labels = [*scored.labels]
-    labels += sorted({span.label_ for span in spans} - set(labels))
+    labels = labels + sorted({span.label_ for span in spans} - set(labels))
     drawn = render_spans(doc, spans, scores, labels=labels)
     st.html(f"<style>{STYLE}</style>{drawn}")
 

@@ -1,4 +1,4 @@
-"""A pipeline as the demo asks it: a text is scored once, and then read at any threshold.
+"""A pipeline as the demo uses it: a text is scored once, and read at any threshold.
 
 Nothing of Streamlit is in here.
 """

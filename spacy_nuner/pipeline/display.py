@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spacy.displacy import SpanRenderer
+from spacy.displacy.render import SpanRenderer
 from spacy.tokens import Doc, Span
 
 from ..printing import printable
@@ -122,18 +122,16 @@ def render_spans(
             "top_offset_step": 19,
         }
     )
-    listed = None if scores is None else list(scores)
-    return renderer.render([_describe(doc, list(spans), listed)]).strip()
+    spans = list(spans)
+    shown = [""] * len(spans) if scores is None else [f"{p:.2f}" for p in scores]
+    return renderer.render([_describe(doc, spans, shown)]).strip()
 
 
 def _show(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _describe(
-    doc: Doc, spans: list[Span], scores: list[float] | None
-) -> dict[str, Any]:
-    shown = [""] * len(spans) if scores is None else [f"{score:.2f}" for score in scores]
+def _describe(doc: Doc, spans: list[Span], scores: list[str]) -> dict[str, Any]:
     return {
         "text": doc.text,
         # displaCy escapes what is HTML in them.
@@ -145,7 +143,7 @@ def _describe(
                 "label": _show(span.label_),
                 "kb_id": score,
             }
-            for span, score in zip(spans, shown, strict=True)
+            for span, score in zip(spans, scores, strict=True)
         ],
         "settings": {"direction": _get_direction(doc.text)},
     }

@@ -34,7 +34,9 @@ def pipelines(backbone, tiny, tmp_path_factory):  # noqa: F811
     for _ in range(30):
         spacys.update(examples, sgd=sgd)
     rules = spacy.blank("en")
-    rules.add_pipe("entity_ruler").add_patterns([{"label": "A<b>", "pattern": "Leyton"}])
+    rules.add_pipe("entity_ruler").add_patterns(
+        [{"label": "A<b>", "pattern": "Leyton"}]
+    )
     bare = spacy.blank("en")
     bare.add_pipe("sentencizer")
     made = {"concepts": concepts, "each": each, "ner": ner, "spacy": spacys}

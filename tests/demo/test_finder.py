@@ -90,7 +90,9 @@ def test_a_concept_without_a_name(named):
     assert find(named, TEXT, 0.5, {"area": None})[0] == [("Leyton", "area")]
 
 
-@pytest.mark.parametrize("text", ["", " \n ", "🏠" * 50, "a\u202eb \u2028 c", "שלום עולם"])
+@pytest.mark.parametrize(
+    "text", ["", " \n ", "🏠" * 50, "a\u202eb \u2028 c", "שלום עולם"]
+)
 def test_odd_texts(named, pipelines, text):
     for finder in (named, load(pipelines / "ner"), load(pipelines / "spacy")):
         concepts = {"<script>alert(1)</script>": "<b>", "שלום": None, "🏠": None}
