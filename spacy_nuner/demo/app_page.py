@@ -59,7 +59,7 @@ def main(source: str, pipe_name: str, lang: str) -> None:
         with asking:
             st.subheader(f"Spans found by {escape_markdown(source)}", anchor=False)
             takes_concepts = finder.takes_concepts
-            text = st.text_area("Text", TEXT if takes_concepts else "", height=200)
+            text = st.text_area("Text", TEXT if takes_concepts else "", height=120)
             concepts = ask_concepts() if takes_concepts else {}
             wanted = [] if takes_concepts else ask_labels(finder.labels)
             threshold = ask_threshold(finder)
