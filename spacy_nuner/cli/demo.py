@@ -8,9 +8,8 @@ PORT = 8501
 
 
 def demo_cli(
-    source: str = typer.Argument(
+    pipeline: str = typer.Argument(
         "default",
-        metavar="[PIPELINE]",
         help="Saved pipeline, or a backbone: a folder, hub name, package:NAME/PATH or "
         "default",
     ),
@@ -23,12 +22,12 @@ def demo_cli(
     lang: str = typer.Option("en", help="Language of the text, with a backbone"),
 ) -> None:
     """Open a page to type texts and concepts on and see the spans; Ctrl-C ends it."""
-    demo(source, port=port, pipe_name=pipe_name, lang=lang)
+    demo(pipeline, port=port, pipe_name=pipe_name, lang=lang)
     msg.info("The demo has ended.")
 
 
 def demo(
-    source: str = "default",
+    pipeline: str = "default",
     *,
     port: int = PORT,
     pipe_name: str | None = None,
@@ -36,7 +35,7 @@ def demo(
 ) -> None:
     """Serve a page on this machine until Ctrl-C.
 
-    source (str): A saved pipeline, or a backbone with a concept encoder.
+    pipeline (str): A saved pipeline, or a backbone with a concept encoder.
     port (int): The port to listen on.
     pipe_name (str | None): Name of the component of a pipeline; None for the first
         nuner_concepts or nuner_ner, and where there is none, for the entities.
@@ -55,9 +54,9 @@ def demo(
 
     check_port(port)
     # What can't be loaded is told here, and not on the page.
-    SpanFinder.load(source, pipe_name=pipe_name, lang=lang)
+    SpanFinder.load(pipeline, pipe_name=pipe_name, lang=lang)
     serve(
-        source,
+        pipeline,
         pipe_name=pipe_name,
         lang=lang,
         port=port,
