@@ -33,6 +33,7 @@ ROOMS = {
     "fewshot": "what a backbone is worth",
     "labelling": "which sentences to label",
     "apply": "a corpus through a pipeline",
+    "demo": "a page to try a pipeline on",
     "cli": "the commands",
 }
 

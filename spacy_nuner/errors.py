@@ -1,8 +1,8 @@
 """Every error and warning of the package, with its number.
 
 Hundreds go by room: 0 shared, 1 corpus, 2 annotate, 3 pretrain, 4 models,
-5 pipeline, 6 fewshot. A message says what was found, what was expected and
-what to do.
+5 pipeline, 6 fewshot, from 690 on the demo. A message says what was found, what was
+expected and what to do.
 """
 
 from string import Formatter
@@ -587,6 +587,26 @@ class Errors:
         "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
         "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
         "JSON."
+    )
+
+    # Demo
+    N690 = Message(
+        "The encoder '{name}' can't read the names of concepts: it has no concept "
+        "encoder. Name 'default', a folder that 'spacy nuner pretrain' wrote, or a "
+        "pipeline that 'spacy train' made with this encoder."
+    )
+    N691 = Message(
+        "'{path}' is no pipeline that finds spans: found {found}. Expected is one with "
+        "nuner_concepts or nuner_ner (of the name that --pipe-name says), or with "
+        "another component that sets entities, such as ner."
+    )
+    N692 = Message(
+        "The demo can't listen on port {port} of {host}: {reason}. Another one is "
+        "free: --port {free}."
+    )
+    N693 = Message(
+        "The demo's server has ended with exit code {code}. What it printed stands "
+        "above; if that says nothing, run '{command}'."
     )
 
     # Pre-training: a run that costs something

@@ -11,7 +11,8 @@ import pytest
 from .conftest import ROOT
 
 PACKAGE = ROOT / "spacy_nuner"
-TRAINING = {"annotate", "corpus", "stats", "pretrain", "fewshot", "labelling", "apply"}
+TRAINING = {"annotate", "corpus", "stats", "pretrain", "fewshot", "labelling"}
+TRAINING |= {"apply", "demo"}
 # What a room must not know. `cli` may know all, and nothing knows `cli`.
 FORBIDDEN = {
     "encoders": TRAINING | {"readers", "models", "pipeline", "cli"},
@@ -20,9 +21,10 @@ FORBIDDEN = {
     "readers": TRAINING | {"encoders", "models", "pipeline", "cli"},
     "annotate": (TRAINING - {"annotate"}) | {"encoders", "models", "pipeline", "cli"},
     "corpus": (TRAINING - {"corpus"}) | {"encoders", "models", "pipeline", "cli"},
-    "stats": {"annotate", "pretrain", "models", "pipeline", "fewshot", "cli"},
-    "pretrain": {"annotate", "stats", "models", "pipeline", "fewshot", "cli"},
-    "fewshot": {"annotate", "stats", "pretrain", "cli"},
+    "stats": {"annotate", "pretrain", "models", "pipeline", "fewshot", "cli", "demo"},
+    "pretrain": {"annotate", "stats", "models", "pipeline", "fewshot", "cli", "demo"},
+    "fewshot": {"annotate", "stats", "pretrain", "cli", "demo"},
+    "demo": (TRAINING - {"demo"}) | {"readers", "cli"},
 }
 
 

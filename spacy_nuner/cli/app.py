@@ -8,6 +8,7 @@ from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
 from .convert import convert_cli
+from .demo import demo_cli
 from .draw import draw_cli
 from .export import export_cli
 from .fewshot import fewshot_cli
@@ -48,4 +49,5 @@ app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("show")(handle_errors(show_cli))
+app.command("demo")(handle_errors(demo_cli))
 app.command("report")(handle_errors(report_cli))

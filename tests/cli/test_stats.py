@@ -1,10 +1,7 @@
 """`stats` as people call it, and its page in a browser."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
@@ -16,10 +13,11 @@ from spacy_nuner.cli.stats import stats
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 
+from ..browser import browse, needs_chromium
+
 pytestmark = pytest.mark.slow
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = {"ranks", "shares", "cloud", "map", "lengths", "matches"}
 
 # Clicks through the page as a reader would, and writes down what stands there then.
@@ -119,30 +117,6 @@ def test_the_page_needs_nothing_else(output):
     assert not re.findall(r"@import|url\((?!#)", page)
     # Nothing in it is black whatever the background.
     assert "#1b1e23" not in page.partition("</style>")[2]
-
-
-def browse(path):
-    """The page as it is in the end, and what the console said."""
-    command = [
-        CHROMIUM,
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--enable-logging=stderr",
-        "--host-resolver-rules=MAP * ~NOTFOUND",
-        "--window-size=1100,900",
-        f"--user-data-dir={path.parent / 'profile'}",
-        "--dump-dom",
-        path.as_uri(),
-    ]
-    # Chromium puts a socket there, and a socket's path has to be short.
-    there = {**os.environ, "TMPDIR": "/tmp"}
-    done = subprocess.run(command, capture_output=True, timeout=120, env=there)
-    said = done.stderr.decode(errors="replace").splitlines()
-    return done.stdout.decode(), [line for line in said if ":CONSOLE" in line]
-
-
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not there")
 
 
 @needs_chromium

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.show import show
-from spacy_nuner.pipeline.display import render_page
+from spacy_nuner.pipeline.display import COLOURS, render_page, render_spans
 
 from .conftest import make_examples, make_ner, make_zero_shot, spans_of
 
@@ -69,6 +69,28 @@ def test_overlapping_spans_lie_one_under_another_and_text_is_escaped():
     tops = re.findall(r'bar first" style="background: (#\w+); top: (\d+)px"', page)
     (first, top), (second, lower) = tops
     assert first != second and int(lower) > int(top)
+
+
+def test_lines_directions_and_colours_of_a_text():
+    nlp = spacy.blank("en")
+    doc = nlp("2 שלום\nPorto")
+    spans = [Span(doc, len(doc) - 1, len(doc), "city")]
+    drawn = render_spans(doc, spans, labels=["a", "city"])
+    assert "direction: rtl" in drawn and "direction: ltr" not in drawn
+    # A line of the text is one on the page, see STYLE.
+    assert "\n" in drawn.partition("שלום")[2].partition("Porto")[0]
+    # Without scores there is none under the mouse.
+    assert "<a " not in drawn and labels_of(drawn) == []
+    assert COLOURS[1] in drawn and COLOURS[0] not in drawn
+    # The direction is that of each text.
+    doc.spans["sc"] = spans
+    doc.spans["sc"].attrs["scores"] = [0.5]
+    other = nlp("Porto שלום")
+    other.spans["sc"] = []
+    other.spans["sc"].attrs["scores"] = []
+    page = render_page([doc, other], spans_key="sc", title="x")
+    found = re.findall(r"direction: (\w+)", page)
+    assert found == ["rtl", "ltr"]
 
 
 def test_a_pipeline_with_ner_and_a_call_from_python(backbone, tmp_path):
