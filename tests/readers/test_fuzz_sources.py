@@ -7,7 +7,7 @@ import lzma
 
 import pytest
 import spacy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import DocBin, SpanGroup
 
@@ -18,7 +18,11 @@ from spacy_nuner.readers.docbin import ShardBin
 from spacy_nuner.readers.rows import read_rows
 from spacy_nuner.readers.sources import find_sources
 
-SHORT = settings(max_examples=40, derandomize=True, deadline=None)
+from ..fuzzing import examples
+
+pytestmark = pytest.mark.fuzz
+SHORT = examples(40)
+MORE = examples(60)
 NLP = spacy.blank("en")
 
 
@@ -125,7 +129,7 @@ def test_a_first_line_that_csv_refuses(folder, data):
     read(path)
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(
     name=st.sampled_from([*VALID]),
     edits=st.lists(
@@ -165,7 +169,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(
     base=st.sampled_from(OBJECTS),
     more=st.dictionaries(
@@ -196,7 +200,7 @@ def test_fields_of_any_type(folder, base, more, suffix):
     read(path)
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(start=VALUES, end=VALUES, words=VALUES, text=st.text(max_size=12))
 def test_offsets_of_any_type(folder, start, end, words, text):
     entity = {"text": words, "concept": "x", "start": start, "end": end}
