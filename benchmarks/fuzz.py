@@ -3,10 +3,10 @@
     python benchmarks/fuzz.py --minutes 10 --output metrics/fuzz
 
 Tests marked `fuzz` are run again and again, each time from another seed and with some
-times the inputs of an ordinary run. `seeds.jsonl` has a line for each seed: how it ended
-and how long it took; what a seed with failures printed, the smallest input that fails
-among it, is kept beside it as `seed-N.log`. A round that hangs is ended after --limit
-seconds, with the stacks of its threads in its log. Ends with code 1 if a seed failed.
+times the inputs of an ordinary run. `seeds.jsonl` has a line a seed: how it ended
+and how long it took. What a seed with failures printed is `seed-N.log`, the smallest
+input that fails among it. A round that hangs is ended after --limit seconds, with the
+stacks of its threads in its log. Ends with code 1 if a seed failed.
 
     SPACY_NUNER_FUZZ=5 python -m pytest -n 0 -m fuzz --hypothesis-seed N
 

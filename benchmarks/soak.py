@@ -68,6 +68,9 @@ def main(
     precision: Literal["auto", "bf16", "fp32"] = typer.Option(
         "fp32", help="How the encoder computes"
     ),
+    trim_every: int = typer.Option(
+        0, help="Have glibc return free memory after so many docs, 0 for never"
+    ),
     data: Path = typer.Option(
         ROOT.parent / "shared" / "data",
         envvar="SPACY_NUNER_DATA",
@@ -81,6 +84,8 @@ def main(
         parts = [measure(nlp, 0, 0.0)]
         size, started = docs // PARTS, time.perf_counter()
         for number, _ in enumerate(nlp.pipe(texts), start=1):
+            if trim_every and number % trim_every == 0:
+                trim_heap()
             if number % size == 0:
                 parts.append(measure(nlp, number, time.perf_counter() - started))
                 typer.echo(make_row(parts[-1]), err=True)
@@ -92,6 +97,7 @@ def main(
         "docs": docs,
         "words": words,
         "precision": precision,
+        "trim_every": trim_every,
         "environment": {name: os.environ.get(name) for name in ENVIRONMENT},
         "parts": parts,
         "trimmed": trimmed,
