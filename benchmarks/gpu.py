@@ -81,9 +81,9 @@ def tag(
     import spacy
     import torch
 
-    use(device)
     with tempfile.TemporaryDirectory() as folder:
         backbone = make_backbone(Path(folder), size)
+        use(device)
         nlp = spacy.blank("en")
         tok2vec = {
             "@architectures": "spacy_nuner.Tok2VecBackbone.v1",
