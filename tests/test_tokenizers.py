@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.tokenizers import blank, make_tokenizer
+from spacy_nuner.tokenizers import LONGEST, blank, make_tokenizer
 
 TEXTS = [
     "Dr. O'Neil doesn't pay £1,650pcm at https://example.org/a?b=c :-)",
@@ -43,3 +43,32 @@ def test_no_components_are_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "[]\n", done.stderr
+
+
+@pytest.mark.parametrize("unit", ["(", "'", "🦊", "a", "http://a.b/", "$1", "東"])
+def test_long_stretches_go_through_in_parts(unit, monkeypatch):
+    """As a whole, 20,000 brackets took a minute, four times as many sixteen."""
+    tokenize = make_tokenizer("en")
+    seen = []
+    inner = tokenize._tokenize
+    tokenize._tokenize = lambda text: seen.append(text) or inner(text)
+    text = f"In {unit * 3000} and\n {unit * 400}"
+    doc = tokenize(text)
+    assert doc.text == text
+    assert "".join(seen) == text
+    assert max(len(word) for part in seen for word in part.split()) == LONGEST
+    assert [token.text for token in doc[:1]] == ["In"]
+    seen.clear()
+    text = f"{unit * LONGEST} "[-LONGEST - 1 :] * 2
+    assert [t.text for t in tokenize(text)] == [t.text for t in inner(text)]
+    assert seen == [text]
+
+
+def test_a_pipeline_gets_long_stretches_in_parts_too():
+    nlp = blank("en")
+    text = "(" * 20_000 + " Ana " + "🦊" * 20_000
+    with nlp.memory_zone():
+        (doc,) = nlp.pipe([text])
+        assert doc.text == text
+        assert len(doc) == 40_001
+    assert [token.text for token in nlp("In Lisbon.")] == ["In", "Lisbon", "."]

@@ -40,6 +40,10 @@ TOO_OFTEN = "too often in the text"
 MAX_SPANS = 10_000
 # What stands no more often is found even where others have used that up.
 RARE = 50
+TOO_MANY = "too many entities for so long a text"
+# The most characters that are gone through for the entities of a text, which takes some
+# seconds: 4,000 searches in a megabyte, and more than an answer has lines in a passage.
+MAX_SEARCHED = 4_000_000_000
 
 
 @dataclass(slots=True)
@@ -157,6 +161,7 @@ class _Text:
         # What was looked up, by step and words: models repeat themselves.
         self._known: dict[tuple[str, str], tuple[list[_Range], str]] = {}
         self._count = 0
+        self._searched = 0
 
     @cached_property
     def as_written(self) -> _Folded:
@@ -202,6 +207,9 @@ class _Text:
     def _search(self, text: _Folded, words: str, step: str) -> tuple[list[_Range], str]:
         if is_blank(words):
             return [], NOT_IN_TEXT
+        self._searched += len(text.text)
+        if self._searched > MAX_SEARCHED:
+            return [], TOO_MANY
         most = max(MAX_SPANS - self._count, RARE)
         found = text.find(words, most=most)
         self._count += len(found)

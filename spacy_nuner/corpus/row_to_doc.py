@@ -14,6 +14,7 @@ from .align import (
     BLANK,
     MAX_SPANS,
     NOT_IN_TEXT,
+    TOO_MANY,
     TOO_OFTEN,
     WRONG_OFFSETS,
     Match,
@@ -29,7 +30,7 @@ LONG_NAME = "concept too long"
 REPEATED = "repeated"
 # What a person may want to look at; the other losses are as the settings say.
 QUARANTINED = {
-    *(NOT_IN_TEXT, WRONG_OFFSETS, BLANK, TOO_OFTEN),
+    *(NOT_IN_TEXT, WRONG_OFFSETS, BLANK, TOO_MANY, TOO_OFTEN),
     *(EMPTY_NAME, LONG_NAME),
 }
 

@@ -1,7 +1,6 @@
 """The settings of pre-training, their defaults, and how a config is read."""
 
 from collections.abc import Callable, Mapping
-from configparser import ParsingError
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -151,7 +150,8 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Confi
         config = Config().from_disk(path, interpolate=False)
     except OSError as error:
         raise NunerError(Errors.N320, path=path, reason=error.strerror) from error
-    except (ConfigValidationError, ParsingError, UnicodeDecodeError) as error:
+    except Exception as error:
+        # confection and the parser beneath it have many: ParsingError, KeyError, ...
         raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
     for name in overrides:
         _check_name(*name.partition(".")[::2])
@@ -181,7 +181,8 @@ def complete_config(
         return Config(section_order=SECTION_ORDER).from_str(
             text, overrides=dict(overrides or {})
         )
-    except (ConfigValidationError, ParsingError) as error:
+    except Exception as error:
+        # For variables as well: InterpolationDepthError, ...
         raise NunerError(Errors.N301, problems=_confection_problems(error)) from error
 
 
@@ -193,8 +194,13 @@ def resolve_settings(config: Mapping[str, Any]) -> Settings:
     RAISES (NunerError): N301 with the name of each setting that does not fit, N321 for
         a name that is not known.
     """
+    config = complete_config(config)
+    if not isinstance(config["objective"].get("@misc"), str):
+        raise NunerError(Errors.N301, problems="objective.@misc: it is no name")
     try:
-        return Settings.model_validate(registry.resolve(complete_config(config)))
+        # No other section names functions.
+        made = registry.resolve({"objective": config["objective"]})
+        return Settings.model_validate({**config, **made})
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} "
@@ -233,4 +239,4 @@ def _confection_problems(error: Exception) -> str:
             f"{'.'.join(map(str, problem.get('loc', [])))}: {problem.get('msg')}"
             for problem in error.errors
         )
-    return " ".join(str(error).split())
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -129,9 +129,9 @@ def parse_answer(answer: str, *, text: str | None = None) -> ParsedAnswer:
         empty for an empty answer.
     """
     content, finished = strip_reasoning(answer, text=text)
-    folded = None if text is None else FoldedText(text)
     lines = [line.strip(_EDGES) for line in re.split(r"[\r\n]+", content)]
     lines = [line for line in lines if line and not _is_fence(line)]
+    folded = FoldedText.of(text, searches=len(lines))
     parsed = ParsedAnswer([], [])
     marked = [line for line in lines if _ANY.search(line)]
     preferred = _usual_separator(marked)
@@ -408,7 +408,7 @@ def _read_json(content: str, text: str | None) -> _ReadJson:
     values, finished = _find_json(content, text)
     lists = [found for found in map(_rows_of, values) if found is not None]
     rows = [row for one in lists for row in one] if lists else None
-    folded = None if text is None else FoldedText(text)
+    folded = FoldedText.of(text, searches=len(rows or []))
     entities, bad = [], []
     for row in rows or []:
         try:

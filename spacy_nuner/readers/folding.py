@@ -57,11 +57,29 @@ def fold_form(words: str) -> str:
     return "".join(map(fold_character, words))
 
 
+# The most characters that are gone through for all entities of an answer, once each.
+# Where there are more, marks are taken off without a look at the text: what takes
+# minutes is no answer to a prompt, but 800 entities in half a megabyte.
+MAX_SEARCHED = 400_000_000
+
+
 class FoldedText:
     """A text in which words are looked up as `corpus.align` will find them."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+
+    @classmethod
+    def of(cls, text: str | None, *, searches: int) -> "FoldedText | None":
+        """Make one, unless that many searches in it take too long.
+
+        text (str | None): The text, if it is known.
+        searches (int): How many entities will be looked up.
+        RETURNS (FoldedText | None): The text; None where there is none, or too much.
+        """
+        if text is None or len(text) * searches > MAX_SEARCHED:
+            return None
+        return cls(text)
 
     @cached_property
     def case(self) -> str:

@@ -12,6 +12,7 @@ from spacy_nuner.corpus.align import (
     INSIDE,
     MAX_SPANS,
     NOT_IN_TEXT,
+    TOO_MANY,
     TOO_OFTEN,
     WRONG_OFFSETS,
     align,
@@ -260,3 +261,14 @@ def test_the_next_occurrence_is_found_without_a_search(nlp):
     # Then all are taken, and it begins again.
     assert starts[:4000] == list(range(0, 8000, 2))
     assert starts[4000:] == [0] + list(range(2, 200, 2))
+
+
+def test_no_more_is_searched_than_takes_seconds(nlp, monkeypatch):
+    """Each entity goes through the text: twice the input took four times as long."""
+    monkeypatch.setattr("spacy_nuner.corpus.align.MAX_SEARCHED", 50)
+    doc = nlp.make_doc("Ana left")
+    words = ["Ana", "left", "Ana", "nobody", "Lisbon", "Ana"]
+    hows = [match.how for match in align(doc, [Entity(one, "x") for one in words])]
+    # Eight characters a search; "nobody" took three, the last one is known.
+    rest = [NOT_IN_TEXT, TOO_MANY, BOUNDARIES]
+    assert hows == [BOUNDARIES, BOUNDARIES, BOUNDARIES, *rest]

@@ -351,31 +351,3 @@ def test_vectors_can_be_dropped_from_docs(saved):
         len(DocBin(docs=[doc], store_user_data=True).to_bytes()) for doc in (full, lean)
     ]
     assert sizes[1] < sizes[0] / 2
-
-
-@pytest.mark.gpu
-def test_on_a_gpu(tiny):
-    from thinc.api import get_current_ops, set_current_ops
-
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    before = get_current_ops()
-    try:
-        if not spacy.prefer_gpu():
-            pytest.skip("cupy is not installed for this CUDA device")
-        nlp = make_nlp(tiny)
-        examples = make_examples(nlp, spans_key="concepts")
-        empty = Example(nlp.make_doc(""), nlp.make_doc(""))
-        losses = train(nlp, [*examples, empty])
-        assert losses["nuner_concepts"] < 0.05
-        pipe = nlp.get_pipe("nuner_concepts")
-        doc = nlp(SENTENCES[0][0])
-        # The logits stay where the model is, spans and scores come to the processor.
-        assert type(pipe.predict([doc])[0]) is not np.ndarray
-        assert type(doc.spans["concepts"].attrs["scores"]) is np.ndarray
-        assert spans_of(doc) == [("Hackney", "AREA"), ("1,650 pcm", "PRICE")]
-        pipe.add_label("TERM")
-        pipe.remove_label("TERM")
-        assert spans_of(nlp(SENTENCES[0][0])) == spans_of(doc)
-    finally:
-        set_current_ops(before)

@@ -177,3 +177,22 @@ def test_shipped_configs_are_complete(name):
     shipped, other = Config().from_disk(SHIPPED), Config().from_disk(path)
     assert {s: set(shipped[s]) for s in shipped} == {s: set(other[s]) for s in other}
     resolve_settings(read_config(path, {"paths.corpus": "corpus"}))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[training.*.x]\n",
+        '[paths]\ncorpus = "${paths.corpus}"\n',
+        "[paths]\ncorpus = '${paths.corpus}'\n",
+        "[objective]\n@misc = null\n",
+        '[paths]\ncorpus = {"@misc": null}\n',
+        '[paths]\ncorpus = {"@misc": "spacy_nuner.SigmoidCrossEntropy.v1"}\n',
+    ],
+)
+def test_what_only_random_configs_had(tmp_path, text):
+    """Each ended in an exception of confection, spaCy or Python, or called what a path
+    named."""
+    (tmp_path / "odd.cfg").write_text(text)
+    with pytest.raises(NunerError, match="N301|N321"):
+        resolve_settings(read_config(tmp_path / "odd.cfg", {}))

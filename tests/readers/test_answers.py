@@ -510,3 +510,14 @@ def test_a_line_that_was_cut_makes_no_concept():
     assert record["answer"] == "Lisbon <> city <> A town."
     answer = Answer("Lisbon <> ci", finish_reason="length")
     assert to_record(SENTENCE, answer, structured=False)["answer"] == ""
+
+
+def test_a_long_answer_is_read_without_its_text(monkeypatch):
+    """Marks are looked up in the text, as long as that is no more than seconds."""
+    text, line = 'He read "Dune" at home', '"Dune" <> book'
+    kept = parse_answer(line, text=text).entities
+    assert [entity.text for entity in kept] == ['"Dune"']
+    monkeypatch.setattr("spacy_nuner.readers.folding.MAX_SEARCHED", len(text) * 9)
+    for count, expected in ((9, '"Dune"'), (10, "Dune")):
+        found = parse_answer("\n".join([line] * count), text=text).entities
+        assert [entity.text for entity in found] == [expected] * count

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import spacy
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_nuner.corpus.row_to_doc import ConvertSettings, process
@@ -21,7 +21,10 @@ from spacy_nuner.readers.folding import fold_form
 from spacy_nuner.readers.reasoning import strip_reasoning
 from spacy_nuner.readers.records import Row, Source
 
-SHORT = settings(max_examples=60, derandomize=True, deadline=None)
+from ..fuzzing import examples
+
+pytestmark = pytest.mark.fuzz
+SHORT = examples(60)
 WORDS = [
     "Ana Lima",
     "Lisbon",

@@ -2,12 +2,17 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
+import zlib
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import spacy
-from hypothesis import given, settings
+import srsly
+from hypothesis import given, reject
 from hypothesis import strategies as st
 from spacy.tokens import DocBin, SpanGroup
 
@@ -18,7 +23,11 @@ from spacy_nuner.readers.docbin import ShardBin
 from spacy_nuner.readers.rows import read_rows
 from spacy_nuner.readers.sources import find_sources
 
-SHORT = settings(max_examples=40, derandomize=True, deadline=None)
+from ..fuzzing import examples
+
+pytestmark = pytest.mark.fuzz
+SHORT = examples(40)
+MORE = examples(60)
 NLP = spacy.blank("en")
 
 
@@ -46,7 +55,32 @@ OBJECTS = [
 JSONL = "\n".join(map(json.dumps, OBJECTS)).encode()
 CSV = b'input,output\r\n"Ana left","[\'Ana <> person\']"\r\nx,[]\r\n'
 BIO = b"Ana B-PER\nleft O\n\nLisbon B-LOC\n"
+
+
+def make_arrow(write):
+    """The first two objects as a table; `datasets` writes streams, others files."""
+    file = io.BytesIO()
+    rows = [{"text": row["text"], "answer": "Ana <> x"} for row in OBJECTS[:2]]
+    write(pyarrow.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+def write_stream(table, file):
+    with pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def write_file(table, file):
+    with pyarrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+PYTHON = b"TRAIN_DATA = [\n  ('Ana left', {'entities': [(0, 3, 'PER')]}),\n]\n"
 VALID = {
+    "a.py": PYTHON,
+    "a.parquet": make_arrow(pyarrow.parquet.write_table),
+    "stream.arrow": make_arrow(write_stream),
+    "file.arrow": make_arrow(write_file),
     "a.jsonl": JSONL,
     "a.json": json.dumps(OBJECTS).encode(),
     "a.csv": CSV,
@@ -125,7 +159,7 @@ def test_a_first_line_that_csv_refuses(folder, data):
     read(path)
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(
     name=st.sampled_from([*VALID]),
     edits=st.lists(
@@ -141,6 +175,40 @@ def test_damaged_files(folder, name, edits):
         data = data[:at] + put + data[at + size :]
     path = folder / name
     path.write_bytes(data)
+    read(path)
+
+
+def test_arrow_that_points_outside_of_itself(folder):
+    """It ended the process: its offsets were taken as they are."""
+    data = VALID["stream.arrow"]
+    at = data.rindex(b"\x08\0\0\0\x10\0\0\0")
+    path = folder / "outside.arrow"
+    path.write_bytes(data[:at] + b"\xff\xff\xff\x0f" * 2 + data[at + 8 :])
+    (source,) = find_sources([path])
+    with pytest.raises(NunerError, match="N640"):
+        list(read_rows(source))
+
+
+@SHORT
+@given(data=st.data())
+def test_damage_inside_of_docbins(folder, data):
+    """Of what is packed; damage of the whole is found by its checksum."""
+    content = srsly.msgpack_loads(zlib.decompress(VALID["a.spacy"]))
+    key = data.draw(st.sampled_from(sorted(content)))
+    value = content[key]
+    if isinstance(value, bytes):
+        at = data.draw(st.integers(0, len(value)))
+        put = data.draw(st.binary(max_size=9))
+        content[key] = value[:at] + put + value[at + len(put) :]
+    else:
+        content[key] = data.draw(VALUES)
+    try:
+        packed = srsly.msgpack_dumps(content)
+    except (OverflowError, UnicodeEncodeError):
+        # MessagePack has no such numbers and texts.
+        reject()
+    path = folder / "a.spacy"
+    path.write_bytes(zlib.compress(packed))
     read(path)
 
 
@@ -165,7 +233,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(
     base=st.sampled_from(OBJECTS),
     more=st.dictionaries(
@@ -196,7 +264,7 @@ def test_fields_of_any_type(folder, base, more, suffix):
     read(path)
 
 
-@settings(SHORT, max_examples=60)
+@MORE
 @given(start=VALUES, end=VALUES, words=VALUES, text=st.text(max_size=12))
 def test_offsets_of_any_type(folder, start, end, words, text):
     entity = {"text": words, "concept": "x", "start": start, "end": end}

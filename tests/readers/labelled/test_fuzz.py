@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_nuner.corpus import labelled_docs
@@ -15,9 +15,11 @@ from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.records import Reading
 from spacy_nuner.readers.sources import CONTAINERS, FORMATS
 
+from ...fuzzing import examples
 from .truth import FORMS, NLP, TRUTH, Sentence, expected, found_in
 
-FEW = settings(max_examples=30, deadline=None, derandomize=True)
+pytestmark = pytest.mark.fuzz
+FEW = examples(30)
 
 
 @pytest.fixture(autouse=True, scope="module")
