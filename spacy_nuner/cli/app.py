@@ -7,6 +7,7 @@ from .annotate import annotate_cli
 from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
+from .card import card_cli
 from .convert import convert_cli
 from .draw import draw_cli
 from .export import export_cli
@@ -14,6 +15,7 @@ from .fewshot import fewshot_cli
 from .import_ import import_cli
 from .init import init_cli
 from .pretrain import pretrain_cli
+from .push import push_cli
 from .report import report_cli
 from .sample import sample_cli
 from .show import show_cli
@@ -49,3 +51,5 @@ app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("show")(handle_errors(show_cli))
 app.command("report")(handle_errors(report_cli))
+app.command("card")(handle_errors(card_cli))
+app.command("push")(handle_errors(push_cli))
