@@ -12,19 +12,21 @@ from ..masking import MASK, get_secrets, mask
 
 # How an absolute path begins: of POSIX with two parts at least, in a home folder, of
 # Windows, on another machine.
-_BEGIN = (
-    r"(?:file://)?"
-    r"(?:~[\w.-]*/(?=\S)|/(?=[^/\s]+/[^/\s])|[A-Za-z]:[\\/](?=[^\s/])|\\\\(?=\w))"
-)
+_POSIX = r"/(?=[^/\s]+/[^/\s])"
+# In quotes, or where there is nothing else, a part may hold blanks.
+_POSIX_WITH_BLANKS = r"/(?=[^/\n]+/[^/\n])"
+_OTHERS = r"file://(?=/)|~[\w.-]*/(?=\S)|[A-Za-z]:[\\/](?=[^\s/])|\\\\(?=[\w.+-])"
+_BEGIN = rf"(?:{_POSIX}|{_OTHERS})"
+_QUOTED_BEGIN = rf"(?:{_POSIX_WITH_BLANKS}|{_OTHERS})"
 # A word of a command line goes on through quotes and escaped blanks.
 _REST = r"""(?:'[^'\n]*'|"[^"\n]*"|\\.|[^\s"'`<>|,;()\[\]{}\\])*"""
 _PATH = re.compile(
-    rf"(?P<quote>[\"'`]){_BEGIN}(?:(?!(?P=quote)).)*(?P=quote){_REST}"
+    rf"(?P<quote>[\"'`]){_QUOTED_BEGIN}(?:(?!(?P=quote)).)*(?P=quote){_REST}"
     rf"|(?<![\w.~/\\-]){_BEGIN}{_REST}"
     # From here up to the root and down again.
     rf"|(?:\.\./)+(?:home|Users|root)/{_REST}"
 )
-_WHOLE_PATH = re.compile(_BEGIN)
+_WHOLE_PATH = re.compile(_QUOTED_BEGIN)
 # Nothing else is as surely somebody's as what lies in a home folder: looked for in
 # files that are no texts, too.
 _HOME = re.compile(
@@ -33,7 +35,7 @@ _HOME = re.compile(
 # A key that was typed: as an option or a variable, in an address, in the form that a
 # service gives its keys.
 _KEYS = re.compile(
-    r"""(?P<name>--(?i:[\w-]*(?:key|token|secret|password))[ =]
+    r"""(?P<name>(?<![\w-])--(?i:[\w-]*(?:key|token|secret|password))[ =]
         |\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=)(?:'[^'\n]*'|"[^"\n]*"|[^\s"'*,]+)
     |(?P<scheme>://)[^/\s@'"]+(?=@)
     |\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,})
@@ -41,7 +43,7 @@ _KEYS = re.compile(
     re.X,
 )
 # A user on a machine, and not an address of e-mail, which has a dot behind the "@".
-_LOGIN = re.compile(r"[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~]))")
+_LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~]))")
 # Fields of JSON that hold a key, and that nobody calls a label.
 _KEY_FIELD = re.compile(
     r"(?:api|access|secret)[-_]?key|(?:access|auth)[-_]?token", re.I
