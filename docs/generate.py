@@ -33,6 +33,7 @@ ROOMS = {
     "fewshot": "what a backbone is worth",
     "labelling": "which sentences to label",
     "apply": "a corpus through a pipeline",
+    "publish": "backbones and pipelines go to others",
     "cli": "the commands",
 }
 
