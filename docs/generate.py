@@ -34,6 +34,7 @@ ROOMS = {
     "labelling": "which sentences to label",
     "apply": "a corpus through a pipeline",
     "demo": "a page to try a pipeline on",
+    "publish": "backbones and pipelines go to others",
     "cli": "the commands",
 }
 

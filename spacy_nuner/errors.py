@@ -1,8 +1,8 @@
 """Every error and warning of the package, with its number.
 
 Hundreds go by room: 0 shared, 1 corpus, 2 annotate, 3 pretrain, 4 models,
-5 pipeline, 6 fewshot, from 690 on the demo. A message says what was found, what was
-expected and what to do.
+5 pipeline, 6 fewshot, from 650 on apply, publish and demo, 7 pre-training that costs
+something. A message says what was found, what was expected and what to do.
 """
 
 from string import Formatter
@@ -587,6 +587,38 @@ class Errors:
         "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
         "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
         "JSON."
+    )
+
+    # Publish
+    N670 = Message(
+        "'{path}' is neither a backbone (a folder with nuner.json, such as `spacy "
+        "nuner pretrain` writes) nor a saved pipeline (with config.cfg and meta.json, "
+        "such as `spacy train` writes as model-best)."
+    )
+    N671 = Message(
+        "'{path}' is or holds a pickle, which can run any code where it is loaded. "
+        "Nothing is uploaded. Expected are files of safetensors, JSON and MessagePack. "
+        "In a pipeline it is of another component's weights: save the pipeline "
+        "without it."
+    )
+    N672 = Message(
+        "There is no result of the weights in '{folder}' in '{path}'. Expected are "
+        "cells that `spacy nuner fewshot` measured with this backbone as it is. Run "
+        "it, or leave --metrics out."
+    )
+    N673 = Message(
+        "Can't upload to '{repo}': {reason} Expected is a name such as "
+        "'your-name/flats-ner', and a token that may write in the environment variable "
+        "HF_TOKEN, or one that `hf auth login` stored."
+    )
+    N674 = Message(
+        "The upload to '{repo}' broke off: {reason} The repository is as it was: its "
+        "files change all at once at the end. Run the same command again: large files "
+        "that have arrived are not sent again."
+    )
+    N675 = Message(
+        "'{license}' is no licence as the hub abbreviates them. Expected is one of its "
+        "list, such as mit, apache-2.0, cc-by-4.0 or other."
     )
 
     # Demo

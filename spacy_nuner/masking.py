@@ -98,6 +98,15 @@ def find_secret(data: Any, name: str = "") -> str | None:
     return next((one for one in found if one is not None), None)
 
 
+def get_secrets() -> frozenset[str]:
+    """RETURNS (frozenset[str]): What is masked: of the environment, and what is hidden.
+
+    Without texts that are too short to be secrets.
+    """
+    found = [*_hidden, *(os.environ.get(name, "") for name in _find_variables())]
+    return frozenset(text for text in found if len(text) >= SHORTEST_SECRET)
+
+
 def mask(text: str, *, shortest: int = 0) -> str:
     """Mask secrets: those of the environment, and those that were hidden.
 
@@ -110,9 +119,7 @@ def mask(text: str, *, shortest: int = 0) -> str:
     shortest (int): Characters of the shortest piece that is masked, if more.
     RETURNS (str): The text with "***" for each piece.
     """
-    secrets = frozenset(
-        [*_hidden, *(os.environ.get(name, "") for name in _find_variables())]
-    )
+    secrets = get_secrets()
     pieces = _get_pieces(secrets, shortest) if secrets else []
     if pieces and _may_hold(_UNIT.sub(_decode, text).lower(), pieces):
         return "".join(_mask_pieces(text, pieces))

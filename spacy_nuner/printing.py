@@ -3,6 +3,7 @@
 import html
 import logging
 import re
+from collections.abc import Sequence
 
 from .masking import mask
 
@@ -78,6 +79,22 @@ def escape_markdown(text: object) -> str:
     RETURNS (str): One line without markup, HTML, links or columns of its own.
     """
     return _MARKDOWN.sub(r"\\\g<0>", html.escape(printable(text), quote=False))
+
+
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1
+) -> str:
+    """Write a table whose first columns are words and whose others are numbers.
+
+    header (Sequence[str]): The titles of its columns.
+    rows (Sequence[Sequence[str]]): Its rows.
+    words (int): How many columns are words.
+    RETURNS (str): Markdown, in which cells are escaped.
+    """
+    marks = ["---"] * words + ["---:"] * (len(header) - words)
+    cells = [[escape_markdown(cell) for cell in row] for row in [header, *rows]]
+    cells.insert(1, marks)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def code_span(text: object) -> str:

@@ -2,14 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import spacy
 from spacy.util import registry
 
+import spacy_nuner
 from spacy_nuner.cli.app import app
-
-from .conftest import ROOT
 
 NAMES = {
     "architectures": [
@@ -64,7 +64,8 @@ def test_import_is_light():
 
 
 def test_the_commands_are_those_of_their_files():
-    files = {path.stem.strip("_") for path in (ROOT / "spacy_nuner/cli").glob("*.py")}
+    folder = Path(spacy_nuner.__file__).parent / "cli"
+    files = {path.stem.strip("_") for path in folder.glob("*.py")}
     shared = {"init", "app", "plugin", "losses", "util", "pipeline"}
     known = {info.name.replace("-", "_") for info in app.registered_commands}
     assert known | shared == files | ({"init"} & known) and known

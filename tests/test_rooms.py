@@ -12,7 +12,7 @@ from .conftest import ROOT
 
 PACKAGE = ROOT / "spacy_nuner"
 TRAINING = {"annotate", "corpus", "stats", "pretrain", "fewshot", "labelling"}
-TRAINING |= {"apply", "demo"}
+TRAINING |= {"apply", "publish", "demo"}
 # What a room must not know. `cli` may know all, and nothing knows `cli`.
 FORBIDDEN = {
     "encoders": TRAINING | {"readers", "models", "pipeline", "cli"},
@@ -25,6 +25,7 @@ FORBIDDEN = {
     "pretrain": {"annotate", "stats", "models", "pipeline", "fewshot", "cli", "demo"},
     "fewshot": {"annotate", "stats", "pretrain", "cli", "demo"},
     "demo": (TRAINING - {"demo"}) | {"readers", "cli"},
+    "publish": (TRAINING - {"fewshot", "publish"}) | {"readers", "models", "cli"},
 }
 
 

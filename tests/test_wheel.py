@@ -105,6 +105,19 @@ def test_an_editable_installation_has_the_files_of_the_checkout(source, tmp_path
     assert run(python, "-c", code, cwd=tmp_path).strip() == str(source / "configs")
 
 
+def test_tests_pass_on_the_wheel_from_another_folder(python, tmp_path):
+    """Those that need nothing of the checkout: there is none beside them."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=ignored)
+    modules = ("test_registry", "test_masking", "encoders.test_folder")
+    modules += ("pipeline.test_decoding", "publish.test_private")
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "--pyargs"]
+    out = run(*command, *(f"tests.{name}" for name in modules), cwd=tmp_path)
+    assert " passed" in out and "failed" not in out
+    code = "import spacy_nuner; print(spacy_nuner.__file__)"
+    assert str(python.parents[1]) in run(python, "-c", code, cwd=tmp_path)
+
+
 def test_from_the_wheel_alone_to_spans_and_a_training(python, tmp_path):
     folder = tmp_path / "a user"
     folder.mkdir()

@@ -7,6 +7,7 @@ from .annotate import annotate_cli
 from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
+from .card import card_cli
 from .convert import convert_cli
 from .demo import demo_cli
 from .draw import draw_cli
@@ -15,6 +16,7 @@ from .fewshot import fewshot_cli
 from .import_ import import_cli
 from .init import init_cli
 from .pretrain import pretrain_cli
+from .push import push_cli
 from .report import report_cli
 from .sample import sample_cli
 from .show import show_cli
@@ -51,3 +53,5 @@ app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("show")(handle_errors(show_cli))
 app.command("demo")(handle_errors(demo_cli))
 app.command("report")(handle_errors(report_cli))
+app.command("card")(handle_errors(card_cli))
+app.command("push")(handle_errors(push_cli))

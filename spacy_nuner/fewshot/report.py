@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import Errors, NunerError
 from ..outputs import check_output, write_files
-from ..printing import escape_markdown
+from ..printing import escape_markdown, markdown_table
 from .results import (
     AVERAGE,
     METRICS,
@@ -84,7 +84,7 @@ def _describe_heads(heads: Mapping[str, Mapping[str, Point]], base: str) -> list
     return [
         "## Trained heads",
         f"{note}. Gains are in points of F1.",
-        _markdown(*heads_table(heads, base)),
+        markdown_table(*heads_table(heads, base)),
         "![Entity F1 of each head](heads.png)",
     ]
 
@@ -109,7 +109,7 @@ def _describe_cells(
                 heading = f"{name}: {title}, {title_layers(layers)}"
                 sections.append(f"### {escape_markdown(heading)}")
                 table = curve_table(curve, dataset, layers, compared)
-                sections.append(_markdown(*table))
+                sections.append(markdown_table(*table))
     if drawn := [cell for cell in cells if cell.k]:
         sections += ["### What was drawn", _describe_draws(drawn)]
     if zero := [cell for cell in cells if not cell.k]:
@@ -129,7 +129,7 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
             [dataset, str(k), str(len(draws)), _range(sentences), _range(mentions)]
         )
     header = ["data set", "k", "draws", "sentences a draw", "mentions a label"]
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _describe_names(cells: Sequence[Cell]) -> list[str]:
@@ -151,7 +151,7 @@ def _describe_names(cells: Sequence[Cell]) -> list[str]:
         "k = 0 is no probe: `nuner_concepts` knows the labels by name and description "
         f"alone. Threshold: {thresholds}; of spans that overlap the one "
         "with the best coverage counts (score times tokens).",
-        _markdown(header, [rows[key] for key in sorted(rows)], words=4),
+        markdown_table(header, [rows[key] for key in sorted(rows)], words=4),
     ]
 
 
@@ -163,19 +163,9 @@ def _encoders(cells: Sequence[Cell]) -> list[str]:
         layers = ", ".join(map(str, cell.settings["hidden_layers"]))
         rows.add((cell.backbone, encoder["name"], cell.layers, layers, version))
     header = ["backbone", "encoder", "layer set", "layers", "SHA-256 or commit"]
-    return ["### What was read", _markdown(header, sorted(rows))]
+    return ["### What was read", markdown_table(header, sorted(rows))]
 
 
 def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
-
-
-def _markdown(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1
-) -> str:
-    """Write a table whose first columns are words and whose others are numbers."""
-    marks = ["---"] * words + ["---:"] * (len(header) - words)
-    cells = [[escape_markdown(cell) for cell in row] for row in [header, *rows]]
-    cells.insert(1, marks)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)

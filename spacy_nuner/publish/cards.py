@@ -1,0 +1,265 @@
+"""The model card of what goes to others: of a backbone, and of a saved pipeline."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from ..encoders.card import PLACEHOLDER, front_matter, model_card
+from ..encoders.folder import INFO_FILE, read_whole_info
+from ..encoders.names import DEFAULT, find_folder
+from ..encoders.safety import describe, find_weights
+from ..errors import Errors, NunerError
+from ..files import hash_file
+from ..printing import escape_markdown, markdown_table
+from .private import Masker
+
+CARD_FILE = "README.md"
+PIPELINE_CONFIG, PIPELINE_META = "config.cfg", "meta.json"
+# Where `fewshot` and `report` have results, as docs and project.yml call it.
+METRICS_FOLDER = "metrics"
+TAGS = ["spacy", "token-classification", "named-entity-recognition", "nuner"]
+
+PIPELINE_CARD = """\
+---
+{metadata}
+---
+
+# {title}
+
+A spaCy pipeline whose entities are recognised by
+[spacy_nuner](https://pypi.org/project/spacy-nuner), on an encoder that was pre-trained
+with the method of [NuNER](https://arxiv.org/abs/2402.15343).
+
+## Use
+
+`pip install spacy-nuner`, then:
+
+```python
+import spacy
+{load}
+doc = nlp("Ana Lima left Porto.")
+print([(ent.text, ent.label_) for ent in doc.ents])
+for spans in doc.spans.values():
+    print([(span.text, span.label_) for span in spans])
+```
+
+## What is in it
+
+{table}
+
+The scores, if there are any, are those that `spacy train` measured on the development
+set.
+
+## Limits
+
+The pipeline knows the labels that it lists, in texts like those that it was trained on.
+`vocab/strings.json` holds words of texts that it has seen.
+{license}
+"""
+FROM_HUB = """\
+from huggingface_hub import snapshot_download
+
+nlp = spacy.load(snapshot_download("{name}"))"""
+FROM_FOLDER = """
+nlp = spacy.load("{name}")"""
+NO_LICENSE = (
+    "Check the licences of the backbone and of the labelled set before you pass it on."
+)
+LICENSE = (
+    "Its licence is {license}; those of the backbone and of the labelled set hold as "
+    "well."
+)
+
+Kind = Literal["backbone", "pipeline"]
+
+
+def find_kind(folder: Path) -> Kind:
+    """Tell a backbone from a pipeline.
+
+    folder (Path): The folder.
+    RETURNS (str): "backbone" or "pipeline".
+    RAISES (NunerError): N670 if it is neither.
+    """
+    if (folder / INFO_FILE).is_file():
+        return "backbone"
+    if (folder / PIPELINE_CONFIG).is_file() and (folder / PIPELINE_META).is_file():
+        return "pipeline"
+    raise NunerError(Errors.N670, path=folder)
+
+
+def find_share(name: str | Path) -> Path:
+    """Find what goes to others.
+
+    name (str | Path): A folder, or "default" for the default backbone.
+    RETURNS (Path): Its folder.
+    RAISES (NunerError): N670 if it is neither a backbone nor a pipeline on this
+        machine; for the default backbone what `find_folder` raises.
+    """
+    text = str(name)
+    folder = find_folder(text) if text == DEFAULT else Path(text)
+    if folder is None or not folder.is_dir():
+        raise NunerError(Errors.N670, path=name)
+    find_kind(folder)
+    return folder
+
+
+def check_repo(repo: str) -> None:
+    """Check the name of a repository before anything is asked of the hub.
+
+    repo (str): The name, such as "your-name/flats-ner".
+    RAISES (NunerError): N673 if it can't be one.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils._validators import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise NunerError(Errors.N673, repo=repo, reason=error) from error
+    if "/" not in repo:
+        reason = "The name has no owner."
+        raise NunerError(Errors.N673, repo=repo, reason=reason)
+
+
+def is_license(text: str) -> bool:
+    """RETURNS (bool): Whether a text has the form of the hub's names of licences."""
+    return re.fullmatch(r"[a-z0-9][a-z0-9.-]*", text) is not None
+
+
+def make_card(
+    folder: Path,
+    *,
+    name: str | None = None,
+    license: str = "",
+    languages: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    metrics: Path | None = None,
+) -> str:
+    """Write the card of a backbone or a pipeline, without what is private.
+
+    folder (Path): The backbone, or the saved pipeline.
+    name (str | None): Its name on the hub.
+    license (str): As the hub abbreviates it; for a pipeline else that of `meta.json`.
+    languages (Sequence[str]): Codes of its languages; for a pipeline else its own.
+    datasets (Sequence[str]): Names on the hub of the data it was trained on.
+    metrics (Path | None): Results of `fewshot`. Of them those count that were measured
+        with these weights, as their hash says; None for a folder `metrics` that lies
+        beside.
+    RETURNS (str): Markdown with the metadata block of the hub.
+    RAISES (NunerError): N670 if the folder is neither, N303 if `nuner.json` lacks what
+        a card has, N005 for a `meta.json` that does, N672 if there is no result with
+        these weights in the folder that was named, N673 for another form of
+        name, N675 of licence;
+        what `read_whole_info` and
+        `read_cells` raise.
+    """
+    if name is not None:
+        check_repo(name)
+    if license and not is_license(license):
+        raise NunerError(Errors.N675, license=license)
+    masker = Masker(folder)
+    if find_kind(folder) == "pipeline":
+        return _make_pipeline_card(
+            folder, name=name, license=license, languages=languages, datasets=datasets
+        )
+    info = masker.mask_data(asdict(read_whole_info(folder)))
+    try:
+        card = model_card(
+            info,
+            name=name,
+            license=license,
+            languages=languages,
+            datasets=datasets,
+            results=_describe_results(folder, metrics),
+        )
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, NunerError):
+            raise
+        path, reason = folder / INFO_FILE, describe(error)
+        raise NunerError(Errors.N303, path=path, reason=reason) from error
+    return masker.mask_text(card)
+
+
+def _describe_results(folder: Path, metrics: Path | None) -> str:
+    """The section with what the probe measured, if it was with these weights."""
+    from ..fewshot.results import (
+        METRICS,
+        Curves,
+        curve_table,
+        read_cells,
+        title_layers,
+    )
+
+    root = metrics or folder.absolute().parent / METRICS_FOLDER
+    cells = [cell for cell in read_cells(root) if cell.k]
+    digest = " ".join(hash_file(path) for path in find_weights(folder))
+    own = {
+        cell.backbone
+        for cell in cells
+        if cell.settings["encoder"].get("sha256") == digest
+    }
+    if not own:
+        if metrics is not None:
+            raise NunerError(Errors.N672, path=metrics, folder=folder)
+        return ""
+    # Of the base and of other backbones only where this one was measured, too.
+    sets = {(cell.dataset, cell.layers) for cell in cells if cell.backbone in own}
+    cells = [cell for cell in cells if (cell.dataset, cell.layers) in sets]
+    metric, title = next(iter(METRICS.items()))
+    curves = Curves(cells, metric)
+    others = [one for one in curves.backbones if one not in own]
+    # A gain is over the first: "base" is what the others are compared with.
+    compared = sorted(others, key=lambda one: (one != "base", one)) + sorted(own)
+    sections = [
+        "## Results",
+        "A linear classifier on the vectors of the frozen encoder, fitted to k "
+        f"mentions of each label: {title}, percent, mean ± standard deviation over "
+        "draws. "
+        f"This backbone is called {escape_markdown(', '.join(sorted(own)))}.",
+    ]
+    for dataset, layers in sorted(sets):
+        sections.append(f"{escape_markdown(dataset)}, {title_layers(layers)}:")
+        sections.append(markdown_table(*curve_table(curves, dataset, layers, compared)))
+    return "\n\n".join(sections)
+
+
+def _make_pipeline_card(
+    folder: Path,
+    *,
+    name: str | None,
+    license: str,
+    languages: Sequence[str],
+    datasets: Sequence[str],
+) -> str:
+    from spacy.cli.package import generate_readme
+
+    try:
+        meta: Any = json.loads((folder / PIPELINE_META).read_text(encoding="utf8"))
+        license = license or meta.get("license") or ""
+        # Headings of the table stand below the one of the section.
+        table = generate_readme(meta).strip().replace("\n### ", "\n#### ")
+        return PIPELINE_CARD.format(
+            metadata=front_matter(
+                library_name="spacy",
+                pipeline_tag="token-classification",
+                tags=TAGS,
+                license=license.lower() if is_license(license.lower()) else "",
+                language=list(languages) or [meta["lang"]],
+                datasets=list(datasets),
+            ),
+            title=escape_markdown(name or f"{meta['lang']}_{meta['name']}"),
+            load=FROM_HUB.format(name=name)
+            if name
+            else FROM_FOLDER.format(name=PLACEHOLDER),
+            table=Masker(folder).mask_text(table, user=False),
+            license=LICENSE.format(license=license) if license else NO_LICENSE,
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+        todo = "Expected is what nlp.to_disk wrote."
+        path = folder / PIPELINE_META
+        raise NunerError(
+            Errors.N005, path=path, reason=describe(error), todo=todo
+        ) from error

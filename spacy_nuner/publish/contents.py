@@ -1,0 +1,275 @@
+"""What of a folder goes to others: which files, and with which content."""
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..encoders.card import PLACEHOLDER
+from ..encoders.folder import (
+    BACKGROUND_FILE,
+    CONCEPT_ENCODER,
+    INFO_FILE,
+    read_whole_info,
+)
+from ..encoders.safety import (
+    CONFIG,
+    SHARD,
+    TOKENIZER_FILES,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    check_encoder,
+    check_header,
+    find_weights,
+)
+from ..errors import Errors, NunerError
+from .cards import (
+    CARD_FILE,
+    PIPELINE_CONFIG,
+    PIPELINE_META,
+    Kind,
+    find_kind,
+    make_card,
+)
+from .private import Masker
+
+# As spaCy and people call them.
+NOTES = {CARD_FILE, "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSES_SOURCES"}
+PIPELINE_FILES = {PIPELINE_CONFIG, PIPELINE_META, "tokenizer"}
+VOCAB = "vocab"
+ENCODER_NAMES = {CONFIG, WEIGHTS, WEIGHTS_INDEX, *TOKENIZER_FILES}
+# JSON that describes and holds no vocabulary.
+DESCRIPTIONS = {
+    *(INFO_FILE, PIPELINE_META, CONFIG, "tokenizer_config.json", "labels.json", "cfg"),
+    "special_tokens_map.json",
+}
+# Where the name of the user may be masked: elsewhere it may be a label.
+ABOUT_THE_RUN = {INFO_FILE}
+# What its author wants to be read.
+SIGNED = ("author", "email", "url", "license", "description", "name")
+# What torch.save writes is a zip of a pickle and the numbers.
+TORCH_FILE = re.compile(rb"PK\x03\x04.{26}[^\x00]{0,200}?data\.pkl", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A file that goes to others.
+
+    name (str): Its path in the repository.
+    path (Path | None): Where its content is, if it is as it is there.
+    content (bytes | None): Its content, if it is another one.
+    masked (bool): Whether something private was masked in it.
+    """
+
+    name: str
+    path: Path | None
+    content: bytes | None = None
+    masked: bool = False
+
+    @property
+    def size(self) -> int:
+        """RETURNS (int): Bytes."""
+        if self.content is not None:
+            return len(self.content)
+        return self.path.stat().st_size if self.path else 0
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What of a folder goes to others.
+
+    kind (str): "backbone" or "pipeline".
+    files (list[Shared]): The files, by name.
+    left_out (dict[str, str]): Name of a file that does not -> why.
+    """
+
+    kind: Kind
+    files: list[Shared]
+    left_out: dict[str, str]
+
+    def find_license(self) -> str | None:
+        """RETURNS (str | None): The licence that the card names for the hub, if any."""
+        from huggingface_hub import ModelCard
+        from yaml import YAMLError
+
+        (card,) = (file.content for file in self.files if file.name == CARD_FILE)
+        try:
+            metadata = ModelCard((card or b"").decode("utf8")).data.to_dict()
+        except (ValueError, TypeError, YAMLError):
+            # The hub will say more about a card that somebody wrote by hand.
+            return None
+        return metadata.get("license")
+
+
+def find_contents(
+    folder: Path, *, name: str | None = None, card: Path | None = None
+) -> Contents:
+    """Find what of a folder goes to others, without what is private.
+
+    folder (Path): A backbone, or a saved pipeline.
+    name (str | None): The name under which others will load it.
+    card (Path | None): The model card, if it is not the README.md of the folder. Where
+        there is none, one is made.
+    RETURNS (Contents): The files and what they hold.
+    RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N005
+        if the card can't be read; for a backbone what `read_whole_info`,
+        `check_encoder` and `find_weights` raise.
+    """
+    kind = find_kind(folder)
+    components: set[str] = set()
+    if kind == "backbone":
+        read_whole_info(folder)
+        for one in (folder, folder / CONCEPT_ENCODER):
+            check_encoder(one)
+            find_weights(one)
+    else:
+        components = _read_components(folder)
+    masker = Masker(folder)
+    paths: dict[str, Path] = {}
+    left_out: dict[str, str] = {}
+    for found in _walk(folder):
+        path = folder / found
+        if reason := _find_reason(kind, found, path, components):
+            left_out[found] = reason
+        elif _holds_pickle(path):
+            raise NunerError(Errors.N671, path=path)
+        else:
+            paths[found] = path
+    text = _read_card(card or paths.get(CARD_FILE))
+    if text is None:
+        text = make_card(folder, name=name)
+    text = text.replace(PLACEHOLDER, name or PLACEHOLDER)
+    # Texts first: which paths are private is known from them.
+    order = sorted(paths, key=lambda one: (not _is_text(one), one))
+    files = {one: _share(one, paths[one], masker) for one in order if one != CARD_FILE}
+    shown = masker.mask_text(text)
+    content = shown.encode("utf8", "replace")
+    files[CARD_FILE] = Shared(CARD_FILE, None, content, masked=shown != text)
+    return Contents(kind, [files[one] for one in sorted(files)], left_out)
+
+
+def _read_components(folder: Path) -> set[str]:
+    from confection import Config
+
+    try:
+        config = Config().from_disk(folder / PIPELINE_CONFIG, interpolate=False)
+        return {str(name) for name in config["components"]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        path = folder / PIPELINE_CONFIG
+        todo = "Expected is what nlp.to_disk wrote."
+        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Yield the files below a folder, and links, which are not followed."""
+    for parent, names, files in os.walk(folder):
+        links = [name for name in names if os.path.islink(os.path.join(parent, name))]
+        names[:] = sorted(set(names) - set(links))
+        for name in sorted(files + links):
+            yield Path(parent, name).relative_to(folder).as_posix()
+
+
+def _find_reason(kind: Kind, name: str, path: Path, components: set[str]) -> str | None:
+    """Say why a file stays here; None if it does not."""
+    parts = PurePosixPath(name).parts
+    if path.is_symlink():
+        return "a link"
+    if not path.is_file():
+        return "no file"
+    if any(part.startswith(".") for part in parts):
+        return "hidden"
+    if kind == "backbone":
+        inside = parts[1:] if parts[0] == CONCEPT_ENCODER else parts
+        own = name in {INFO_FILE, BACKGROUND_FILE} or (
+            len(inside) == 1
+            and (inside[0] in ENCODER_NAMES or SHARD.fullmatch(inside[0]) is not None)
+        )
+    else:
+        own = name in PIPELINE_FILES or (
+            len(parts) > 1 and (parts[0] == VOCAB or parts[0] in components)
+        )
+    return None if own or name in NOTES else f"no part of a {kind}"
+
+
+def _holds_pickle(path: Path) -> bool:
+    if path.stat().st_size < 3:
+        return False
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        # Since protocol 2 of 2003 a pickle says that it is one, and ends with a stop.
+        is_pickle = content[:1] == b"\x80" and content[1] in range(2, 6)
+        if is_pickle and content[-1:] == b".":
+            return True
+        return TORCH_FILE.search(content) is not None
+
+
+def _is_text(name: str) -> bool:
+    return PurePosixPath(name).name in {*DESCRIPTIONS, PIPELINE_CONFIG, *NOTES}
+
+
+def _share(name: str, path: Path, masker: Masker) -> Shared:
+    """Read a file and mask what is private in it."""
+    if path.suffix == ".safetensors" and not _has_private_header(path, masker):
+        # Not read as a whole: any bytes may stand in numbers.
+        return Shared(name, path)
+    before = path.read_bytes()
+    content = _mask_text_file(PurePosixPath(name).name, before, masker)
+    if content is None:
+        content = masker.mask_bytes(before)
+    if content == before:
+        return Shared(name, path)
+    return Shared(name, None, content, masked=True)
+
+
+def _has_private_header(path: Path, masker: Masker) -> bool:
+    check_header(path)
+    with path.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+    return masker.mask_bytes(header) != header
+
+
+def _mask_text_file(name: str, before: bytes, masker: Masker) -> bytes | None:
+    """Mask a file whose form is known; None for any other."""
+    try:
+        text = before.decode("utf8")
+        if name == PIPELINE_CONFIG:
+            return _mask_config(text, masker).encode("utf8")
+        if name in NOTES:
+            return masker.mask_text(text).encode("utf8")
+        if name not in DESCRIPTIONS:
+            return None
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    shown = masker.mask_data(data, user=name in ABOUT_THE_RUN)
+    if name == PIPELINE_META and isinstance(data, dict):
+        shown |= {key: data[key] for key in SIGNED if key in data}
+    if shown == data:
+        return before
+    return (json.dumps(shown, indent=2, ensure_ascii=False) + "\n").encode("utf8")
+
+
+def _mask_config(text: str, masker: Masker) -> str:
+    from confection import Config
+
+    config: Any = Config().from_str(text, interpolate=False)
+    shown = masker.mask_data(dict(config), user=False)
+    if shown == dict(config):
+        return text
+    return Config(shown).to_str(interpolate=False)
+
+
+def _read_card(path: Path | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return path.read_text(encoding="utf8")
+    except (OSError, ValueError) as error:
+        todo = "Expected is Markdown, such as `spacy nuner card` writes."
+        raise NunerError(Errors.N005, path=path, reason=error, todo=todo) from error

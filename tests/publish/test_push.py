@@ -1,0 +1,275 @@
+"""Backbones and pipelines go onto a hub, and others can load what is there."""
+
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import spacy
+import torch
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.cli.push import push
+from spacy_nuner.errors import NunerError
+from spacy_nuner.publish.upload import upload
+
+from .conftest import PRIVATE, TEXT, read_all
+from .hub import TOKEN
+
+REPO = "zofia/flats"
+
+
+def run(*command, code=0):
+    result = CliRunner().invoke(app, ["push", *map(str, command)])
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_without_yes_it_is_only_listed(backbone, hub):
+    before = read_all(backbone)
+    out = run(backbone, REPO)
+    assert "Nothing was uploaded" in out and "private" in out
+    assert "nuner.json" in out and "masked" in out
+    assert hub.sent == [] and read_all(backbone) == before
+
+
+def test_a_backbone_goes_up_whole_and_without_what_is_private(backbone, hub):
+    before = read_all(backbone)
+    out = run(backbone, REPO, "--yes")
+    assert f"{hub.url}/{REPO}/commit/main/" in out.replace("\n", "")
+    repo = hub.repos[REPO]
+    assert repo["private"] is True and repo["commits"] == 1
+    # The card is new; the rest is there under the same names.
+    assert set(repo["files"]) == {*before, "README.md"}
+    everything = b"\n".join(repo["files"].values())
+    for text in PRIVATE:
+        assert text.encode() not in everything, text
+    assert str(backbone).encode() not in everything
+    for name, content in before.items():
+        if name != "nuner.json":
+            assert repo["files"][name] == content, name
+    assert read_all(backbone) == before
+    assert f'from_pretrained("{REPO}")' in repo["files"]["README.md"].decode()
+
+
+def test_pushed_again_it_is_another_commit_of_what_is_new(backbone, hub):
+    push(backbone, REPO, yes=True, public=True)
+    assert hub.repos[REPO]["private"] is False
+    assert hub.sent.count("POST /api/repos/create") == 1
+    uploads = [one for one in hub.sent if one.startswith("PUT")]
+    push(backbone, REPO, yes=True)
+    assert hub.repos[REPO]["commits"] == 2
+    assert [one for one in hub.sent if one.startswith("PUT")] == uploads
+    # It is not made private again: whose repository it is decides.
+    assert hub.repos[REPO]["private"] is False
+
+
+def test_an_upload_that_broke_off_goes_on(backbone, hub):
+    hub.cut = 1
+    out = run(backbone, REPO, "--yes", code=1)
+    assert "[N674]" in out and "Run the same command again" in " ".join(out.split())
+    # Nothing of it shows.
+    assert hub.repos[REPO]["files"] == {}
+    (first,) = hub.objects
+    hub.cut = None
+    hub.sent.clear()
+    run(backbone, REPO, "--yes")
+    assert "model.safetensors" in hub.repos[REPO]["files"]
+    sent = [one for one in hub.sent if one.startswith("PUT")]
+    assert sent and f"PUT /objects/{first}" not in sent
+
+
+def test_a_commit_that_broke_off_sends_no_large_file_again(backbone, hub):
+    hub.fail = {"/commit/": 503}
+    with pytest.raises(NunerError, match="N674"):
+        push(backbone, REPO, yes=True)
+    hub.fail = {}
+    hub.sent.clear()
+    push(backbone, REPO, yes=True)
+    assert not [one for one in hub.sent if one.startswith("PUT")]
+    assert hub.repos[REPO]["commits"] == 1
+
+
+@pytest.mark.parametrize("name", ["flats", "a/b/c", "a b/c", "../x/y", "-a/b", ""])
+def test_names_that_the_hub_does_not_take(backbone, hub, name):
+    with pytest.raises(NunerError, match="N673"):
+        push(backbone, name)
+    assert hub.sent == []
+
+
+def test_without_a_token(backbone, hub, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none")
+    )
+    push(backbone, REPO)
+    with pytest.raises(NunerError, match="N673.*no token.*HF_TOKEN"):
+        push(backbone, REPO, yes=True)
+    assert hub.sent == []
+
+
+def test_a_token_that_the_hub_does_not_take(backbone, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong0123456789")
+    out = run(backbone, REPO, "--yes", code=1)
+    assert "[N673]" in out and "hf_wrong0123456789" not in out
+    assert hub.repos == {}
+
+
+def test_without_a_connection(backbone, hub, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(NunerError, match="N674"):
+        push(backbone, REPO, yes=True)
+
+
+def test_a_card_that_the_hub_refuses(backbone, hub, tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text("---\nlicense: mine\n---\n# Mine\n")
+    with pytest.raises(NunerError, match='N673.*"license" is mine'):
+        push(backbone, REPO, yes=True, card=card)
+    assert hub.objects == {} and hub.repos[REPO]["files"] == {}
+
+
+def test_a_card_of_ones_own(backbone, hub, tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text("---\nlicense: mit\n---\n# Mine\nLoad path/to/this/folder.\n")
+    out = run(backbone, REPO, "--yes", "--card", card)
+    assert "names no licence" not in out
+    pushed = hub.repos[REPO]["files"]["README.md"].decode()
+    assert pushed == card.read_text().replace("path/to/this/folder", REPO)
+    assert "names no licence" in run(backbone, REPO)
+    with pytest.raises(NunerError, match="N005"):
+        push(backbone, REPO, card=tmp_path / "none.md")
+
+
+def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):
+    (tmp_path / "secret.txt").write_text("secret")
+    for folder in (backbone, pipeline):
+        (folder / ".git").mkdir()
+        (folder / ".git" / "config").write_text("secret")
+        (folder / ".spacy_nuner.json").write_text("{}")
+        (folder / "checkpoint-10").mkdir()
+        (folder / "checkpoint-10" / "optimizer.pt").write_bytes(pickle.dumps({}))
+        (folder / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+        (folder / "notes.txt").write_text("secret")
+        (folder / "LICENSE").symlink_to(tmp_path / "secret.txt")
+        (folder / "linked").symlink_to(tmp_path)
+    (backbone / "concept_encoder" / "vocab.json").symlink_to(tmp_path / "secret.txt")
+    (pipeline / "vocab" / ".hidden").write_text("secret")
+    for folder in (backbone, pipeline):
+        contents, _ = push(folder, REPO)
+        assert {
+            ".git/config": "hidden",
+            ".spacy_nuner.json": "hidden",
+            "LICENSE": "a link",
+            "linked": "a link",
+        }.items() <= contents.left_out.items()
+        reason = f"no part of a {contents.kind}"
+        for name in ("checkpoint-10/optimizer.pt", "pytorch_model.bin", "notes.txt"):
+            assert contents.left_out[name] == reason
+        names = {file.name for file in contents.files}
+        assert not names & set(contents.left_out)
+        assert names | set(contents.left_out) >= set(read_all(folder))
+    upload(push(backbone, REPO)[0], REPO)
+    assert b"secret" not in b"".join(hub.repos[REPO]["files"].values())
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "torch in MessagePack"])
+def test_pickles_are_refused(pipeline, hub, tmp_path, kind):
+    content = pickle.dumps({"a": 1})
+    if kind != "pickle":
+        torch.save({"a": torch.zeros(3)}, tmp_path / "x.pt")
+        content = (tmp_path / "x.pt").read_bytes()
+    if kind == "torch in MessagePack":
+        import srsly
+
+        content = srsly.msgpack_dumps({"shims": [content]})
+    (pipeline / "nuner_ner" / "model").write_bytes(content)
+    with pytest.raises(NunerError, match="N671.*nuner_ner/model"):
+        push(pipeline, REPO, yes=True)
+    assert hub.sent == []
+
+
+@pytest.mark.parametrize("made", ["nothing", "empty", "file", "encoder"])
+def test_what_is_neither(tmp_path, backbone, made):
+    path = {"encoder": backbone / "concept_encoder"}.get(made, tmp_path / made)
+    if made == "empty":
+        path.mkdir()
+    elif made == "file":
+        path.write_text("x")
+    with pytest.raises(NunerError, match="N670"):
+        push(path, REPO)
+
+
+def test_a_pipeline_predicts_the_same_from_there(pipeline, hub, tmp_path):
+    from huggingface_hub import snapshot_download
+
+    push(pipeline, REPO, yes=True)
+    files = hub.repos[REPO]["files"]
+    everything = b"\n".join(files.values())
+    for text in (*PRIVATE, str(tmp_path)):
+        assert text.encode() not in everything, text
+    folder = snapshot_download(REPO, endpoint=hub.url, cache_dir=tmp_path / "cache")
+    nlp, expected = spacy.load(folder), spacy.load(pipeline)
+    doc, wanted = nlp(TEXT), expected(TEXT)
+    assert len(doc.spans["concepts"]) > 0
+    for one, other in zip(doc.spans["concepts"], wanted.spans["concepts"], strict=True):
+        assert (one.text, one.label_) == (other.text, other.label_)
+    scores = [each.spans["concepts"].attrs["scores"] for each in (doc, wanted)]
+    assert (scores[0] == scores[1]).all()
+    # What was masked is no setting that somebody else could use.
+    assert nlp.get_pipe("nuner_ner").backbone == "***"
+    nlp.to_disk(tmp_path / "again")
+    spacy.load(tmp_path / "again")
+
+
+@pytest.mark.slow
+def test_the_code_of_the_cards_runs_from_there(backbone, pipeline, hub, tmp_path):
+    """Pushed and loaded by another process, by the environment alone."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(tmp_path / "home"),
+    }
+    environment.pop("HF_HUB_OFFLINE", None)
+
+    def execute(*command):
+        out = subprocess.run(
+            [sys.executable, *map(str, command)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=tmp_path,
+        )
+        assert out.returncode == 0, out.stdout + out.stderr
+        return out.stdout
+
+    for folder, repo in ((backbone, "zofia/backbone"), (pipeline, REPO)):
+        execute("-m", "spacy", "nuner", "push", folder, repo, "--yes")
+        card = hub.repos[repo]["files"]["README.md"].decode()
+        blocks = card.split("```python\n")[1:]
+        assert len(blocks) == (2 if repo == "zofia/backbone" else 1)
+        for block in blocks:
+            code = block.partition("```")[0]
+            assert f'"{repo}"' in code
+            execute("-c", code)
+    # And as a package that pip installs.
+    out = execute(
+        "-c",
+        f"from huggingface_hub import snapshot_download as d\nprint(d({REPO!r}))",
+    )
+    execute("-m", "spacy", "package", out.strip(), tmp_path, "--build", "none")
+    (made,) = tmp_path.glob("en_pipeline-*")
+    # What `--build wheel` runs, but with the setuptools that stand here.
+    execute("-m", "build", "--wheel", "--no-isolation", made)
+    (wheel,) = (made / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    execute(
+        "-c",
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r})\n"
+        f"import en_pipeline; en_pipeline.load()({TEXT!r})",
+    )
