@@ -4,6 +4,7 @@ import typer
 
 from ._util import OVERRIDES, handle_errors
 from .annotate import annotate_cli
+from .apply import apply_cli
 from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
@@ -47,5 +48,6 @@ app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
+app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))
 app.command("report")(handle_errors(report_cli))
