@@ -619,6 +619,15 @@ class Errors:
     N655 = Message(
         "Ray gave up: {reason}. What is tagged is kept: run the same command again."
     )
+    N656 = Message(
+        "These are not all parts of one conversion: {reason}. Expected are the folders "
+        "that 'spacy nuner convert --part I/N' wrote from the same input with the same "
+        "settings, one for each I from 1 to N."
+    )
+    N657 = Message(
+        "Can't merge '{path}': it is no {expected}. Expected are stores of annotate, "
+        "which are files, or parts of convert, which are folders; not both."
+    )
 
 
 class Warnings:
@@ -722,6 +731,12 @@ class Warnings:
         "The labelled set has no mention of: {labels}. They are looked for all the "
         "same, and what is found of them counts as wrong. If that is a mistake, mend "
         "the JSON of labels."
+    )
+
+    # Apply, and work on several machines
+    W650 = Message(
+        "{count} sentences of '{path}' are in a batch that is not collected. Run "
+        "annotate with that store again, then merge again."
     )
 
 

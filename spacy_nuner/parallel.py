@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,21 @@ from .errors import Errors, NunerError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several machines does of a job.
+
+    index (int): Which of them it is, from 0.
+    count (int): How many there are.
+    """
+
+    index: int
+    count: int
+
+
+ALL = Share(0, 1)
 
 
 class Part(Protocol):
@@ -81,9 +97,7 @@ def write_parts(
         for part in parts:
             count += 1
             if part.is_done():
-                # No work of this run, so no sign of how fast it is.
-                bar.initial += part.size
-                bar.update(part.size)
+                advance_done(bar, part.size)
             else:
                 yield part
 
@@ -98,6 +112,18 @@ def write_parts(
         with _open_pool(n_process, prepare) as pool:
             _write_in_pool(pool, chain(first, todo), n_process, bar, on_written)
     return count
+
+
+def advance_done(bar: "tqdm", size: int) -> None:
+    """Advance a bar by what an earlier run did: no sign of how fast this one is.
+
+    bar (tqdm): The bar.
+    size (int): By how much.
+    """
+    # One that is not shown has no beginning.
+    if not bar.disable:
+        bar.initial += size
+    bar.update(size)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ FORBIDDEN = {
     "stats": {"annotate", "pretrain", "models", "pipeline", "fewshot", "cli"},
     "pretrain": {"annotate", "stats", "models", "pipeline", "fewshot", "cli"},
     "fewshot": {"annotate", "stats", "pretrain", "cli"},
+    "apply": TRAINING - {"apply"} | {"encoders", "models", "pipeline", "cli"},
 }
 
 

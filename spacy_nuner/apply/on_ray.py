@@ -7,6 +7,7 @@ but neither the input nor the output.
 
 import dataclasses
 import json
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, NunerError
+from ..parallel import advance_done
 from .parts import PartFiles, TextPart, start_tagging
 from .tagger import TagCounts, Tagged, Tagger, TagSettings
 
@@ -82,7 +84,9 @@ def tag_on_ray(
         raise NunerError(Errors.N006, package="ray[data]", extra="ray") from error
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
     context = DataContext.get_current().copy()
     # Each part is a block of its own, which a worker gets as soon as it was read.
     context.target_max_block_size = context.target_min_block_size = 1
@@ -158,9 +162,9 @@ def _write(
         tagged = Tagged(row["data"], row["failed"], counts)
         get_files(row["number"]).write(tagged, json.loads(row["span"]))
         on_written(counts.words)
+        bar.update(row["size"])
     else:
-        bar.initial += row["size"]
-    bar.update(row["size"])
+        advance_done(bar, row["size"])
 
 
 def _first_line(error: Exception) -> str:

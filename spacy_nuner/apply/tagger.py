@@ -319,6 +319,9 @@ def join_docs(docs: "Sequence[Doc]") -> "Doc":
 
     if len(docs) == 1:
         return docs[0]
+    for doc in docs:
+        # It can't be joined in general, and is not written.
+        doc.user_data = {}
     joined = Doc.from_docs(list(docs), ensure_whitespace=False)
     for key, group in joined.spans.items():
         groups = [doc.spans[key] for doc in docs if key in doc.spans]

@@ -14,6 +14,7 @@ from .export import export_cli
 from .fewshot import fewshot_cli
 from .import_ import import_cli
 from .init import init_cli
+from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .report import report_cli
 from .sample import sample_cli
@@ -42,6 +43,7 @@ app.command("annotate")(handle_errors(annotate_cli))
 app.command("export")(handle_errors(export_cli))
 app.command("import")(handle_errors(import_cli))
 app.command("convert")(handle_errors(convert_cli))
+app.command("merge")(handle_errors(merge_cli))
 app.command("stats")(handle_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
