@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, NunerError
 from ..parallel import advance_done
-from .parts import PartFiles, TextPart, start_tagging
-from .tagger import TagCounts, Tagged, Tagger, TagSettings
+from .parts import PartFiles, TextPart, get_tagger, start_tagging
+from .tagger import Tagged, TagSettings
 
 if TYPE_CHECKING:
     import pyarrow
@@ -32,23 +32,25 @@ class RayTagger:
     def __init__(self, settings: TagSettings) -> None:
         """settings (TagSettings): How rows are tagged."""
         start_tagging()
-        self.tagger = Tagger(settings)
+        self.settings = settings
 
     def __call__(self, block: "pyarrow.Table") -> "pyarrow.Table":
-        """Tag parts.
+        """Tag a part.
 
-        block (pyarrow.Table): A part; see `_read_parts`.
-        RETURNS (pyarrow.Table): What became of its rows, the contents of its files.
+        block (pyarrow.Table): The part; see `_read_parts`.
+        RETURNS (pyarrow.Table): The contents of its files as `result`, or the error
+            that ends the run.
         """
         (part,) = block.to_pylist()
-        rows = part.pop("rows")
-        tagged = self.tagger.tag(pickle.loads(rows)) if rows else None
-        made = {
-            "data": tagged.data if tagged else b"",
-            "failed": tagged.failed if tagged else b"",
-            "counts": json.dumps(tagged.counts.to_json() if tagged else {}),
-        }
-        return _to_table(part | made)
+        if rows := part.pop("rows"):
+            # An error of the constructor would be tried again for ever, and Ray would
+            # wrap one that is raised here.
+            try:
+                tagged = get_tagger(self.settings).tag(pickle.loads(rows))
+                part["result"] = pickle.dumps(tagged)
+            except NunerError as error:
+                part["result"] = pickle.dumps(error)
+        return _to_table(part)
 
 
 def tag_on_ray(
@@ -59,7 +61,7 @@ def tag_on_ray(
     n_workers: int,
     bar: "tqdm",
     on_written: Callable[[int], None],
-) -> None:
+) -> int:
     """Tag the parts that are not done yet on a cluster, and write them here.
 
     Ray is connected to as `ray.init` does it: to the cluster in RAY_ADDRESS, to one
@@ -73,8 +75,9 @@ def tag_on_ray(
     n_workers (int): How many actors there are.
     bar (tqdm): Advanced by the size of each part.
     on_written (Callable[[int], None]): Called with the words of each part.
-    RAISES (NunerError): N006 if Ray is missing, N655 if it gives up; what `Tagger`
-        raises.
+    RETURNS (int): How many parts there are.
+    RAISES (NunerError): N006 if Ray is missing, N655 if it gives up; what `Tagger` and
+        the reading of the corpus raise.
     """
     try:
         import ray
@@ -110,12 +113,12 @@ def tag_on_ray(
                 num_cpus=1,
                 num_gpus=1 if settings.gpu_id >= 0 else 0,
             )
+            count = 0
             for row in tagged.iter_rows():
+                count += 1
                 _write(row, part_files, bar, on_written)
+            return count
     except RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, NunerError):
-            raise cause from error
         raise NunerError(Errors.N655, reason=_first_line(error)) from error
     finally:
         if started:
@@ -133,16 +136,19 @@ def _localise(settings: TagSettings) -> TagSettings:
 
 def _read_parts(cut: Cut, start: "pyarrow.Table") -> "Iterator[pyarrow.Table]":
     """The parts, one a table; those that are done without their rows."""
-    for part in cut():
-        rows = b"" if part.is_done() else pickle.dumps(part.rows)
-        yield _to_table(
-            {
+    try:
+        for part in cut():
+            row = {
                 "number": part.files.number,
                 "size": part.size,
                 "span": json.dumps(part.describe()),
-                "rows": rows,
+                "rows": b"" if part.is_done() else pickle.dumps(part.rows),
+                "result": b"",
             }
-        )
+            yield _to_table(row)
+    except NunerError as error:
+        row = {"number": -1, "size": 0, "span": "", "rows": b""}
+        yield _to_table({**row, "result": pickle.dumps(error)})
 
 
 def _to_table(row: dict[str, Any]) -> "pyarrow.Table":
@@ -157,14 +163,15 @@ def _write(
     bar: "tqdm",
     on_written: Callable[[int], None],
 ) -> None:
-    if row["data"]:
-        counts = TagCounts.from_json(json.loads(row["counts"]))
-        tagged = Tagged(row["data"], row["failed"], counts)
-        get_files(row["number"]).write(tagged, json.loads(row["span"]))
-        on_written(counts.words)
-        bar.update(row["size"])
-    else:
+    if not row["result"]:
         advance_done(bar, row["size"])
+        return
+    result: Tagged | NunerError = pickle.loads(row["result"])
+    if isinstance(result, NunerError):
+        raise result
+    get_files(row["number"]).write(result, json.loads(row["span"]))
+    on_written(result.counts.words)
+    bar.update(row["size"])
 
 
 def _first_line(error: Exception) -> str:

@@ -165,11 +165,14 @@ def tag_corpus(
         _begin(work, run)
         start = time.perf_counter()
         with _make_bar(corpus, progress=progress) as bar:
-            words = _tag(
+            count, words = _tag(
                 work, corpus, settings, size, bar, n_process=n_process, engine=engine
             )
         seconds = time.perf_counter() - start
-        return Applied(_join(work, settings, run, source), words, seconds)
+        if not count:
+            work.keep = False
+            raise NunerError(Errors.N653, source=source)
+        return Applied(_join(work, settings, run, count), words, seconds)
 
 
 def _tag(
@@ -181,8 +184,8 @@ def _tag(
     *,
     n_process: int,
     engine: Engine,
-) -> int:
-    """Tag what is not tagged yet; give the number of words."""
+) -> tuple[int, int]:
+    """Tag what is not tagged yet; give the number of parts and of words."""
     folder = work.folder / "parts"
     folder.mkdir(exist_ok=True)
     cut: Callable[[], Iterator[TextPart]] = partial(
@@ -203,7 +206,7 @@ def _tag(
             def get_files(number: int) -> PartFiles:
                 return PartFiles(work.target, folder, number, settings.form)
 
-            tag_on_ray(
+            parts = tag_on_ray(
                 cut,
                 settings,
                 get_files,
@@ -212,7 +215,7 @@ def _tag(
                 on_written=count,
             )
         else:
-            write_parts(
+            parts = write_parts(
                 cut(),
                 n_process=n_process,
                 bar=bar,
@@ -223,7 +226,7 @@ def _tag(
         # Nothing to go on with, so nothing is left.
         work.keep = any(work.target.iterdir())
         raise
-    return words
+    return parts, words
 
 
 def _cut(
@@ -289,17 +292,13 @@ def _make_bar(corpus: Corpus, *, progress: bool) -> tqdm:
 
 
 def _join(
-    work: Work, settings: TagSettings, run: dict[str, Any], source: str
+    work: Work, settings: TagSettings, run: dict[str, Any], count: int
 ) -> dict[str, Any]:
     """Make one report and one file of failed rows out of those of the parts."""
     parts, all_counts = [], []
     folder = work.folder / "parts"
-    numbers = sorted(int(path.stem) for path in work.target.glob("[0-9]*"))
-    if not numbers:
-        work.keep = False
-        raise NunerError(Errors.N653, source=source)
     with (work.target / FAILED_ROWS).open("wb") as file:
-        for number in numbers:
+        for number in range(count):
             files = PartFiles(work.target, folder, number, settings.form)
             part, counts = files.read_notes()
             parts.append({**part, "rows": counts.tagged, "words": counts.words})

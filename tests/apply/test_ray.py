@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from spacy_nuner.apply.tag_corpus import tag_corpus
+from spacy_nuner.apply.tagger import TagSettings, hash_pipeline
 from spacy_nuner.errors import NunerError
 
 from .conftest import contents, make_rows, read_jsonl, write_jsonl
@@ -106,24 +108,20 @@ def test_a_run_is_gone_on_with_by_the_other_engine(
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_an_error_of_a_worker_comes_through(pipeline, cluster, tmp_path):
-    from spacy_nuner.apply.tag_corpus import tag_corpus
-    from spacy_nuner.apply.tagger import TagSettings
-
+def test_an_error_of_a_worker_or_of_the_reader_comes_through(
+    tag, pipeline, cluster, tmp_path
+):
     source = write_jsonl(tmp_path / "a.jsonl", make_rows(3))
     settings = TagSettings(str(pipeline), "of another machine")
     with pytest.raises(NunerError, match="N652"):
-        tag_corpus(
-            settings,
-            str(source),
-            tmp_path / "out",
-            engine="ray",
-            n_process=1,
-            progress=False,
-        )
+        tag_corpus(settings, str(source), tmp_path / "out", engine="ray")
+    (tmp_path / "a.jsonl.gz").write_bytes(b"no gzip")
+    with pytest.raises(NunerError, match="N109"):
+        tag(tmp_path / "a.jsonl.gz", tmp_path / "out", engine="ray")
     # What is no error of ours has a number too.
-    settings = TagSettings(str(pipeline), "x", gpu_id="none")  # type: ignore[arg-type]
-    with pytest.raises(NunerError, match="N655|N652"):
+    name = str(pipeline)
+    settings = TagSettings(name, hash_pipeline(name), form="no such form")
+    with pytest.raises(NunerError, match="N655.*KeyError|N655.*no such form"):
         tag_corpus(settings, str(source), tmp_path / "out", engine="ray")
     assert not (tmp_path / "out").exists()
 

@@ -197,7 +197,7 @@ def test_killed_with_two_processes_and_gone_on_with_by_one(
 
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(tag, source, tmp_path):
-    for form in ("jsonl", "parquet", "docbin"):
+    for form in ("parquet", "docbin"):
         one, two = tmp_path / f"1-{form}", tmp_path / f"2-{form}"
         tag(source, one, form=form)
         tag(source, two, form=form, n_process=2)
