@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,10 @@ def tag_on_ray(
         ray.init(
             include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
         )
-    context = DataContext.get_current().copy()
+    with warnings.catch_warnings():
+        # Of settings that Ray has and deprecates, and nobody here uses.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = DataContext.get_current().copy()
     # Each part is a block of its own, which a worker gets as soon as it was read.
     context.target_max_block_size = context.target_min_block_size = 1
     context.enable_progress_bars = False
