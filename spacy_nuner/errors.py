@@ -580,13 +580,49 @@ class Errors:
     )
     N640 = Message(
         "'{path}' can't be read as a Parquet or Arrow file: {reason}. Expected is what "
-        "`datasets` or pandas wrote, with a column of tokens and one of tags, or with "
-        "other rows that docs/import.md names. Copy or download it again."
+        "`datasets` or pandas wrote: with a column of texts, or for a labelled set "
+        "with columns that docs/import.md names. Copy or download it again."
     )
     N641 = Message(
         "No names of tags in '{path}': {reason}. Expected is a file with a name a line "
         "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
         "JSON."
+    )
+
+    # Apply
+    N650 = Message(
+        "Can't load the pipeline '{name}': {reason}. Expected is a folder that "
+        "nlp.to_disk or 'spacy train' wrote, or the name of an installed pipeline."
+    )
+    N651 = Message(
+        "'{path}' holds {count} parts of an interrupted run, but since then there was "
+        "a change of {changed}. Parts of both would not fit together. Undo the change "
+        "to go on with it, name another output, or remove the folder to start anew."
+    )
+    N652 = Message(
+        "The pipeline '{name}' is another one here than where the run was started: "
+        "found are files with the hash {found}..., expected {expected}.... Install the "
+        "same pipeline on all machines, or name a folder that they share."
+    )
+    N653 = Message(
+        "There is no row in '{source}'. Expected are JSON Lines with a field of texts, "
+        "a table with such a column, or text in UTF-8."
+    )
+    N654 = Message(
+        "Can't write to '{path}': apply writes a folder of parts. Expected is a name "
+        "that does not end as that of a file does; --form says what the parts are."
+    )
+    N655 = Message(
+        "Ray gave up: {reason}. What is tagged is kept: run the same command again."
+    )
+    N656 = Message(
+        "These are not all parts of one conversion: {reason}. Expected are the folders "
+        "that 'spacy nuner convert --part I/N' wrote from the same input with the same "
+        "settings, one for each I from 1 to N."
+    )
+    N657 = Message(
+        "Can't merge '{path}': it is no {expected}. Expected are stores of annotate, "
+        "which are files, or parts of convert, which are folders; not both."
     )
 
     # Publish
@@ -750,6 +786,12 @@ class Warnings:
         "The labelled set has no mention of: {labels}. They are looked for all the "
         "same, and what is found of them counts as wrong. If that is a mistake, mend "
         "the JSON of labels."
+    )
+
+    # Apply, and work on several machines
+    W650 = Message(
+        "{count} sentences of '{path}' are in a batch that is not collected. Run "
+        "annotate with that store again, then merge again."
     )
 
 

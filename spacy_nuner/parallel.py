@@ -10,16 +10,33 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import Errors, NunerError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several machines does of a job.
+
+    index (int): Which of them it is, from 0.
+    count (int): How many there are.
+    """
+
+    index: int
+    count: int
+
+
+ALL = Share(0, 1)
 
 
 class Part(Protocol):
@@ -36,17 +53,40 @@ class Part(Protocol):
     def is_done(self) -> bool:
         """RETURNS (bool): Whether all files of the part exist."""
 
-    def write(self) -> None:
-        """Write the files of the part, the one that shows that it is done last."""
+    def write(self) -> Any:
+        """Write the files of the part, the one that shows that it is done last.
+
+        RETURNS (Any): What is to be said of it, if anything.
+        """
 
 
-def write_parts(parts: Iterable[Part], *, n_process: int, bar: "tqdm") -> int:
+def import_without_torch() -> None:
+    """Prepare a process whose parts need spaCy's tokenizers, and no model."""
+    # There is nothing to be found among the rows and docs of a part, and looking takes
+    # a tenth of the time.
+    gc.disable()
+    _import_spacy_without_torch()
+    # Nor does a tokenizer of transformers import torch, which would warn of it.
+    os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
+
+
+def write_parts(
+    parts: Iterable[Part],
+    *,
+    n_process: int,
+    bar: "tqdm",
+    prepare: Callable[[], None] = import_without_torch,
+    on_written: Callable[[Any], None] = lambda result: None,
+) -> int:
     """Write the parts that are not done yet.
 
     parts (Iterable[Part]): The parts; one more than there are processes is read ahead.
     n_process (int): How many processes to use; with 1, or for a single part, it is
         this one. The files are the same for any number.
-    bar (tqdm): Advanced by the size of each part.
+    bar (tqdm): Advanced by the size of each part; those that were done count as there
+        from the beginning.
+    prepare (Callable[[], None]): What each process but this one does first.
+    on_written (Callable[[Any], None]): Called with what `Part.write` returned.
     RETURNS (int): How many parts there are.
     RAISES (NunerError): N106 if a process died, and what `Part.write` raises.
     """
@@ -57,7 +97,7 @@ def write_parts(parts: Iterable[Part], *, n_process: int, bar: "tqdm") -> int:
         for part in parts:
             count += 1
             if part.is_done():
-                bar.update(part.size)
+                advance_done(bar, part.size)
             else:
                 yield part
 
@@ -66,28 +106,38 @@ def write_parts(parts: Iterable[Part], *, n_process: int, bar: "tqdm") -> int:
     first = list(islice(todo, 2))
     if n_process == 1 or len(first) < 2:
         for part in chain(first, todo):
-            part.write()
+            on_written(part.write())
             bar.update(part.size)
     else:
-        _write_in_pool(chain(first, todo), n_process, bar)
+        with _open_pool(n_process, prepare) as pool:
+            _write_in_pool(pool, chain(first, todo), n_process, bar, on_written)
     return count
 
 
-def _write_in_pool(parts: Iterable[Part], n_process: int, bar: "tqdm") -> None:
+def advance_done(bar: "tqdm", size: int) -> None:
+    """Advance a bar by what an earlier run did: no sign of how fast this one is.
+
+    bar (tqdm): The bar.
+    size (int): By how much.
+    """
+    # One that is not shown has no beginning.
+    if not bar.disable:
+        bar.initial += size
+    bar.update(size)
+
+
+@contextmanager
+def _open_pool(
+    n_process: int, prepare: Callable[[], None]
+) -> Iterator[ProcessPoolExecutor]:
     # A process that is forked hangs where this one has already run torch, and is not
     # to be had on every system; a spawned one works everywhere.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n_process, mp_context=context, initializer=start_worker)
-    sizes: dict[Future[None], int] = {}
+    pool = ProcessPoolExecutor(
+        n_process, mp_context=context, initializer=start_worker, initargs=(prepare,)
+    )
     try:
-        for part in parts:
-            # Pickled, parts that wait take a third of the memory.
-            packed = pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
-            sizes[pool.submit(_write_packed, packed)] = part.size
-            if len(sizes) > n_process:
-                _collect(sizes, bar)
-        while sizes:
-            _collect(sizes, bar)
+        yield pool
     except BrokenProcessPool as error:
         raise NunerError(Errors.N106, count=n_process) from error
     finally:
@@ -95,28 +145,46 @@ def _write_in_pool(parts: Iterable[Part], n_process: int, bar: "tqdm") -> None:
         pool.shutdown(cancel_futures=True)
 
 
-def _collect(sizes: dict[Future[None], int], bar: "tqdm") -> None:
-    done, _ = wait(sizes, return_when=FIRST_COMPLETED)
-    for future in done:
-        bar.update(sizes.pop(future))
-        future.result()
+def _write_in_pool(
+    pool: ProcessPoolExecutor,
+    parts: Iterable[Part],
+    n_process: int,
+    bar: "tqdm",
+    on_written: Callable[[Any], None],
+) -> None:
+    sizes: dict[Future[Any], int] = {}
+
+    def collect() -> None:
+        done, _ = wait(sizes, return_when=FIRST_COMPLETED)
+        for future in done:
+            size = sizes.pop(future)
+            on_written(future.result())
+            bar.update(size)
+
+    for part in parts:
+        # Pickled, parts that wait take a third of the memory.
+        packed = pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+        sizes[pool.submit(_write_packed, packed)] = part.size
+        if len(sizes) > n_process:
+            collect()
+    while sizes:
+        collect()
 
 
-def _write_packed(packed: bytes) -> None:
-    pickle.loads(packed).write()
-    # The worker collects no cycles by itself.
+def _write_packed(packed: bytes) -> Any:
+    result = pickle.loads(packed).write()
+    # The worker may collect no cycles by itself.
     gc.collect()
+    return result
 
 
-def start_worker() -> None:
-    """Prepare a process before it is given its first part."""
+def start_worker(prepare: Callable[[], None] = import_without_torch) -> None:
+    """Prepare a process before it is given its first part.
+
+    prepare (Callable[[], None]): What it does beside.
+    """
     _end_with_parent()
-    # There is nothing to be found among the rows and docs of a part, and looking takes
-    # a tenth of the time.
-    gc.disable()
-    _import_spacy_without_torch()
-    # Nor does a tokenizer of transformers import torch, which would warn of it.
-    os.environ.update(USE_TORCH="0", TRANSFORMERS_NO_ADVISORY_WARNINGS="1")
+    prepare()
 
 
 def _end_with_parent() -> None:

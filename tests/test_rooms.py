@@ -26,6 +26,7 @@ FORBIDDEN = {
     "fewshot": {"annotate", "stats", "pretrain", "cli", "demo"},
     "demo": (TRAINING - {"demo"}) | {"readers", "cli"},
     "publish": (TRAINING - {"fewshot", "publish"}) | {"readers", "models", "cli"},
+    "apply": TRAINING - {"apply"} | {"encoders", "models", "pipeline", "cli"},
 }
 
 

@@ -4,32 +4,22 @@ import hashlib
 import heapq
 import itertools
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import Errors, NunerError
-from ..readers.hub import HUB_PREFIX, find_on_hub, read_hub
 from ..readers.records import Tally
-from ..readers.sources import (
-    STDIN,
-    is_broken,
-    open_source,
-    parse_object,
-    plain_suffix,
-)
+from ..readers.sources import is_broken
+from ..readers.texts import Unit, read_texts
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-TEXT_SUFFIXES = (".txt", ".text", ".md")
-# A file with a sentence a line has no blank lines: a paragraph ends here at the latest.
-MAX_PARAGRAPH_LINES = 200
+# The fields that name a document and, last, its source.
+NAMES = ("doc", "id", "url", "source")
 # Splitters besides the names of spaCy pipelines.
 RULE = "rule"
 LINE = "line"
@@ -37,8 +27,6 @@ LINE = "line"
 ZONE_PIECES = 50_000
 # The components of a trained pipeline that do not split sentences.
 NOT_SPLITTING = ["ner", "tagger", "morphologizer", "lemmatizer", "attribute_ruler"]
-
-Lines = Iterator[tuple[int, bytes]]
 
 
 class Document(NamedTuple):
@@ -66,8 +54,8 @@ def read_documents(
     """Read the documents of a source in a stream.
 
     source (str): `hub:NAME` or `hub:NAME:CONFIG` for a data set of the Hugging Face
-        hub (`hub:allenai/c4:en`), a JSON Lines or text file, a folder of those, or "-"
-        for standard input. Files may be compressed.
+        hub (`hub:allenai/c4:en`), a JSON Lines, Parquet or text file, a folder of
+        those, or "-" for standard input. Files may be compressed.
     tally (Tally): Counts what holds no text.
     field (str): The field that holds the text, for JSON Lines and data sets.
     split (str): The split of a data set on the hub.
@@ -77,89 +65,19 @@ def read_documents(
     YIELDS (Document): The documents.
     RAISES (NunerError): N005, N104, N109 or N201 if the source can't be read.
     """
-    rows: Iterable[tuple[int, dict[str, Any]]]
-    if source.startswith(HUB_PREFIX):
-        # Shuffled, so that a run that reads only a part does not read the beginning.
-        rows = enumerate(read_hub(find_on_hub(source, split=split), seed=seed), start=1)
-        yield from _from_rows(rows, source, field=field, tally=tally)
-        return
-    for path in _find_files(source):
-        lines = _read_lines(path)
-        name = "stdin" if path == STDIN else Path(path).name
-        is_json = plain_suffix(path) in JSON_SUFFIXES
-        if path == STDIN:
-            lines, is_json = _peek(lines)
-        if is_json:
-            rows = (
-                (number, row)
-                for number, line in lines
-                if (row := parse_object(line, f"{name}:{number}", tally)) is not None
-            )
-            yield from _from_rows(rows, name, field=field, tally=tally)
-        else:
-            yield from _from_text(lines, name, by_line=by_line, tally=tally)
-
-
-def _read_lines(path: str) -> Lines:
-    with open_source(path) as file:
-        yield from enumerate(file, start=1)
-
-
-def _find_files(source: str) -> list[str]:
-    if source == STDIN or not os.path.isdir(source):
-        return [source]
-    known = JSON_SUFFIXES + TEXT_SUFFIXES
-    paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
-    files = sorted(path for path in paths if plain_suffix(path) in known)
-    if not files:
-        reason = f"the folder holds no file that ends in {', '.join(known)}"
-        raise NunerError(Errors.N201, source=source, reason=reason)
-    return files
-
-
-def _peek(lines: Lines) -> tuple[Lines, bool]:
-    """Standard input has no suffix: JSON Lines begin with a brace."""
-    start = []
-    for item in lines:
-        start.append(item)
-        if item[1].strip():
-            break
-    is_json = bool(start) and start[-1][1].lstrip().startswith(b"{")
-    return itertools.chain(start, lines), is_json
-
-
-def _from_rows(
-    rows: Iterable[tuple[int, dict[str, Any]]], source: str, *, field: str, tally: Tally
-) -> Iterator[Document]:
-    for number, row in rows:
-        text = row.get(field)
-        if not isinstance(text, str):
-            tally.add(f"without a text in '{field}'", f"{source}:{number}")
+    unit: Unit = "line" if by_line else "paragraph"
+    # Shuffled, so that a run that reads only a part does not read the beginning.
+    rows = read_texts(
+        source, field=field, keep=NAMES, unit=unit, split=split, seed=seed
+    )
+    for row in rows:
+        if row.problem:
+            tally.add(row.problem, f"{row.file}:{row.number}")
             continue
-        names = (row.get(key) for key in ("doc", "id", "url"))
-        doc = next((name for name in names if name is not None), number)
-        yield Document(text, str(row.get("source", source)), str(doc))
-
-
-def _from_text(
-    lines: Lines, source: str, *, by_line: bool, tally: Tally
-) -> Iterator[Document]:
-    limit = 1 if by_line else MAX_PARAGRAPH_LINES
-    paragraph: list[str] = []
-    number = 0
-    for number, line in lines:
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError:
-            tally.add("not UTF-8", f"{source}:{number}")
-            continue
-        if text:
-            paragraph.append(text)
-        if paragraph and (not text or len(paragraph) >= limit):
-            yield Document(" ".join(paragraph), source, str(number))
-            paragraph = []
-    if paragraph:
-        yield Document(" ".join(paragraph), source, str(number))
+        name = row.fields.get("source", row.file)
+        names = (row.fields.get(key) for key in NAMES[:-1])
+        doc = next((name for name in names if name is not None), row.number)
+        yield Document(row.text, str(name), str(doc))
 
 
 def load_splitter(splitter: str, lang: str) -> "Language":

@@ -1,11 +1,12 @@
 """The store of answers: an SQLite file, each answer committed as it comes."""
 
+import hashlib
 import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 from ..errors import Errors, NunerError
 from ..masking import mask
 from ..outputs import check_output, claimed
+from ..parallel import ALL, Share
 from ..readers.answers import GOOD, Answer, Sentence, judge
 from ..readers.records import Tally
 from ..readers.sources import is_broken, read_objects
@@ -246,6 +248,44 @@ class Store:
                 ],
             )
 
+    def merge(self, path: Path) -> tuple[int, int]:
+        """Add the answers of another store; those that are there already stay alone.
+
+        path (Path): The other store.
+        RETURNS (tuple[int, int]): How many answers were added, and how many sentences
+            of the other are in a batch that was not collected.
+        RAISES (NunerError): N210 if it is no store, N216 if this can't be written.
+        """
+        columns = f"question, position, id, text, {ANSWER_COLUMNS}, time, key, settings"
+        with closing(Store(path, read_only=True)) as other, self.writing() as db:
+            query = f"SELECT {columns} FROM answers ORDER BY time, rowid"
+            numbers: dict[int, int] = {}
+            added = 0
+            for *values, time_, key, settings in other._db.execute(query):
+                if settings not in numbers:
+                    copied = other.get_settings(settings)
+                    numbers[settings] = self.add_settings(db, copied)
+                added += db.execute(
+                    f"INSERT INTO answers ({columns}, attempt) "
+                    "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                    "COALESCE(MAX(attempt), 0) + 1 FROM answers WHERE key = ? "
+                    "HAVING NOT EXISTS (SELECT 1 FROM answers WHERE key = ? "
+                    "AND time = ? AND content = ?)",
+                    [
+                        *values,
+                        time_,
+                        key,
+                        numbers[settings],
+                        key,
+                        key,
+                        time_,
+                        values[4],
+                    ],
+                ).rowcount
+            query = "SELECT COUNT(*) FROM batch_items"
+            waiting = int(other._db.execute(query).fetchone()[0])
+        return added, waiting
+
     def state(
         self, sentence: Sentence, settings: Settings, *, retry_bad: bool = False
     ) -> State:
@@ -332,6 +372,17 @@ def _mask(text: str | None) -> str | None:
     return text and mask(text, shortest=LEAST_OF_KEY)
 
 
+def is_in_part(text: str, part: Share) -> bool:
+    """Deal a sentence out, so that the same text is always in the same part.
+
+    text (str): The sentence.
+    part (Share): The part.
+    RETURNS (bool): Whether it is in there.
+    """
+    digest = hashlib.blake2b(text.encode("utf8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % part.count == part.index
+
+
 def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
     """Read sentences in a stream.
 
@@ -357,12 +408,14 @@ class Task:
     store (Store): The answers.
     settings (Settings): Prompt, model and parameters.
     retry_bad (bool): Ask again, and only, where the newest answer is of no use.
+    part (Share): Which of the sentences are asked about here; see `is_in_part`.
     """
 
     path: Path
     store: Store
     settings: Settings
     retry_bad: bool = False
+    part: Share = ALL
 
     def requests(
         self,
@@ -385,6 +438,8 @@ class Task:
         # The first half of each key: a sentence that is repeated is asked about once.
         seen: set[bytes] = set()
         for sentence in read_sentences(self.path, Tally() if tally is None else tally):
+            if not is_in_part(sentence.text, self.part):
+                continue
             key = self.settings.key(sentence.text)
             state: State = "repeated" if key[:16] in seen else "answered"
             if state == "answered" and key not in without:

@@ -3,6 +3,7 @@
 import functools
 import io
 import os
+import re
 import signal
 import sys
 import traceback
@@ -18,6 +19,7 @@ from click import ClickException
 from wasabi.printer import Printer
 
 from ..errors import NunerError
+from ..parallel import Share
 from ..printing import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -33,6 +35,11 @@ OVERWRITE = typer.Option(
     False,
     "--overwrite",
     help="Replace files of the same names that this command did not make",
+)
+# Of the commands that several machines can do together.
+PART = typer.Option(
+    None,
+    help="Do one part of several, such as 2/4, to be joined by merge",
 )
 # Extra `--section.setting value` arguments are overrides of the config.
 OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -59,6 +66,21 @@ def split_numbers(value: str) -> list[int]:
     except ValueError as error:
         message = f"'{value}' is no list of whole numbers such as 1,4,16,64"
         raise typer.BadParameter(message) from error
+
+
+def read_share(value: str | None) -> Share:
+    """Read which part of a job is done here.
+
+    value (str | None): Such as "2/4"; None for all of it.
+    RETURNS (Share): The part.
+    RAISES (typer.BadParameter): If it is no part.
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", value or "1/1", re.ASCII)
+    index, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= index <= count:
+        message = f"'{value}' is no part such as 1/4, 2/4, 3/4 or 4/4"
+        raise typer.BadParameter(message, param_hint="--part")
+    return Share(index - 1, count)
 
 
 class Terminal(Printer):

@@ -9,8 +9,9 @@ import typer
 
 from ..errors import Errors, NunerError, Warnings
 from ..masking import find_secret, mask_url
+from ..parallel import ALL, Share
 from ..printing import make_logs_printable
-from ._util import msg
+from ._util import PART, msg, read_share
 
 if TYPE_CHECKING:
     from ..annotate.accounting import Account, Limits, Report
@@ -81,11 +82,15 @@ def annotate_cli(
         None, help="bad: ask again, and only, where the answer is of no use"
     ),
     log: Path | None = typer.Option(None, help="Log as JSON Lines, appended to"),
+    part: str | None = PART,
 ) -> None:
     """Ask an LLM about each sentence that has no answer in the store yet.
 
     The API key is read from OPENAI_API_KEY. Stop it at any time: the same command goes
     on where it was.
+
+    With --part, the limits (--rpm, --tpm, --concurrency, --max-cost) are those of all
+    parts together: each takes its share.
     """
     from ..annotate.accounting import Limits, load_price
     from ..annotate.client import KEY_VARIABLE, Connection, default_url, is_openai
@@ -96,11 +101,12 @@ def annotate_cli(
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
     if api not in PATHS:
         raise typer.BadParameter("expected chat or responses", param_hint="--api")
+    share = read_share(part)
     connection = Connection(
         base_url=(base_url or "").strip() or default_url(),
-        concurrency=concurrency,
-        rpm=rpm,
-        tpm=tpm,
+        concurrency=max(1, concurrency // share.count),
+        rpm=rpm and rpm / share.count,
+        tpm=tpm and tpm / share.count,
         timeout=timeout,
         retries=retries,
     )
@@ -135,7 +141,7 @@ def annotate_cli(
         connection,
         Limits(
             failures=max_failures,
-            cost=max_cost,
+            cost=None if max_cost is None else max_cost / share.count,
             price=load_price(prices, model, batch=batch) if prices else None,
         ),
         batch=batch,
@@ -143,6 +149,7 @@ def annotate_cli(
         retry_bad=retry == "bad",
         log=log,
         dry_run=dry_run,
+        part=share,
     )
 
 
@@ -158,6 +165,7 @@ def annotate(
     retry_bad: bool = False,
     log: Path | None = None,
     dry_run: bool = False,
+    part: Share = ALL,
 ) -> "Report":
     """Ask an LLM about each sentence that has no answer in the store yet.
 
@@ -171,6 +179,7 @@ def annotate(
     retry_bad (bool): Ask again, and only, where the answer is of no use.
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
+    part (Share): Which of the sentences to ask about.
     RETURNS (Report): The counts of the run.
     RAISES (NunerError): N005, N109 or N201 without sentences, N206, N207, N208, N214 or
         N217 if it stopped before the end, N223 if the log can't be written to its end;
@@ -204,7 +213,7 @@ def annotate(
         closing(Store(store, read_only=dry_run)) as opened,
         closing(Account(limits, log=None if dry_run else log)) as account,
     ):
-        task = Task(sentences, opened, settings, retry_bad=retry_bad)
+        task = Task(sentences, opened, settings, retry_bad=retry_bad, part=part)
         try:
             asyncio.run(run(task, account))
         except KeyboardInterrupt:

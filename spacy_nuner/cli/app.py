@@ -4,6 +4,7 @@ import typer
 
 from ._util import OVERRIDES, handle_errors
 from .annotate import annotate_cli
+from .apply import apply_cli
 from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
@@ -15,6 +16,7 @@ from .export import export_cli
 from .fewshot import fewshot_cli
 from .import_ import import_cli
 from .init import init_cli
+from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .push import push_cli
 from .report import report_cli
@@ -44,12 +46,14 @@ app.command("annotate")(handle_errors(annotate_cli))
 app.command("export")(handle_errors(export_cli))
 app.command("import")(handle_errors(import_cli))
 app.command("convert")(handle_errors(convert_cli))
+app.command("merge")(handle_errors(merge_cli))
 app.command("stats")(handle_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
+app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))
 app.command("demo")(handle_errors(demo_cli))
 app.command("report")(handle_errors(report_cli))

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from ._losses import show_losses
-from ._util import SOURCE
+from ._util import PART, SOURCE, msg, read_share
 
 
 class Occurrences(StrEnum):
@@ -47,6 +47,7 @@ def convert_cli(
         "--keep-empty-types",
         help="Keep annotations whose concept says nothing, such as 'entity'",
     ),
+    part: str | None = PART,
 ) -> None:
     """Make a corpus for pre-training: DocBin shards, with a report of every loss.
 
@@ -57,6 +58,7 @@ def convert_cli(
     from ..concept_names import EMPTY_TYPES, REFUSED
     from ..corpus.convert import REPORT, convert
     from ..corpus.row_to_doc import ConvertSettings
+    from ..parallel import ALL
     from ..readers.sources import QUARANTINE
 
     settings = ConvertSettings(
@@ -66,9 +68,18 @@ def convert_cli(
         refused=frozenset() if keep_concept_sentences else REFUSED,
         empty_types=frozenset() if keep_empty_types else EMPTY_TYPES,
     )
+    share = read_share(part)
     report = convert(
-        sources, output_dir, settings=settings, limit=limit, n_process=n_process
+        sources,
+        output_dir,
+        settings=settings,
+        limit=limit,
+        n_process=n_process,
+        part=share,
     )
+    if share != ALL:
+        msg.good(f"Part {part} in {output_dir}: join it with the others by merge")
+        return
     shards = len(report["shards"])
     names = f"{output_dir} ({shards} {'shard' if shards == 1 else 'shards'}, {REPORT})"
     show_losses(report, names, output_dir / QUARANTINE)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 def sample_cli(
     source: str = typer.Argument(
-        help="hub:NAME:CONFIG (such as hub:allenai/c4:en), a JSON Lines or text file "
-        "(plain, .gz, .bz2, .xz, .zst), a folder of those, or - for standard input"
+        help="hub:NAME:CONFIG (such as hub:allenai/c4:en), a file of JSON Lines, text "
+        "(plain, .gz, .bz2, .xz, .zst) or Parquet, a folder of those, or - for "
+        "standard input"
     ),
     output: Path = typer.Argument(help="JSON Lines with id, text, source and doc"),
     n: int = typer.Option(help="How many distinct sentences to draw", min=1),

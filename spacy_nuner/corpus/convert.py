@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from spacy.about import __version__ as spacy_version
 from .. import about
 from ..errors import Errors, NunerError
 from ..outputs import MANIFEST, Work, write_folder
-from ..parallel import write_parts
+from ..parallel import ALL, Share, write_parts
 from ..readers.records import Source
 from ..readers.rows import make_bar, read_rows
 from ..readers.sources import (
@@ -27,15 +28,17 @@ from ..readers.sources import (
 from ..tokenizers import make_tokenizer
 from .losses import Counts
 from .row_to_doc import ConvertSettings
-from .shards import ShardFiles, read_chunks
+from .shards import Chunk, ShardFiles, read_chunks
 
 # Small enough that two processes and what waits for them stay under 1 GiB.
 SHARD_SIZE = 20_000
 REPORT = "report.json"
+# Of one of several parts: which it is, and the counts and losses of its chunks.
+SHARE, CHUNKS = "part.json", "chunks"
 # What a run that broke off leaves: counts and losses of chunks, and shards.
 LEFTOVERS = (
     r"parts/\d{5,}\.(json|jsonl)|parts/\d{5,}\.(json|jsonl|spacy)\.\d+"
-    rf"|new/.*/(\d{{5,}}\.spacy|{re.escape(REPORT)}|{re.escape(QUARANTINE)}"
+    rf"|new/.*/(\d{{5,}}\.(spacy|json|jsonl)|{re.escape(SHARE)}|{re.escape(REPORT)}|{re.escape(QUARANTINE)}"
     rf"|{re.escape(MANIFEST)})"
 )
 
@@ -51,6 +54,7 @@ def convert(
     shard_size: int = SHARD_SIZE,
     n_process: int = 1,
     progress: bool = True,
+    part: Share = ALL,
 ) -> dict[str, Any]:
     """Write records as DocBin shards, with report.json and quarantine.jsonl.
 
@@ -67,7 +71,8 @@ def convert(
     shard_size (int): The most docs in a shard.
     n_process (int): How many processes to use. The output is the same for any number.
     progress (bool): Whether to show a progress bar.
-    RETURNS (dict[str, Any]): The report.
+    part (Share): Which of the shards to write; `merge_corpora` joins them.
+    RETURNS (dict[str, Any]): The report; of a part, what it is.
     RAISES (NunerError): What `find_sources` and `read_rows` raise, N102 if nothing was
         usable, N010 if the language has no tokenizer, N106 if a process died, N107 if
         the output has the name of a file; what `write_folder` raises.
@@ -87,7 +92,8 @@ def convert(
             "settings": {**settings.to_json(), "limit": limit},
             "inputs": [describe_source(source) for source in sources],
         }
-        work.begin(_describe_run(head, sources, shard_size))
+        run = _describe_run(head, sources, shard_size)
+        work.begin(run if part == ALL else f"{run} {part}")
         shards, parts = work.target, work.folder / "parts"
         with _kept_from_first_shard(work), make_bar(sources, progress=progress) as bar:
             parts.mkdir(exist_ok=True)
@@ -96,9 +102,98 @@ def convert(
             chunks = read_chunks(
                 rows, shard_size, shards=shards, parts=parts, settings=settings
             )
-            count = write_parts(chunks, n_process=n_process, bar=bar)
-            files = [ShardFiles(shards, parts, number) for number in range(count)]
-            return _join(files, shards, head, sources)
+            total = 0
+
+            def deal() -> Iterator[Chunk]:
+                nonlocal total
+                for chunk in chunks:
+                    total += 1
+                    if chunk.files.number % part.count == part.index:
+                        yield chunk
+                    else:
+                        bar.update(chunk.size)
+
+            write_parts(deal(), n_process=n_process, bar=bar)
+            numbers = range(part.index, total, part.count)
+            files = [ShardFiles(shards, parts, number) for number in numbers]
+            if part == ALL:
+                return _join(files, shards, head, sources)
+            return _keep_part(files, shards, head, part, total)
+
+
+def _keep_part(
+    files: Sequence[ShardFiles],
+    folder: Path,
+    head: dict[str, Any],
+    part: Share,
+    total: int,
+) -> dict[str, Any]:
+    """Leave beside the shards of a part what `_join` needs of it."""
+    (folder / CHUNKS).mkdir(exist_ok=True)
+    for one in files:
+        for path in (one.quarantine, one.counts):
+            shutil.copy(path, folder / CHUNKS)
+    described = {"part": part.index + 1, "of": part.count, "chunks": total, **head}
+    text = json.dumps(described, ensure_ascii=False, indent=2)
+    path = folder / SHARE
+    path.write_text(text + "\n", encoding="utf8", errors="backslashreplace")
+    return described
+
+
+def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
+    """Join the parts of a conversion: the same files as if one process had made them.
+
+    folders (Sequence[Path]): What `convert` wrote, one for each part, in any order.
+    output_dir (Path): The folder to write; one of an earlier run is replaced.
+    RETURNS (dict[str, Any]): The report.
+    RAISES (NunerError): N656 if a part is missing or they don't belong together, N102
+        if nothing was usable; what `write_folder` raises.
+    """
+    found: dict[int, Path] = {}
+    heads: list[dict[str, Any]] = []
+    for folder in folders:
+        try:
+            head = json.loads((folder / SHARE).read_text(encoding="utf8"))
+            number = head.pop("part")
+            heads.append(head)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            reason = f"'{folder}' has no {SHARE} that can be read"
+            raise NunerError(Errors.N656, reason=reason) from error
+        if number in found:
+            reason = f"part {number} is in '{found[number]}' and in '{folder}'"
+            raise NunerError(Errors.N656, reason=reason)
+        if _without_names(head) != _without_names(heads[0]):
+            reason = f"'{folder}' is of another input or of other settings"
+            raise NunerError(Errors.N656, reason=reason)
+        found[number] = folder
+    head = heads[0]
+    if missing := sorted(set(range(1, head["of"] + 1)) - set(found)):
+        reason = f"missing of {head['of']} are {', '.join(map(str, missing[:10]))}"
+        raise NunerError(Errors.N656, reason=reason)
+    with write_folder(output_dir, command="convert", inputs=folders) as work:
+        parts = work.new / CHUNKS
+        parts.mkdir()
+        files = [ShardFiles(work.target, parts, n) for n in range(head["chunks"])]
+        for one in files:
+            folder = found[one.number % head["of"] + 1]
+            for path in (one.quarantine, one.counts):
+                shutil.copy(folder / CHUNKS / path.name, path)
+            if (shard := folder / one.shard.name).exists():
+                shutil.copy(shard, one.shard)
+            if not one.is_done():
+                reason = f"'{folder}' is not as it was written"
+                raise NunerError(Errors.N656, reason=reason)
+        names = [Source(one["file"], one["format"]) for one in head["inputs"]]
+        shown = {key: head[key] for key in ("settings", "inputs")}
+        report = _join(files, work.target, shown, names)
+        shutil.rmtree(parts)
+        return report
+
+
+def _without_names(head: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same of all parts; paths differ between machines."""
+    inputs = [{**one, "file": ""} for one in head["inputs"]]
+    return {**head, "inputs": inputs}
 
 
 def _describe_run(

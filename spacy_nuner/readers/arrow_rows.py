@@ -1,7 +1,8 @@
 """Rows of Parquet and Arrow files, as `datasets` writes them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,59 @@ def read_arrow(source: Source) -> Iterator[Row]:
     RAISES (NunerError): N640 if it can't be read.
     """
     number = 0
-    try:
+    with _explaining(source.name):
         for schema, rows in _read_batches(Path(source.name)):
             names = _find_names(schema)
             for data in rows:
                 number += 1
                 yield Row(source, number, [name_tags(data, names)], len(str(data)))
+
+
+def read_tables(path: str, columns: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Read some columns of a file.
+
+    path (str): The file.
+    columns (Sequence[str]): Their names; those that it does not have are left out.
+    YIELDS (list[dict[str, Any]]): Some of its rows.
+    RAISES (NunerError): N640 if it can't be read.
+    """
+    with _explaining(path):
+        for _, rows in _read_batches(Path(path), columns):
+            yield rows
+
+
+def count_rows(path: str) -> int:
+    """Count the rows of a file by what it says of itself.
+
+    path (str): The file.
+    RETURNS (int): How many rows there are.
+    RAISES (NunerError): N005 or N640 if it can't be read.
+    """
+    from pyarrow import parquet
+
+    with _explaining(path):
+        with open(path, "rb") as file:
+            if file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC:
+                return int(parquet.ParquetFile(path).metadata.num_rows)
+        return sum(len(rows) for _, rows in _read_batches(Path(path), []))
+
+
+@contextmanager
+def _explaining(path: str) -> Iterator[None]:
+    """Raise N640 for what keeps a file from being read."""
+    try:
+        yield
+    except NunerError:
+        raise
     except Exception as error:
         # pyarrow's own, and whatever a damaged value makes Python raise.
         reason = f"{type(error).__name__}: {error}"[:300].rstrip(".")
-        raise NunerError(Errors.N640, path=source.name, reason=reason) from error
+        raise NunerError(Errors.N640, path=path, reason=reason) from error
 
 
-def _read_batches(path: Path) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+def _read_batches(
+    path: Path, columns: Sequence[str] | None = None
+) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
     import pyarrow
     from pyarrow import parquet
 
@@ -42,8 +83,11 @@ def _read_batches(path: Path) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         file.seek(0)
         if magic == PARQUET_MAGIC:
             opened = parquet.ParquetFile(file)
-            for batch in opened.iter_batches(BATCH):
-                yield opened.schema_arrow, batch.to_pylist()
+            schema = opened.schema_arrow
+            wanted = columns and [one for one in columns if one in schema.names]
+            # Of no column there would be no rows either.
+            for batch in opened.iter_batches(BATCH, columns=wanted or None):
+                yield schema, batch.to_pylist()
             return
         if magic == b"ARRO":
             reader = pyarrow.ipc.open_file(file)
@@ -51,6 +95,9 @@ def _read_batches(path: Path) -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         else:
             batches = reader = pyarrow.ipc.open_stream(file)
         for batch in batches:
+            if columns is not None:
+                names = batch.schema.names
+                batch = batch.select([one for one in columns if one in names])
             # Offsets come from the file, and to read what they point to, outside of it
             # perhaps, would end the process.
             batch.validate(full=True)

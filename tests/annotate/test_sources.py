@@ -96,7 +96,7 @@ def test_a_folder_in_the_order_of_its_files(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(lines(ROWS[2:]))
     (tmp_path / "ignored.csv").write_text("no,text")
     documents, _ = read(tmp_path)
-    assert [one.source for one in documents] == ["a.jsonl", "b.txt"]
+    assert [one.source for one in documents] == ["a.jsonl", "sub/b.txt"]
 
 
 @pytest.mark.parametrize(

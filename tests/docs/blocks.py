@@ -14,7 +14,7 @@ PAGES = [
 ]
 LANGUAGES = {"bash", "console", "python"}
 # Why a block is not run: `<!-- needs: network -->` on the line before it.
-NEEDS = {"network", "data", "time", "server", "gpu"}
+NEEDS = {"network", "data", "time", "server", "gpu", "ray", "spark", "cluster"}
 # The code of an earlier revision, whose commands are others: nothing is checked.
 REVISIONS = {"38a1f28"}
 

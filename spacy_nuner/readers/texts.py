@@ -1,0 +1,244 @@
+"""Rows of text out of every kind of corpus, in a stream, with what holds no text."""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, NamedTuple
+
+from ..errors import Errors, NunerError
+from ..outputs import MANIFEST
+from .arrow_rows import count_rows, read_tables
+from .hub import HUB_PREFIX, find_on_hub, read_hub
+from .json_list import read_json_list
+from .records import HEAD, Line, Source
+from .sources import QUARANTINE, STDIN, open_source, plain_suffix, read_lines
+
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+TABLE_SUFFIXES = (".parquet", ".arrow")
+# What commands of this package write beside texts.
+OWN = (QUARANTINE, "report.json", MANIFEST)
+# A file with a sentence a line has no blank lines: a paragraph ends here at the latest.
+MAX_PARAGRAPH_LINES = 200
+# Bounds the memory of a row, in bytes: a hundred times the longest text that spaCy
+# takes by default.
+MAX_TEXT = 100_000_000
+# What is a row of a text file.
+Unit = Literal["line", "paragraph", "file"]
+
+Lines = Iterator[Line]
+
+
+class TextRow(NamedTuple):
+    """A text of a corpus and where it stands, or why there is none.
+
+    file (str): The data set, or the file from the folder that was named.
+    number (int): The number of its line or row, from 1. Of a paragraph its last line.
+    text (str): The text.
+    size (int): Its share of the file, in bytes.
+    fields (dict[str, Any]): Other fields of the row, those that were asked for.
+    problem (str): Why it holds no text, in a fixed wording; "" if it does.
+    found (str): What is there instead, cut.
+    """
+
+    file: str
+    number: int
+    text: str
+    size: int
+    fields: dict[str, Any] = {}
+    problem: str = ""
+    found: str = ""
+
+
+def find_texts(source: str) -> list[str]:
+    """List the files of a corpus.
+
+    source (str): A file, a folder, or "-" for standard input.
+    RETURNS (list[str]): The file; of a folder those that end as JSON Lines, text,
+        Parquet and Arrow files do, those of its folders too, in the order of the names;
+        but no quarantine and no report of this package.
+    RAISES (NunerError): N201 if a folder has no such file.
+    """
+    if source == STDIN or not os.path.isdir(source):
+        return [source]
+    known = JSON_SUFFIXES + TEXT_SUFFIXES + TABLE_SUFFIXES
+    paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
+    files = sorted(
+        path for path in paths if plain_suffix(path) in known and not path.endswith(OWN)
+    )
+    if not files:
+        reason = f"the folder holds no file that ends in {', '.join(known)}"
+        raise NunerError(Errors.N201, source=source, reason=reason)
+    return files
+
+
+def read_texts(
+    source: str,
+    *,
+    field: str = "text",
+    keep: Sequence[str] = (),
+    unit: Unit = "line",
+    split: str | None = None,
+    revision: str | None = None,
+    seed: int | None = None,
+) -> Iterator[TextRow]:
+    """Read the rows of a corpus in a stream. Blank lines are passed over.
+
+    source (str): What `find_texts` takes, or `hub:NAME` or `hub:NAME:CONFIG` for a data
+        set of the Hugging Face hub (`hub:allenai/c4:en`). Files may be compressed, but
+        for Parquet and Arrow.
+    field (str): The field that holds the text, but in text files.
+    keep (Sequence[str]): Other fields to keep.
+    unit (Unit): What is a row of a text file: a line; a paragraph, up to a blank line,
+        as in hard-wrapped text; or the file.
+    split (str | None): The split of a data set on the hub, if its name has none.
+    revision (str | None): Its commit; None for the latest.
+    seed (int | None): Orders the shards of a data set on the hub; None for its order.
+    YIELDS (TextRow): The rows.
+    RAISES (NunerError): N005, N104, N109, N201 or N640 if the source can't be read.
+    """
+
+    def make(file: str, number: int, data: Any, size: int) -> TextRow:
+        if not isinstance(data, dict):
+            found = json.dumps(data)[:HEAD]
+            return TextRow(file, number, "", size, {}, "not a JSON object", found)
+        fields = {name: data[name] for name in keep if name in data}
+        text = data.get(field)
+        if not isinstance(text, str):
+            found = str(data)[:HEAD]
+            problem = f"without a text in '{field}'"
+            return TextRow(file, number, "", size, fields, problem, found)
+        return TextRow(file, number, text, size, fields)
+
+    if source.startswith(HUB_PREFIX):
+        found = find_on_hub(source, split=split)
+        if revision is not None:
+            found = found._replace(revision=revision)
+        for number, data in enumerate(read_hub(found, seed=seed), start=1):
+            text = data.get(field)
+            size = len(text.encode("utf8", "replace")) if isinstance(text, str) else 0
+            yield make(source, number, data, size)
+        return
+    for path in find_texts(source):
+        name = "stdin" if path == STDIN else os.path.relpath(path, source)
+        name = Path(path).name if name == "." else Path(name).as_posix()
+        if plain_suffix(path) in TABLE_SUFFIXES:
+            rows = count_rows(path)
+            size = os.path.getsize(path) // max(rows, 1)
+            tables = read_tables(path, [field, *keep])
+            for number, data in enumerate(itertools.chain.from_iterable(tables), 1):
+                yield make(name, number, data, size)
+            continue
+        with open_source(path) as file:
+            yield from _read_file(path, name, file, make, unit)
+
+
+def _read_file(
+    path: str,
+    name: str,
+    file: BinaryIO,
+    make: Callable[[str, int, Any, int], TextRow],
+    unit: Unit,
+) -> Iterator[TextRow]:
+    is_json = plain_suffix(path) in JSON_SUFFIXES
+    if plain_suffix(path) == ".json" and file.seekable():
+        start = file.read(HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
+        file.seek(0)
+        if start.startswith(b"["):
+            for row in read_json_list(Source(path, "json"), file):
+                if row.problem is None:
+                    contents: Any = row.content
+                    for data in contents:
+                        yield make(name, row.line, data, row.size // len(contents))
+                else:
+                    found = f"{row.problem.detail} {row.content}"[:HEAD]
+                    kind = row.problem.kind
+                    yield TextRow(name, row.line, "", row.size, {}, kind, found)
+            return
+    lines = read_lines(file, limit=MAX_TEXT)
+    if path == STDIN:
+        lines, is_json = _peek(lines)
+    if is_json:
+        yield from _from_json(lines, name, make)
+    elif unit == "file":
+        yield _from_whole(lines, name)
+    else:
+        yield from _from_text(lines, name, 1 if unit == "line" else MAX_PARAGRAPH_LINES)
+
+
+def _peek(lines: Lines) -> tuple[Lines, bool]:
+    """Standard input has no suffix: JSON Lines begin with a brace."""
+    start = []
+    for item in lines:
+        start.append(item)
+        if item.data.strip():
+            break
+    is_json = bool(start) and start[-1].data.lstrip().startswith(b"{")
+    return itertools.chain(start, lines), is_json
+
+
+def _decode(line: Line, name: str) -> tuple[str, TextRow | None]:
+    """Decode a line, or make the row that says why not."""
+    problem = "not UTF-8"
+    if line.problem is not None:
+        problem = line.problem.kind
+    else:
+        try:
+            return line.data.decode("utf8"), None
+        except UnicodeDecodeError:
+            pass
+    found = line.text[:HEAD]
+    return "", TextRow(name, line.number, "", line.size, {}, problem, found)
+
+
+def _from_json(
+    lines: Lines, name: str, make: Callable[[str, int, Any, int], TextRow]
+) -> Iterator[TextRow]:
+    for line in lines:
+        if not line.data.strip():
+            continue
+        text, bad = _decode(line, name)
+        if bad is None:
+            try:
+                data = json.loads(text)
+            except (ValueError, RecursionError):
+                found = text[:HEAD]
+                bad = TextRow(name, line.number, "", line.size, {}, "not JSON", found)
+            else:
+                yield make(name, line.number, data, line.size)
+                continue
+        yield bad
+
+
+def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
+    paragraph: list[str] = []
+    number = size = 0
+    for line in lines:
+        number = line.number
+        text, bad = _decode(line, name)
+        if bad is not None:
+            yield bad
+            continue
+        size += line.size
+        if text := text.strip():
+            paragraph.append(text)
+        if paragraph and (not text or len(paragraph) >= limit):
+            yield TextRow(name, number, " ".join(paragraph), size)
+            paragraph, size = [], 0
+    if paragraph:
+        yield TextRow(name, number, " ".join(paragraph), size)
+
+
+def _from_whole(lines: Iterable[Line], name: str) -> TextRow:
+    """The file as one row; it can be as long as a line may be."""
+    data = bytearray()
+    size = 0
+    for line in lines:
+        size += line.size
+        if size <= MAX_TEXT:
+            data += line.data
+    whole = Line(1, bytes(data), size)
+    text, bad = _decode(whole, name)
+    return bad or TextRow(name, 1, text, size)

@@ -1,0 +1,204 @@
+"""Runs that break off or are killed, and go on where they were."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from spacy_nuner.apply.parts import TextPart
+from spacy_nuner.errors import NunerError
+
+from ..conftest import ROOT
+from .conftest import contents, make_rows, read_jsonl, write_jsonl
+
+PARTS = 10
+SCRIPT = """
+import sys
+from pathlib import Path
+from spacy_nuner.apply.tag_corpus import tag_corpus
+from spacy_nuner.apply.tagger import TagSettings, hash_pipeline
+if __name__ == "__main__":
+    pipeline, source, output, n_process = sys.argv[1:]
+    settings = TagSettings(pipeline, hash_pipeline(pipeline), "jsonl")
+    tag_corpus(settings, source, Path(output), n_process=int(n_process), part_size=390,
+               progress=False)
+"""
+
+
+@pytest.fixture
+def source(tmp_path):
+    # Three rows a part, the last one broken.
+    rows = make_rows(3 * PARTS - 1)
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    with path.open("ab") as file:
+        file.write(b'{"id": "broken", "text"')
+    return path
+
+
+def break_off(tag, source, output, monkeypatch, *, after, **more):
+    real, written = TextPart.write, []
+
+    def write(self):
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(self.files.number)
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextPart, "write", write)
+        with pytest.raises(KeyboardInterrupt):
+            tag(source, output, form="jsonl", **more)
+
+
+def count_written(tag, source, output, monkeypatch, **more):
+    real, written = TextPart.write, []
+
+    def write(self):
+        written.append(self.files.number)
+        return real(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TextPart, "write", write)
+        tag(source, output, form="jsonl", **more)
+    return written
+
+
+def test_broken_off_at_each_part(tag, source, tmp_path, monkeypatch):
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(source, whole, form="jsonl")
+    for after in range(PARTS):
+        break_off(tag, source, output, monkeypatch, after=after)
+        assert not output.exists()
+        assert (tmp_path / "out.work").exists() == (after > 0)
+        left = list(range(after, PARTS))
+        assert count_written(tag, source, output, monkeypatch) == left
+        assert contents(output) == contents(whole)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "a.jsonl",
+            "out",
+            "whole",
+        ]
+        for path in output.iterdir():
+            path.unlink()
+        output.rmdir()
+
+
+def test_a_part_is_done_when_its_file_is_there_and_not_before(
+    tag, source, tmp_path, monkeypatch
+):
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(source, whole, form="jsonl")
+    replace = type(tmp_path).replace
+    steps: list[str] = []
+    for kill_at in range(1, 7):
+        steps.clear()
+
+        def killed(self, target, limit=kill_at):
+            if "parts" in self.parts:
+                steps.append(str(target))
+                if len(steps) == limit:
+                    raise KeyboardInterrupt
+            return replace(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(type(tmp_path), "replace", killed)
+            with pytest.raises(KeyboardInterrupt):
+                tag(source, output, form="jsonl")
+        # Three files a part, that of the tagged rows last.
+        done = (kill_at - 1) // 3
+        left = count_written(tag, source, output, monkeypatch)
+        assert left == list(range(done, PARTS))
+        assert contents(output) == contents(whole)
+        for path in output.iterdir():
+            path.unlink()
+        output.rmdir()
+
+
+@pytest.mark.parametrize("change", ["input", "pipeline", "setting", "size"])
+def test_a_change_is_refused_and_nothing_lost(
+    tag, source, pipeline, tmp_path, monkeypatch, change
+):
+    import shutil
+
+    shutil.copytree(pipeline, tmp_path / "nlp")
+    pipe = tmp_path / "nlp"
+    output = tmp_path / "out"
+    break_off(tag, source, output, monkeypatch, after=4, pipe=pipe)
+    more = {"form": "jsonl", "pipe": pipe}
+    before = source.read_bytes()
+    if change == "input":
+        source.write_bytes(before + b"\n")
+    elif change == "pipeline":
+        (pipe / "notes.txt").write_text("another one")
+    elif change == "setting":
+        more["form"] = "docbin"
+    else:
+        more["part_size"] = 500
+    named = {
+        "input": "a change of the input",
+        "pipeline": "a change of the files of the pipeline",
+        "setting": "a change of the setting form",
+        "size": "a change of the size of the parts",
+    }
+    with pytest.raises(NunerError, match=f"N651.*4 parts.*{named[change]}"):
+        tag(source, output, **more)
+    source.write_bytes(before)
+    (pipe / "notes.txt").unlink(missing_ok=True)
+    left = count_written(tag, source, output, monkeypatch, pipe=pipe)
+    assert left == list(range(4, PARTS))
+
+
+def test_an_output_that_is_complete_is_not_made_again(
+    tag, source, tmp_path, monkeypatch, caplog
+):
+    output = tmp_path / "out"
+    tag(source, output, form="jsonl")
+    assert count_written(tag, source, output, monkeypatch) == []
+    assert "is there already" in caplog.text
+    assert not (tmp_path / "out.work").exists()
+    source.write_bytes(source.read_bytes() + b"\n{}\n")
+    assert len(count_written(tag, source, output, monkeypatch)) > PARTS - 1
+    # A file of the user's is not lost.
+    (output / "notes.txt").write_text("mine")
+    with pytest.raises(NunerError, match="N004"):
+        tag(source, output, form="docbin")
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed_with_two_processes_and_gone_on_with_by_one(
+    tag, source, pipeline, tmp_path
+):
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(source, whole, form="jsonl")
+    (tmp_path / "run.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path / "run.py", pipeline, source, output, "2"]
+    new = tmp_path / "out.work" / "new" / "out"
+    environment = {**os.environ, "PYTHONPATH": str(pipeline.parent)}
+    process = subprocess.Popen([str(one) for one in command], cwd=ROOT, env=environment)
+    end = time.monotonic() + 300
+    while len(list(new.glob("*.jsonl"))) < 2:
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_ino for path in new.glob("*.jsonl")}
+    assert len(kept) >= 2 and not output.exists()
+    tag(source, output, form="jsonl")
+    assert contents(output) == contents(whole)
+    assert all((output / name).stat().st_ino == kept[name] for name in kept)
+    ids = [row["id"] for row in read_jsonl(output)]
+    assert ids == [str(n) for n in range(3 * PARTS - 1)]
+
+
+@pytest.mark.slow
+def test_two_processes_write_what_one_does(tag, source, tmp_path):
+    for form in ("parquet", "docbin"):
+        one, two = tmp_path / f"1-{form}", tmp_path / f"2-{form}"
+        tag(source, one, form=form)
+        tag(source, two, form=form, n_process=2)
+        assert contents(one) == contents(two)
