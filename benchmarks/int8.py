@@ -1,0 +1,154 @@
+"""What `precision = "int8"` costs in F1, and what it saves in time.
+
+    python benchmarks/int8.py f1 $DATA/mit-restaurant $DATA/crossner-science \
+        $DATA/bionlp2004 --backbone training/backbone
+    python benchmarks/int8.py speed training/backbone
+
+`f1` trains `configs/ner.cfg` on draws of a few mentions of each label and judges each
+trained pipeline in both precisions: on the test file, or with `--part dev` on what
+settings are chosen on. Pipelines that stand in `--output` are not trained again.
+
+`speed` tags sentences and documents with 100 concepts in one process, the precisions in
+turns, and prints words a second of processor time. Each precision has batches of its own
+size, so that the cosine of the vectors is printed for the same texts as well.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+ROOT = Path(__file__).resolve().parents[1]
+PRECISIONS = ("fp32", "int8")
+
+app = typer.Typer(add_completion=False)
+
+
+@contextmanager
+def computing(nlp: Any, precision: str) -> Iterator[None]:
+    """Let the encoders of a pipeline compute in another precision."""
+    from spacy_nuner.models.backbone import find_backbone, get_shim
+
+    nodes = [find_backbone(getattr(pipe, "model", None)) for _, pipe in nlp.pipeline]
+    shims = [get_shim(node) for node in nodes if node is not None]
+    before = [shim.precision for shim in shims]
+    for shim in shims:
+        shim.precision = precision
+    yield
+    for shim, old in zip(shims, before, strict=True):
+        shim.precision = old
+
+
+def read_parts(folder: Path) -> dict[str, list[Any]]:
+    """The docs of a data set; without a dev file 300 of train are held out."""
+    from spacy_nuner.corpus.labelled_docs import read_docs
+
+    parts = {
+        path.stem: read_docs(path)
+        for path in sorted(folder.iterdir())
+        if path.stem in ("train", "dev", "test")
+    }
+    if "dev" not in parts:
+        parts["dev"], parts["train"] = parts["train"][:300], parts["train"][300:]
+    return parts
+
+
+def train_head(docs: list[Any], backbone: str, output: Path, *, seed: int) -> None:
+    """Train `configs/ner.cfg` on some docs and save it."""
+    from spacy.tokens import DocBin
+    from spacy.training.initialize import init_nlp
+    from spacy.training.loop import train
+    from spacy.util import load_config
+
+    output.mkdir(parents=True)
+    path = output / "train.spacy"
+    DocBin(docs=docs).to_disk(path)
+    overrides = {
+        "paths.train": str(path),
+        # Judged by whoever calls: the loop wants a part, and one doc is quickly done.
+        "paths.dev": str(path),
+        "corpora.dev.limit": 1,
+        "paths.backbone": backbone,
+        "system.seed": seed,
+        "training.eval_frequency": 10_000,
+        "training.logger.console_output": False,
+        "training.logger.progress_bar": None,
+    }
+    nlp = init_nlp(load_config(ROOT / "configs" / "ner.cfg", overrides=overrides))
+    nlp, _ = train(nlp, None, stdout=sys.stderr, stderr=sys.stderr)
+    nlp.to_disk(output / "trained")
+
+
+def judge(path: Path, docs: list[Any], result: Path) -> dict[str, Any]:
+    """F1 of a saved pipeline in both precisions, and how many entities differ."""
+    import spacy
+    from spacy.training import Example
+
+    if result.exists():
+        found: dict[str, Any] = json.loads(result.read_text(encoding="utf8"))
+        return found
+    nlp = spacy.load(path)
+    found, entities = {}, {}
+    for precision in PRECISIONS:
+        examples = [Example(nlp.make_doc(doc.text), doc) for doc in docs]
+        with computing(nlp, precision):
+            started = time.process_time()
+            scores = nlp.evaluate(examples, batch_size=256)
+        found[precision] = 100 * scores["ents_f"]
+        found[f"seconds in {precision}"] = time.process_time() - started
+        entities[precision] = {
+            (number, ent.start_char, ent.end_char, ent.label_)
+            for number, example in enumerate(examples)
+            for ent in example.predicted.ents
+        }
+    exact, other = (entities[precision] for precision in PRECISIONS)
+    found["entities"] = len(exact)
+    found["others"] = len(exact ^ other)
+    result.write_text(json.dumps(found, indent=2), encoding="utf8")
+    return found
+
+
+@app.command()
+def f1(
+    folders: list[Path] = typer.Argument(help="Folders with train, dev and test files"),
+    backbone: str = typer.Option("default", help="The backbone"),
+    k: list[int] = typer.Option([5, 20], help="Mentions of each label"),
+    draws: int = typer.Option(1, help="Draws of each number of mentions"),
+    part: str = typer.Option("test", help="Judged on this part: test or dev"),
+    output: Path = typer.Option(Path("metrics/int8"), help="Where pipelines go"),
+) -> None:
+    """Train heads and print the F1 of each in both precisions."""
+    from spacy_nuner.fewshot.draws import draw_docs
+
+    typer.echo("| data set | mentions | draw | fp32 | int8 | difference | other entities |")
+    typer.echo("|" + "---|" * 7)
+    differences = []
+    for folder in folders:
+        parts = read_parts(folder)
+        for count in k:
+            for seed in range(draws):
+                path = output / folder.name / f"k{count}" / f"draw{seed}"
+                if not (path / "trained").exists():
+                    draw = draw_docs(parts["train"], count, seed=seed, allow_fewer=True)
+                    docs = [parts["train"][i] for i in draw.docs]
+                    train_head(docs, backbone, path, seed=seed)
+                found = judge(path / "trained", parts[part], path / f"{part}.json")
+                difference = found["int8"] - found["fp32"]
+                differences.append(difference)
+                others = found["others"] / max(found["entities"], 1)
+                typer.echo(
+                    f"| {folder.name} | {count} | {seed} | {found['fp32']:.2f} "
+                    f"| {found['int8']:.2f} | {difference:+.2f} | {others:.1%} |"
+                )
+    mean, worst = statistics.mean(differences), min(differences)
+    typer.echo(f"\nMean of the differences: {mean:+.2f}, the worst: {worst:+.2f}.")
+
+
+if __name__ == "__main__":
+    app()
