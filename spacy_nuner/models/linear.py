@@ -9,8 +9,8 @@ from torch import nn
 # longer, smaller ones leave more kernels in memory (docs/decisions.md).
 ROWS = 32
 FEW_ROWS = 16
-# So many numbers of the input are quantized and multiplied at once for each thread: with
-# them and what they become the second-level cache is not full (docs/decisions.md).
+# So many numbers of the input are quantized and multiplied at once for each thread:
+# they and what they become fit into the second-level cache (docs/decisions.md).
 CHUNK = 1 << 17
 # Least step of a row: a row of zeros is divided by it.
 SMALLEST = 1e-30
@@ -93,7 +93,7 @@ class Int8Linear(nn.Linear):
 
     def _multiply(self, rows: torch.Tensor, output: torch.Tensor) -> None:
         filled = fill_rows(rows)
-        # With zero between them, a row of like numbers has steps that are not too small.
+        # With zero between them, steps are not too small for a row of like numbers.
         least = filled.amin(-1, keepdim=True).clamp_max_(0)
         greatest = filled.amax(-1, keepdim=True).clamp_min_(0)
         step = (greatest - least).div_(count_levels()).clamp_min_(SMALLEST)
