@@ -722,6 +722,13 @@ class Warnings:
 
     W322 = Message("{error} The run goes on from step {step}.")
 
+    # Models
+    W401 = Message(
+        'precision = "int8" needs a processor, and a torch with products of whole '
+        "numbers for it, but {found}: the backbone computes in fp32. Set precision to "
+        '"auto".'
+    )
+
     # Pipeline
     W501 = Message(
         "The component '{name}' can't read the names of new labels, which start from "

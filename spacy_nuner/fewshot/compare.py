@@ -18,7 +18,7 @@ from ..encoders.names import resolve_weights
 from ..encoders.safety import find_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
-from ..models.precision import use_bf16
+from ..models.precision import choose_precision
 from ..outputs import check_output, claimed
 from ..printing import printable
 from ..readers.hub import HUB_PREFIX
@@ -178,7 +178,7 @@ def _plan_cells(
     dataset: Dataset, backbone: Backbone, draws: Mapping[int, Sequence[Draw]]
 ) -> list[tuple[Cell, Draw]]:
     """The cells of a backbone, without scores, and their draws."""
-    bf16 = use_bf16("auto", get_torch_default_device())
+    precision = choose_precision("auto", get_torch_default_device())
     return [
         (
             Cell(
@@ -198,7 +198,7 @@ def _plan_cells(
                     "docs": draw.docs,
                     "labels": "IO",
                     "l2": L2,
-                    "precision": "bf16" if bf16 else "fp32",
+                    "precision": precision,
                 },
             ),
             draw,

@@ -1,22 +1,21 @@
-"""From padded windows to the hidden layers of an encoder, in fp32 or bf16."""
+"""From padded windows to the hidden layers of an encoder, in fp32, bf16 or int8."""
 
 import copy
+import warnings
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import nn
 
 from ..encoders.layers import has_fast_bf16
+from ..errors import Warnings
+from .linear import FilledLinear, Int8Linear, count_levels
 
-Precision = Literal["auto", "bf16", "fp32"]
+Precision = Literal["auto", "bf16", "fp32", "int8"]
 # Where torch counts how often a tensor was written to: no public name, but as old as
 # torch, which goes by it in `backward`.
 COUNTER = "_version"
-# Products have a multiple of so many rows, up to 128 one of few rows. Larger ones take
-# longer, smaller ones leave more kernels in memory (docs/decisions.md).
-ROWS = 32
-FEW_ROWS = 16
 
 
 class WindowBatch(NamedTuple):
@@ -76,63 +75,77 @@ class HiddenLayers(nn.Module):
         return torch.cat(vectors)[order]
 
 
-class FilledLinear(nn.Linear):
-    """A linear layer that hands few numbers of rows to the kernels.
+class PredictionCopy:
+    """A copy of a module for prediction, in bf16 or int8, made when it is first asked
+    for and again when the weights have changed.
 
-    oneDNN compiles a product in bf16 for each number of rows and caches a thousand of
-    them, some half a megabyte each. So rows of zeros are appended up to a multiple.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Multiply by the weights and add the biases.
-
-        input (Tensor): *Shape:* (..., nI)
-        RETURNS (Tensor): *Shape:* (..., nO)
-        """
-        rows = input.reshape(-1, input.shape[-1])
-        missing = -len(rows) % (ROWS if len(rows) > 128 else FEW_ROWS)
-        # Even with nothing to append, `pad` makes a copy.
-        filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
-        output = super().forward(filled)[: len(rows)]
-        return output.view(*input.shape[:-1], output.shape[-1])
-
-
-class HalfCopy:
-    """A copy of a module in bf16 for prediction, made when it is first asked for and
-    again when the weights have changed.
-
-    Only parameters are cast: buffers such as rotary frequencies need their precision.
-    torch computes norms, softmax and sums of products of bf16 tensors in fp32.
+    In bf16 only parameters are cast: buffers such as rotary frequencies need their
+    precision. torch computes norms, softmax and sums of products of bf16 tensors in
+    fp32. In int8 only linear layers are computed; the copy shares all parameters with
+    the module, and has the rounded weights of these layers besides.
     """
 
     def __init__(self) -> None:
-        self._copy: nn.Module | None = None
-        self._version: object = None
+        # One attribute, since threads may look and set at once.
+        self._made: tuple[object, nn.Module] | None = None
 
-    def get(self, module: nn.Module) -> nn.Module:
+    def get(
+        self, module: nn.Module, precision: Literal["bf16", "int8"] = "bf16"
+    ) -> nn.Module:
         """Get the copy of a module.
 
         module (nn.Module): In fp32, always the same one.
-        RETURNS (nn.Module): In bf16, in evaluation mode, with the same weights.
+        precision (str): "bf16" or "int8".
+        RETURNS (nn.Module): In evaluation mode, with the same weights.
         """
-        version = weights_version(module)
-        if self._copy is None or version != self._version:
-            # What deepcopy finds in its memo it takes for copied: no second fp32 copy.
-            cast: dict[int, nn.Parameter] = {}
-            for parameter in module.parameters():
-                half = parameter.detach().to(torch.bfloat16)
-                cast[id(parameter)] = nn.Parameter(half, requires_grad=False)
-            self._copy = copy.deepcopy(module, cast).eval()
-            for layer in self._copy.modules():
-                # Subclasses are there because something reads their weights.
-                if type(layer) is nn.Linear and layer.weight.device.type == "cpu":
-                    layer.__class__ = FilledLinear
-            self._version = version
-        return self._copy
+        version = precision, weights_version(module)
+        if self._made is None or self._made[0] != version:
+            make = copy_in_bf16 if precision == "bf16" else copy_in_int8
+            made = make(module)
+            self._made = version, made
+            return made
+        return self._made[1]
 
-    def __reduce__(self) -> tuple[type["HalfCopy"], tuple[()]]:
+    def __reduce__(self) -> tuple[type["PredictionCopy"], tuple[()]]:
         # A copy or pickle makes its own when it needs one.
-        return HalfCopy, ()
+        return PredictionCopy, ()
+
+
+def copy_in_bf16(module: nn.Module) -> nn.Module:
+    """Copy a module with its parameters in bf16.
+
+    module (nn.Module): In fp32.
+    RETURNS (nn.Module): In evaluation mode.
+    """
+    # What deepcopy finds in its memo it takes for copied: no second fp32 copy.
+    halves: dict[int, nn.Parameter] = {}
+    for parameter in module.parameters():
+        half = parameter.detach().to(torch.bfloat16)
+        halves[id(parameter)] = nn.Parameter(half, requires_grad=False)
+    copied = copy.deepcopy(module, halves).eval()
+    for layer in _linear_layers(copied):
+        if layer.weight.device.type == "cpu":
+            layer.__class__ = FilledLinear
+    return copied
+
+
+def copy_in_int8(module: nn.Module) -> nn.Module:
+    """Copy a module, linear layers in int8, all parameters shared.
+
+    module (nn.Module): In fp32, on the processor.
+    RETURNS (nn.Module): In evaluation mode.
+    """
+    shared = {id(parameter): parameter for parameter in module.parameters()}
+    copied = copy.deepcopy(module, shared).eval()
+    for layer in _linear_layers(copied):
+        layer.__class__ = Int8Linear
+        cast(Int8Linear, layer).quantize()
+    return copied
+
+
+def _linear_layers(module: nn.Module) -> list[nn.Module]:
+    # Subclasses are there because something reads their weights.
+    return [layer for layer in module.modules() if type(layer) is nn.Linear]
 
 
 def weights_version(module: nn.Module) -> object:
@@ -150,14 +163,21 @@ def weights_version(module: nn.Module) -> object:
     return getattr(module, "unseen_changes", 0), seen
 
 
-def use_bf16(precision: Precision, device: torch.device) -> bool:
+def choose_precision(
+    precision: Precision, device: torch.device
+) -> Literal["bf16", "fp32", "int8"]:
     """Tell in which precision to predict.
 
     precision (str): "auto" is bf16 on a processor that multiplies it faster than fp32,
-        else fp32.
+        else fp32. "int8" is fp32, with a warning, where it can't be had.
     device (torch.device): Where the encoder is.
-    RETURNS (bool): True for bf16, False for fp32.
+    RETURNS (str): "bf16", "fp32" or "int8".
     """
+    on_cpu = device.type == "cpu"
     if precision == "auto":
-        return device.type == "cpu" and has_fast_bf16(on_cpu=True)
-    return precision == "bf16"
+        return "bf16" if on_cpu and has_fast_bf16(on_cpu=True) else "fp32"
+    if precision == "int8" and not (on_cpu and count_levels()):
+        found = "this torch has none" if on_cpu else f"the backbone is on {device.type}"
+        warnings.warn(Warnings.W401.format(found=found), stacklevel=2)
+        return "fp32"
+    return precision

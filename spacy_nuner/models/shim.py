@@ -35,7 +35,13 @@ from ..encoders.layers import (
 )
 from ..encoders.safety import TOKENIZER_FILES, check_file_names, explaining_damage
 from ..errors import Errors, NunerError
-from .precision import HalfCopy, HiddenLayers, Precision, use_bf16, weights_version
+from .precision import (
+    HiddenLayers,
+    Precision,
+    PredictionCopy,
+    choose_precision,
+    weights_version,
+)
 
 # Word pieces whose vectors are cached while a head is trained on a frozen encoder: 3 KB
 # each for two hidden layers of width 384 in fp32, half of it in bf16.
@@ -110,7 +116,7 @@ class BackboneShim(PyTorchShim):
         self.frozen_weights = 0
         self._scale_of: dict[str, float] = {}
         self._has_gradient = False
-        self._half = HalfCopy()
+        self._prediction_copy = PredictionCopy()
         self._cache: VectorCache | None = None
         self._cached_state: object = None
 
@@ -214,8 +220,9 @@ class BackboneShim(PyTorchShim):
         RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
         """
         self._model.eval()
-        half = use_bf16(self.precision, self.device)
-        model = self._half.get(self._model) if half else self._model
+        model, precision = self._model, choose_precision(self.precision, self.device)
+        if precision != "fp32":
+            model = self._prediction_copy.get(model, precision)
         with torch.inference_mode():
             vectors: torch.Tensor = model(*inputs.args, **inputs.kwargs)
         return vectors
