@@ -1,6 +1,7 @@
 """The project file and the configs are whole; `.ci/run` runs them."""
 
 import hashlib
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import srsly
 from spacy.cli.debug_config import debug_config
 from spacy.cli.init_config import fill_config
 from spacy.util import load_config
+from weasel.util.config import load_project_config, parse_config_overrides
 
 from .conftest import ROOT
 
@@ -91,3 +93,17 @@ def test_configs_pass_debug_config_and_are_filled(name, tmp_path):
     # spaCy adds this section, empty, to any config.
     filled.pop("pretraining")
     assert load_config(path) == filled
+
+
+@pytest.mark.parametrize("name", ["ask", "settings"])
+def test_options_given_as_the_comments_say_keep_their_dashes(name, tmp_path):
+    text = (ROOT / "project.yml").read_text("utf8")
+    # It makes the folders that the project names.
+    (tmp_path / "project.yml").write_text(text, "utf8")
+    (example,) = re.findall(rf'--vars\.{name} "([^"]+)"', text)
+    words = [f"--vars.{name}", example]
+    config = load_project_config(tmp_path, overrides=parse_config_overrides(words))
+    lines = [line for command in config["commands"] for line in command["script"]]
+    # Twice in the command that shows an estimate first.
+    found = [line for line in lines if f" {example.strip()}" in line]
+    assert len(found) == {"ask": 1, "settings": 2}[name]

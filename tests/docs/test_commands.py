@@ -93,6 +93,8 @@ def check_project(arguments: list[str]) -> None:
         if word.startswith("--vars."):
             name = word.removeprefix("--vars.").split("=")[0]
             assert name in PROJECT["vars"], word
+        # spaCy takes the dashes out of what is behind "=".
+        assert "--" not in word.partition("=")[2], word
 
 
 def load_app(name: str) -> typer.Typer:
