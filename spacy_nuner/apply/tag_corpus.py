@@ -94,6 +94,9 @@ def find_corpus(source: str) -> Corpus:
     if source.startswith(HUB_PREFIX):
         found = find_on_hub(source)
         one = {"file": source, "split": found.split, "revision": found.revision}
+        if found.revision is None:
+            # A folder: nobody knows whether it is still the same.
+            one["begun"] = str(time.time())
         return Corpus(source, [one], None, False)
     if source == STDIN:
         raise unreadable(STDIN, OSError("standard input can't be read twice"))

@@ -77,6 +77,19 @@ def test_every_form_of_input(tag, tmp_path, monkeypatch, kind):
     assert report["counts"]["rows"] == report["counts"]["tagged"] == 3
 
 
+def test_a_data_set_that_is_a_folder_is_not_taken_for_the_same(
+    tag, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    source, _ = write_input(tmp_path, "hub")
+    tag(source, tmp_path / "out", form="jsonl")
+    rows = [{"id": "r0", "text": "Changed in Porto."}]
+    write_jsonl(tmp_path / "in" / "a.jsonl", rows)
+    tag(source, tmp_path / "out", form="jsonl")
+    assert "is there already" not in caplog.text
+    assert read_jsonl(tmp_path / "out")[0]["text"] == "Changed in Porto."
+
+
 def test_a_row_says_what_was_found_and_with_what_score(tag, tmp_path):
     source = write_jsonl(tmp_path / "a.jsonl", [{"id": 7, "text": TEXTS[2]}])
     tag(source, tmp_path / "out", form="jsonl")
