@@ -49,8 +49,10 @@ def test_a_backbone_goes_up_whole_and_without_what_is_private(backbone, hub):
         assert text.encode() not in everything, text
     assert str(backbone).encode() not in everything
     for name, content in before.items():
-        if name != "nuner.json":
+        # Older releases of transformers write a path into config.json.
+        if not any(text.encode() in content for text in PRIVATE):
             assert repo["files"][name] == content, name
+    assert repo["files"]["nuner.json"] != before["nuner.json"]
     assert read_all(backbone) == before
     assert f'from_pretrained("{REPO}")' in repo["files"]["README.md"].decode()
 
