@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
-from transformers import TrainerCallback
+from transformers.trainer_callback import TrainerCallback
 
 ROOT = Path(__file__).resolve().parents[1]
 ANNOTATIONS = ROOT / "assets" / "annotations"
@@ -238,12 +238,12 @@ def write(output: Path, found: dict[str, Any]) -> None:
 
 def use(device: str) -> None:
     """Have spaCy use the device; without cupy it can't use a GPU, and says so."""
-    import spacy
+    from thinc.api import require_cpu, require_gpu
 
     if device == "cuda":
-        spacy.require_gpu()
+        require_gpu()
     else:
-        spacy.require_cpu()
+        require_cpu()
 
 
 def measure_rate(device: str, precision: str) -> float:
