@@ -79,8 +79,8 @@ def build_backbone(
     max_batch_pieces (int): The most word pieces of a pass, padding included.
     precision (str): How the encoder computes when nothing is learned in it: "bf16",
         "fp32", "auto" for bf16 on processors that have it and fp32 elsewhere, or
-        "int8", which is faster than fp32 on processors without bf16 and a little less
-        exact. The weights stay in fp32.
+        "int8", which is a little less exact and may be faster on processors without
+        bf16. The weights stay in fp32.
     RETURNS (Model): From docs to a batch that spacy-transformers understands.
     """
     shim = BackboneShim(

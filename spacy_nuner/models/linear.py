@@ -11,7 +11,7 @@ ROWS = 32
 FEW_ROWS = 16
 # So many numbers of the input are quantized and multiplied at once for each thread:
 # they and what they become fit into the second-level cache (docs/decisions.md).
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 # Least step of a row: a row of zeros is divided by it.
 SMALLEST = 1e-30
 # Steps that the numbers of a row are rounded to: where the processor sums up products
