@@ -24,14 +24,16 @@ from typing import Any
 
 import typer
 
+from spacy_nuner.models.precision import Precision
+
 ROOT = Path(__file__).resolve().parents[1]
-PRECISIONS = ("fp32", "int8")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 app = typer.Typer(add_completion=False)
 
 
 @contextmanager
-def computing(nlp: Any, precision: str) -> Iterator[None]:
+def computing(nlp: Any, precision: Precision) -> Iterator[None]:
     """Let the encoders of a pipeline compute in another precision."""
     from spacy_nuner.models.backbone import find_backbone, get_shim
 
