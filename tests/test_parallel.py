@@ -68,6 +68,7 @@ def test_a_single_part_needs_no_second_process(tmp_path):
     assert parts[1].path.read_text() == str(os.getpid())
 
 
+@pytest.mark.weekly
 def test_parts_are_read_ahead_by_one_a_process(tmp_path):
     read = []
 

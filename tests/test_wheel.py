@@ -105,6 +105,7 @@ def test_an_editable_installation_has_the_files_of_the_checkout(source, tmp_path
     assert run(python, "-c", code, cwd=tmp_path).strip() == str(source / "configs")
 
 
+@pytest.mark.weekly
 def test_tests_pass_on_the_wheel_from_another_folder(python, tmp_path):
     """Those that need nothing of the checkout: there is none beside them."""
     ignored = shutil.ignore_patterns("__pycache__")

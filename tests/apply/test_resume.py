@@ -168,6 +168,7 @@ def test_an_output_that_is_complete_is_not_made_again(
     assert (output / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
 def test_killed_with_two_processes_and_gone_on_with_by_one(

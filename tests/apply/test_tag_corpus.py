@@ -287,5 +287,5 @@ def test_a_pipeline_that_can_not_be_loaded(tag, tmp_path):
 
 
 def test_another_pipeline_than_where_it_was_started(pipeline):
-    with pytest.raises(NunerError, match="N652.*expected 123456789012"):
-        Tagger(TagSettings(str(pipeline), "1234567890123"))
+    with pytest.raises(NunerError, match="N652.*expected abcdefabcdef"):
+        Tagger(TagSettings(str(pipeline), "abcdefabcdefa"))

@@ -105,7 +105,10 @@ def test_the_threshold_is_in_the_config_and_the_temperature_in_the_weights(
         pipe.predict([nlp.get_pipe("transformer")(nlp.make_doc("in Hackney now"))])[0]
         for pipe, nlp in zip(pipes, nlps, strict=True)
     ]
-    assert found["temperature"] > 0.0 and found["temperature"] != 1.0
+    # 1 where the likeliest one would cost F1: with several thresholds that is up to the
+    # word pieces, which a tokenizer does not learn twice alike.
+    assert found["temperature"] > 0.0
+    assert factory == "nuner_concepts" or found["temperature"] != 1.0
     assert logits[1] * found["temperature"] == pytest.approx(logits[0], abs=1e-4)
     if factory == "nuner_concepts":
         config = nlps[1].config["components"][factory]

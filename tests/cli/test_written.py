@@ -270,7 +270,12 @@ def test_odd_outputs(home, name, out):
     assert read_tree(home) == before
 
 
-@pytest.mark.parametrize("room", [0, 1_000, 20_000, 60_000])
+def weekly(*values):
+    """Values of a parameter that are tried once a week."""
+    return [pytest.param(value, marks=pytest.mark.weekly) for value in values]
+
+
+@pytest.mark.parametrize("room", [0, *weekly(1_000, 20_000, 60_000)])
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_full_disk(home, name, room):
     """Every file is cut off after some bytes, as by a disk that is full."""
@@ -292,7 +297,7 @@ def test_a_full_disk(home, name, room):
     assert code == 0, printed
 
 
-CHEAP = ("draw", "import", "export", "convert", "report")
+CHEAP = ("draw", *weekly("import", "export", "convert", "report"))
 
 
 @pytest.mark.parametrize("name", CHEAP)

@@ -261,6 +261,7 @@ def test_texts_and_names_stay_texts(start, visit, backbone):
     assert visitor.problems == []
 
 
+@pytest.mark.weekly
 def test_the_server_ends_with_the_command(start, pipelines):
     demo = start(pipelines / "spacy")
     assert demo.is_served
@@ -269,6 +270,7 @@ def test_the_server_ends_with_the_command(start, pipelines):
     assert not demo.is_served
 
 
+@pytest.mark.weekly
 def test_a_server_that_ends_by_itself_is_an_error(start, pipelines):
     demo = start(pipelines / "spacy")
     (server,) = find_children(demo.process.pid)

@@ -124,8 +124,18 @@ def run_script(block: Block, folder: Path) -> None:
     assert done.returncode == 0, f"{block.name}\n{printed}"
 
 
+# Once a week.
+WEEKLY = {"docs/coming-from.md", "docs/scale.md", "docs/stats.md"}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.weekly] if page in WEEKLY else [])
+        for page in PAGES
+    ],
+)
 def test_blocks_run(page, folder):
     names: dict[str, object] = {}
     if page.startswith("README"):

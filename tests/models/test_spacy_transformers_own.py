@@ -145,6 +145,7 @@ def encoders(tmp_path_factory) -> dict[str, str]:
     }
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", sorted(PASSED))
 def test_their_tests_pass_on_ours(name, encoders, tmp_path):
     folder = Path(spacy_transformers.tests.__file__).parent

@@ -84,6 +84,7 @@ def test_two_devices_learn_what_one_does(
     assert left == {"one", "two", "corpus", "steady", "config.cfg"}
 
 
+@pytest.mark.weekly
 def test_torchrun_takes_the_command_itself(tmp_path, bert, make_config):
     corpus = write_corpus(tmp_path / "corpus", SENTENCES)
     make_config(corpus, bert).to_disk(tmp_path / "config.cfg")

@@ -191,6 +191,7 @@ def test_the_longest_batch_comes_first_and_none_is_lost():
     assert max(lengths[first]) == max(lengths)
 
 
+@pytest.mark.weekly
 def test_two_devices(tmp_path, bert, make_config):
     """Both stop after the same step, and one of them tells."""
     corpus = write_corpus(tmp_path / "corpus", SENTENCES * 20)

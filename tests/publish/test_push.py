@@ -228,6 +228,7 @@ def test_a_pipeline_predicts_the_same_from_there(pipeline, hub, tmp_path):
     spacy.load(tmp_path / "again")
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_the_code_of_the_cards_runs_from_there(backbone, pipeline, hub, tmp_path):
     """Pushed and loaded by another process, by the environment alone."""
