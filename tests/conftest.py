@@ -45,6 +45,14 @@ def pytest_collection_modifyitems(config, items):
                     item.add_marker(skip)
 
 
+@pytest.fixture(autouse=True)
+def no_hidden_keys(monkeypatch):
+    """Keys that another test has used are not masked in this one."""
+    from spacy_nuner import masking
+
+    monkeypatch.setattr(masking, "_hidden", type(masking._hidden)())
+
+
 @pytest.fixture(scope="session")
 def device(request) -> str:
     """Where a test marked gpu runs, or a skip where there is no CUDA device."""

@@ -70,7 +70,8 @@ def project(tmp_path, bert, monkeypatch):
             path.write_text("".join(islice(file, 40)), encoding="utf8")
     write_nuner(tmp_path / "hub" / "NuNER" / "data")
     write_pile_ner(tmp_path / "hub" / "Pile-NER-type")
-    # Sets stand between blanks, and the folder of the tests may have some.
+    shutil.copytree(bert, tmp_path / "base")
+    # Words of a command stand between blanks, and the folder of the tests may have some.
     sets = "hub:../hub/NuNER::full hub:../hub/Pile-NER-type"
     printed = []
 
@@ -89,7 +90,7 @@ def project(tmp_path, bert, monkeypatch):
     def run(**overrides):
         printed.clear()
         settings = {
-            **{"sets": sets, "base": str(bert), "dataset": "mine", "draws": 1},
+            **{"sets": sets, "base": "../base", "dataset": "mine", "draws": 1},
             **{"epochs": 2, "settings": SETTINGS, "limit": 4, **overrides},
         }
         named = {f"vars.{name}": value for name, value in settings.items()}
