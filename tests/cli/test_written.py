@@ -16,7 +16,7 @@ from spacy_nuner.pretrain.run import pretrain
 from spacy_nuner.pretrain.settings import read_config
 from spacy_nuner.readers.answers import Answer, Sentence
 
-from ..conftest import ROOT
+from ..conftest import ROOT, weekly
 from ..pretrain.conftest import SENTENCES, bert, write_corpus  # noqa: F401
 from ..test_outputs import fill, read_tree, run_child
 
@@ -268,11 +268,6 @@ def test_odd_outputs(home, name, out):
         return
     assert "[N" in printed
     assert read_tree(home) == before
-
-
-def weekly(*values):
-    """Values of a parameter that are tried once a week."""
-    return [pytest.param(value, marks=pytest.mark.weekly) for value in values]
 
 
 @pytest.mark.parametrize("room", [0, *weekly(1_000, 20_000, 60_000)])

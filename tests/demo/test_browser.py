@@ -236,6 +236,7 @@ def check_download(path: Path, folder: Path):
     assert imported == {(row["text"], row["label"]) for row in content["spans"]}
 
 
+@pytest.mark.weekly
 @needs_chromium
 def test_texts_and_names_stay_texts(start, visit, backbone):
     visitor = visit(start(backbone).address)

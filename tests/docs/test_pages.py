@@ -125,7 +125,9 @@ def run_script(block: Block, folder: Path) -> None:
 
 
 # Once a week.
-WEEKLY = {"docs/coming-from.md", "docs/scale.md", "docs/stats.md"}
+WEEKLY = {
+    f"docs/{name}.md" for name in ("coming-from", "convert", "import", "scale", "stats")
+}
 
 
 @pytest.mark.slow

@@ -71,7 +71,7 @@ def project(tmp_path, bert, monkeypatch):
     write_nuner(tmp_path / "hub" / "NuNER" / "data")
     write_pile_ner(tmp_path / "hub" / "Pile-NER-type")
     shutil.copytree(bert, tmp_path / "base")
-    # Words of a command stand between blanks, and the folder of the tests may have some.
+    # A command is cut at blanks, and the folder of the tests may have some.
     sets = "hub:../hub/NuNER::full hub:../hub/Pile-NER-type"
     printed = []
 

@@ -166,6 +166,7 @@ def test_a_pipeline_that_lacks_what_a_card_has(pipeline, meta):
         card(pipeline)
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_the_code_of_the_cards_runs(backbone, pipeline, tmp_path):
     """Of a folder that has no name on the hub; with one: tests/publish/test_push.py."""

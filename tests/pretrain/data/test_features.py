@@ -157,6 +157,7 @@ def test_concepts_of_all_shards_have_common_ids(tmp_path, build):
     assert not (tmp_path / "features" / "shards").exists()
 
 
+@pytest.mark.weekly
 def test_features_are_the_same_from_several_processes(tmp_path, concept_encoder, build):
     corpus = write_shards(tmp_path / "c")
     alone, _ = build(corpus)
