@@ -112,6 +112,7 @@ def test_a_head_without_its_transformer_says_so(saved, way):
     assert told == [5]
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_a_head_without_its_transformer_in_fresh_processes(saved):
     """Where nobody registered `doc._.trf_data`, and in workers."""
