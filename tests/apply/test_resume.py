@@ -196,7 +196,6 @@ def test_killed_with_two_processes_and_gone_on_with_by_one(
     assert ids == [str(n) for n in range(3 * PARTS - 1)]
 
 
-@pytest.mark.weekly
 @pytest.mark.slow
 def test_two_processes_write_what_one_does(tag, source, tmp_path):
     for form in ("parquet", "docbin"):

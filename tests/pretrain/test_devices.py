@@ -35,7 +35,6 @@ def read_losses(lines):
     return [float(found) for found in re.findall(r"step .*: loss ([0-9.]+)", lines)]
 
 
-@pytest.mark.weekly
 def test_two_devices_learn_what_one_does(
     tmp_path, steady, make_config, one_thread, capfd, monkeypatch
 ):
