@@ -2,6 +2,8 @@
 
     python benchmarks/levers.py DATA CORPUS metrics/levers
     python benchmarks/levers.py DATA CORPUS metrics/levers --lever ours --lever paper
+    python benchmarks/levers.py DATA CORPUS metrics/mpnet --base all-mpnet-base-v2 \
+        --lever ours --lever ours-rate-2e-4
 
 A lever is a set of overrides of configs/pretrain.cfg (benchmarks/levers.json); it may
 name another objective that is registered under `misc`. Each is trained by `spacy nuner
@@ -80,13 +82,17 @@ def draw_sets(data: Path, folder: Path) -> None:
         draw_sentences(data / name / "dev.conll", {folder / name / "named.conll": ZERO})
 
 
-def judge(backbone: str | Path, sets: Path, cells: Path, ks: str) -> dict[str, float]:
-    """Mean over the sets, in points: the probe by layers and k, and names alone."""
+def judge(
+    backbone: str | Path, sets: Path, cells: Path, ks: str, *, by_name: bool
+) -> dict[str, float]:
+    """Mean over the sets, in points: the probe by layers and k, and with no example,
+    if the encoder knows a label by its name.
+    """
     for name in PROBED:
         files = sets / name / "pool.conll", sets / name / "held.conll"
         options = ["--backbones", backbone, "--names", "lever", "--k", ks]
         nuner("fewshot", *files, cells, *options, "--draws", 3, "--allow-fewer")
-    if backbone != BASE:
+    if by_name:
         for name in NAMED:
             labels = ROOT / "assets" / "labels" / f"{name}.json"
             options = ["--backbones", backbone, "--names", "lever", "--labels", labels]
@@ -109,6 +115,7 @@ def main(
     epochs: int = typer.Option(2, help="Passes over them"),
     seed: int = typer.Option(0, help="Seed of the training"),
     k: str = typer.Option("1,4,16", help="Mentions of each label, between commas"),
+    base: str = typer.Option(BASE, help="The encoder to start from"),
 ) -> None:
     """Train and judge each lever, and print its gain over the base encoder."""
     with tempfile.TemporaryDirectory() as name:
@@ -117,14 +124,14 @@ def main(
         draw_corpus(corpus, folder / "corpus", passages)
         settings = {
             "paths.corpus": folder / "corpus",
-            "paths.base": BASE,
+            "paths.base": base,
             "features.max_length": 64,
             "features.max_concept_length": 28,
             "training.epochs": epochs,
             "training.seed": seed,
         }
-        base = judge(BASE, folder / "sets", folder / "base", k)
-        typer.echo(f"base {base}")
+        start = judge(base, folder / "sets", folder / "base", k, by_name=False)
+        typer.echo(f"base {start}")
         for one in lever:
             path = output / f"{one}-passages{passages}-epochs{epochs}-seed{seed}.json"
             if not path.exists():
@@ -132,14 +139,13 @@ def main(
                 options = [part for key, x in overrides for part in (f"--{key}", x)]
                 config = ROOT / "configs" / "pretrain.cfg"
                 nuner("pretrain", config, folder / one, *options)
-                scores = judge(
-                    folder / one, folder / "sets", folder / f"{one}-cells", k
-                )
-                row = {"overrides": LEVERS[one], "scores": scores, "base": base}
+                cells = folder / f"{one}-cells"
+                scores = judge(folder / one, folder / "sets", cells, k, by_name=True)
+                row = {"overrides": LEVERS[one], "scores": scores, "base": start}
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf8")
             scores = json.loads(path.read_text("utf8"))["scores"]
-            gain = {key: round(x - base.get(key, 0), 1) for key, x in scores.items()}
+            gain = {key: round(x - start.get(key, 0), 1) for key, x in scores.items()}
             typer.echo(f"{one} {gain}")
 
 

@@ -130,7 +130,9 @@ class Visitor:
         page.goto(address)
 
     def wait_for(self, condition):
-        """Until an expression of JavaScript is true: `spans` is what is drawn."""
+        """Until an expression of JavaScript is true: `spans` is what is drawn; and then
+        until what comes below it, as the button to download, is of the same run.
+        """
         self.page.wait_for_function(
             f"""() => {{
             const drawn = document.querySelector(".spans");
@@ -142,6 +144,7 @@ class Visitor:
             return {condition};
             }}"""
         )
+        self.page.wait_for_selector("[data-test-script-state='notRunning']")
 
     def type_text(self, text):
         area = self.page.get_by_label("Text", exact=True)
