@@ -132,7 +132,7 @@ def find_problem(
     if len(text) > MAX_CHARACTERS:
         return (
             f"The text has {len(text):,} characters; this page takes "
-            f"{MAX_CHARACTERS:,}. Use a pipeline in Python for more."
+            f"{MAX_CHARACTERS:,}. `spacy nuner apply` tags longer ones."
         )
     if finder.takes_concepts and not concepts:
         return "Name a concept on the left."
