@@ -9,9 +9,10 @@ from torch import nn
 # longer, smaller ones leave more kernels in memory (docs/decisions.md).
 ROWS = 32
 FEW_ROWS = 16
-# So many numbers of the input are quantized and multiplied at once for each thread:
-# they and what they become fit into the second-level cache (docs/decisions.md).
-CHUNK = 1 << 17
+# So many rows of the input are quantized and multiplied at once for each thread: what
+# they become stays in the caches, and fewer would keep the product waiting
+# (docs/decisions.md).
+CHUNK = 256
 # Least step of a row: a row of zeros is divided by it.
 SMALLEST = 1e-30
 # Steps that the numbers of a row are rounded to: where the processor sums up products
@@ -84,10 +85,8 @@ class Int8Linear(nn.Linear):
         """
         rows = input.reshape(-1, self.in_features)
         output = rows.new_empty(len(rows), self.out_features)
-        size = CHUNK * torch.get_num_threads() // self.in_features // ROWS * ROWS
-        for chunk, out in zip(
-            rows.split(max(size, ROWS)), output.split(max(size, ROWS)), strict=True
-        ):
+        size = CHUNK * torch.get_num_threads()
+        for chunk, out in zip(rows.split(size), output.split(size), strict=True):
             self._multiply(chunk, out)
         return output.view(*input.shape[:-1], self.out_features)
 
@@ -104,10 +103,9 @@ class Int8Linear(nn.Linear):
         unsigned = rounded.bitwise_xor_(-128).view(torch.uint8)
         product = multiply(unsigned, self.packed, self.step, self.zeros)
         count = len(rows)
-        torch.mul(product[:count], step[:count], out=output)
+        shared = torch.zeros(()) if self.bias is None else self.bias
+        torch.addcmul(shared, product[:count], step[:count], out=output)
         output.addcmul_(least[:count], self.total)
-        if self.bias is not None:
-            output.add_(self.bias)
 
 
 def multiply(

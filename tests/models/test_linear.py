@@ -51,7 +51,7 @@ def make_rows(*shape, seed=0):
 )
 def test_int8_is_near_fp32(shape, bias, monkeypatch):
     # So that several chunks and a rest occur.
-    monkeypatch.setattr(linear, "CHUNK", 256 * 48)
+    monkeypatch.setattr(linear, "CHUNK", 64)
     exact, layer = make_layer(48, 24, bias=bias)
     X = make_rows(*shape)
     with torch.inference_mode():
