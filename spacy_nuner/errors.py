@@ -531,17 +531,26 @@ class Errors:
         "it out."
     )
     N611 = Message(
-        "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
+        "Can't draw {k} {unit} of every label: {found} in the pool. Ask for a "
         "smaller k, label more sentences, or take what is there (allow_fewer; "
         "--allow-fewer on the command line)."
     )
     N612 = Message(
-        "Can't draw {k} mentions a label; k is 1 or more. With no example at all: "
+        "Can't draw {k} of a label; k is 1 or more. With no example at all: "
         "spacy nuner zero-shot."
     )
     N614 = Message(
         "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
         "and spans (doc.spans) are not counted. Label entities."
+    )
+    N616 = Message(
+        "No draw found with {k} to {most} mentions of every label: in the best of "
+        "{attempts} random orders {found}. Sentences that would bring it there bring "
+        "another label over {most}. Ask for another k, or draw with the protocol "
+        "'mentions', where {most} is no bound."
+    )
+    N617 = Message(
+        "There is no protocol '{found}' to draw by. Expected is one of: {known}."
     )
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
@@ -786,7 +795,7 @@ class Warnings:
         'doc.spans["concepts"], which configs/concepts.cfg learns from.'
     )
     W603 = Message(
-        "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "
+        "Fewer than {k} {unit} of some labels: {found} in the pool. All of them were "
         "taken."
     )
     W604 = Message(
