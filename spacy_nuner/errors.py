@@ -552,6 +552,15 @@ class Errors:
     N617 = Message(
         "There is no protocol '{found}' to draw by. Expected is one of: {known}."
     )
+    N618 = Message(
+        "There is no head '{found}'. Expected are some of: {known}; encoders are "
+        "frozen, tuned or both, and those of a probe are frozen."
+    )
+    N619 = Message(
+        "The grid '{path}' can't be used: {problems}. Expected is YAML as in "
+        "docs/fewshot.md, with datasets (name -> train and test, or hub:NAME) and "
+        "backbones (name -> encoder)."
+    )
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
         "for each, of letters, digits and . _ + - only. Set them with --names, such as "
@@ -566,9 +575,17 @@ class Errors:
         "The labels of the two sets have nothing in common, so nothing can be scored. "
         "To draw from: {train}. To score on: {test}."
     )
+    N624 = Message(
+        "'{path}' has no entity of {missing}. Found are: {found}. Name some of these."
+    )
     N625 = Message(
         "With no example labels are known by their names, which '{name}' can't read: "
         "it has no concept encoder. Name backbones that 'spacy nuner pretrain' made."
+    )
+    N626 = Message(
+        "Nothing is left of '{name}' to choose the rates of heads on: its {count} "
+        "sentences are too few to hold some out. Name a dev file (--dev, or dev in the "
+        "grid), or label more."
     )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "

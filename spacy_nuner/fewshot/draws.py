@@ -4,7 +4,7 @@ import random
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from spacy.tokens import Doc
 
 from ..errors import Errors, NunerError, Warnings
 
+# The k that is the whole set.
+ALL = "all"
 # How often Few-NERD's rule is tried anew, each time in another order.
 ATTEMPTS = 100
 
@@ -28,6 +30,7 @@ class Draw:
     words (dict[str, int]): Label -> words in these mentions.
     protocol (str): How it was drawn, one of `PROTOCOLS`.
     attempts (int): How many orders were tried.
+    is_all (bool): Whether it is the whole set, see `take_all`.
     """
 
     k: int
@@ -37,6 +40,7 @@ class Draw:
     words: dict[str, int] = field(default_factory=dict)
     protocol: str = "mentions"
     attempts: int = 1
+    is_all: bool = False
 
 
 def draw_docs(
@@ -148,7 +152,8 @@ def take_all(docs: Sequence[Doc]) -> Draw:
     RAISES (NunerError): N614 if no Doc has an entity.
     """
     total = sum(_count(docs, count_mentions), Counter[str]())
-    return _record(docs, range(len(docs)), k=max(total.values()), seed=0)
+    most = max(total.values())
+    return _record(docs, range(len(docs)), k=most, seed=0, is_all=True)
 
 
 # How sentences are drawn, by what the command line calls it.
@@ -169,6 +174,36 @@ def find_protocol(name: str) -> Callable[..., Draw]:
     if name not in PROTOCOLS:
         raise NunerError(Errors.N617, found=name, known=", ".join(PROTOCOLS))
     return PROTOCOLS[name]
+
+
+def draw_groups(
+    docs: Sequence[Doc],
+    protocol: str,
+    k: Sequence[int | str],
+    *,
+    draws: int,
+    seed: int = 0,
+    allow_fewer: bool = False,
+) -> list[list[Draw]]:
+    """Make all draws from a set by a protocol.
+
+    docs (Sequence[Doc]): The set, entities in `doc.ents`.
+    protocol (str): One of `PROTOCOLS`.
+    k (Sequence[int | str]): Numbers, or "all" for the whole set, once.
+    draws (int): Draws of each number.
+    seed (int): Of the first draw; draw d has seed + d.
+    allow_fewer (bool): As the protocol has it.
+    RETURNS (list[list[Draw]]): The draws of each k.
+    RAISES (NunerError): N617 and what the protocol raises.
+    """
+    draw = find_protocol(protocol)
+    groups = [
+        [draw(docs, n, seed=seed + d, allow_fewer=allow_fewer) for d in range(draws)]
+        for n in sorted({n for n in k if not isinstance(n, str)})
+    ]
+    if ALL in k:
+        groups.append([replace(take_all(docs), protocol=protocol)])
+    return groups
 
 
 def count_mentions(doc: Doc) -> Counter[str]:
