@@ -1,10 +1,12 @@
 """A grid of experiments in one file: sets x backbones x heads x protocols x k."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import srsly
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,6 +31,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+# Where a file or an encoder is; variables of the environment are filled in, "$DATA/a".
+Name = Annotated[str, AfterValidator(os.path.expandvars)]
+
+
 class Section(BaseModel):
     """A part of the file; keys that are not known are refused."""
 
@@ -41,14 +47,14 @@ class SetFiles(Section):
     train, test (str): What to draw from and what to score on.
     dev (str | None): What rates are chosen on.
     only (list[str]): Labels that count; all if empty.
-    labels (Path | None): JSON that says what labels are called, for `nuner_ner`.
+    labels (str | None): JSON that says what labels are called, for `nuner_ner`.
     """
 
-    train: str
-    test: str
-    dev: str | None = None
+    train: Name
+    test: Name
+    dev: Name | None = None
     only: list[str] = []
-    labels: Path | None = None
+    labels: Name | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -75,7 +81,7 @@ class Grid(Section):
     """
 
     datasets: dict[str, SetFiles] = Field(min_length=1)
-    backbones: dict[str, str] = Field(min_length=1)
+    backbones: dict[str, Name] = Field(min_length=1)
     heads: Annotated[list[str], BeforeValidator(_as_list)] = ["probe"]
     encoders: Annotated[list[str], BeforeValidator(_as_list)] = ["frozen"]
     layers: Annotated[list[str], BeforeValidator(_as_list)] = ["last", "both"]
@@ -96,7 +102,8 @@ class Grid(Section):
     def from_disk(cls, path: Path) -> Self:
         """Read a grid file.
 
-        path (Path): YAML; relative paths in it start from the current folder.
+        path (Path): YAML; relative paths in it start from the current folder, and
+            variables of the environment in them are filled in.
         RETURNS (Grid): The grid.
         RAISES (NunerError): N619 if it can't be read, or a value in it does not fit.
         """
@@ -126,7 +133,7 @@ class Grid(Section):
             for path in (one.train, one.test, one.dev, one.labels)
             if path is not None
         ]
-        return [*map(str, files), *self.backbones.values()]
+        return [*files, *self.backbones.values()]
 
 
 def run_grid(
