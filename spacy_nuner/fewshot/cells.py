@@ -133,7 +133,11 @@ def run_cells(
     """
     fits = fits or Fits()
     check_heads(fits.heads, fits.encoders)
-    labels = {one.name: find_labels(one.train, one.test) for one in datasets}
+    labels = {}
+    for one in datasets:
+        found = find_labels(one.train, one.test)
+        more = {ent.label_ for doc in one.dev for ent in doc.ents} - set(found)
+        labels[one.name] = [*found, *sorted(more)]
     prepare = functools.partial(prepare_worker, gpu_id)
 
     def write(parts: Sequence[Part], title: str) -> None:
@@ -172,8 +176,8 @@ def run_cells(
         write(untried, "rates on dev")
         settled_jobs = [job for job in (_choose_rates(x, trials) for x in jobs) if job]
         write([job for job in settled_jobs if not job.is_done()], "cells")
-        found = [job.cell.find_finished(output) for job in settled_jobs]
-    return [cell for cell in found if cell is not None]
+        cells = [job.cell.find_finished(output) for job in settled_jobs]
+    return [cell for cell in cells if cell is not None]
 
 
 def prepare_worker(gpu_id: int = -1) -> None:
@@ -216,7 +220,6 @@ def _plan(
                 "data": data,
                 "seed": draw.seed,
                 "docs": draw.docs,
-                "labels": "IO",
                 "precision": precision,
             }
             standing = head == "probe" and draw.protocol == "mentions"
@@ -225,7 +228,7 @@ def _plan(
             if draw.is_all:
                 settings["all"] = True
             if head in PROBES:
-                settings["l2"] = L2
+                settings |= {"labels": "IO", "l2": L2}
             else:
                 training = make_training(fits.epochs, draw)
                 settings |= {

@@ -31,6 +31,8 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+# What becomes the name of a folder.
+FolderName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
 # Where a file or an encoder is; variables of the environment are filled in, "$DATA/a".
 Name = Annotated[str, AfterValidator(os.path.expandvars)]
 
@@ -80,7 +82,7 @@ class Grid(Section):
     lang (str): Language of the tokenizer for texts.
     """
 
-    datasets: dict[str, SetFiles] = Field(min_length=1)
+    datasets: dict[FolderName, SetFiles] = Field(min_length=1)
     backbones: dict[str, Name] = Field(min_length=1)
     heads: Annotated[list[str], BeforeValidator(_as_list)] = ["probe"]
     encoders: Annotated[list[str], BeforeValidator(_as_list)] = ["frozen"]
@@ -109,12 +111,9 @@ class Grid(Section):
         """
         try:
             content = srsly.read_yaml(path)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            raise NunerError(Errors.N619, path=path, problems=reason) from error
         except Exception as error:
-            # The parser of YAML has its own.
-            reason = " ".join(str(error).split())
+            # The parser of YAML has exceptions of its own.
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise NunerError(Errors.N619, path=path, problems=reason) from error
         try:
             return cls.model_validate(content)

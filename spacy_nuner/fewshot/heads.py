@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import spacy
 from spacy.ml.models.parser import build_tb_parser_model
 from spacy.ml.models.spancat import (
     build_linear_logistic,
@@ -242,12 +243,11 @@ def fit_head(name: str, task: Task) -> Predictor:
     RETURNS (Predictor): From Docs to copies of them that have predicted entities.
     """
     fix_random_seed(task.seed)
-    vocab = Vocab()
+    vocab = spacy.blank("xx").vocab
     head, tok2vec = TRAINED[name], task.build_tok2vec()
     if name == PROTOTYPE and not task.tuned:
         return _fit_prototypes(task, tok2vec)
     component = head.make(task, tok2vec, vocab)
-    # The component alone knows names of labels in this vocab.
     pairs = [_make_example(doc, vocab) for doc in task.docs]
     start = {} if head.start is None else {"start": head.start}
     component.initialize(lambda: pairs, **start)

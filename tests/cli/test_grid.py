@@ -63,6 +63,7 @@ def test_a_grid_is_run_once(content, tmp_path):
         ({"k": [0]}, "N619.*k.0"),
         ({"kk": [1]}, "N619.*kk"),
         ({"datasets": {}}, "N619.*datasets"),
+        ({"datasets": {"../a": {"train": "x", "test": "x"}}}, "N619.*pattern"),
         ({"datasets": {"a": {"train": "x"}}}, "N619.*test"),
         ({"heads": ["crf"]}, "N618.*crf"),
         ({"protocols": ["greedy"]}, "N617.*greedy"),
