@@ -531,17 +531,35 @@ class Errors:
         "it out."
     )
     N611 = Message(
-        "Can't draw {k} mentions of every label: {found} in the pool. Ask for a "
+        "Can't draw {k} {unit} of every label: {found} in the pool. Ask for a "
         "smaller k, label more sentences, or take what is there (allow_fewer; "
         "--allow-fewer on the command line)."
     )
     N612 = Message(
-        "Can't draw {k} mentions a label; k is 1 or more. With no example at all: "
+        "Can't draw {k} of a label; k is 1 or more. With no example at all: "
         "spacy nuner zero-shot."
     )
     N614 = Message(
         "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
         "and spans (doc.spans) are not counted. Label entities."
+    )
+    N616 = Message(
+        "No draw found with {k} to {most} mentions of every label: in the best of "
+        "{attempts} random orders {found}. Sentences that would bring it there bring "
+        "another label over {most}. Ask for another k, or draw with the protocol "
+        "'mentions', where {most} is no bound."
+    )
+    N617 = Message(
+        "There is no protocol '{found}' to draw by. Expected is one of: {known}."
+    )
+    N618 = Message(
+        "There is no head '{found}'. Expected are some of: {known}; encoders are "
+        "frozen, tuned or both, and those of a probe are frozen."
+    )
+    N619 = Message(
+        "The grid '{path}' can't be used: {problems}. Expected is YAML as in "
+        "docs/fewshot.md, with datasets (name -> train and test, or hub:NAME) and "
+        "backbones (name -> encoder)."
     )
     N621 = Message(
         "Found these names for {count} backbones: {found}. Expected is a different one "
@@ -557,9 +575,17 @@ class Errors:
         "The labels of the two sets have nothing in common, so nothing can be scored. "
         "To draw from: {train}. To score on: {test}."
     )
+    N624 = Message(
+        "'{path}' has no entity of {missing}. Found are: {found}. Name some of these."
+    )
     N625 = Message(
         "With no example labels are known by their names, which '{name}' can't read: "
         "it has no concept encoder. Name backbones that 'spacy nuner pretrain' made."
+    )
+    N626 = Message(
+        "Nothing is left of '{name}' to choose the rates of heads on: its {count} "
+        "sentences are too few to hold some out. Name a dev file (--dev, or dev in the "
+        "grid), or label more."
     )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
@@ -786,7 +812,7 @@ class Warnings:
         'doc.spans["concepts"], which configs/concepts.cfg learns from.'
     )
     W603 = Message(
-        "Fewer than {k} mentions of some labels: {found} in the pool. All of them were "
+        "Fewer than {k} {unit} of some labels: {found} in the pool. All of them were "
         "taken."
     )
     W604 = Message(

@@ -30,6 +30,11 @@ SOURCE = (
     "plain, .gz, .bz2, .xz or .zst), a folder of files or of brat, or a data set on "
     "the hub as hub:NAME:CONFIG:SPLIT, such as hub:numind/NuNER::full"
 )
+# Of the commands that draw sentences, see `fewshot.draws.PROTOCOLS`.
+PROTOCOL = (
+    "How to draw: mentions (k of each label), k~2k (k to 2k of each, by Few-NERD's "
+    "rule), or words (k words of each label)"
+)
 # Of every command that writes files into a folder of the user's.
 OVERWRITE = typer.Option(
     False,
@@ -66,6 +71,18 @@ def split_numbers(value: str) -> list[int]:
     except ValueError as error:
         message = f"'{value}' is no list of whole numbers such as 1,4,16,64"
         raise typer.BadParameter(message) from error
+
+
+def split_k(value: str) -> list[int | str]:
+    """Read how much to draw.
+
+    value (str): Numbers or "all" between commas, such as "1,4,all".
+    RETURNS (list[int | str]): The numbers, and "all".
+    RAISES (typer.BadParameter): If one is something else.
+    """
+    parts = split_list(value)
+    numbers = split_numbers(",".join(part for part in parts if part != "all"))
+    return [*numbers, *(["all"] if "all" in parts else [])]
 
 
 def read_share(value: str | None) -> Share:

@@ -14,6 +14,7 @@ from .demo import demo_cli
 from .draw import draw_cli
 from .export import export_cli
 from .fewshot import fewshot_cli
+from .grid import grid_cli
 from .import_ import import_cli
 from .init import init_cli
 from .merge import merge_cli
@@ -51,6 +52,7 @@ app.command("stats")(handle_errors(stats_cli))
 app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
+app.command("grid")(handle_errors(grid_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))

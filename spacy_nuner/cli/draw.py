@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import OVERWRITE, SOURCE, msg
+from ._util import OVERWRITE, PROTOCOL, SOURCE, msg
 
 RECORD_SUFFIX = ".draw.json"
 
@@ -15,7 +15,8 @@ def draw_cli(
     output: Path = typer.Argument(
         ..., help="DocBin to write (.spacy); a .draw.json goes into the same folder"
     ),
-    k: int = typer.Option(..., help="Mentions of each label to draw"),
+    k: int = typer.Option(..., help="Mentions (or words) of each label to draw"),
+    protocol: str = typer.Option("mentions", help=PROTOCOL),
     seed: int = typer.Option(0, help="Seed of the draw"),
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
@@ -23,11 +24,12 @@ def draw_cli(
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
     overwrite: bool = OVERWRITE,
 ) -> None:
-    """Draw k mentions of each label from a labelled set, for `spacy train`."""
+    """Draw some mentions of each label from a labelled set, for `spacy train`."""
     drawn = draw(
         train,
         output,
         k=k,
+        protocol=protocol,
         seed=seed,
         allow_fewer=allow_fewer,
         lang=lang,
@@ -42,6 +44,7 @@ def draw(
     output: Path,
     *,
     k: int,
+    protocol: str = "mentions",
     seed: int = 0,
     allow_fewer: bool = False,
     lang: str = "en",
@@ -51,14 +54,15 @@ def draw(
 
     train (Path): The set, as `read_docs` reads it.
     output (Path): The DocBin; an earlier draw is replaced.
-    k (int): Mentions of each label.
+    k (int): Mentions (or words) of each label.
+    protocol (str): How sentences are drawn, of `draws.PROTOCOLS`.
     seed (int): Seed of the draw.
     allow_fewer (bool): Take all mentions of a label that has fewer than k.
     lang (str): The language of the tokenizer for texts.
     overwrite (bool): Replace files that are no earlier draw, too.
     RETURNS (dict[str, Any]): What was drawn: the content of `<name>.draw.json`.
-    RAISES (NunerError): What `read_docs`, `draw_docs` and `write_files` raise, N107 if
-        the name of the output does not end in .spacy.
+    RAISES (NunerError): What `read_docs`, the protocol and `write_files` raise, N107
+        if the name of the output does not end in .spacy.
     """
     from dataclasses import asdict
 
@@ -67,7 +71,7 @@ def draw(
 
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
-    from ..fewshot.draws import draw_docs
+    from ..fewshot.draws import find_protocol
     from ..outputs import write_files
     from ..printing import printable
 
@@ -80,7 +84,8 @@ def draw(
         paths, command="draw", inputs=[train], overwrite=overwrite
     ) as folder:
         pool = read_docs(train, lang=lang)
-        drawn = draw_docs(pool, k, seed=seed, allow_fewer=allow_fewer)
+        make_draw = find_protocol(protocol)
+        drawn = make_draw(pool, k, seed=seed, allow_fewer=allow_fewer)
         record = {
             "source": printable(train.name),
             "pool": len(pool),

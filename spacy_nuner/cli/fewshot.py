@@ -1,4 +1,4 @@
-"""`spacy nuner fewshot`: what a backbone is worth on a few labelled sentences."""
+"""`spacy nuner fewshot`: what backbones are worth on a few labelled sentences."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import SOURCE, msg, split_list, split_numbers
+from ._util import PROTOCOL, SOURCE, msg, split_k, split_list
 
 if TYPE_CHECKING:
     from ..fewshot.results import Cell
@@ -24,7 +24,9 @@ def fewshot_cli(
         "package:NAME/PATH or default",
     ),
     k: str = typer.Option(
-        "1,4,16,64", help="Mentions of each label to draw, between commas"
+        "1,4,16,64",
+        help="Mentions (or words) of each label to draw, between commas; all is the "
+        "whole set",
     ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
     seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
@@ -33,8 +35,23 @@ def fewshot_cli(
     ),
     layers: str = typer.Option(
         "last,both",
-        help="Layer sets between commas: last, both (last and middle), or indices with "
-        "a + between them, such as -1+-4",
+        help="Layer sets of probes between commas: last, both (last and middle), or "
+        "indices with a + between them, such as -1+-4",
+    ),
+    protocol: str = typer.Option("mentions", help=PROTOCOL),
+    heads: str = typer.Option(
+        "probe",
+        help="Between commas: probe, binary-probe (a regression for each label), "
+        "linear, two-layer, prototype, nuner_ner, ner, spancat",
+    ),
+    encoders: str = typer.Option(
+        "frozen", help="What becomes of the encoder: frozen, tuned, or frozen,tuned"
+    ),
+    dev: Path | None = typer.Option(
+        None, help="Labelled set to choose rates of heads on [default: part of TRAIN]"
+    ),
+    epochs: int | None = typer.Option(
+        None, min=1, help="Passes of a training [default: 10 or more, with k~2k 30]"
     ),
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TEST]"
@@ -43,9 +60,10 @@ def fewshot_cli(
         False, help="Take all mentions of a label that has fewer than k"
     ),
     lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
-    gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
+    n_process: int = typer.Option(1, min=1, help="Processes, one thread each"),
+    gpu_id: int = typer.Option(-1, help="GPU to compute on; -1 is the CPU"),
 ) -> None:
-    """Compare frozen encoders by a linear probe on a few labelled sentences.
+    """Compare encoders by a probe, or by heads, on a few labelled sentences.
 
     Finished cells in the folder of results are not computed again.
     """
@@ -54,14 +72,20 @@ def fewshot_cli(
         test,
         output,
         backbones=split_list(backbones),
-        k=split_numbers(k),
+        k=split_k(k),
         draws=draws,
         seed=seed,
         names=split_list(names),
         layers=split_list(layers),
+        protocol=protocol,
+        heads=split_list(heads),
+        encoders=split_list(encoders),
+        dev=dev,
+        epochs=epochs,
         dataset=dataset,
         allow_fewer=allow_fewer,
         lang=lang,
+        n_process=n_process,
         gpu_id=gpu_id,
     )
     print_cells(cells, output)
@@ -73,70 +97,100 @@ def fewshot(
     output: Path,
     *,
     backbones: Sequence[str],
-    k: Sequence[int] = (1, 4, 16, 64),
+    k: Sequence[int | str] = (1, 4, 16, 64),
     draws: int = 5,
     seed: int = 0,
     names: Sequence[str] = (),
     layers: Sequence[str] = ("last", "both"),
+    protocol: str = "mentions",
+    heads: Sequence[str] = ("probe",),
+    encoders: Sequence[str] = ("frozen",),
+    dev: Path | None = None,
+    epochs: int | None = None,
     dataset: str | None = None,
     allow_fewer: bool = False,
     lang: str = "en",
+    n_process: int = 1,
     gpu_id: int = -1,
 ) -> list["Cell"]:
-    """Compare frozen encoders by a linear probe on a few labelled sentences.
+    """Compare encoders by a probe, or by heads, on a few labelled sentences.
 
     train (Path): Labelled set to draw from.
     test (Path): Labelled set to score on, whole.
     output (Path): Folder of results; finished cells in it are not computed again.
     backbones (Sequence[str]): Encoders to compare, the base first.
-    k (Sequence[int]): Mentions of each label to draw.
+    k (Sequence[int | str]): Mentions or words of each label to draw; "all" is the
+        whole set.
     draws (int): Draws of each k.
     seed (int): Seed of the first draw; draw d has seed + d.
     names (Sequence[str]): What to call the backbones; made from `backbones` if empty.
-    layers (Sequence[str]): Layer sets, see `find_backbones`.
+    layers (Sequence[str]): Layer sets of probes, see `find_backbones`.
+    protocol (str): How sentences are drawn, of `draws.PROTOCOLS`.
+    heads (Sequence[str]): What is fitted, of `heads.HEADS`.
+    encoders (Sequence[str]): "frozen", "tuned" or both.
+    dev (Path | None): Labelled set to choose rates on; None for a part of `train`.
+    epochs (int | None): Passes of a training; None for what is usual.
     dataset (str | None): What to call the data set; None for the folder of `test`.
     allow_fewer (bool): Take all mentions of a label that has fewer than k.
     lang (str): Language of the tokenizer for texts.
-    gpu_id (int): GPU to embed on; -1 is the CPU.
-    RETURNS (list[Cell]): One for each backbone, layer set, k and draw.
-    RAISES (NunerError): What `find_backbones`, `read_docs`, `draw_docs` and
-        `run_probes` raise.
+    n_process (int): Processes, one thread each.
+    gpu_id (int): GPU to compute on; -1 is the CPU.
+    RETURNS (list[Cell]): One for each backbone, head, layer set of probes, k and draw.
+    RAISES (NunerError): What `find_backbones`, `read_docs`, the protocol and
+        `run_cells` raise.
     """
     from spacy.cli._util import setup_gpu
 
-    from ..fewshot.compare import Dataset, find_backbones, run_probes
-    from ..fewshot.draws import draw_docs
+    from ..fewshot.cells import Fits, run_cells
+    from ..fewshot.compare import Dataset, find_backbones
+    from ..fewshot.draws import draw_groups
+    from ..fewshot.heads import check_heads
     from ..outputs import check_output
 
-    check_output(output, inputs=[train, test, *backbones], folder=True)
-    found = find_backbones(backbones, names=names, layers=layers)
-    data = Dataset.from_files(test, train, name=dataset, lang=lang)
+    inputs = [train, test, *([dev] if dev else []), *backbones]
+    check_output(output, inputs=inputs, folder=True)
+    check_heads(heads, encoders)
+    fits = Fits(
+        heads=heads,
+        encoders=encoders,
+        layers=layers,
+        epochs=epochs,
+    )
+    known = list(dict.fromkeys([*layers, fits.head_layers]))
+    found = find_backbones(backbones, names=names, layers=known)
+    data = Dataset.from_files(test, train, dev=dev, name=dataset, lang=lang)
     # All draws come first: a k out of reach shows before the long part.
-    drawn = {
-        n: [
-            draw_docs(data.train, n, seed=seed + d, allow_fewer=allow_fewer)
-            for d in range(draws)
-        ]
-        for n in sorted(set(k))
-    }
+    groups = draw_groups(
+        *(data.train, protocol, k),
+        draws=draws,
+        seed=seed,
+        allow_fewer=allow_fewer,
+    )
     setup_gpu(gpu_id)
-    return run_probes(data, found, drawn, output)
+    return run_cells(
+        *([data], found, {data.name: groups}, output),
+        fits=fits,
+        n_process=n_process,
+        gpu_id=gpu_id,
+    )
 
 
 def print_cells(cells: Sequence["Cell"], output: Path) -> None:
-    """Print a table for each metric and layer set of one data set.
+    """Print a table for each data set, metric, and layer set or head.
 
     cells (Sequence[Cell]): The cells, the base's first.
     output (Path): Where they are.
     """
-    from ..fewshot.results import METRICS, Curves, curve_table
+    from ..fewshot.results import METRICS, Curves, curve_table, title_layers
 
     backbones = list(dict.fromkeys(cell.backbone for cell in cells))
-    for metric, title in METRICS.items():
-        curves = Curves(cells, metric)
-        for layers in curves.layers:
-            (dataset,) = curves.datasets
-            header, rows = curve_table(curves, dataset, layers, backbones)
-            msg.divider(f"{dataset}: {title}, layers: {layers}")
-            msg.table(rows, header=header, divider=True)
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        chosen = [cell for cell in cells if cell.dataset == dataset]
+        for metric, title in METRICS.items():
+            curves = Curves(chosen, metric)
+            for layers in curves.layers:
+                of = [cell for cell in chosen if cell.layers == layers]
+                rows = curve_table(Curves(of, metric), dataset, layers, backbones)
+                msg.divider(f"{dataset}: {title}, {title_layers(layers)}")
+                msg.table(rows[1], header=rows[0], divider=True)
     msg.good(f"{len(cells)} cells in {output}")

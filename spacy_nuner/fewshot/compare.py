@@ -1,31 +1,23 @@
-"""Every cell of a comparison: backbones x layer sets x draws on one data set."""
+"""What is compared: labelled sets, and encoders with their layers."""
 
 import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from spacy.tokens import Doc
-from thinc.api import get_torch_default_device
-from tqdm import tqdm
 
 from ..corpus.labelled_docs import read_docs
 from ..encoders.folder import read_info, recommended_layers
-from ..encoders.layers import load_encoder, read_config
+from ..encoders.layers import read_config
 from ..encoders.names import resolve_weights
 from ..encoders.safety import find_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
-from ..models.precision import choose_precision
-from ..outputs import check_output, claimed
-from ..printing import printable
-from ..readers.hub import HUB_PREFIX
+from ..pipeline.labels import Label
+from ..readers.hub import HUB_PREFIX, name_split
 from ..readers.sources import hash_input
-from .draws import Draw, gather_tokens
-from .probe import L2, Gold, embed_tokens, encode_labels, find_labels, fit_probe
-from .results import Cell
 
 
 @dataclass(frozen=True)
@@ -36,36 +28,58 @@ class Dataset:
     train (list[Doc]): The pool to draw from, entities in `doc.ents`; may be empty.
     test (list[Doc]): What is scored on.
     hashes (dict[str, str]): Part -> SHA-256, see `hash_input`.
+    dev (list[Doc]): What rates are chosen on; may be empty.
+    meanings (dict[str, Label]): What labels are called, where they don't tell.
     """
 
     name: str
     train: list[Doc]
     test: list[Doc]
     hashes: dict[str, str]
+    dev: list[Doc] = field(default_factory=list)
+    meanings: dict[str, Label] = field(default_factory=dict)
 
     @classmethod
     def from_files(
         cls,
-        test: Path,
-        train: Path | None = None,
+        test: str | Path,
+        train: str | Path | None = None,
         *,
+        dev: str | Path | None = None,
         name: str | None = None,
         lang: str = "en",
+        only: Sequence[str] = (),
+        meanings: Mapping[str, Label] | None = None,
     ) -> Self:
         """Read a set, in any form that `read_docs` takes.
 
-        test (Path): What to score on.
-        train (Path | None): What to draw from, if anything.
+        A data set on the hub needs no split: "hub:NAME" stands for its test part, its
+        train part, or the one that is called validation or dev.
+
+        test (str | Path): What to score on.
+        train (str | Path | None): What to draw from, if anything.
+        dev (str | Path | None): What to choose rates on, if anything.
         name (str | None): What to call the set; None for the folder of the test file,
             or the name of the data set on the hub.
         lang (str): Language of the tokenizer for texts.
+        only (Sequence[str]): Labels whose entities count, all others being none; all
+            if empty.
+        meanings (Mapping[str, Label] | None): What labels are called.
         RETURNS (Dataset): The set.
-        RAISES (NunerError): What `read_docs` raises.
+        RAISES (NunerError): What `read_docs` raises; N624 if the set has no entity of
+            one of `only`.
         """
-        paths = {"test": test, **({"train": train} if train else {})}
+        given = {"test": test, "train": train, "dev": dev}
+        paths = {
+            part: _complete(str(path), part) for part, path in given.items() if path
+        }
         docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
+        hashes = {part: hash_input(path) for part, path in paths.items()}
+        if only:
+            _leave_only(docs, only, source=str(test))
+            hashes["only"] = ", ".join(sorted(only))
         source = str(test)
-        folder = test.resolve().parent
+        folder = Path(test).resolve().parent
         if source.startswith(HUB_PREFIX):
             # A name of the hub, or a folder; results go into a folder of that name.
             folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0]).resolve()
@@ -73,8 +87,32 @@ class Dataset:
             name or folder.name,
             train=docs.get("train", []),
             test=docs["test"],
-            hashes={part: hash_input(path) for part, path in paths.items()},
+            hashes=hashes,
+            dev=docs.get("dev", []),
+            meanings=dict(meanings or {}),
         )
+
+
+def _complete(path: str, part: str) -> str:
+    """Name the split of a data set on the hub; without one N104 will say so."""
+    found = name_split(path, part) if path.startswith(HUB_PREFIX) else path
+    return found or path
+
+
+def _leave_only(
+    docs: Mapping[str, Sequence[Doc]], labels: Sequence[str], *, source: str
+) -> None:
+    found = {ent.label_ for part in docs.values() for doc in part for ent in doc.ents}
+    if missing := sorted(set(labels) - found):
+        raise NunerError(
+            Errors.N624,
+            path=source,
+            missing=", ".join(missing),
+            found=", ".join(sorted(found)),
+        )
+    for doc in (doc for part in docs.values() for doc in part):
+        kept = [ent for ent in doc.ents if ent.label_ in labels]
+        doc.set_ents(kept, default="outside")
 
 
 @dataclass(frozen=True)
@@ -138,118 +176,6 @@ def find_backbones(
             names, encoders, sources, weights, depths, strict=True
         )
     ]
-
-
-def run_probes(
-    dataset: Dataset,
-    backbones: Sequence[Backbone],
-    draws: Mapping[int, Sequence[Draw]],
-    output: Path,
-) -> list[Cell]:
-    """Probe every backbone on the same draws, except for cells that are finished.
-
-    dataset (Dataset): The set; draws refer to its training part.
-    backbones (Sequence[Backbone]): The encoders to compare.
-    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
-    output (Path): The folder of results. A cell is written as soon as it is finished;
-        one that is there with the same settings is not computed again.
-    RETURNS (list[Cell]): All the cells.
-    RAISES (NunerError): N623 if the test set has none of the labels; N031 if another
-        process writes results of the set there, and what else `claimed` raises.
-    """
-    gold = Gold(dataset.test, find_labels(dataset.train, dataset.test))
-    cells: list[Cell] = []
-    folder = check_output(output / dataset.name, folder=True)
-    with claimed(folder, "fewshot"):
-        for backbone in backbones:
-            planned = _plan_cells(dataset, backbone, draws)
-            finished = [cell.find_finished(output) for cell, _ in planned]
-            missing = [i for i, one in enumerate(finished) if one is None]
-            if missing:
-                computed = _compute_cells(dataset, backbone, planned, missing, gold)
-                for i, cell in zip(missing, computed, strict=True):
-                    cell.to_disk(output)
-                    finished[i] = cell
-            cells += [one for one in finished if one is not None]
-    return cells
-
-
-def _plan_cells(
-    dataset: Dataset, backbone: Backbone, draws: Mapping[int, Sequence[Draw]]
-) -> list[tuple[Cell, Draw]]:
-    """The cells of a backbone, without scores, and their draws."""
-    precision = choose_precision("auto", get_torch_default_device())
-    return [
-        (
-            Cell(
-                dataset=dataset.name,
-                backbone=backbone.name,
-                layers=layers,
-                k=k,
-                draw=number,
-                sentences=len(draw.docs),
-                tokens=sum(len(dataset.train[i]) for i in draw.docs),
-                mentions=draw.mentions,
-                settings={
-                    "encoder": backbone.identity,
-                    "hidden_layers": hidden_layers,
-                    "data": dataset.hashes,
-                    "seed": draw.seed,
-                    "docs": draw.docs,
-                    "labels": "IO",
-                    "l2": L2,
-                    "precision": precision,
-                },
-            ),
-            draw,
-        )
-        for layers, hidden_layers in backbone.layers.items()
-        for k, draws_of_k in draws.items()
-        for number, draw in enumerate(draws_of_k)
-    ]
-
-
-def _compute_cells(
-    dataset: Dataset,
-    backbone: Backbone,
-    planned: Sequence[tuple[Cell, Draw]],
-    missing: Sequence[int],
-    gold: Gold,
-) -> Iterator[Cell]:
-    """Fit and score the probes of some of the planned cells."""
-    tokenizer, encoder = load_encoder(backbone.source)
-    # Everything that is planned: vectors in bf16 depend on what else is in a batch, and
-    # are to be the same whichever cells are finished.
-    used = {i for layers in backbone.layers.values() for i in layers}
-    union = sorted(used, reverse=True)
-    pool, tokens_of = gather_tokens(dataset.train, [draw for _, draw in planned])
-    pool_gold = encode_labels(pool, gold.labels)
-    test_vectors, pool_vectors = (
-        embed_tokens(
-            docs,
-            tokenizer,
-            encoder,
-            hidden_layers=union,
-            title=f"{backbone.name}: embedding {title}",
-        )
-        for docs, title in ((dataset.test, "test set"), (pool, "draws"))
-    )
-    for i in tqdm(missing, desc=printable(f"{backbone.name}: probes"), leave=False):
-        cell, tokens = planned[i][0], tokens_of[i]
-        start = time.perf_counter()
-        layers = cell.settings["hidden_layers"]
-        # All of them are no copy.
-        columns: Any = slice(None)
-        if layers != union:
-            columns = [union.index(layer) for layer in layers]
-        train, test = (
-            vectors[:, columns].reshape(len(vectors), -1)
-            for vectors in (pool_vectors[tokens], test_vectors)
-        )
-        probe = fit_probe(train, pool_gold[tokens], n_labels=len(gold.labels))
-        scores = gold.score(probe.predict(test))
-        seconds = round(time.perf_counter() - start, 2)
-        yield replace(cell, scores=scores, seconds=seconds)
 
 
 def _make_name(encoder: str) -> str:

@@ -1,10 +1,11 @@
-"""k-shot draws: a few sentences with k mentions of each label."""
+"""Draws of a few sentences of a labelled set, by the protocols of few-shot work."""
 
 import random
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +13,34 @@ from spacy.tokens import Doc
 
 from ..errors import Errors, NunerError, Warnings
 
+# The k that is the whole set.
+ALL = "all"
+# How often Few-NERD's rule is tried anew, each time in another order.
+ATTEMPTS = 100
+
 
 @dataclass(frozen=True)
 class Draw:
     """A drawn support set; `dataclasses.asdict` makes it JSON.
 
-    k (int): The mentions asked for of each label.
+    k (int): The mentions, or words, asked for of each label.
     seed (int): The seed of the draw.
     docs (list[int]): Indices of the drawn Docs in the pool, rising.
     mentions (dict[str, int]): Label -> mentions that the drawn Docs have of it.
+    words (dict[str, int]): Label -> words in these mentions.
+    protocol (str): How it was drawn, one of `PROTOCOLS`.
+    attempts (int): How many orders were tried.
+    is_all (bool): Whether it is the whole set, see `take_all`.
     """
 
     k: int
     seed: int
     docs: list[int]
     mentions: dict[str, int]
+    words: dict[str, int] = field(default_factory=dict)
+    protocol: str = "mentions"
+    attempts: int = 1
+    is_all: bool = False
 
 
 def draw_docs(
@@ -50,14 +64,172 @@ def draw_docs(
     RAISES (NunerError): N611 if a label has fewer than k mentions in the pool, N612
         if k is not positive, N614 if no Doc has an entity.
     """
-    if k < 1:
-        raise NunerError(Errors.N612, k=k)
-    counts = [Counter(ent.label_ for ent in doc.ents) for doc in docs]
-    total = sum(counts, Counter[str]())
-    if not total:
+    counts = _count(docs, count_mentions)
+    drawn = _draw_by_turns(counts, k, seed, "mentions", allow_fewer)
+    return _record(docs, drawn, k=k, seed=seed)
+
+
+def draw_words(
+    docs: Sequence[Doc], k: int, *, seed: int = 0, allow_fewer: bool = False
+) -> Draw:
+    """Draw sentences until the mentions of every label have k words.
+
+    As `draw_docs`, but words (tokens) inside the mentions are counted, which is what
+    NuNER's comparison with LLMs goes by (arXiv 2402.15343).
+
+    docs (Sequence[Doc]): The pool, entities in `doc.ents`.
+    k (int): Words of each label, 1 or more.
+    seed (int): Of the draw's own random generator.
+    allow_fewer (bool): Take all mentions of labels that have fewer than k words.
+    RETURNS (Draw): The drawn Docs and what they have.
+    RAISES (NunerError): As `draw_docs`.
+    """
+    drawn = _draw_by_turns(_count(docs, count_words), k, seed, "words", allow_fewer)
+    return _record(docs, drawn, k=k, seed=seed, protocol="words")
+
+
+def draw_k_to_2k(
+    docs: Sequence[Doc],
+    k: int,
+    *,
+    seed: int = 0,
+    allow_fewer: bool = False,
+    attempts: int = ATTEMPTS,
+) -> Draw:
+    """Draw sentences by Few-NERD's greedy rule: k to 2k mentions of every label.
+
+    A random sentence is taken if it brings no label over 2k mentions and has one that
+    has fewer than k (Ding et al. 2021, `util/fewshotsampler.py`). Counts only grow, so
+    a sentence that is refused once is refused for ever: one pass over a random order
+    takes what choosing at random without end would take. If a label is short after it,
+    no further choice would mend that, and the next order is tried.
+
+    docs (Sequence[Doc]): The pool, entities in `doc.ents`.
+    k (int): The fewest mentions of each label, 1 or more.
+    seed (int): Of the draw's own random generator.
+    allow_fewer (bool): Ask labels that have fewer than k mentions in the pool for all
+        of them, with a warning, instead of an error. None may have more than 2k.
+    attempts (int): Orders that are tried.
+    RETURNS (Draw): The drawn Docs and what they have.
+    RAISES (NunerError): N611, N612 and N614 as `draw_docs`; N616 if no order that was
+        tried gives every label k mentions and none more than 2k.
+    """
+    counts = _count(docs, count_mentions)
+    total = _check(counts, k, "mentions", allow_fewer)
+    wanted = {label: min(k, n) for label, n in total.items()}
+    candidates = [i for i, found in enumerate(counts) if found]
+    shuffle = random.Random(seed).shuffle
+    fewest: dict[str, int] | None = None
+    for attempt in range(1, attempts + 1):
+        order = list(candidates)
+        shuffle(order)
+        drawn: list[int] = []
+        have: Counter[str] = Counter()
+        for i in order:
+            new = counts[i]
+            fits = all(have[label] + n <= 2 * k for label, n in new.items())
+            if fits and any(have[label] < wanted[label] for label in new):
+                drawn.append(i)
+                have.update(new)
+        short = {label: have[label] for label, n in wanted.items() if have[label] < n}
+        if not short:
+            return _record(
+                docs, drawn, k=k, seed=seed, protocol="k~2k", attempts=attempt
+            )
+        if fewest is None or len(short) < len(fewest):
+            fewest = short
+    found = ", ".join(f"{label} has {n}" for label, n in sorted((fewest or {}).items()))
+    raise NunerError(
+        Errors.N616, k=k, most=2 * k, attempts=attempts, found=found or "none was tried"
+    )
+
+
+def take_all(docs: Sequence[Doc]) -> Draw:
+    """Take all sentences, those without an entity too.
+
+    docs (Sequence[Doc]): The set, entities in `doc.ents`.
+    RETURNS (Draw): All of them; its k is the mentions of the most frequent label.
+    RAISES (NunerError): N614 if no Doc has an entity.
+    """
+    total = sum(_count(docs, count_mentions), Counter[str]())
+    most = max(total.values())
+    return _record(docs, range(len(docs)), k=most, seed=0, is_all=True)
+
+
+# How sentences are drawn, by what the command line calls it.
+PROTOCOLS: dict[str, Callable[..., Draw]] = {
+    "mentions": draw_docs,
+    "k~2k": draw_k_to_2k,
+    "words": draw_words,
+}
+
+
+def find_protocol(name: str) -> Callable[..., Draw]:
+    """Find what draws by a protocol.
+
+    name (str): One of `PROTOCOLS`.
+    RETURNS (Callable): Called as `draw_docs` is.
+    RAISES (NunerError): N617 if there is no such protocol.
+    """
+    if name not in PROTOCOLS:
+        raise NunerError(Errors.N617, found=name, known=", ".join(PROTOCOLS))
+    return PROTOCOLS[name]
+
+
+def draw_groups(
+    docs: Sequence[Doc],
+    protocol: str,
+    k: Sequence[int | str],
+    *,
+    draws: int,
+    seed: int = 0,
+    allow_fewer: bool = False,
+) -> list[list[Draw]]:
+    """Make all draws from a set by a protocol.
+
+    docs (Sequence[Doc]): The set, entities in `doc.ents`.
+    protocol (str): One of `PROTOCOLS`.
+    k (Sequence[int | str]): Numbers, or "all" for the whole set, once.
+    draws (int): Draws of each number.
+    seed (int): Of the first draw; draw d has seed + d.
+    allow_fewer (bool): As the protocol has it.
+    RETURNS (list[list[Draw]]): The draws of each k.
+    RAISES (NunerError): N617 and what the protocol raises.
+    """
+    draw = find_protocol(protocol)
+    groups = [
+        [draw(docs, n, seed=seed + d, allow_fewer=allow_fewer) for d in range(draws)]
+        for n in sorted({n for n in k if not isinstance(n, str)})
+    ]
+    if ALL in k:
+        groups.append([replace(take_all(docs), protocol=protocol)])
+    return groups
+
+
+def count_mentions(doc: Doc) -> Counter[str]:
+    """RETURNS (Counter[str]): Label -> entities of a Doc."""
+    return Counter(ent.label_ for ent in doc.ents)
+
+
+def count_words(doc: Doc) -> Counter[str]:
+    """RETURNS (Counter[str]): Label -> words in entities of a Doc."""
+    return Counter(token.ent_type_ for token in doc if token.ent_type_)
+
+
+def _count(
+    docs: Sequence[Doc], count: Callable[[Doc], Counter[str]]
+) -> list[Counter[str]]:
+    counts = [count(doc) for doc in docs]
+    if not any(counts):
         raise NunerError(Errors.N614, count=len(docs))
-    _check_counts(total, k, allow_fewer)
-    order = list(range(len(docs)))
+    return counts
+
+
+def _draw_by_turns(
+    counts: Sequence[Counter[str]], k: int, seed: int, unit: str, allow_fewer: bool
+) -> set[int]:
+    total = _check(counts, k, unit, allow_fewer)
+    order = list(range(len(counts)))
     random.Random(seed).shuffle(order)
     drawn: set[int] = set()
     have: Counter[str] = Counter()
@@ -72,7 +244,21 @@ def draw_docs(
                 if limit is None or all(have[x] + new[x] <= limit for x in new):
                     drawn.add(i)
                     have.update(new)
-    return Draw(k=k, seed=seed, docs=sorted(drawn), mentions=dict(sorted(have.items())))
+    return drawn
+
+
+def _record(docs: Sequence[Doc], drawn: Iterable[int], **fields: Any) -> Draw:
+    chosen = sorted(drawn)
+    mentions, words = (
+        sum((count(docs[i]) for i in chosen), Counter[str]())
+        for count in (count_mentions, count_words)
+    )
+    return Draw(
+        docs=chosen,
+        mentions=dict(sorted(mentions.items())),
+        words=dict(sorted(words.items())),
+        **fields,
+    )
 
 
 def gather_tokens(
@@ -96,11 +282,17 @@ def gather_tokens(
     ]
 
 
-def _check_counts(total: Counter[str], k: int, allow_fewer: bool) -> None:
+def _check(
+    counts: Sequence[Counter[str]], k: int, unit: str, allow_fewer: bool
+) -> Counter[str]:
+    """Count what there is of each label, and see that it is enough."""
+    if k < 1:
+        raise NunerError(Errors.N612, k=k)
+    total = sum(counts, Counter[str]())
     short = [f"{label} has {n}" for label, n in sorted(total.items()) if n < k]
-    if not short:
-        return
-    found = ", ".join(short)
-    if not allow_fewer:
-        raise NunerError(Errors.N611, k=k, found=found)
-    warnings.warn(Warnings.W603.format(k=k, found=found), stacklevel=3)
+    if short:
+        found = ", ".join(short)
+        if not allow_fewer:
+            raise NunerError(Errors.N611, k=k, unit=unit, found=found)
+        warnings.warn(Warnings.W603.format(k=k, unit=unit, found=found), stacklevel=4)
+    return total

@@ -28,6 +28,7 @@ from .draws import draw_docs, gather_tokens
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 OUTSIDE = "O"
 # Weight of the squared norm against the mean loss of a token, one for every backbone
@@ -44,7 +45,7 @@ def embed_tokens(
     *,
     hidden_layers: Sequence[int],
     precision: Precision = "auto",
-    title: str = "Embedding",
+    title: str | None = "Embedding",
 ) -> Floats:
     """Take the vectors of each token's first word piece from a frozen encoder.
 
@@ -56,7 +57,7 @@ def embed_tokens(
     encoder (nn.Module): The encoder; frozen by this.
     hidden_layers (Sequence[int]): Which layers, -1 being the last.
     precision (str): As of `spacy_nuner.Backbone.v1`.
-    title (str): What the progress bar says.
+    title (str | None): What the progress bar says; None for no bar.
     RETURNS (Floats): fp32 vectors of the tokens of all Docs, one after another.
         *Shape:* (n_tokens, n_layers, width)
     """
@@ -75,7 +76,10 @@ def embed_tokens(
     out = np.zeros((starts[-1], *shape), dtype="f4")
     lengths = [len(doc) for doc in docs]
     parts = list(batch_by_length(lengths, max_size=MAX_TOKENS))
-    for part in tqdm(parts, desc=printable(title), unit="batch", leave=False):
+    label = printable(title or "")
+    for part in tqdm(
+        parts, desc=label, unit="batch", leave=False, disable=title is None
+    ):
         arrays = model.predict([docs[i] for i in part])
         for i, vectors in zip(part, arrays, strict=True):
             rows = model.ops.to_numpy(vectors).reshape(-1, *shape)
@@ -100,20 +104,35 @@ class Probe:
         vectors (Floats): *Shape:* (n_tokens, width)
         RETURNS (Ints): Index of the best label of each token. *Shape:* (n_tokens,)
         """
-        best: Ints = (vectors @ self.weights + self.bias).argmax(axis=1)
+        best: Ints = self.score(vectors).argmax(axis=1)
         return best
 
+    def score(self, vectors: Floats) -> Floats:
+        """Compute logits.
 
-def fit_probe(vectors: Floats, gold: Ints, n_labels: int) -> Probe:
+        vectors (Floats): *Shape:* (n_tokens, width)
+        RETURNS (Floats): *Shape:* (n_tokens, n_labels)
+        """
+        logits: Floats = vectors @ self.weights + self.bias
+        return logits
+
+
+def fit_probe(
+    vectors: Floats, gold: Ints, n_labels: int, *, binary: bool = False
+) -> Probe:
     """Fit the probe to the tokens of a draw, on standardised features.
 
     vectors (Floats): *Shape:* (n_tokens, width)
-    gold (Ints): Index of each token's label. *Shape:* (n_tokens,)
+    gold (Ints): Index of each token's label, 0 for `O`. *Shape:* (n_tokens,)
     n_labels (int): The number of labels, `O` included.
+    binary (bool): Fit a regression of its own for each label, which tells its tokens
+        from all others (NuMind's blog, 2023), instead of one in which labels compete.
+        Its logit is over 0 for tokens of the label; that of `O` is 0.
     RETURNS (Probe): The fitted probe.
     RAISES (NunerError): N006 if scikit-learn is not installed.
     """
     try:
+        from sklearn.base import clone
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
         from threadpoolctl import threadpool_limits
@@ -134,9 +153,17 @@ def fit_probe(vectors: Floats, gold: Ints, n_labels: int) -> Probe:
     # The products of a fit are small: threads only wait for each other, and on a busy
     # machine for minutes.
     with threadpool_limits(1):
-        model.fit(scaler.fit_transform(vectors), gold)
-    coefs, intercepts = model.coef_, model.intercept_
-    if len(present) == 2:
+        scaled = scaler.fit_transform(vectors)
+        if binary:
+            bias[0] = 0
+            present = present[present != 0]
+            fits = [clone(model).fit(scaled, gold == label) for label in present]
+            coefs = np.vstack([fit.coef_ for fit in fits])
+            intercepts = np.hstack([fit.intercept_ for fit in fits])
+        else:
+            model.fit(scaled, gold)
+            coefs, intercepts = model.coef_, model.intercept_
+    if len(present) == 2 and not binary:
         # With two labels scikit-learn has one row, the second against the first.
         coefs = np.vstack([np.zeros_like(coefs), coefs])
         intercepts = np.hstack([[0], intercepts])
@@ -146,8 +173,31 @@ def fit_probe(vectors: Floats, gold: Ints, n_labels: int) -> Probe:
     return Probe(weights, bias)
 
 
+def fit_prototypes(vectors: Floats, gold: Ints, n_labels: int) -> Probe:
+    """Find the mean vector of each label, the nearest of which labels a token.
+
+    `O` is a label like others. Features are standardised, distances Euclidean: the
+    nearest is the best of a linear map.
+
+    vectors (Floats): *Shape:* (n_tokens, width)
+    gold (Ints): Index of each token's label. *Shape:* (n_tokens,)
+    n_labels (int): The number of labels, `O` included.
+    RETURNS (Probe): That map.
+    """
+    mean, deviation = vectors.mean(axis=0), vectors.std(axis=0)
+    deviation[deviation == 0] = 1
+    weights = np.zeros((vectors.shape[1], n_labels), dtype="f4")
+    bias = np.full(n_labels, -np.inf, dtype="f4")
+    for label in np.unique(gold):
+        prototype = (vectors[gold == label].mean(axis=0) - mean) / deviation
+        # Of |z - p|^2 what depends on the label, for z = (x - mean) / deviation.
+        weights[:, label] = prototype / deviation
+        bias[label] = -prototype @ prototype / 2 - mean @ weights[:, label]
+    return Probe(weights, bias)
+
+
 class Gold:
-    """The Docs that probes are scored on, prepared once for many scores."""
+    """The Docs that heads are scored on, prepared once for many scores."""
 
     def __init__(self, docs: Sequence[Doc], labels: Sequence[str]) -> None:
         """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
@@ -160,30 +210,64 @@ class Gold:
         self.scored = sorted(set(self.tokens.tolist()) - {self.labels.index(OUTSIDE)})
         self.examples = [Example(copy_words(doc, doc.vocab), doc) for doc in docs]
 
-    def score(self, predicted: Ints) -> dict[str, Any]:
-        """Score a prediction.
+    def score(self, predicted: Ints, marks: Bools | None = None) -> dict[str, Any]:
+        """Score labels of tokens.
 
         predicted (Ints): Index of each token's label. *Shape:* (n_tokens,)
+        marks (Bools | None): Whether a token has a label, where it may have several:
+            what the F1 of tokens is of. *Shape:* (n_tokens, n_labels)
+        RETURNS (dict[str, Any]): As `score_ents`.
+        """
+        docs = [example.predicted for example in self.examples]
+        spans = decode_spans(docs, predicted, self.labels)
+        return self._score([list(ents) for ents in spans], predicted, marks)
+
+    def score_ents(self, docs: Sequence[Doc]) -> dict[str, Any]:
+        """Score the entities of Docs, with their own boundaries.
+
+        docs (Sequence[Doc]): The Docs in the same order, tokens alike.
         RETURNS (dict[str, Any]): `macro_token_f`, the mean of `token_f_per_label` over
             the labels without `O`; `ents_p`, `ents_r`, `ents_f` and `ents_per_type` as
-            `spacy evaluate` has them. From 0 to 1.
+            `spacy evaluate` has them, from 0 to 1; `confusion`, label of the
+            annotation -> predicted label -> tokens, `O` included.
         """
+        spans = [
+            [Span(eg.predicted, ent.start, ent.end, label=ent.label_) for ent in ents]
+            for eg, ents in zip(self.examples, (doc.ents for doc in docs), strict=True)
+        ]
+        return self._score(spans, encode_labels(docs, self.labels), None)
+
+    def _score(
+        self, spans: Sequence[list[Span]], predicted: Ints, marks: Bools | None
+    ) -> dict[str, Any]:
         from sklearn.metrics import f1_score
 
-        token_f = f1_score(
-            self.tokens, predicted, labels=self.scored, average=None, zero_division=0
-        )
-        docs = [example.predicted for example in self.examples]
-        for doc, ents in zip(
-            docs, decode_spans(docs, predicted, self.labels), strict=True
-        ):
-            doc.ents = ents
+        if marks is None:
+            token_f = f1_score(
+                *(self.tokens, predicted),
+                **{"labels": self.scored, "average": None, "zero_division": 0},
+            )
+        else:
+            pairs = [(self.tokens == i, marks[:, i]) for i in self.scored]
+            token_f = np.asarray([f1_score(*pair, zero_division=0) for pair in pairs])
+        for example, ents in zip(self.examples, spans, strict=True):
+            example.predicted.ents = ents
         names = [self.labels[i] for i in self.scored]
         return {
             "macro_token_f": float(np.mean(token_f)),
             "token_f_per_label": dict(zip(names, token_f.tolist(), strict=True)),
             **get_ner_prf(self.examples),
+            "confusion": self._count_confusions(predicted),
         }
+
+    def _count_confusions(self, predicted: Ints) -> dict[str, dict[str, int]]:
+        pairs, counts = np.unique(
+            np.stack([self.tokens, predicted]), axis=1, return_counts=True
+        )
+        found: dict[str, dict[str, int]] = {}
+        for gold, guess, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+            found.setdefault(self.labels[gold], {})[self.labels[guess]] = count
+        return found
 
 
 def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:

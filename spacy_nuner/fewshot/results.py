@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -30,8 +31,13 @@ class Cell:
     sentences, tokens (int): The size of the draw.
     mentions (dict[str, int]): Label -> mentions that the draw has of it.
     settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
-    scores (dict[str, Any]): As `Gold.score` gives them.
+    scores (dict[str, Any]): As `Gold.score_ents` gives them.
     seconds (float): How long it took, without the embedding.
+    protocol (str): How the draw was made: "probe" for the mentions of the frozen probe,
+        else one of `draws.PROTOCOLS`.
+    head (str): What was fitted to it: "probe", or one of `heads.HEADS`. Of others than
+        the probe `layers` says protocol, head, and whether the encoder is tuned.
+    versions (dict[str, str]): Packages with their versions.
     """
 
     dataset: str
@@ -45,6 +51,9 @@ class Cell:
     tokens: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    protocol: str = "probe"
+    head: str = "probe"
+    versions: dict[str, str] = field(default_factory=dict)
 
     def _get_path(self, root: Path) -> Path:
         folder = root / self.dataset / self.backbone / self.layers
@@ -69,9 +78,12 @@ class Cell:
     def from_disk(cls, path: Path) -> Self:
         """Read a cell. RAISES (NunerError): N631 if the file is something else."""
         own = {one.name for one in fields(cls)} - {"scores"}
-        needed = sorted(own - {"tokens", "seconds"})
+        # What earlier versions did not write.
+        later = {"tokens", "seconds", "protocol", "head", "versions"}
+        needed = sorted(own - later)
         content = _read_json(path, [*needed, *METRICS], shares=METRICS)
-        for key in filter(lambda key: not _can_be_shown(content, key), needed):
+        shown = [key for key in sorted(own) if key in content]
+        for key in filter(lambda key: not _can_be_shown(content, key), shown):
             reason = f"'{key}' is {json.dumps(content[key])[:80]}"
             raise NunerError(Errors.N631, path=path, key=key, reason=reason)
         scores = {key: content.pop(key) for key in list(content) if key not in own}
@@ -105,12 +117,16 @@ def read_cells(root: Path) -> list[Cell]:
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:
     """Whether a value of a cell has the form that a report shows."""
     value = content[key]
-    if key in ("dataset", "backbone", "layers"):
+    if key in ("dataset", "backbone", "layers", "protocol", "head"):
         return isinstance(value, str)
-    if key in ("k", "draw", "sentences"):
+    if key in ("k", "draw", "sentences", "tokens"):
         return _is_count(value)
+    if key == "seconds":
+        return isinstance(value, int | float)
     if not isinstance(value, dict):
         return False
+    if key == "versions":
+        return all(isinstance(version, str) for version in value.values())
     if key == "mentions":
         return all(map(_is_count, value.values()))
     encoder, names = value.get("encoder"), value.get("names", {})
@@ -243,8 +259,12 @@ def get_backbone(head: str) -> str:
 
 
 def title_layers(layers: str) -> str:
-    """RETURNS (str): A layer set in words, such as "last layer"."""
-    return LAYER_TITLES.get(layers, f"layers {layers}")
+    """RETURNS (str): A layer set in words, such as "last layer"; of a head what it is,
+    such as "mentions-linear-tuned".
+    """
+    if re.fullmatch(r"[-+\d]+", layers):
+        return f"layers {layers}"
+    return LAYER_TITLES.get(layers, layers)
 
 
 def format_point(point: Point | None) -> str:

@@ -9,6 +9,12 @@ from .labelled.ner_tags import find_names, name_tags
 from .records import Source
 
 HUB_PREFIX = "hub:"
+# What the parts of labelled sets are called, the most usual name first.
+SPLITS = {
+    "train": ("train",),
+    "dev": ("validation", "dev", "valid", "val"),
+    "test": ("test",),
+}
 
 
 class HubName(NamedTuple):
@@ -56,6 +62,30 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
         reason = f"{asked}; choose from {', '.join(splits)}"
         raise NunerError(Errors.N104, name=name, reason=reason)
     return Source(name, "hub", split, revision)
+
+
+def name_split(name: str, part: str) -> str | None:
+    """Complete the name of a data set with the split of a part.
+
+    name (str): As for `find_on_hub`. One that has a split stays as it is.
+    part (str): "train", "dev" or "test".
+    RETURNS (str | None): "hub:NAME:CONFIG:SPLIT", None if it has no such split.
+    RAISES (NunerError): N104 if the data set can't be found.
+    """
+    from datasets import get_dataset_split_names
+
+    path, revision, config, split = _parts(name)
+    if split:
+        return name
+    try:
+        splits = get_dataset_split_names(path, config, revision=revision)
+    except Exception as error:
+        raise _unreachable(name, error) from error
+    where = name.removeprefix(HUB_PREFIX).split(":")[0]
+    for known in SPLITS[part]:
+        if known in splits:
+            return f"{HUB_PREFIX}{where}:{config or ''}:{known}"
+    return None
 
 
 def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, Any]]:

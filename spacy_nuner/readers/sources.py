@@ -20,6 +20,7 @@ from .forms import ROW_FORMS, find_row_form, is_tuple
 from .hub import HUB_PREFIX, find_on_hub
 from .labelled.bio import is_bio, is_iob
 from .labelled.ner_tags import find_names_beside
+from .labelled.ontonotes import GOLD_SUFFIX
 from .labelled.spacy2 import cut_document
 from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
@@ -77,7 +78,8 @@ def find_sources(
 
     inputs (Iterable[str | Path]): Files, folders whose files with a known extension
         are taken in the order of their names (of .json those with rows, of .txt none,
-        and no quarantine of `convert` or `import`), or data sets as
+        and no quarantine of `convert` or `import`; where there are none, files
+        *_gold_conll of all folders below), or data sets as
         "hub:NAME:CONFIG:SPLIT". Files may be compressed (.gz, .bz2, .xz, .zst).
     form (str | None): The form of the files or of their rows, a name of `CONTAINERS`,
         `ALIASES` or `forms.ROW_FORMS`; None to find out.
@@ -105,6 +107,8 @@ def find_sources(
         files = [path]
         if os.path.isdir(path):
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
+            # OntoNotes has folders of sources and sections, as deep as they may be.
+            files = files or sorted(path.rglob(f"*{GOLD_SUFFIX}"))
             if not files:
                 found = "a folder without such files"
                 raise NunerError(Errors.N101, path=path, found=found)
@@ -345,6 +349,8 @@ def _is_source(path: Path) -> bool:
     suffix = plain_suffix(path)
     if not path.is_file() or path.name.endswith(QUARANTINE):
         return False
+    if suffix.endswith(GOLD_SUFFIX):
+        return True
     if suffix != ".json":
         return suffix in FORMATS and suffix != ".py"
     with open_source(str(path)) as file:

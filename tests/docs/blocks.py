@@ -16,7 +16,7 @@ LANGUAGES = {"bash", "console", "python"}
 # Why a block is not run: `<!-- needs: network -->` on the line before it.
 NEEDS = {"network", "data", "time", "server", "gpu", "ray", "spark", "cluster"}
 # The code of an earlier revision, whose commands are others: nothing is checked.
-REVISIONS = {"38a1f28"}
+REVISIONS = {"38a1f28", "7a003f2"}
 
 BLOCK = re.compile(
     r"^(?:<!-- needs: (?P<needs>[\w, ]+) -->\n)?"

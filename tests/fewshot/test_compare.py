@@ -8,8 +8,9 @@ import pytest
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot import compare
-from spacy_nuner.fewshot.compare import Dataset, find_backbones, run_probes
+from spacy_nuner.fewshot import cells as engine
+from spacy_nuner.fewshot.cells import run_probes
+from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
 from spacy_nuner.files import hash_file
@@ -47,13 +48,13 @@ def run(sets, backbones, output, *, hashes=None):
 def embeddings(monkeypatch):
     """Counts how often and of how many Docs vectors were computed."""
     calls = []
-    original = compare.embed_tokens
+    original = engine.embed_tokens
 
     def counting(docs, *args, **kwargs):
         calls.append(len(docs))
         return original(docs, *args, **kwargs)
 
-    monkeypatch.setattr(compare, "embed_tokens", counting)
+    monkeypatch.setattr(engine, "embed_tokens", counting)
     return calls
 
 
@@ -72,7 +73,7 @@ def test_cells_are_written_resumed_and_made_again_if_settings_change(
     )
     # Once a backbone: the test set, and of the pool only what was drawn.
     drawn = {i for cell in cells for i in cell.settings["docs"]}
-    assert embeddings == [40, len(drawn)] * 2
+    assert embeddings == [40, len(drawn), 0] * 2
 
     embeddings.clear()
     again = run(sets, backbones, tmp_path)
@@ -84,13 +85,13 @@ def test_cells_are_written_resumed_and_made_again_if_settings_change(
     lost.unlink()
     run(sets, backbones, tmp_path)
     # Vectors come of the same batches as before.
-    assert embeddings == [40, len(drawn)]
+    assert embeddings == [40, len(drawn), 0]
     after = json.loads(lost.read_text("utf8"))
     assert {**before, "seconds": 0} == {**after, "seconds": 0}
 
     embeddings.clear()
     run(sets, backbones[:1], tmp_path, hashes={"train": "a", "test": "other"})
-    assert len(embeddings) == 2
+    assert len(embeddings) == 3
     cell = json.loads((tmp_path / "listings/one/last/k1/draw0.json").read_text("utf8"))
     assert cell["settings"]["data"]["test"] == "other"
 

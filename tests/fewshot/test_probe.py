@@ -5,21 +5,29 @@ import pytest
 import spacy
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import confusion_matrix
 from sklearn.metrics import f1_score as token_f1
+from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import StandardScaler
 from spacy.scorer import Scorer
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
+from spacy.training import Example
 
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import load_encoder, max_pieces
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.probe import (
+    L2,
     OUTSIDE,
     Gold,
     decode_spans,
     embed_tokens,
     encode_labels,
     fit_probe,
+    fit_prototypes,
 )
+from spacy_nuner.readers.docbin import copy_words
 
 from ..util import make_tiny_bert
 
@@ -101,6 +109,36 @@ def test_draws_with_one_or_two_labels(present):
     assert (predicted == gold).mean() > 0.9
 
 
+def test_a_regression_of_its_own_for_each_label():
+    random = np.random.default_rng(0)
+    vectors = (random.normal(size=(200, 6)) + 2).astype("f4")
+    # Label 1 is an upper half of a feature, 3 of another: both hold for some tokens.
+    marks = vectors[:, :2] > 2
+    gold = np.where(marks[:, 0], 1, np.where(marks[:, 1], 3, 0))
+    probe = fit_probe(vectors, gold, 4, binary=True)
+    logits = probe.score(vectors)
+    assert (logits[:, 0] == 0).all() and np.isneginf(logits[:, 2]).all()
+    for label in (1, 3):
+        expected = LogisticRegression(C=1 / (L2 * len(gold)), max_iter=1000)
+        scaled = StandardScaler().fit_transform(vectors)
+        expected.fit(scaled, gold == label)
+        chances = expected.predict_proba(scaled)[:, 1]
+        found = 1 / (1 + np.exp(-logits[:, label]))
+        np.testing.assert_allclose(found, chances, atol=1e-3)
+    assert ((logits[:, 1] > 0) == (gold == 1)).mean() > 0.95
+
+
+def test_the_nearest_prototype_is_that_of_scikit_learn():
+    random = np.random.default_rng(1)
+    vectors = (random.normal(size=(90, 5)) * [1, 9, 2, 1, 5] + 3).astype("f4")
+    gold = random.integers(0, 3, 90)
+    vectors[:, 2] += gold
+    probe = fit_prototypes(vectors, gold, 4)
+    scaled = StandardScaler().fit_transform(vectors)
+    expected = NearestCentroid().fit(scaled, gold).predict(scaled)
+    assert (probe.predict(vectors) == expected).all()
+
+
 def test_constant_features_do_no_harm():
     vectors = np.ones((20, 3), dtype="f4")
     vectors[:10, 0] = 0
@@ -152,6 +190,66 @@ def test_scores_agree_with_seqeval_and_spacy(listings):
     )
     assert scores["macro_token_f"] == pytest.approx(expected)
     assert set(scores["token_f_per_label"]) == set(names)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_entities_with_boundaries_agree_with_seqeval(listings, seed):
+    """Spans of heads that tell neighbours of a label apart; micro, macro, by label."""
+    random = np.random.default_rng(seed)
+    labels = labels_of(listings)
+    gold = Gold(listings, labels)
+    predicted = []
+    for doc in listings:
+        copied = copy_words(doc, doc.vocab)
+        ents, start = [], 0
+        while start < len(doc):
+            end = min(start + int(random.integers(1, 4)), len(doc))
+            if random.random() < 0.3:
+                label = labels[random.integers(1, len(labels))]
+                ents.append(Span(copied, start, end, label=label))
+            start = end
+        # Some that are right, too.
+        right = [Span(copied, e.start, e.end, label=e.label_) for e in doc.ents]
+        copied.ents = right if random.random() < 0.5 else ents
+        predicted.append(copied)
+    scores = gold.score_ents(predicted)
+    truth = to_iob2(listings, lambda doc: doc.ents)
+    guess = to_iob2(predicted, lambda doc: doc.ents)
+    strict = {"mode": "strict", "scheme": IOB2}
+    assert scores["ents_f"] == pytest.approx(f1_score(truth, guess, **strict))
+    by_label = f1_score(truth, guess, average=None, **strict)
+    found = [scores["ents_per_type"][label]["f"] for label in labels[1:]]
+    assert found == pytest.approx(by_label.tolist())
+    expected = f1_score(truth, guess, average="macro", **strict)
+    assert np.mean(found) == pytest.approx(expected)
+    by_scorer = Scorer.score_spans(
+        [Example(p, d) for p, d in zip(predicted, listings, strict=True)], attr="ents"
+    )
+    assert scores["ents_f"] == pytest.approx(by_scorer["ents_f"])
+    flat = [
+        [token.ent_type_ or OUTSIDE for doc in docs for token in doc]
+        for docs in (listings, predicted)
+    ]
+    expected = token_f1(*flat, labels=labels[1:], average="macro")
+    assert scores["macro_token_f"] == pytest.approx(expected)
+    matrix = confusion_matrix(*flat, labels=labels)
+    assert [
+        [scores["confusion"].get(row, {}).get(column, 0) for column in labels]
+        for row in labels
+    ] == matrix.tolist()
+
+
+def test_tokens_with_several_labels(listings):
+    labels = labels_of(listings)
+    gold = Gold(listings, labels)
+    marks = np.zeros((len(gold.tokens), len(labels)), dtype=bool)
+    marks[np.arange(len(gold.tokens)), gold.tokens] = True
+    assert gold.score(gold.tokens, marks)["macro_token_f"] == 1
+    # A mark too many costs its label alone.
+    marks[:, 1] = True
+    scores = gold.score(gold.tokens, marks)
+    first, *others = [scores["token_f_per_label"][label] for label in labels[1:]]
+    assert first < 1 and set(others) == {1.0}
 
 
 def test_a_second_score_knows_nothing_of_the_first(listings):

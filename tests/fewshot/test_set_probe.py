@@ -3,7 +3,8 @@ import pytest
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot.compare import Dataset, find_backbones, run_probes
+from spacy_nuner.fewshot.cells import run_probes
+from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.probe import SetProbe
 

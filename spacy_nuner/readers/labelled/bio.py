@@ -1,7 +1,7 @@
 """Words and tags: in columns, a word a line; or as spaCy's `iob`, a sentence a line.
 
 The tags are IOB1, IOB2, BILUO or BIOES, or bare labels. In columns they are in the last
-one or in the first one, and blank lines part sentences.
+one or in the first one, or in those of CoNLL-2012, and blank lines part sentences.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ...errors import Errors, NunerError
 from ..records import BadRow, Line, Record, Row, Source
 from .offsets import Offsets
+from .ontonotes import DOCUMENT_LINES, NAME, is_gold_conll, read_gold_line
 from .tokens import Tokens, join_words
 
 PREFIXED = re.compile(r"[BIESLUMW]-.+")
@@ -50,12 +51,14 @@ class Layout(NamedTuple):
     numbered (bool): Whether the first column numbers the words of a sentence, and the
         second has them.
     respell (Callable): Makes tags of other spellings of them.
+    bracketed (bool): Whether they are the columns of CoNLL-2012.
     """
 
     column: int
     bare: bool
     numbered: bool = False
     respell: Callable[[str], str] = str
+    bracketed: bool = False
 
 
 def is_bio(lines: Sequence[str]) -> bool:
@@ -63,8 +66,10 @@ def is_bio(lines: Sequence[str]) -> bool:
 
     lines (Sequence[str]): Lines that are not blank.
     RETURNS (bool): Whether all have two columns or more, and the first line has a tag
-        or the last column of some is "O".
+        or the last column of some is "O"; or these are the columns of CoNLL-2012.
     """
+    if is_gold_conll(lines):
+        return True
     rows = [columns for line in lines if (columns := _split(line))]
     if not rows or len(rows) < len(lines):
         return False
@@ -118,7 +123,7 @@ def _sentences(lines: Iterable[Line]) -> Iterator[tuple[int, list[Line], int]]:
 
 
 def _is_break(text: str) -> bool:
-    return not text.strip() or text.startswith(DOCUMENT)
+    return not text.strip() or text.startswith((DOCUMENT, *DOCUMENT_LINES))
 
 
 def _split(text: str) -> list[str] | None:
@@ -144,7 +149,9 @@ def _is_tag(text: str) -> bool:
     return text == "O" or PREFIXED.fullmatch(text) is not None
 
 
-def _find_layout(name: str, lines: Iterable[Line]) -> Layout:
+def _find_layout(name: str, lines: Sequence[Line]) -> Layout:
+    if is_gold_conll(line.text for line in lines if not _is_break(line.text)):
+        return Layout(NAME, bare=False, bracketed=True)
     split = [(line, _split(line.text)) for line in lines if not _is_break(line.text)]
     rows = [
         (line, columns)
@@ -189,6 +196,19 @@ def _read_sentence(
     """Read the lines of a sentence."""
     words: list[str] = []
     tags: list[str] = []
+    if layout.bracketed:
+        inside = ""
+        for line, text in zip(lines, texts, strict=True):
+            try:
+                word, tag, inside = read_gold_line(text, inside)
+            except BadRow as bad:
+                raise BadRow(bad.kind, bad.detail, line.number) from None
+            words.append(word)
+            tags.append(tag)
+        if inside:
+            detail = f"({inside} is not closed"
+            raise BadRow("brackets of names that don't fit", detail, lines[0].number)
+        return read_tags(join_words(words), tags, checked=False)
     for line, text in zip(lines, texts, strict=True):
         columns = _split(text)
         if layout.numbered and columns and _NO_WORD_NUMBER.fullmatch(columns[0]):

@@ -1,0 +1,160 @@
+import json
+import warnings
+
+import pytest
+
+from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.errors import NunerError
+from spacy_nuner.fewshot import cells as engine
+from spacy_nuner.fewshot.cells import Fits, run_cells
+from spacy_nuner.fewshot.compare import Dataset, find_backbones
+from spacy_nuner.fewshot.draws import draw_groups
+from spacy_nuner.fewshot.results import Curves, read_cells, title_layers
+
+from ..util import make_tiny_bert
+
+
+@pytest.fixture(scope="module")
+def sets(assets):
+    train = read_docs(assets / "listings" / "train.jsonl")[:60]
+    return train, read_docs(assets / "listings" / "dev.jsonl")[:20]
+
+
+@pytest.fixture(scope="module")
+def backbones(sets, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoders")
+    texts = [doc.text for doc in sets[0]]
+    names = ["base", "nuner"]
+    paths = [str(make_tiny_bert(folder / n, texts, seed=len(n))) for n in names]
+    return find_backbones(paths, names=names, layers=["last", "both"])
+
+
+def run(sets, backbones, output, *, k=(1,), dev=(), protocol="mentions", **settings):
+    train, test = sets
+    hashes = {"train": "a", "test": "b", **({"dev": "c"} if dev else {})}
+    dataset = Dataset("listings", train, test, hashes, dev=list(dev))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        groups = draw_groups(train, protocol, k, draws=2, allow_fewer=True)
+    n_process = settings.pop("n_process", 1)
+    fits = Fits(**{"epochs": 1, "dev_sentences": 10, **settings})
+    return run_cells(
+        *([dataset], backbones, {"listings": groups}, output),
+        fits=fits,
+        n_process=n_process,
+    )
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """What was trained, in its order."""
+    calls = []
+    original = engine.fit_head
+
+    def counting(name, task):
+        calls.append((name, task))
+        return original(name, task)
+
+    monkeypatch.setattr(engine, "fit_head", counting)
+    return calls
+
+
+def test_rates_are_chosen_on_dev_and_cells_resumed(sets, backbones, tmp_path, fitted):
+    settings = {"heads": ["linear"], "encoders": ["frozen", "tuned"]}
+    cells = run(sets, backbones[:1], tmp_path, **settings)
+    assert [cell.layers for cell in cells] == [
+        *["mentions-linear-frozen"] * 2,
+        *["mentions-linear-tuned"] * 2,
+    ]
+    # Three pairs of rates on the first draw, then both draws.
+    assert len(fitted) == 2 * (3 + 2)
+    folder = tmp_path / "listings" / "base" / "mentions-linear-tuned" / "k1"
+    tried = {}
+    for path in (folder / "rates").iterdir():
+        content = json.loads(path.read_text("utf8"))
+        tried[tuple(content["settings"]["rates"])] = content["ents_f"] or 0.0
+        held_out = set(content["settings"]["dev"])
+        assert len(held_out) == 10
+        assert held_out.isdisjoint(content["settings"]["learned"])
+    for cell in cells[2:]:
+        rates = tuple(cell.settings["rates"])
+        assert tried[rates] == max(tried.values())
+        assert (cell.head, cell.protocol) == ("linear", "mentions")
+        assert cell.settings["weights"] == "tuned"
+        assert cell.settings["steps"] == -(-cell.sentences // 8)
+        assert cell.versions["spacy"] and cell.seconds > 0
+        assert sum(map(sum, (c.values() for c in cell.scores["confusion"].values())))
+    assert read_cells(tmp_path) == sorted(cells, key=lambda c: (c.layers, c.draw))
+    curves = Curves(cells, "ents_f")
+    assert curves.point("listings", "mentions-linear-tuned", "base", 1).n == 2
+    assert title_layers(curves.layers[0]) == "mentions-linear-frozen"
+
+    fitted.clear()
+    assert run(sets, backbones[:1], tmp_path, **settings) == cells
+    assert not fitted
+    before = (folder / "draw1.json").read_text("utf8")
+    (folder / "draw1.json").unlink()
+    run(sets, backbones[:1], tmp_path, **settings)
+    assert [name for name, _ in fitted] == ["linear"]
+    after = json.loads((folder / "draw1.json").read_text("utf8"))
+    assert {**after, "seconds": 0} == {**json.loads(before), "seconds": 0}
+
+
+def test_a_dev_part_is_what_rates_are_chosen_on(sets, backbones, tmp_path, fitted):
+    train, test = sets
+    cells = run((train[:40], test), backbones[:1], tmp_path, dev=train[40:])
+    # Of a probe, which has no rates, it changes nothing.
+    assert all(set(cell.settings["data"]) == {"train", "test"} for cell in cells)
+    cells = run(
+        *((train[:40], test), backbones[:1], tmp_path),
+        dev=train[40:],
+        heads=["two-layer"],
+    )
+    assert all("dev" in cell.settings["data"] for cell in cells)
+    paths = list(tmp_path.glob("**/rates/*.json"))
+    contents = [json.loads(path.read_text("utf8")) for path in paths]
+    assert len(contents) == 3
+    assert all(content["settings"]["dev"] is None for content in contents)
+
+
+def test_all_labels_learn_from_what_was_held_out(sets, backbones, tmp_path, fitted):
+    (cell,) = run(sets, backbones[:1], tmp_path, k=["all"], heads=["linear"])
+    assert cell.settings["all"] and cell.sentences == len(sets[0])
+    sizes = [len(task.docs) for _, task in fitted]
+    assert sizes == [54, 54, 54, 60]
+
+
+def test_the_same_draws_and_vectors_for_every_head(sets, backbones, tmp_path):
+    heads = ["probe", "binary-probe", "prototype"]
+    cells = run(sets, backbones, tmp_path, heads=heads, protocol="k~2k", k=[2])
+    found = {cell.layers for cell in cells}
+    assert found == {
+        *(f"k~2k-{head}-frozen-{x}" for head in heads[:2] for x in ("last", "both")),
+        "k~2k-prototype-frozen",
+    }
+    for draw in (0, 1):
+        same = [cell for cell in cells if cell.draw == draw]
+        assert len(same) == 2 * 5
+        assert len({tuple(cell.settings["docs"]) for cell in same}) == 1
+        assert all(n <= 4 for n in same[0].mentions.values())
+    # No rates are chosen where there are none.
+    assert not list(tmp_path.glob("**/rates"))
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_nothing_is_left_to_choose_rates_on(sets, backbones, tmp_path):
+    train, test = sets
+    one = next(doc for doc in train if doc.ents)
+    with pytest.raises(NunerError, match=r"N626.*1 sentences"):
+        run(([one], test), backbones[:1], tmp_path, heads=["linear"])
+
+
+@pytest.mark.weekly
+def test_processes_change_nothing(sets, backbones, tmp_path):
+    settings = {"heads": ["probe", "linear"], "encoders": ["frozen", "tuned"]}
+    alone = run(sets, backbones, tmp_path / "a", **settings)
+    shared = run(sets, backbones, tmp_path / "b", n_process=2, **settings)
+    assert len(alone) == len(shared) == 2 * (4 + 4)
+    for one, other in zip(alone, shared, strict=True):
+        assert one.settings == other.settings
+        assert one.scores["ents_f"] == pytest.approx(other.scores["ents_f"], abs=0.02)
