@@ -18,6 +18,7 @@ from ..plotting import (
     new_figure,
 )
 from .breakdown import TypeRow, sort_by_gain
+from .extrapolation import LearningCurve
 from .published import MARK, Published
 from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
@@ -186,6 +187,44 @@ def draw_types(
             ncols=min(len(backbones), 4),
             frameon=False,
         )
+    return get_paths(path)
+
+
+def draw_forecast(curves: Mapping[str, LearningCurve], path: Path) -> list[Path]:
+    """Draw cross-validated learning curves, and what they say of more texts.
+
+    curves (Mapping[str, LearningCurve]): Name -> curve.
+    path (Path): The figure without suffix; .png and .svg are written.
+    RETURNS (list[Path]): The files.
+    """
+    with new_figure(path, (6.4, 4)) as figure:
+        axis = figure.subplots()
+        lines = []
+        for number, curve in enumerate(curves.values()):
+            colour = COLOURS[number % len(COLOURS)]
+            marker = MARKERS[number % len(MARKERS)]
+            ahead = [curve.texts * 2**step for step in (0, 0.5, 1, 1.5, 2)]
+            found = 100 * np.array([curve.predict(round(texts)) for texts in ahead])
+            lines += axis.plot(
+                curve.sizes, 100 * curve.scores, color=colour, marker=marker
+            )
+            axis.plot(ahead, found[:, 0], color=colour, linestyle="--")
+            axis.fill_between(
+                ahead, found[:, 1], found[:, 2], color=colour, alpha=0.15, linewidth=0
+            )
+        first = next(iter(curves.values()))
+        axis.axvline(first.texts, color=PALE, linewidth=1)
+        annotate(axis, "labelled", (first.texts, 0), (3, 4), color=GREY, fontsize=8)
+        axis.set_xscale("log", base=2)
+        ticks = [*first.sizes, first.texts, 2 * first.texts, 4 * first.texts]
+        axis.set_xticks(ticks, [str(texts) for texts in ticks])
+        axis.minorticks_off()
+        axis.set_ylim(bottom=0)
+        axis.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axis.set_xlabel("texts that are learned from; dashed: expected, with interval")
+        axis.set_ylabel("entity F1")
+        names = [literal(name, longest=LONGEST_NAME) for name in curves]
+        axis.legend(lines, names, frameon=False)
     return get_paths(path)
 
 

@@ -96,8 +96,8 @@ def count_overlap(overlap: Mapping[str, Overlap]) -> str:
     )
     return (
         f"Of the {len(overlap)} types of the test set, the pre-training corpus has "
-        f"{exact} by exactly that name, {folded} case-folded and {similar} by a similar "
-        f"name (cosine of {SIMILAR} or more)."
+        f"{exact} by exactly that name, {folded} case-folded and {similar} by a "
+        f"similar name (cosine of {SIMILAR} or more)."
     )
 
 

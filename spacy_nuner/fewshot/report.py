@@ -344,8 +344,8 @@ def _describe_confusion(
     for name in shown:
         header, rows = confusion_table(tables[name])
         note = (
-            "Rows are the labels of the test set, columns what was predicted: percent of "
-            "the tokens of the label, over all draws."
+            "Rows are the labels of the test set, columns what was predicted: percent "
+            "of the tokens of the label, over all draws."
         )
         title = f"{dataset}: confusion table of {name}, {what}"
         section = Section(title, notes=[note], header=header, rows=rows)
