@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ._util import OVERWRITE, SOURCE, msg, split_list
 
-FIGURE = "forecast"
+if TYPE_CHECKING:
+    from ..fewshot.advice import Candidate
+
+MARKDOWN, NUMBERS, FIGURE = "compare.md", "compare.json", "forecast"
 INTERVAL = ("value", "low", "high")
 
 
@@ -96,36 +100,45 @@ def compare(
     from ..corpus.labelled_docs import read_docs
     from ..fewshot.advice import give_advice, judge_backbones, list_labels, to_json
     from ..fewshot.compare import find_backbones
-    from ..outputs import check_output
+    from ..outputs import check_output, write_files
 
+    writing: Any = nullcontext()
     if output is not None:
-        output = check_output(output, inputs=[labelled, *backbones], folder=True)
-    found = find_backbones(backbones, names=names, layers=layers)
-    docs = read_docs(labelled, lang=lang)
-    setup_gpu(gpu_id)
-    candidates = judge_backbones(docs, found, seed=seed)
-    labels = list_labels(candidates[0], docs)
-    advice, content = give_advice(candidates, labels), to_json(candidates, labels)
-    if output is not None:
-        from ..fewshot.figures import draw_forecast
-        from ..outputs import write_files
         from ..plotting import get_paths
-        from ..printing import escape_markdown, markdown_table
 
-        names = ("compare.md", "compare.json")
-        paths = [*(output / name for name in names), *get_paths(output / FIGURE)]
-        with write_files(paths, command="compare", overwrite=overwrite) as folder:
-            lines = [f"- {escape_markdown(line)}" for line in advice.splitlines()]
-            parts = ["# Which backbone, and what to label", "\n".join(lines)]
-            parts.append(f"![Entity F1 over the number of texts]({FIGURE}.png)")
-            parts += [markdown_table(*table) for table in make_tables(content)]
-            text = "\n\n".join(parts) + "\n"
-            (folder / names[0]).write_text(text, encoding="utf8")
-            text = json.dumps(content, indent=1) + "\n"
-            (folder / names[1]).write_text(text, encoding="utf8")
-            curves = {f"{x.backbone}, {x.layers}": x.curve for x in candidates}
-            draw_forecast(curves, folder / FIGURE)
+        output = check_output(output, inputs=[labelled, *backbones], folder=True)
+        paths = [output / MARKDOWN, output / NUMBERS, *get_paths(output / FIGURE)]
+        writing = write_files(paths, command="compare", overwrite=overwrite)
+    with writing as folder:
+        found = find_backbones(backbones, names=names, layers=layers)
+        docs = read_docs(labelled, lang=lang)
+        setup_gpu(gpu_id)
+        candidates = judge_backbones(docs, found, seed=seed)
+        labels = list_labels(candidates[0], docs)
+        advice, content = give_advice(candidates, labels), to_json(candidates, labels)
+        if folder is not None:
+            _write(folder, candidates, advice, content)
     return advice, content
+
+
+def _write(
+    folder: Path,
+    candidates: Sequence["Candidate"],
+    advice: str,
+    content: dict[str, Any],
+) -> None:
+    from ..fewshot.figures import draw_forecast
+    from ..printing import escape_markdown, markdown_table
+
+    lines = [f"- {escape_markdown(line)}" for line in advice.splitlines()]
+    parts = ["# Which backbone, and what to label", "\n".join(lines)]
+    parts.append(f"![Entity F1 over the number of texts]({FIGURE}.png)")
+    parts += [markdown_table(*table) for table in make_tables(content)]
+    (folder / MARKDOWN).write_text("\n\n".join(parts) + "\n", encoding="utf8")
+    text = json.dumps(content, indent=1) + "\n"
+    (folder / NUMBERS).write_text(text, encoding="utf8")
+    curves = {f"{one.backbone}, {one.layers}": one.curve for one in candidates}
+    draw_forecast(curves, folder / FIGURE)
 
 
 def make_tables(
