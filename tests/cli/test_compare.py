@@ -35,7 +35,7 @@ def test_one_file_and_no_test_set(rows, tiny, tmp_path):
     backbones = ("--backbones", ",".join(map(str, tiny)), "--names", "base,nuner")
     result = run(path, tmp_path / "out", *backbones)
     assert result.exit_code == 0, result.output
-    said = " ".join(result.output.split())
+    said = " ".join(result.stdout.split())
     assert "Take " in said and "Expect an entity F1 of " in said
     assert "Twice as many, 48 texts" in said
     content = json.loads((tmp_path / "out" / "compare.json").read_text("utf8"))
@@ -57,7 +57,7 @@ def test_one_file_and_no_test_set(rows, tiny, tmp_path):
     before = sorted(tmp_path.iterdir())
     again = run(path, *backbones)
     assert again.exit_code == 0
-    assert " ".join(again.output.split()) in said
+    assert " ".join(again.stdout.split()) in said
     assert sorted(tmp_path.iterdir()) == before
 
 
