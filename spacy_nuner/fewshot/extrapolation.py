@@ -12,7 +12,7 @@ Doubles = NDArray[np.float64]
 
 # Share of new draws whose F1 is to lie inside an interval.
 LEVEL = 0.9
-SAMPLES = 2000
+SAMPLES = 1000
 
 # What is known before anything is measured, in logits of entity F1.
 #
