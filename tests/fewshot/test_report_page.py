@@ -1,5 +1,6 @@
 """The page of the report: whole, offline, and as a browser shows it."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -67,7 +68,7 @@ def output(tmp_path_factory):
 
 
 def test_what_is_in_the_text(output):
-    text = (output / "report.md").read_text("utf8")
+    text = html.unescape((output / "report.md").read_text("utf8"))
     rows = rows_below(text, "### Data efficiency of nuner: macro token F1, last layer")
     # 25 and 50 percent of the base; 45 lies between them, 62.5 over them.
     assert rows[2] == ["average", "3.03 (3.0x)", "> 4 (> 1.0x)"]
