@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Any
+from typing import Any, TypeGuard
 
 from .overlap import Overlap
 from .results import ABSENT, AVERAGE, Cell, Curves
@@ -229,7 +229,7 @@ def confused_table(
     return ["label", "label", *backbones], rows
 
 
-def _is_confusion(table: Any) -> bool:
+def _is_confusion(table: Any) -> TypeGuard[dict[str, dict[str, int]]]:
     return isinstance(table, dict) and all(
         isinstance(row, dict) and all(type(count) is int for count in row.values())
         for row in table.values()
