@@ -219,12 +219,13 @@ def draw_forecast(curves: Mapping[str, LearningCurve], path: Path) -> list[Path]
         ticks = [*first.sizes, first.texts, 2 * first.texts, 4 * first.texts]
         axis.set_xticks(ticks, [str(texts) for texts in ticks])
         axis.minorticks_off()
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 100)
         axis.grid(axis="y", color="#dddddd", linewidth=0.8)
         axis.set_xlabel("texts that are learned from; dashed: expected, with interval")
         axis.set_ylabel("entity F1")
         names = [literal(name, longest=LONGEST_NAME) for name in curves]
-        axis.legend(lines, names, frameon=False)
+        # Curves rise: there is room above their beginnings.
+        axis.legend(lines, names, frameon=False, loc="upper left")
     return get_paths(path)
 
 
