@@ -600,6 +600,11 @@ class Errors:
         "There are no results of the base '{base}' that gains are over. Found are: "
         "{found}. Name one of these with --base."
     )
+    N634 = Message(
+        "Found {count} different texts in the labelled set, expected {fewest} or more: "
+        "each fold learns from the others. Label more, or have a test set of its own "
+        "('spacy nuner fewshot')."
+    )
     N635 = Message(
         "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
         "move this file away."

@@ -9,6 +9,7 @@ from .average import average_cli
 from .build import build_cli
 from .calibrate import calibrate_cli
 from .card import card_cli
+from .compare import compare_cli
 from .convert import convert_cli
 from .demo import demo_cli
 from .draw import draw_cli
@@ -53,6 +54,7 @@ app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("grid")(handle_errors(grid_cli))
+app.command("compare")(handle_errors(compare_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..plotting import BLUE, GREEN, ORANGE, get_paths, literal, new_figure
+from ..plotting import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    annotate,
+    get_paths,
+    literal,
+    new_figure,
+)
+from .breakdown import TypeRow, sort_by_gain
+from .extrapolation import LearningCurve
+from .published import MARK, Published
 from .results import AVERAGE, Curves, Point, get_backbone, title_layers
 
 if TYPE_CHECKING:
@@ -20,10 +32,19 @@ PANELS_A_ROW = 4
 # A share of fewer token-concept pairs says nothing.
 FEWEST_PAIRS = 10
 LONGEST_NAME = 24
+MOST_TYPES = 24
+K_TITLE = "mentions of each label (k)"
+PALE = "#a8a8a8"
 
 
 def draw_learning_curve(
-    curves: Curves, backbones: Sequence[str], path: Path, *, title: str
+    curves: Curves,
+    backbones: Sequence[str],
+    path: Path,
+    *,
+    title: str,
+    k_title: str = K_TITLE,
+    published: Sequence[Published] = (),
 ) -> list[Path]:
     """Draw a panel for each data set and layer set, and one for their average.
 
@@ -32,6 +53,9 @@ def draw_learning_curve(
         the base's.
     path (Path): The figure without suffix; .png and .svg are written.
     title (str): What the y axis shows.
+    k_title (str): What the x axis shows.
+    published (Sequence[Published]): Lines in grey in the panel of the average, or in
+        the only one.
     RETURNS (list[Path]): The files.
     """
     datasets = [*curves.datasets, *([AVERAGE] if len(curves.datasets) > 1 else [])]
@@ -52,6 +76,8 @@ def draw_learning_curve(
                 }
                 points = {k: point for k, point in found.items() if point}
                 _draw_line(axis, points, number)
+            if dataset == datasets[-1]:
+                _draw_published(axis, published)
             lines = (dataset, title_layers(layers))
             axis.set_title("\n".join(literal(line, longest=30) for line in lines))
             # Linear up to 1, so that no example (k = 0) is on the axis too.
@@ -60,15 +86,20 @@ def draw_learning_curve(
             axis.grid(axis="y", color="#dddddd", linewidth=0.8)
         # Set last: a limit set earlier stops the scale from growing with later panels.
         axes.flat[0].set_ylim(bottom=0)
-        figure.supxlabel("mentions of each label (k)", fontsize=10)
+        figure.supxlabel(k_title, fontsize=10)
         figure.supylabel(title, fontsize=10)
         # Not by the labels of the lines: one that begins with "_" is left out there.
         names = [name for name in backbones if name in curves.backbones]
+        lines = axes.flat[0].lines[: len(names)]
+        labels = [literal(name, longest=LONGEST_NAME) for name in names]
+        if published:
+            lines = [*lines, axes.flat[len(datasets) - 1].lines[len(names)]]
+            labels.append(MARK)
         figure.legend(
-            axes.flat[0].lines,
-            [literal(name, longest=LONGEST_NAME) for name in names],
+            lines,
+            labels,
             loc="outside upper center",
-            ncols=min(len(names), 2 * columns),
+            ncols=min(len(labels), 2 * columns),
             frameon=False,
         )
     return get_paths(path)
@@ -110,6 +141,94 @@ def draw_heads(
     return get_paths(path)
 
 
+def draw_types(
+    rows: Sequence[TypeRow], backbones: Sequence[str], path: Path, *, title: str
+) -> list[Path]:
+    """Draw the types that gain most over the base, a line of points each.
+
+    rows (Sequence[TypeRow]): The types.
+    backbones (Sequence[str]): The backbones, the base first, in the order of colours.
+    path (Path): The figure without suffix; .png and .svg are written.
+    title (str): What the x axis shows.
+    RETURNS (list[Path]): The files.
+    """
+    shown = sort_by_gain(rows, backbones)[:MOST_TYPES]
+    with new_figure(path, (6.4, 1.2 + 0.26 * len(shown))) as figure:
+        axis = figure.subplots()
+        for place, row in enumerate(shown):
+            ends = [100 * score for score in row.scores.values()]
+            axis.plot([min(ends), max(ends)], [place, place], color=PALE, zorder=1)
+        handles = [
+            axis.scatter(
+                [100 * row.scores.get(name, nan) for row in shown],
+                range(len(shown)),
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
+                s=28,
+                zorder=2,
+            )
+            for number, name in enumerate(backbones)
+        ]
+        names = [
+            f"{literal(row.label, longest=24)} ({literal(row.dataset, longest=18)})"
+            for row in shown
+        ]
+        axis.set_yticks(range(len(shown)), names, fontsize=8)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 100)
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="#dddddd", linewidth=0.8)
+        axis.set_axisbelow(True)
+        axis.set_xlabel(title)
+        figure.legend(
+            handles,
+            [literal(name, longest=LONGEST_NAME) for name in backbones],
+            loc="outside upper center",
+            ncols=min(len(backbones), 4),
+            frameon=False,
+        )
+    return get_paths(path)
+
+
+def draw_forecast(curves: Mapping[str, LearningCurve], path: Path) -> list[Path]:
+    """Draw cross-validated learning curves, and what they say of more texts.
+
+    curves (Mapping[str, LearningCurve]): Name -> curve.
+    path (Path): The figure without suffix; .png and .svg are written.
+    RETURNS (list[Path]): The files.
+    """
+    with new_figure(path, (6.4, 4)) as figure:
+        axis = figure.subplots()
+        lines = []
+        for number, curve in enumerate(curves.values()):
+            colour = COLOURS[number % len(COLOURS)]
+            marker = MARKERS[number % len(MARKERS)]
+            ahead = [curve.texts * 2**step for step in (0, 0.5, 1, 1.5, 2)]
+            found = 100 * np.array([curve.predict(round(texts)) for texts in ahead])
+            lines += axis.plot(
+                curve.sizes, 100 * curve.scores, color=colour, marker=marker
+            )
+            axis.plot(ahead, found[:, 0], color=colour, linestyle="--")
+            axis.fill_between(
+                ahead, found[:, 1], found[:, 2], color=colour, alpha=0.15, linewidth=0
+            )
+        first = next(iter(curves.values()))
+        axis.axvline(first.texts, color=PALE, linewidth=1)
+        annotate(axis, "labelled", (first.texts, 0), (3, 4), color=GREY, fontsize=8)
+        axis.set_xscale("log", base=2)
+        ticks = [*first.sizes, first.texts, 2 * first.texts, 4 * first.texts]
+        axis.set_xticks(ticks, [str(texts) for texts in ticks])
+        axis.minorticks_off()
+        axis.set_ylim(0, 100)
+        axis.grid(axis="y", color="#dddddd", linewidth=0.8)
+        axis.set_xlabel("texts that are learned from; dashed: expected, with interval")
+        axis.set_ylabel("entity F1")
+        names = [literal(name, longest=LONGEST_NAME) for name in curves]
+        # Curves rise: there is room above their beginnings.
+        axis.legend(lines, names, frameon=False, loc="upper left")
+    return get_paths(path)
+
+
 def draw_reliability(
     rows: Mapping[str, Sequence[tuple[float, float, int]]], path: Path
 ) -> list[Path]:
@@ -147,3 +266,26 @@ def _draw_line(axis: "Axes", points: Mapping[int, Point], number: int) -> None:
     low, high = np.maximum(means - spreads, 0), means + spreads
     axis.fill_between(ks, low, high, color=colour, alpha=0.2, linewidth=0)
     axis.plot(ks, means, color=colour, marker=marker, markersize=5)
+
+
+def _draw_published(axis: "Axes", published: Sequence[Published]) -> None:
+    """Lines in grey, the lowest and the highest of them named at their ends."""
+    ranked = sorted(published, key=lambda curve: curve.points[max(curve.points)])
+    for curve in ranked:
+        ks = sorted(curve.points)
+        scores = [100 * curve.points[k] for k in ks]
+        axis.plot(ks, scores, color=PALE, linewidth=1, linestyle="--", zorder=1)
+        if curve in (ranked[0], ranked[-1]):
+            above = curve is ranked[-1]
+            annotate(
+                axis,
+                literal(curve.system, longest=LONGEST_NAME),
+                (ks[-1], scores[-1]),
+                (0, 3 if above else -3),
+                color=GREY,
+                fontsize=7,
+                ha="right",
+                va="bottom" if above else "top",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+                | {"pad": 0.5},
+            )

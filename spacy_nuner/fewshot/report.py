@@ -1,12 +1,27 @@
 """The report of a folder of results, made from its files alone."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
 from ..errors import Errors, NunerError
 from ..outputs import check_output, write_files
-from ..printing import escape_markdown, markdown_table
+from ..pages import TableCell, render_page
+from ..printing import escape_markdown, markdown_table, printable
+from .breakdown import (
+    best_table,
+    choose_cells,
+    confused_table,
+    confusion_table,
+    list_types,
+    sum_confusion,
+    types_table,
+)
+from .efficiency import efficiency_table
+from .overlap import Encode, Overlap, count_overlap, find_overlap
+from .published import MARK, published_table, read_published
 from .results import (
     AVERAGE,
     METRICS,
@@ -21,32 +36,82 @@ from .results import (
     title_layers,
 )
 
-PAGE = "report.md"
-HEADS_FIGURE, CURVES_FIGURE = "heads", "learning_curve"
+MARKDOWN, PAGE = "report.md", "report.html"
+TITLE = "What the backbones are worth"
+PROBE = "probe"
+HEADS_FIGURE, TYPES_FIGURE = "heads", "types"
+# Protocol -> its figure, what k is in it, and the metric that it is told by.
+PROTOCOLS = {
+    PROBE: ("learning_curve", "mentions of each label (k)", "macro_token_f"),
+    "k~2k": ("k2k_curve", "mentions of each label, up to twice as many (k)", "ents_f"),
+    "words": ("words_curve", "words of each label (k)", "ents_f"),
+    "mentions": ("mentions_curve", "mentions of each label (k)", "ents_f"),
+}
+OTHER = ("other_curve", "k", "ents_f")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report, in words that are escaped where they are written.
+
+    title (str): Its heading.
+    level (int): Of the heading.
+    notes (Sequence[str]): What is said of it.
+    header, rows (Sequence): Its table, if there is one.
+    words (int): How many columns of the table are words.
+    figure (str): Its figure without suffix, "" for none.
+    caption (str): What the figure shows.
+    sortable (bool): Whether the rows of the table can be sorted in the page.
+    grey (bool): Whether it is of others than what was measured.
+    folded (bool): Whether the page shows it on demand.
+    """
+
+    title: str
+    level: int = 3
+    notes: Sequence[str] = ()
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    words: int = 1
+    figure: str = ""
+    caption: str = ""
+    sortable: bool = False
+    grey: bool = False
+    folded: bool = False
 
 
 def write_report(
-    metrics: Path, output: Path, *, base: str = "base", overwrite: bool = False
+    metrics: Path,
+    output: Path,
+    *,
+    base: str = "base",
+    overwrite: bool = False,
+    concepts: Mapping[str, int] | None = None,
+    encode: Encode | None = None,
 ) -> list[Path]:
     """Write tables and figures of the probe and of trained heads.
 
-    metrics (Path): The folder of results: cells of the probe anywhere below it, scores
-        of heads in `heads/`.
-    output (Path): Where `report.md`, `learning_curve.png`, `heads.png` and the same as
-        `.svg` go.
+    metrics (Path): The folder of results: cells anywhere below it, scores of heads in
+        `heads/`.
+    output (Path): Where `report.html`, `report.md` and the figures, as PNG and SVG, go.
     base (str): The backbone that gains are over.
     overwrite (bool): Replace files that this did not make, too.
+    concepts (Mapping[str, int] | None): Concepts of the pre-training corpus with their
+        counts, to look the types up in.
+    encode (Callable | None): From names to vectors, to find similar ones; needed with
+        concepts.
     RETURNS (list[Path]): What was written.
     RAISES (NunerError): N006 if matplotlib is not installed, N631 if a file is no
         result, N632 if there is none, N633 if there is none of the base; what
         `write_files` raises.
     """
     from ..plotting import get_paths
-    from .figures import draw_heads, draw_learning_curve
+    from .figures import draw_heads
 
     output = check_output(output, inputs=[metrics], folder=True)
-    figures = [output / HEADS_FIGURE, output / CURVES_FIGURE]
-    paths = [output / PAGE, *chain.from_iterable(map(get_paths, figures))]
+    names = [HEADS_FIGURE, TYPES_FIGURE, OTHER[0]]
+    names += [figure for figure, _, _ in PROTOCOLS.values()]
+    figures = chain.from_iterable(get_paths(output / name) for name in names)
+    paths = [output / MARKDOWN, output / PAGE, *figures]
     with write_files(paths, command="report", overwrite=overwrite) as folder:
         cells, heads = read_cells(metrics), read_heads(metrics)
         if not cells and not heads:
@@ -56,68 +121,239 @@ def write_report(
         backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
         if base not in (probed or trained):
             raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
-        sections = ["# What the backbones are worth"]
-        written = [folder / PAGE]
+        sections = []
         if heads:
             # In the order of their backbones, the base first.
             ranked = sorted(heads, key=lambda name: backbones.index(get_backbone(name)))
             heads = {name: heads[name] for name in ranked}
-            sections += _describe_heads(heads, base)
-            written += draw_heads(heads, backbones, folder / HEADS_FIGURE)
+            sections.append(_describe_heads(heads, base))
+            draw_heads(heads, backbones, folder / HEADS_FIGURE)
+        overlap: dict[str, dict[str, Overlap]] = {}
+        if concepts and encode:
+            overlap = _find_overlaps(cells, concepts, encode)
+        for protocol in _list_protocols(cells):
+            own = [cell for cell in cells if _get_protocol(cell) == protocol]
+            sections += _describe_protocol(own, protocol, backbones, overlap, folder)
         if cells:
-            curves = {metric: Curves(cells, metric) for metric in METRICS}
-            sections += _describe_cells(cells, curves, backbones)
-            main = next(iter(METRICS))
-            written += draw_learning_curve(
-                curves[main], backbones, folder / CURVES_FIGURE, title=METRICS[main]
-            )
-        text = "\n\n".join(sections) + "\n"
-        written[0].write_text(text, encoding="utf8")
-    return [output / path.name for path in written]
+            sections.append(_describe_encoders(cells))
+        (folder / MARKDOWN).write_text(_write_markdown(sections), encoding="utf8")
+        (folder / PAGE).write_text(_write_page(sections, folder), encoding="utf8")
+        # A figure that nothing was drawn into is not there.
+        return [path for path in paths if (folder / path.name).exists()]
 
 
-def _describe_heads(heads: Mapping[str, Mapping[str, Point]], base: str) -> list[str]:
+def _get_protocol(cell: Cell) -> str:
+    return getattr(cell, "protocol", PROBE)
+
+
+def _list_protocols(cells: Iterable[Cell]) -> list[str]:
+    """The protocols of cells, the frozen probe first."""
+    found = {_get_protocol(cell) for cell in cells}
+    return sorted(found, key=lambda name: (name != PROBE, name))
+
+
+def _describe_heads(heads: Mapping[str, Mapping[str, Point]], base: str) -> Section:
     counts = sorted({point["ents_f"].n for point in heads.values()})
     note = "Entity precision, recall and F1 of spaCy's scorer on the test set, percent"
     if counts != [1]:
         note += "; mean ± standard deviation over draws, one where there is no ±"
-    return [
-        "## Trained heads",
-        f"{note}. Gains are in points of F1.",
-        markdown_table(*heads_table(heads, base)),
-        "![Entity F1 of each head](heads.png)",
-    ]
+    header, rows = heads_table(heads, base)
+    return Section(
+        "Trained heads",
+        level=2,
+        notes=[f"{note}. Gains are in points of F1."],
+        header=header,
+        rows=rows,
+        figure=HEADS_FIGURE,
+        caption="Entity F1 of each head",
+    )
 
 
-def _describe_cells(
-    cells: Sequence[Cell], curves: Mapping[str, Curves], backbones: Sequence[str]
-) -> list[str]:
+def _describe_protocol(
+    cells: Sequence[Cell],
+    protocol: str,
+    backbones: Sequence[str],
+    overlap: Mapping[str, Mapping[str, Overlap]],
+    folder: Path,
+) -> list[Section]:
+    """Sections of the cells of one protocol; its figures go into the folder."""
+    from .figures import draw_learning_curve
+
+    figure, k_title, main = PROTOCOLS.get(protocol, OTHER)
+    curves = {metric: Curves(cells, metric) for metric in METRICS}
+    compared = [name for name in backbones if name in curves[main].backbones]
+    published = read_published(protocol, main)
+    draw_learning_curve(
+        curves[main],
+        backbones,
+        folder / figure,
+        title=METRICS[main],
+        k_title=k_title,
+        published=published,
+    )
     sections = [
-        "## Frozen probe",
-        "A linear classifier on the vectors of the frozen encoder, fitted to k "
-        "mentions of each label: percent, mean ± standard deviation over draws. All "
-        "backbones had the same draws.",
-        "![Learning curves](learning_curve.png)",
+        _introduce(protocol, figure),
+        *_describe_curves(curves, compared, AVERAGE),
+        *_describe_efficiency(curves[main], METRICS[main], compared),
+        *_describe_best(curves["ents_f"], compared),
+        *_describe_types(cells, compared, overlap, folder),
     ]
+    for dataset in curves[main].datasets:
+        found = overlap.get(dataset, {})
+        sections += _describe_curves(curves, compared, dataset, found)
+        sections += _describe_confusion(cells, compared, dataset)
+    if drawn := [cell for cell in cells if cell.k]:
+        sections.append(_describe_draws(drawn))
+    if zero := [cell for cell in cells if not cell.k]:
+        sections.append(_describe_names(zero))
+    if published:
+        header, rows = published_table(published)
+        title = f"{METRICS[main]}, {MARK}"
+        sections.append(Section(title, header=header, rows=rows, words=3, grey=True))
+    return sections
+
+
+def _introduce(protocol: str, figure: str) -> Section:
+    if protocol == PROBE:
+        title = "Frozen probe"
+        note = (
+            "A linear classifier on the vectors of the frozen encoder, fitted to k "
+            "mentions of each label: percent, mean ± standard deviation over draws. "
+            "All backbones had the same draws."
+        )
+    else:
+        title = f"Protocol {protocol}"
+        note = (
+            "Heads that were trained on the same draws of every backbone: percent, "
+            "mean ± standard deviation over draws."
+        )
+    return Section(title, 2, [note], figure=figure, caption="Learning curves")
+
+
+def _describe_curves(
+    curves: Mapping[str, Curves],
+    backbones: Sequence[str],
+    dataset: str,
+    overlap: Mapping[str, Overlap] | None = None,
+) -> list[Section]:
+    """A table of a data set, or of the average, for each metric and layer set."""
+    if dataset == AVERAGE and all(len(one.datasets) < 2 for one in curves.values()):
+        return []
+    name = "Average over data sets" if dataset == AVERAGE else dataset
+    sections = []
     for metric, title in METRICS.items():
         curve = curves[metric]
-        compared = [name for name in backbones if name in curve.backbones]
-        average = [AVERAGE] if len(curve.datasets) > 1 else []
         for layers in curve.layers:
-            for dataset in [*average, *curve.datasets]:
-                name = "Average over data sets" if dataset == AVERAGE else dataset
-                heading = f"{name}: {title}, {title_layers(layers)}"
-                sections.append(f"### {escape_markdown(heading)}")
-                table = curve_table(curve, dataset, layers, compared)
-                sections.append(markdown_table(*table))
-    if drawn := [cell for cell in cells if cell.k]:
-        sections += ["### What was drawn", _describe_draws(drawn)]
-    if zero := [cell for cell in cells if not cell.k]:
-        sections += ["### No example", *_describe_names(zero)]
-    return [*sections, *_encoders(cells)]
+            header, rows = curve_table(curve, dataset, layers, backbones)
+            notes = [_count_draws(curve, dataset, layers)]
+            if overlap:
+                notes.append(count_overlap(overlap))
+            heading = f"{name}: {title}, {title_layers(layers)}"
+            sections.append(Section(heading, notes=notes, header=header, rows=rows))
+    return sections
 
 
-def _describe_draws(cells: Sequence[Cell]) -> str:
+def _count_draws(curves: Curves, dataset: str, layers: str) -> str:
+    found = [
+        point.n
+        for backbone in curves.backbones
+        for k in curves.ks
+        if (point := curves.point(dataset, layers, backbone, k)) and k
+    ]
+    return f"Draws of each k: {_range(found)}." if found else "No draws."
+
+
+def _describe_best(curves: Curves, backbones: Sequence[str]) -> list[Section]:
+    if len(curves.layers) < 2:
+        return []
+    header, rows = best_table(curves, backbones)
+    note = (
+        "Of the layer sets or heads that were measured, the one with the highest mean "
+        "entity F1 on the test sets."
+    )
+    title = "Best at each number of examples"
+    return [Section(title, notes=[note], header=header, rows=rows, words=2)]
+
+
+def _describe_efficiency(
+    curves: Curves, metric: str, backbones: Sequence[str]
+) -> list[Section]:
+    """How many examples the base needs for what each other backbone has."""
+    base, *others = backbones
+    sections = []
+    for layers in curves.layers:
+        for backbone in others:
+            header, rows = efficiency_table(curves, layers, base, backbone)
+            title = f"Data efficiency of {backbone}: {metric}, {title_layers(layers)}"
+            note = (
+                f"Examples of each label with which {base} has the F1 that {backbone} "
+                "has with k, and how many times k that is: interpolated between the "
+                "measured k on their logarithm; > where it was not reached with the "
+                "most examples that were measured, ≤ where the fewest were enough."
+            )
+            if rows:
+                section = Section(title, notes=[note], header=header, rows=rows)
+                sections.append(section)
+    return sections
+
+
+def _describe_types(
+    cells: Sequence[Cell],
+    backbones: Sequence[str],
+    overlap: Mapping[str, Mapping[str, Overlap]],
+    folder: Path,
+) -> list[Section]:
+    from .figures import draw_types
+
+    chosen = choose_cells(cells)
+    rows = list_types(chosen)
+    if not rows:
+        return []
+    what = f"token F1, k={chosen[0].k}, {title_layers(chosen[0].layers)}"
+    header, table = types_table(rows, backbones, overlap)
+    section = Section(
+        f"By type: {what}",
+        notes=["The types that gain most come first."] if len(backbones) > 1 else [],
+        header=header,
+        rows=table,
+        words=3 if overlap else 2,
+        sortable=True,
+    )
+    # Of one protocol: figures have one name.
+    if len(backbones) > 1 and not (folder / f"{TYPES_FIGURE}.svg").exists():
+        draw_types(rows, backbones, folder / TYPES_FIGURE, title=what)
+        caption = "The types that gain most over the base"
+        section = replace(section, figure=TYPES_FIGURE, caption=caption)
+    return [section]
+
+
+def _describe_confusion(
+    cells: Sequence[Cell], backbones: Sequence[str], dataset: str
+) -> list[Section]:
+    """What is taken for what in a data set, where the cells say so."""
+    chosen = choose_cells([cell for cell in cells if cell.dataset == dataset])
+    tables = sum_confusion(chosen)
+    if not tables:
+        return []
+    shown = [name for name in backbones if name in tables]
+    what = f"k={chosen[0].k}, {title_layers(chosen[0].layers)}"
+    header, rows = confused_table(tables, shown)
+    note = "Tokens of either label that were given the other, over all draws."
+    title = f"{dataset}: labels that are confused most, {what}"
+    sections = [Section(title, notes=[note], header=header, rows=rows, words=2)]
+    for name in shown:
+        header, rows = confusion_table(tables[name])
+        note = (
+            "Rows are the labels of the test set, columns what was predicted: percent "
+            "of the tokens of the label, over all draws."
+        )
+        title = f"{dataset}: confusion table of {name}, {what}"
+        section = Section(title, notes=[note], header=header, rows=rows)
+        sections.append(replace(section, folded=True))
+    return sections
+
+
+def _describe_draws(cells: Sequence[Cell]) -> Section:
     """The size of draws: what k mentions cost in sentences."""
     rows = []
     for dataset, k in sorted({(cell.dataset, cell.k) for cell in cells}):
@@ -129,13 +365,12 @@ def _describe_draws(cells: Sequence[Cell]) -> str:
             [dataset, str(k), str(len(draws)), _range(sentences), _range(mentions)]
         )
     header = ["data set", "k", "draws", "sentences a draw", "mentions a label"]
-    return markdown_table(header, rows)
+    return Section("What was drawn", header=header, rows=rows)
 
 
-def _describe_names(cells: Sequence[Cell]) -> list[str]:
+def _describe_names(cells: Sequence[Cell]) -> Section:
     """What is known where there is no example."""
-    found = sorted({str(cell.settings["threshold"]) for cell in cells})
-    thresholds = escape_markdown(", ".join(found))
+    thresholds = ", ".join(sorted({str(cell.settings["threshold"]) for cell in cells}))
     rows = {
         (cell.dataset, label): [
             cell.dataset,
@@ -146,16 +381,21 @@ def _describe_names(cells: Sequence[Cell]) -> list[str]:
         for cell in cells
         for label, meaning in cell.settings["names"].items()
     }
-    header = ["data set", "label", "name", "description"]
-    return [
-        "k = 0 is no probe: `nuner_concepts` knows the labels by name and description "
-        f"alone. Threshold: {thresholds}; of spans that overlap the one "
-        "with the best coverage counts (score times tokens).",
-        markdown_table(header, [rows[key] for key in sorted(rows)], words=4),
-    ]
+    note = (
+        "k = 0 is no probe: nuner_concepts knows the labels by name and description "
+        f"alone. Threshold: {thresholds}; of spans that overlap the one with the best "
+        "coverage counts (score times tokens)."
+    )
+    return Section(
+        "No example",
+        notes=[note],
+        header=["data set", "label", "name", "description"],
+        rows=[rows[key] for key in sorted(rows)],
+        words=4,
+    )
 
 
-def _encoders(cells: Sequence[Cell]) -> list[str]:
+def _describe_encoders(cells: Sequence[Cell]) -> Section:
     rows = set()
     for cell in cells:
         encoder = cell.settings["encoder"]
@@ -163,9 +403,79 @@ def _encoders(cells: Sequence[Cell]) -> list[str]:
         layers = ", ".join(map(str, cell.settings["hidden_layers"]))
         rows.add((cell.backbone, encoder["name"], cell.layers, layers, version))
     header = ["backbone", "encoder", "layer set", "layers", "SHA-256 or commit"]
-    return ["### What was read", markdown_table(header, sorted(rows))]
+    return Section("What was read", header=header, rows=sorted(rows), words=5)
+
+
+def _find_overlaps(
+    cells: Sequence[Cell], concepts: Mapping[str, int], encode: Encode
+) -> dict[str, dict[str, Overlap]]:
+    """Look the types of each data set up among the concepts of the corpus."""
+    names: dict[str, dict[str, str | None]] = {}
+    for cell in cells:
+        found = names.setdefault(cell.dataset, {})
+        scored = cell.scores.get("token_f_per_label")
+        for label in scored if isinstance(scored, dict) else ():
+            found.setdefault(label, None)
+        # What a label was called where its name was all that was known of it.
+        for label, meaning in cell.settings.get("names", {}).items():
+            if cell.k == 0 and label in found:
+                found[label] = meaning["name"]
+    return {
+        dataset: find_overlap(found, concepts, encode)
+        for dataset, found in names.items()
+        if found
+    }
 
 
 def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"
+
+
+def _write_markdown(sections: Iterable[Section]) -> str:
+    parts = [f"# {TITLE}"]
+    for section in sections:
+        parts.append(f"{'#' * section.level} {escape_markdown(section.title)}")
+        parts += map(escape_markdown, section.notes)
+        if section.figure:
+            parts.append(f"![{section.caption}]({section.figure}.png)")
+        if section.rows:
+            table = markdown_table(section.header, section.rows, words=section.words)
+            parts.append(table)
+    return "\n\n".join(parts) + "\n"
+
+
+def _write_page(sections: Iterable[Section], folder: Path) -> str:
+    from ..plotting import inline_svg
+
+    shown = [
+        {
+            "id": f"section-{number}",
+            "level": section.level,
+            "title": printable(section.title),
+            "notes": [printable(note) for note in section.notes],
+            "caption": section.caption,
+            "svg": inline_svg(folder / f"{section.figure}.svg", section.caption)
+            if section.figure
+            else "",
+            "header": [printable(name) for name in section.header],
+            "rows": [_make_row(row, section.words) for row in section.rows],
+            "sortable": section.sortable,
+            "grey": section.grey,
+            "folded": section.folded,
+        }
+        for number, section in enumerate(sections, 1)
+    ]
+    return render_page("fewshot/report.html", title=TITLE, sections=shown)
+
+
+def _make_row(row: Sequence[str], words: int) -> list[TableCell]:
+    """Cells of a table that is sorted by the first number of a cell."""
+    cells = []
+    for column, text in enumerate(row):
+        number = (
+            re.search(r"[-+]?\d[\d,]*(?:\.\d+)?", text) if column >= words else None
+        )
+        value = float(number[0].replace(",", "")) if number else None
+        cells.append(TableCell(printable(text), value))
+    return cells

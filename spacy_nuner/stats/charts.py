@@ -3,13 +3,13 @@
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
+from ..pages import Chart
 from ..plotting import (
     BLUE,
     GREEN,
@@ -32,22 +32,6 @@ SMALLEST, LARGEST = 5.0, 30.0
 TURN = 0.33
 STEP = 0.5
 BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart as it goes into the page.
-
-    name (str): Its file name without suffix.
-    title (str): What it shows.
-    caption (str): How to read it.
-    svg (str): The `<svg>` element.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
 
 
 def draw_charts(

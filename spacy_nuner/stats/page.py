@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from jinja2 import Environment
+from typing import Any
 
 from .. import about
+from ..pages import TableCell, render_page
 from ..printing import printable
 from .concept_map import Floats, make_map
 from .counts import Concept, CorpusStats, compare_with_published
@@ -18,17 +16,6 @@ STATS_FILE = "stats.json"
 # The most frequent concepts: on the map, and in the table and the JSON.
 MAPPED = 600
 LISTED = 1000
-
-
-class Cell(NamedTuple):
-    """A cell of a table.
-
-    text (str): What it says.
-    number (float | None): What it is sorted by; None to sort by the text.
-    """
-
-    text: str
-    number: float | None = None
 
 
 def write_stats(
@@ -66,11 +53,10 @@ def write_stats(
         "annotations_histogram": dict(sorted(stats.annotations.items())),
         "conversion": conversion,
     }
-    template = resources.files(__package__).joinpath("page.html")
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(template.read_text(encoding="utf8")).render(
+    page = render_page(
+        "stats/page.html",
         title=printable(title),
-        overview=[[*map(Cell, row)] for row in compare_with_published(summary)],
+        overview=[[*map(TableCell, row)] for row in compare_with_published(summary)],
         charts=draw_charts(folder, stats, where, summary["power_law_slope"]),
         losses=_list_losses(conversion) if conversion else [],
         concepts=_list_concepts(concepts[:LISTED], stats.counts.total()),
@@ -83,7 +69,7 @@ def write_stats(
     return content
 
 
-def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
+def _list_losses(report: dict[str, Any]) -> list[list[TableCell]]:
     records, annotations = report["records"], report["annotations"]
     rows = [("records written", records["written"], records["read"])]
     for text, counts, total in (
@@ -95,24 +81,28 @@ def _list_losses(report: dict[str, Any]) -> list[list[Cell]]:
     ):
         rows += [(f"{text} {key}", count, total) for key, count in counts.items()]
     return [
-        [Cell(printable(name)), Cell(f"{count:,}", count), _get_share(count, whole)]
+        [
+            TableCell(printable(name)),
+            TableCell(f"{count:,}", count),
+            _get_share(count, whole),
+        ]
         for name, count, whole in rows
     ]
 
 
-def _list_concepts(concepts: Sequence[Concept], total: int) -> list[list[Cell]]:
+def _list_concepts(concepts: Sequence[Concept], total: int) -> list[list[TableCell]]:
     return [
         [
-            Cell(str(rank), rank),
-            Cell(printable(concept.name)),
-            Cell(f"{concept.count:,}", concept.count),
+            TableCell(str(rank), rank),
+            TableCell(printable(concept.name)),
+            TableCell(f"{concept.count:,}", concept.count),
             _get_share(concept.count, total),
-            Cell(printable(concept.example)),
-            Cell(printable(concept.description)),
+            TableCell(printable(concept.example)),
+            TableCell(printable(concept.description)),
         ]
         for rank, concept in enumerate(concepts, 1)
     ]
 
 
-def _get_share(count: int, total: int) -> Cell:
-    return Cell(f"{count / total:.2%}", count / total) if total else Cell("")
+def _get_share(count: int, total: int) -> TableCell:
+    return TableCell(f"{count / total:.2%}", count / total) if total else TableCell("")

@@ -108,6 +108,7 @@ def test_functions_of_the_commands(assets, tiny, tmp_path):
     written = report(tmp_path / "probe", tmp_path / "out")
     assert {path.name for path in written} == {
         "report.md",
+        "report.html",
         "learning_curve.png",
         "learning_curve.svg",
     }

@@ -46,6 +46,7 @@ FILES = {
     "export": ["export", "{in}/store.sqlite", "{out}/x.jsonl"],
     "show": ["show", "{in}/pipe", "In Nara.", "{out}"],
     "report": ["report", "{in}/metrics", "{out}"],
+    "compare": ["compare", "{in}/many.jsonl", "{out}", "--backbones", "{in}/bert"],
     "calibrate --report": [
         *("calibrate", "{in}/pipe", "{in}/train.jsonl", "--report", "{out}"),
     ],
@@ -53,7 +54,7 @@ FILES = {
 # What they write first.
 MAIN = {"show": "spans.html", "report": "report.md"}
 MAIN |= {"calibrate --report": "calibration.json", "import": "x.spacy"}
-MAIN |= {"draw": "x.spacy"}
+MAIN |= {"draw": "x.spacy", "compare": "compare.md"}
 # Results stay in a folder of several runs.
 RESULTS = {
     "zero-shot": ["zero-shot", "{in}/train.jsonl", "{out}", "--backbones", "{in}/run0"],
@@ -93,7 +94,8 @@ def made(tmp_path_factory, bert):  # noqa: F811
         given = [(Sentence(number, str(number), text), Answer(answer, "stop"))]
         store.add(given, asked)
     store.close()
-    for name, lines in {"train": rows, "answers": answers}.items():
+    many = [{**row, "text": f"{row['text']} {i}"} for i in range(4) for row in rows]
+    for name, lines in {"train": rows, "answers": answers, "many": many}.items():
         content = "".join(json.dumps(line) + "\n" for line in lines)
         (home / f"{name}.jsonl").write_text(content)
     nlp = spacy.blank("en")
@@ -197,6 +199,7 @@ def test_files_of_the_users_are_replaced_only_if_asked(home, name):
         ("import", ["x.import.json", "x.quarantine.jsonl"]),
         ("import records", ["x.import.json", "x.quarantine.jsonl"]),
         ("report", ["heads.png", "heads.svg", "learning_curve.png"]),
+        ("compare", ["compare.json", "forecast.svg"]),
         ("calibrate --report", ["reliability.svg"]),
     ],
 )
@@ -220,7 +223,8 @@ def test_an_output_in_the_way_of_an_input(home, name, how):
     args = COMMANDS[name]
     (given,) = [arg for arg in args[:3] if arg.startswith("{in}")][:1]
     given = home / given.replace("{in}", "in")
-    file = name in FILES and name not in ("show", "report", "calibrate --report")
+    folders = ("show", "report", "compare", "calibrate --report")
+    file = name in FILES and name not in folders
     if file and how in ("lies in", "has in it"):
         pytest.skip("the input is a file, and so is the output")
     if given.is_file() and how == "lies in":

@@ -126,7 +126,8 @@ def run_script(block: Block, folder: Path) -> None:
 
 # Once a week.
 WEEKLY = {
-    f"docs/{name}.md" for name in ("coming-from", "convert", "import", "scale", "stats")
+    f"docs/{name}.md"
+    for name in ("coming-from", "convert", "import", "scale", "stats", "worth")
 }
 
 

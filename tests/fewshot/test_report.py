@@ -134,11 +134,12 @@ def test_each_part_alone(tmp_path):
     record(probe, only=["cooking"])
     record_heads(heads)
     names = {path.name for path in write_report(probe, tmp_path / "a")}
-    assert names == {"report.md", "learning_curve.png", "learning_curve.svg"}
+    texts = {"report.md", "report.html"}
+    assert names == texts | {"learning_curve.png", "learning_curve.svg"}
     report = (tmp_path / "a" / "report.md").read_text("utf8")
     assert "Average" not in report and "Trained heads" not in report
     names = {path.name for path in write_report(heads, tmp_path / "b")}
-    assert names == {"report.md", "heads.png", "heads.svg"}
+    assert names == texts | {"heads.png", "heads.svg"}
 
 
 def test_an_average_needs_the_same_draws_on_every_set(tmp_path):

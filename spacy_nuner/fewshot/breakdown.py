@@ -1,0 +1,247 @@
+"""Results type by type: F1, gains over the base, and which types are confused."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any, TypeGuard
+
+from .overlap import Overlap
+from .results import ABSENT, AVERAGE, Cell, Curves
+
+OUTSIDE = "O"
+# Mentions of each label that a breakdown is of, or the nearest that was measured: few,
+# as in what the authors of NuNER state of data efficiency.
+REFERENCE = 4
+MOST_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class TypeRow:
+    """Token F1 of a type with each backbone, from 0 to 1, as means over draws.
+
+    dataset, label (str): The type.
+    scores (dict[str, float]): Backbone -> F1.
+    """
+
+    dataset: str
+    label: str
+    scores: dict[str, float]
+
+    def gain(self, base: str, backbone: str) -> float | None:
+        """RETURNS (float | None): Gain over the base; None if one was not measured."""
+        if base not in self.scores or backbone not in self.scores:
+            return None
+        return self.scores[backbone] - self.scores[base]
+
+
+def choose_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """Choose the cells that a breakdown is of.
+
+    cells (Sequence[Cell]): The cells of one protocol.
+    RETURNS (list[Cell]): Those of one layer set or head, the last and the middle layer
+        if there is a choice, and of one k.
+    """
+    drawn = [cell for cell in cells if cell.k]
+    if not drawn:
+        return []
+    found = sorted({cell.layers for cell in drawn})
+    layers = next((name for name in ("both", "last") if name in found), found[0])
+    drawn = [cell for cell in drawn if cell.layers == layers]
+    # On a logarithmic scale.
+    k = min(
+        {cell.k for cell in drawn}, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k)
+    )
+    return [cell for cell in drawn if cell.k == k]
+
+
+def list_types(cells: Iterable[Cell]) -> list[TypeRow]:
+    """List the types of all data sets.
+
+    cells (Iterable[Cell]): What `choose_cells` chose.
+    RETURNS (list[TypeRow]): A row for each type of each data set, in that order.
+    """
+    values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for cell in cells:
+        for label, score in _read_scores(cell).items():
+            values[cell.dataset, label][cell.backbone].append(score)
+    return [
+        TypeRow(*key, {name: mean(scores) for name, scores in found.items()})
+        for key, found in sorted(values.items())
+    ]
+
+
+def types_table(
+    rows: Sequence[TypeRow],
+    backbones: Sequence[str],
+    overlap: Mapping[str, Mapping[str, Overlap]],
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the types, those that gain most first.
+
+    rows (Sequence[TypeRow]): The types.
+    backbones (Sequence[str]): The backbones, the base first.
+    overlap (Mapping): Data set -> label -> what the corpus has of it; may be empty.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows.
+    """
+    base, *others = backbones
+    header = ["type", "data set"]
+    header += ["in the corpus"] if overlap else []
+    header += [*backbones, *(f"gain of {name}" for name in others)]
+    table = []
+    for row in sort_by_gain(rows, backbones):
+        line = [row.label, row.dataset]
+        if overlap:
+            line.append(str(overlap.get(row.dataset, {}).get(row.label, ABSENT)))
+        for name in backbones:
+            score = row.scores.get(name)
+            line.append(ABSENT if score is None else f"{100 * score:.1f}")
+        for name in others:
+            gain = row.gain(base, name)
+            line.append(ABSENT if gain is None else f"{100 * gain:+.1f}")
+        table.append(line)
+    return header, table
+
+
+def sort_by_gain(rows: Iterable[TypeRow], backbones: Sequence[str]) -> list[TypeRow]:
+    """Sort types by what the first backbone after the base gains on it.
+
+    rows (Iterable[TypeRow]): The types.
+    backbones (Sequence[str]): The backbones, the base first.
+    RETURNS (list[TypeRow]): The largest gain first, what has none last.
+    """
+    base, *others = backbones
+
+    def key(row: TypeRow) -> tuple[bool, float, str, str]:
+        gain = row.gain(base, others[0]) if others else None
+        return gain is None, -(gain or 0.0), row.dataset, row.label
+
+    return sorted(rows, key=key)
+
+
+def best_table(
+    curves: Curves, backbones: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out which layer set or head is best with how many examples.
+
+    curves (Curves): The points of one protocol.
+    backbones (Sequence[str]): The backbones.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set and
+        backbone the best at each k, with its mean.
+    """
+    rows = []
+    datasets = [*([AVERAGE] if len(curves.datasets) > 1 else []), *curves.datasets]
+    for dataset in datasets:
+        for backbone in backbones:
+            row = [dataset, backbone]
+            for k in curves.ks:
+                points = {
+                    layers: point.mean
+                    for layers in curves.layers
+                    if (point := curves.point(dataset, layers, backbone, k))
+                }
+                best = max(points, key=points.__getitem__, default=None)
+                row.append(f"{100 * points[best]:.1f} {best}" if best else ABSENT)
+            rows.append(row)
+    return ["data set", "backbone", *(f"k={k}" for k in curves.ks)], rows
+
+
+def sum_confusion(cells: Iterable[Cell]) -> dict[str, dict[str, Counter[str]]]:
+    """Add the confusion tables of cells up.
+
+    cells (Iterable[Cell]): The cells of one data set, some with a table.
+    RETURNS (dict[str, dict[str, Counter[str]]]): Backbone -> label -> predicted label
+        -> number of tokens. What has no table is not there.
+    """
+    total: dict[str, dict[str, Counter[str]]] = {}
+    for cell in cells:
+        table = cell.scores.get("confusion")
+        if not _is_confusion(table):
+            continue
+        mine = total.setdefault(cell.backbone, defaultdict(Counter))
+        for label, row in table.items():
+            mine[label].update(row)
+    return total
+
+
+def confusion_table(
+    counts: Mapping[str, Mapping[str, int]],
+) -> tuple[list[str], list[list[str]]]:
+    """Lay a confusion table out.
+
+    counts (Mapping): Label -> predicted label -> number of tokens.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: of the tokens of each
+        label the share, in percent, that was given each label; `O` last.
+    """
+    labels = _sort_labels({*counts, *(name for row in counts.values() for name in row)})
+    rows = []
+    for label in labels:
+        row = counts.get(label, {})
+        total = sum(row.values())
+        if total:
+            shares = [f"{100 * row.get(name, 0) / total:.1f}" for name in labels]
+            rows.append([label, f"{total:,}", *shares])
+    return ["label", "tokens", *labels], rows
+
+
+def find_confused(
+    counts: Mapping[str, Mapping[str, int]],
+) -> list[tuple[str, str, int]]:
+    """Find the labels that are confused most, either taken for the other.
+
+    counts (Mapping): Label -> predicted label -> number of tokens.
+    RETURNS (list[tuple[str, str, int]]): Two labels in alphabetical order and the
+        number of tokens, most first; without `O`.
+    """
+    pairs: Counter[tuple[str, str]] = Counter()
+    for label, row in counts.items():
+        for name, count in row.items():
+            if count and label != name and OUTSIDE not in (label, name):
+                first, second = sorted((label, name))
+                pairs[first, second] += count
+    ranked = sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [(*pair, count) for pair, count in ranked]
+
+
+def confused_table(
+    tables: Mapping[str, Mapping[str, Mapping[str, int]]], backbones: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the pairs of labels that the backbones confuse most.
+
+    tables (Mapping): Backbone -> its confusion table.
+    backbones (Sequence[str]): Those to show.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: tokens of either label
+        that were given the other, with each backbone.
+    """
+    found = {
+        name: {(a, b): n for a, b, n in find_confused(tables.get(name, {}))}
+        for name in backbones
+    }
+    total: Counter[tuple[str, str]] = Counter()
+    for pairs in found.values():
+        total.update(pairs)
+    ranked = sorted(total, key=lambda pair: (-total[pair], pair))[:MOST_PAIRS]
+    rows = [
+        [*pair, *(f"{found[name].get(pair, 0):,}" for name in backbones)]
+        for pair in ranked
+    ]
+    return ["label", "label", *backbones], rows
+
+
+def _is_confusion(table: Any) -> TypeGuard[dict[str, dict[str, int]]]:
+    return isinstance(table, dict) and all(
+        isinstance(row, dict) and all(type(count) is int for count in row.values())
+        for row in table.values()
+    )
+
+
+def _read_scores(cell: Cell) -> dict[str, float]:
+    found = cell.scores.get("token_f_per_label")
+    if not isinstance(found, dict):
+        return {}
+    return {name: f for name, f in found.items() if isinstance(f, int | float)}
+
+
+def _sort_labels(labels: Iterable[str]) -> list[str]:
+    return sorted(labels, key=lambda label: (label == OUTSIDE, label))
