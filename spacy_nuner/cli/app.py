@@ -23,6 +23,7 @@ from .report import report_cli
 from .sample import sample_cli
 from .show import show_cli
 from .stats import stats_cli
+from .tadner import tadner_cli
 from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -52,6 +53,7 @@ app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
+app.command("tadner")(handle_errors(tadner_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))
