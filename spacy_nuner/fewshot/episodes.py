@@ -183,24 +183,24 @@ def is_episode_file(path: str | Path) -> bool:
     RETURNS (bool): Whether it is JSON Lines whose first line has a support set.
     """
     path = Path(path)
-    if path.suffix != EPISODES_SUFFIX or not path.is_file():
+    if path.suffix != EPISODES_SUFFIX:
         return False
-    with path.open("rb") as file:
-        try:
+    try:
+        with path.open("rb") as file:
             first = json.loads(file.readline())
-        except (ValueError, RecursionError):
-            return False
+    except (OSError, ValueError, RecursionError):
+        # Whatever it is, `read_docs` says what is wrong with it.
+        return False
     return isinstance(first, dict) and PARTS[0] in first
 
 
-def read_episodes(path: Path, *, limit: int | None = None) -> list[Episode]:
+def read_episodes(path: Path) -> list[Episode]:
     """Read episodes in the form in which Few-NERD's authors published theirs.
 
     A line of JSON for each: "support" and "query" have "word", a list of lists of
     words, and "label", the labels of these words: types, with or without B- and I-.
 
     path (Path): The file.
-    limit (int | None): How many to read; None for all.
     RETURNS (list[Episode]): The episodes.
     RAISES (NunerError): N005 if the file can't be read, N644 if a line has another
         form.
@@ -209,8 +209,6 @@ def read_episodes(path: Path, *, limit: int | None = None) -> list[Episode]:
     try:
         with path.open(encoding="utf8") as file:
             for number, line in enumerate(file, 1):
-                if limit is not None and len(episodes) >= limit:
-                    break
                 if line.strip():
                     episodes.append(_read_episode(path, number, line))
     except (OSError, UnicodeDecodeError) as error:

@@ -49,20 +49,17 @@ class EpisodeSet:
 
     name (str): What files call it, such as "5-way-1-shot".
     ways, shots (int): Types of an episode, and the K of K~2K mentions of each.
+    types (list[str]): The types that its episodes may have.
     origin (dict[str, Any]): What tells them from episodes of the same names.
-    episodes (dict[int, Episode]): Seed, or line of the file, -> episode.
+    episodes (dict[int, Episode]): Seed, or number in the file, -> episode.
     """
 
     name: str
     ways: int
     shots: int
+    types: list[str]
     origin: dict[str, Any]
     episodes: dict[int, Episode]
-
-    @property
-    def types(self) -> set[str]:
-        """The types of all episodes."""
-        return {name for one in self.episodes.values() for name in one.types}
 
 
 @dataclass(frozen=True)
@@ -95,10 +92,8 @@ class Result:
         content = asdict(self)
         episodes = content.pop("episodes")
         content |= {
-            # Of a file they are those of whoever made it.
-            "episodes_are": "own"
-            if "query_shots" in self.settings["episodes"]
-            else "given",
+            # So that nobody takes it for a published figure.
+            "sampled": "query_shots" in self.settings["episodes"],
             "scores": self.scores,
             "seconds": round(sum(one.seconds for one in self.episodes), 1),
             "versions": {
@@ -128,7 +123,7 @@ class Result:
         _check_same(path, found.get("settings"), self.settings)
         try:
             episodes = [_read_score(one) for one in found["episodes"]]
-        except (TypeError, ValueError, AttributeError) as error:
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise NunerError(
                 Errors.N631, path=path, key="episodes", reason=error
             ) from error
@@ -161,21 +156,29 @@ def find_episodes(
     """
     origin: dict[str, Any] = {"data": hash_input(test)}
     if is_episode_file(test):
-        found = dict(enumerate(read_episodes(test, limit=count), 1))
-        n_ways = max(len(one.types) for one in found.values())
-        # By chance an episode may have twice as many of each type, not all of them.
-        least = min(one.count_shots() for one in found.values())
-        return [EpisodeSet(test.stem, n_ways, least, origin, found)]
+        found = read_episodes(test)
+        return [
+            EpisodeSet(
+                name=test.stem,
+                ways=max(len(one.types) for one in found),
+                # One may have more mentions of each type by chance, not all of them.
+                shots=min(one.count_shots() for one in found),
+                types=sorted({name for one in found for name in one.types}),
+                origin=origin,
+                episodes=dict(enumerate(found[:count], 1)),
+            )
+        ]
     sampler = EpisodeSampler(read_sentences(test, lang=lang))
     sets = []
-    for n in ways:
-        for k in shots:
+    for n in dict.fromkeys(ways):
+        for k in dict.fromkeys(shots):
             drawn = {
                 one: sampler.sample(n, k, query_shots=query_shots, seed=one)
                 for one in range(seed, seed + count)
             }
             own = {**origin, "query_shots": query_shots or k}
-            sets.append(EpisodeSet(f"{n}-way-{k}-shot", n, k, own, drawn))
+            name = f"{n}-way-{k}-shot"
+            sets.append(EpisodeSet(name, n, k, sampler.types, own, drawn))
     return sets
 
 
@@ -232,7 +235,7 @@ def run_tadner(
                     settings={
                         "source": made_with,
                         "episodes": one.origin,
-                        "names": {name: names[name] for name in sorted(one.types)},
+                        "names": {name: names[name] for name in one.types},
                         "adaptation": asdict(settings),
                     },
                     episodes=[],
@@ -353,7 +356,7 @@ def _read_json(path: Path, key: str) -> dict[str, Any]:
 
 
 def _read_score(content: Any) -> EpisodeScore:
-    """RAISES (TypeError, ValueError, AttributeError): If it is none."""
+    """RAISES (TypeError, ValueError, LookupError, AttributeError): If it is none."""
     counts = {
         name: _read_counts(found) for name, found in dict(content["counts"]).items()
     }

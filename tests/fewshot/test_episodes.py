@@ -135,7 +135,6 @@ def test_files_of_few_nerds_authors_are_read(tmp_path):
     assert first.support[0].words == ("Ada", "met", "Bo")
     assert first.query[0].find_entities() == [(0, 2, "person-actor")]
     assert first.count_shots() == 1
-    assert len(read_episodes(path, limit=1)) == 1
 
 
 def test_a_labelled_set_is_no_file_of_episodes(tmp_path):

@@ -211,7 +211,8 @@ def test_adapting_stops_by_the_loss(losses, patience, steps):
     def get_loss():
         asked.append(len(asked))
         # A gradient of 1, whatever the loss is.
-        return losses[asked[-1]] + linear.weight.sum() - linear.weight.sum().detach()
+        zero = linear.weight.sum() - linear.weight.sum().detach()
+        return losses[asked[-1]] + zero
 
     taken = adapt(linear, get_loss, rate=0.5, max_steps=len(losses), patience=patience)
     assert taken == steps and len(asked) == min(steps + 1, len(losses))

@@ -39,7 +39,7 @@ def run(files, output, *, encoders=("bert",), episodes=3, **more):
         more.pop("test", files / "test.conll"),
         output,
         backbones=[str(files / name) for name in encoders],
-        ways=[2],
+        ways=more.pop("ways", [2]),
         shots=[1],
         episodes=episodes,
         source=source,
@@ -141,6 +141,18 @@ def test_other_settings_stand_beside_or_are_refused(files, tmp_path):
     assert read_tree(out) == before
 
 
+def test_episodes_of_other_types_are_added(files, tmp_path):
+    out = tmp_path / "out"
+    sets = find_episodes(files / "test.conll", ways=[1, 1], shots=[1, 1], count=4)
+    assert len(sets) == 1 and sets[0].types == ["fish", "tree"]
+    types = [one.types for one in sets[0].episodes.values()]
+    assert types[0] != types[-1]
+    run(files, out, episodes=1, ways=[1])
+    (result,) = run(files, out, episodes=4, ways=[1])
+    assert [list(one.counts) for one in result.episodes] == types
+    assert set(result.scores["ents_per_type"]) == {"fish", "tree"}
+
+
 def test_a_damaged_result_is_an_error(files, tmp_path):
     out = tmp_path / "out"
     run(files, out, episodes=1)
@@ -175,6 +187,8 @@ def test_episodes_of_a_file_are_taken_as_they_are(files, tmp_path):
     assert (given.name, given.ways, given.shots) == ("test_2_1", 2, 1)
     assert list(given.episodes) == [1, 2]
     assert list(given.episodes.values()) == list(sampled.episodes.values())
+    (fewer,) = find_episodes(path, ways=[], shots=[], count=1)
+    assert list(fewer.episodes) == [1] and fewer.types == given.types
     (result,) = run(files, tmp_path / "out", test=path)
     file = tmp_path / "out" / "bert" / "test_2_1+max_steps=2.json"
     assert json.loads(file.read_text())["sampled"] is False
