@@ -262,7 +262,7 @@ def adapt(
         step whose loss is the reason is not taken.
     RETURNS (int): The number of steps.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=True)
+    optimizers = _make_optimizers(model, rate)
     best, above = float("inf"), 0
     for step in range(max_steps):
         loss = get_loss()
@@ -271,10 +271,33 @@ def adapt(
         best = min(best, value)
         if above > patience:
             return step
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
     return max_steps
+
+
+def _make_optimizers(model: nn.Module, rate: float) -> list[torch.optim.Optimizer]:
+    """Adam, and for embeddings with sparse gradients one that skips unused rows.
+
+    A new Adam leaves a row that never has a gradient as it is, and each step reads the
+    same words: both move weights alike. Embeddings are half of a small encoder.
+    """
+    rows = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) and module.sparse
+    ]
+    of_rows = set(map(id, rows))
+    others = [one for one in model.parameters() if id(one) not in of_rows]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Adam(others, lr=rate, fused=True)
+    ]
+    if rows:
+        optimizers.append(torch.optim.SparseAdam(rows, lr=rate))
+    return optimizers
 
 
 class Tadner:
@@ -288,6 +311,9 @@ class Tadner:
         device = get_torch_default_device()
         self.spans = spans.to(device).eval()
         self.types = types.to(device).eval()
+        for model in (spans, types):
+            encoder: Any = model.words.encoder
+            encoder.get_input_embeddings().sparse = True
         self._source = [_copy_weights(model) for model in (self.spans, self.types)]
 
     @classmethod

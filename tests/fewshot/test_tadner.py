@@ -220,6 +220,33 @@ def test_adapting_stops_by_the_loss(losses, patience, steps):
     assert linear.weight.item() == pytest.approx(start - 0.5 * steps, abs=1e-4)
 
 
+@pytest.mark.parametrize("name", ["bert", "mpnet"])
+def test_adapting_moves_weights_as_one_adam_does(tmp_path, name, episode):
+    folder = make_tiny(name, tmp_path, TEXTS)
+    sparse, dense = (make_model(folder).spans.eval() for _ in range(2))
+    embeddings = dense.words.encoder.get_input_embeddings()
+    assert embeddings.sparse
+    embeddings.sparse = False
+    examples = make_examples(sparse.words, episode.support, TYPES)
+    before = sparse.words.encoder.get_input_embeddings().weight.clone()
+    adapt(
+        *(sparse, lambda: sparse.get_loss(examples)),
+        **{"rate": 1e-2, "max_steps": 4, "patience": 9},
+    )
+    optimizer = torch.optim.Adam(dense.parameters(), lr=1e-2)
+    for _ in range(4):
+        optimizer.zero_grad()
+        dense.get_loss(examples).backward()
+        optimizer.step()
+    after = sparse.words.encoder.get_input_embeddings().weight
+    # Four steps of 0.01; what is small is the share of Adam's epsilon.
+    torch.testing.assert_close(after, embeddings.weight, rtol=0, atol=2e-3)
+    losses = [one.get_loss(examples).item() for one in (sparse, dense)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    moved = {i for i, row in enumerate((after != before).any(dim=1)) if row}
+    assert moved and moved <= {i for one in examples for i in one.pieces.ids}
+
+
 def test_the_encoder_of_spans_has_patience_and_that_of_types_none(
     bert, episode, monkeypatch
 ):
