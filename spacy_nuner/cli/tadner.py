@@ -56,7 +56,7 @@ def tadner_cli(
     episodes: int = typer.Option(100, min=1, help="Episodes of each setting"),
     seed: int = typer.Option(
         0,
-        help="Seed of the first episode and of source training; the next has one more",
+        help="Seed of the first episode; the next has one more",
     ),
     labels: Path | None = typer.Option(
         None,
@@ -72,6 +72,9 @@ def tadner_cli(
     ),
     rate: float = typer.Option(
         3e-5, help="Learning rate of source training", rich_help_panel=OF_SOURCE
+    ),
+    source_seed: int = typer.Option(
+        0, help="Seed of source training", rich_help_panel=OF_SOURCE
     ),
     source_layers: int = typer.Option(
         1,
@@ -150,7 +153,7 @@ def tadner_cli(
             batch_size=batch_size,
             rate=rate,
             layers=source_layers,
-            seed=seed,
+            seed=source_seed,
         ),
         settings=EpisodeSettings(
             rate=episode_rate,
