@@ -311,8 +311,9 @@ class Tadner:
         device = get_torch_default_device()
         self.spans = spans.to(device).eval()
         self.types = types.to(device).eval()
-        for model in (spans, types):
-            encoder: Any = model.words.encoder
+        for words in (spans.words, types.words):
+            encoder: Any = words.encoder
+            # See `_make_optimizers`.
             encoder.get_input_embeddings().sparse = True
         self._source = [_copy_weights(model) for model in (self.spans, self.types)]
 
