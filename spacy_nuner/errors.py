@@ -619,6 +619,24 @@ class Errors:
         "in the order of their numbers, such as O, B-PER, I-PER, or a list of them in "
         "JSON."
     )
+    N642 = Message(
+        "Can't sample an episode of {ways} types with {shots} to {twice} mentions "
+        "each: the {sentences} sentences have {types} types, and {attempts} times "
+        "there were too few sentences with entities of the drawn types alone. Ask for "
+        "fewer --ways or --shots, or name a larger set."
+    )
+    N643 = Message(
+        "'{path}' was made with other settings: {differences}. Nothing was changed. "
+        "Name another output, or move it away to compute it anew."
+    )
+    N644 = Message(
+        "'{path}', line {line}: {reason}. Expected is a JSON object with 'support' and "
+        "'query', each with 'word' and 'label': lists of sentences, which are lists of "
+        "words and of as many labels. The support set has all types of the query set."
+    )
+    N645 = Message(
+        "The loss is no number in step {step}. Give a lower --rate than {rate:g}."
+    )
 
     # Apply
     N650 = Message(

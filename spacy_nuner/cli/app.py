@@ -25,6 +25,7 @@ from .report import report_cli
 from .sample import sample_cli
 from .show import show_cli
 from .stats import stats_cli
+from .tadner import tadner_cli
 from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -56,6 +57,7 @@ app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("grid")(handle_errors(grid_cli))
 app.command("compare")(handle_errors(compare_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
+app.command("tadner")(handle_errors(tadner_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))

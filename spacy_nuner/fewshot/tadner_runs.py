@@ -1,0 +1,396 @@
+"""TadNER with several backbones on the same episodes, resumed where it was."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+import transformers
+from thinc.api import get_torch_default_device
+from tqdm import tqdm
+
+from ..about import __version__
+from ..encoders.layers import has_fast_bf16
+from ..errors import Errors, NunerError
+from ..masking import mask_texts
+from ..outputs import check_output, claimed, write_folder
+from ..printing import printable, shorten
+from ..readers.sources import hash_input
+from .compare import Backbone
+from .episode_scores import EpisodeScore, count_matches, score_episodes
+from .episodes import (
+    Episode,
+    EpisodeSampler,
+    Sentence,
+    is_episode_file,
+    read_episodes,
+    read_sentences,
+)
+from .tadner import (
+    EpisodeSettings,
+    SourceSettings,
+    Tadner,
+    train_spans,
+    train_types,
+)
+
+COMMAND = "tadner"
+SOURCE = "source"
+RECORD = "tadner.json"
+STAGES = ("spans", "types")
+
+
+@dataclass(frozen=True)
+class EpisodeSet:
+    """Episodes of one setting.
+
+    name (str): What files call it, such as "5-way-1-shot".
+    ways, shots (int): Types of an episode, and the K of K~2K mentions of each.
+    types (list[str]): The types that its episodes may have.
+    origin (dict[str, Any]): What tells them from episodes of the same names.
+    episodes (dict[int, Episode]): Seed, or number in the file, -> episode.
+    """
+
+    name: str
+    ways: int
+    shots: int
+    types: list[str]
+    origin: dict[str, Any]
+    episodes: dict[int, Episode]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a backbone scored on the episodes of one setting.
+
+    backbone, setting (str): What it is of.
+    ways, shots (int): As in `EpisodeSet`.
+    settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
+    episodes (list[EpisodeScore]): The episodes that are done.
+    """
+
+    backbone: str
+    setting: str
+    ways: int
+    shots: int
+    settings: dict[str, Any]
+    episodes: list[EpisodeScore]
+
+    @property
+    def scores(self) -> dict[str, Any]:
+        """As `score_episodes` gives them."""
+        return score_episodes(self.episodes)
+
+    def to_disk(self, path: Path) -> None:
+        """Write it as JSON, with its scores.
+
+        path (Path): The file, which is whole at any time.
+        """
+        content = asdict(self)
+        episodes = content.pop("episodes")
+        content |= {
+            # So that nobody takes it for a published figure.
+            "sampled": "query_shots" in self.settings["episodes"],
+            "scores": self.scores,
+            "seconds": round(sum(one.seconds for one in self.episodes), 1),
+            "versions": {
+                "spacy_nuner": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            },
+            "episodes": episodes,
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        text = json.dumps(mask_texts(content), ensure_ascii=False, indent=1)
+        temporary.write_text(text + "\n", encoding="utf8")
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> Self:
+        """Add what an earlier run has done.
+
+        path (Path): The file that it wrote, if any.
+        RETURNS (Result): With its episodes.
+        RAISES (NunerError): N631 if the file is something else, N643 if it was made
+            with other settings.
+        """
+        if not path.is_file():
+            return self
+        found = _read_json(path, "episodes")
+        _check_same(path, found.get("settings"), self.settings)
+        try:
+            episodes = [_read_score(one) for one in found["episodes"]]
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise NunerError(
+                Errors.N631, path=path, key="episodes", reason=error
+            ) from error
+        return replace(self, episodes=episodes)
+
+
+def find_episodes(
+    test: Path,
+    *,
+    ways: Sequence[int],
+    shots: Sequence[int],
+    count: int,
+    query_shots: int | None = None,
+    seed: int = 0,
+    lang: str = "en",
+) -> list[EpisodeSet]:
+    """Read or sample the episodes, the same for every backbone.
+
+    test (Path): A file of episodes, whose types and mentions count, or a labelled set
+        to sample from.
+    ways (Sequence[int]): Types of an episode.
+    shots (Sequence[int]): The K of K~2K mentions of each.
+    count (int): Episodes of each setting at most.
+    query_shots (int | None): K of the query set; None for that of the support set.
+    seed (int): Seed of the first episode; the next one has one more.
+    lang (str): Language of the tokenizer for texts.
+    RETURNS (list[EpisodeSet]): One for the file, or for each pair of ways and shots.
+    RAISES (NunerError): What `read_episodes` or `read_sentences` and
+        `EpisodeSampler.sample` raise.
+    """
+    origin: dict[str, Any] = {"data": hash_input(test)}
+    if is_episode_file(test):
+        found = read_episodes(test)
+        return [
+            EpisodeSet(
+                name=test.stem,
+                ways=max(len(one.types) for one in found),
+                # One may have more mentions of each type by chance, not all of them.
+                shots=min(one.count_shots() for one in found),
+                types=sorted({name for one in found for name in one.types}),
+                origin=origin,
+                episodes=dict(enumerate(found[:count], 1)),
+            )
+        ]
+    sampler = EpisodeSampler(read_sentences(test, lang=lang))
+    sets = []
+    for n in dict.fromkeys(ways):
+        for k in dict.fromkeys(shots):
+            drawn = {
+                one: sampler.sample(n, k, query_shots=query_shots, seed=one)
+                for one in range(seed, seed + count)
+            }
+            own = {**origin, "query_shots": query_shots or k}
+            name = f"{n}-way-{k}-shot"
+            sets.append(EpisodeSet(name, n, k, sampler.types, own, drawn))
+    return sets
+
+
+def run_tadner(
+    backbones: Sequence[Backbone],
+    train: Sequence[Path],
+    episode_sets: Sequence[EpisodeSet],
+    output: Path,
+    *,
+    get_name: Callable[[str], str],
+    source: SourceSettings,
+    settings: EpisodeSettings,
+    lang: str = "en",
+) -> list[Result]:
+    """Train every backbone on the source types and test it on the episodes.
+
+    backbones (Sequence[Backbone]): What both encoders of TadNER start from.
+    train (Sequence[Path]): Labelled sets of the source types.
+    episode_sets (Sequence[EpisodeSet]): The episodes.
+    output (Path): The folder of results: for each backbone `source/`, the trained
+        encoders, and a JSON for each setting, which is written after each episode.
+        What is there with the same settings is not computed again.
+    get_name (Callable[[str], str]): Type -> its name.
+    source (SourceSettings): How the backbones are trained.
+    settings (EpisodeSettings): How they adapt.
+    lang (str): Language of the tokenizer for texts.
+    RETURNS (list[Result]): For each backbone and setting.
+    RAISES (NunerError): N643 if there is something of other settings; N645 if the loss
+        is no number; N031 if another process writes results of a backbone there, and
+        what else `claimed` and `read_docs` raise.
+    """
+    sentences = [one for path in train for one in read_sentences(path, lang=lang)]
+    of_source = {name for one in sentences for name in one.types}
+    of_episodes = {name for one in episode_sets for name in one.types}
+    names = {name: get_name(name) for name in sorted(of_source | of_episodes)}
+    results = []
+    for backbone in backbones:
+        made_with: dict[str, Any] = {
+            "encoder": backbone.identity,
+            "data": [hash_input(path) for path in train],
+            "names": {name: names[name] for name in sorted(of_source)},
+            "settings": asdict(source),
+            "precision": _get_precision(),
+        }
+        folder = check_output(output / backbone.name, folder=True)
+        with claimed(folder, COMMAND):
+            _train_stages(backbone, sentences, names, source, folder, made_with)
+            planned = [
+                Result(
+                    backbone=backbone.name,
+                    setting=one.name,
+                    ways=one.ways,
+                    shots=one.shots,
+                    settings={
+                        "source": made_with,
+                        "episodes": one.origin,
+                        "names": {name: names[name] for name in one.types},
+                        "adaptation": asdict(settings),
+                    },
+                    episodes=[],
+                )
+                for one in episode_sets
+            ]
+            paths = [folder / _name_file(one.name, settings) for one in episode_sets]
+            # All of them first: what does not fit shows before the long part.
+            begun = [one.resume(path) for one, path in zip(planned, paths, strict=True)]
+            model: Tadner | None = None
+            for one, result, path in zip(episode_sets, begun, paths, strict=True):
+                missing = set(one.episodes) - {done.seed for done in result.episodes}
+                title = f"{backbone.name}, {one.name}"
+                for seed in tqdm(sorted(missing), desc=printable(title)):
+                    model = model or _load(folder, source)
+                    score = _score_episode(model, one, seed, names, settings)
+                    result = replace(result, episodes=[*result.episodes, score])
+                    result.to_disk(path)
+                # An earlier run may have had more.
+                asked = [done for done in result.episodes if done.seed in one.episodes]
+                results.append(replace(result, episodes=asked))
+    return results
+
+
+def _name_file(setting: str, settings: EpisodeSettings) -> str:
+    """Such as `5-way-1-shot.json`, or `5-way-1-shot+transductive=true.json`."""
+    own, default = asdict(settings), asdict(EpisodeSettings())
+    changed = [
+        f"+{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in own.items()
+        if value != default[key]
+    ]
+    return f"{setting}{''.join(changed)}.json"
+
+
+def _train_stages(
+    backbone: Backbone,
+    sentences: Sequence[Sentence],
+    names: Mapping[str, str],
+    source: SourceSettings,
+    folder: Path,
+    made_with: dict[str, Any],
+) -> None:
+    """Train what an earlier run has not."""
+    for stage in STAGES:
+        stage_folder = folder / SOURCE / stage
+        record = stage_folder / RECORD
+        if record.is_file():
+            found = _read_json(record, "settings")["settings"]
+            _check_same(record, found, made_with)
+            continue
+        with write_folder(stage_folder, command=COMMAND) as work:
+            start = time.perf_counter()
+            if stage == "spans":
+                metrics = train_spans(backbone.source, sentences, source, work.target)
+            else:
+                metrics = train_types(
+                    backbone.source, sentences, names, source, work.target
+                )
+            seconds = round(time.perf_counter() - start, 1)
+            content = {"settings": made_with, **metrics, "seconds": seconds}
+            text = json.dumps(mask_texts(content), ensure_ascii=False, indent=1)
+            (work.target / RECORD).write_text(text + "\n", encoding="utf8")
+
+
+def _load(folder: Path, source: SourceSettings) -> Tadner:
+    spans, types = (folder / SOURCE / stage for stage in STAGES)
+    return Tadner.from_disk(spans, types, source)
+
+
+def _score_episode(
+    model: Tadner,
+    episodes: EpisodeSet,
+    seed: int,
+    names: Mapping[str, str],
+    settings: EpisodeSettings,
+) -> EpisodeScore:
+    episode = episodes.episodes[seed]
+    start = time.perf_counter()
+    found = model.predict(episode, names, settings, shots=episodes.shots, seed=seed)
+    gold = [sentence.find_entities() for sentence in episode.query]
+
+    def select(
+        entities: list[list[tuple[int, int, str]]], name: str
+    ) -> list[list[Any]]:
+        return [[one for one in found if one[2] == name] for found in entities]
+
+    return EpisodeScore(
+        seed=seed,
+        support=len(episode.support),
+        query=len(episode.query),
+        counts={
+            name: count_matches(select(found.entities, name), select(gold, name))
+            for name in episode.types
+        },
+        spans=count_matches(
+            found.spans, [[one[:2] for one in of_sentence] for of_sentence in gold]
+        ),
+        steps=found.steps,
+        seconds=round(time.perf_counter() - start, 2),
+    )
+
+
+def _get_precision() -> str:
+    on_cpu = get_torch_default_device().type == "cpu"
+    return "bf16" if has_fast_bf16(on_cpu=on_cpu) else "fp32"
+
+
+def _read_json(path: Path, key: str) -> dict[str, Any]:
+    """Read a JSON object that has a key."""
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise NunerError(Errors.N631, path=path, key=key, reason=error) from error
+    if not isinstance(content, dict) or key not in content:
+        raise NunerError(Errors.N631, path=path, key=key, reason=f"it has no '{key}'")
+    return content
+
+
+def _read_score(content: Any) -> EpisodeScore:
+    """RAISES (TypeError, ValueError, LookupError, AttributeError): If it is none."""
+    counts = {
+        name: _read_counts(found) for name, found in dict(content["counts"]).items()
+    }
+    one, other = content["steps"]
+    return EpisodeScore(
+        **{
+            **content,
+            "counts": counts,
+            "spans": _read_counts(content["spans"]),
+            "steps": (int(one), int(other)),
+        }
+    )
+
+
+def _read_counts(found: Any) -> tuple[int, int, int]:
+    right, predicted, gold = map(int, found)
+    return right, predicted, gold
+
+
+def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+    """RAISES (NunerError): N643 if settings of an earlier run are others."""
+    # As JSON has them, and with the same masks.
+    expected = json.loads(json.dumps(mask_texts(wanted)))
+    if found != expected:
+        differences = ", ".join(_find_changes(found, expected))
+        raise NunerError(Errors.N643, path=path, differences=differences)
+
+
+def _find_changes(found: Any, expected: Any, key: str = "") -> Iterator[str]:
+    """Names of settings with both values, such as "settings.rate: 1e-4, now 3e-5"."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted({*found, *expected}):
+            deeper = f"{key}.{name}" if key else name
+            yield from _find_changes(found.get(name), expected.get(name), deeper)
+    elif found != expected:
+        before, now = (shorten(str(value), 60) for value in (found, expected))
+        yield f"{key or 'settings'}: {before}, now {now}"
