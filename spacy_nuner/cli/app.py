@@ -20,9 +20,11 @@ from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .push import push_cli
 from .report import report_cli
+from .review import review_cli
 from .sample import sample_cli
 from .show import show_cli
 from .stats import stats_cli
+from .suggest import suggest_cli
 from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -52,6 +54,8 @@ app.command("pretrain", context_settings=OVERRIDES)(handle_errors(pretrain_cli))
 app.command("average")(handle_errors(average_cli))
 app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
+app.command("suggest")(handle_errors(suggest_cli))
+app.command("review")(handle_errors(review_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))
