@@ -23,6 +23,7 @@ from .report import report_cli
 from .review import review_cli
 from .sample import sample_cli
 from .show import show_cli
+from .simulate import simulate_cli
 from .stats import stats_cli
 from .suggest import suggest_cli
 from .zero_shot import zero_shot_cli
@@ -56,6 +57,7 @@ app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("suggest")(handle_errors(suggest_cli))
 app.command("review")(handle_errors(review_cli))
+app.command("simulate")(handle_errors(simulate_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))

@@ -84,8 +84,8 @@ def review(
     overwrite (bool): Replace files that this did not make, too.
     RETURNS (tuple[list[Task], int]): What was written, the most doubtful first, and how
         many sentences there are.
-    RAISES (NunerError): N713 if the config does not say how long to train, N714 if there
-        are too few sentences; what `load_any`, `read_docs`, `review_docs` and
+    RAISES (NunerError): N713 if the config does not say how long to train, N714 if
+        there are too few sentences; what `load_any`, `read_docs`, `review_docs` and
         `check_name` raise, and what `write_files` or `write_folder` raises.
     """
     from tqdm import tqdm

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
@@ -73,8 +73,8 @@ def suggest_cli(
     ),
     backbone: str | None = typer.Option(
         None,
-        help="In place of PIPELINE, for the first round: a backbone that finds --labels "
-        "by their names; default, a folder or a hub name",
+        help="In place of PIPELINE, for the first round: a backbone that finds "
+        "--labels by their names; default, a folder or a hub name",
     ),
     labels: Path | None = typer.Option(
         None,
@@ -194,10 +194,11 @@ def suggest(
     pipe_name (str | None): Name of the component.
     overwrite (bool): Replace files that this did not make, too.
     RETURNS (tuple[list[Task], SuggestReport]): What was chosen, and from what.
-    RAISES (NunerError): N710 without one pipeline or backbone, N711 if it sets no spans,
-        N712 for labels that brat can't hold, N715 if there is nothing to choose from;
-        what `load_any`, `make_tagger`, `read_docs`, `read_documents`, `load_splitter`
-        and `check_name` raise, and what `write_files` or `write_folder` raises.
+    RAISES (NunerError): N710 without one pipeline or backbone, N711 if it sets no
+        spans, N712 for labels that brat can't hold, N715 if there is nothing to choose
+        from; what `load_any`, `make_tagger`, `read_docs`, `read_documents`,
+        `load_splitter` and `check_name` raise, and what `write_files` or `write_folder`
+        raises.
     """
     import itertools
 
@@ -216,8 +217,8 @@ def suggest(
         judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
         known = [] if labelled is None else read_docs(labelled, lang=lang)
         nlp = load_splitter(splitter, lang)
-        with target.quarantine.open("w", encoding="utf8", errors="backslashreplace") as f:
-            report = SuggestReport(tally=QuarantineTally(f))
+        with target.open_quarantine() as file:
+            report = SuggestReport(tally=QuarantineTally(file))
             documents = itertools.islice(
                 read_documents(
                     texts,
@@ -277,7 +278,11 @@ class Target:
     """Where tasks are written, with what could not be read."""
 
     def __init__(self, path: Path, form: Any) -> None:
-        """path (Path): The file or folder while it is written. form (Form): Its form."""
+        """Name the files.
+
+        path (Path): The file or folder while it is written.
+        form (Form): Its form.
+        """
         from ..labelling.tasks import FORMS
         from ..readers.sources import QUARANTINE
 
@@ -287,6 +292,11 @@ class Target:
             self.quarantine = path.with_suffix(f".{QUARANTINE}")
         else:
             self.quarantine = path / QUARANTINE
+
+    def open_quarantine(self) -> IO[str]:
+        """RETURNS (IO[str]): The file of what can't be read or tagged, open."""
+        # A byte that is not UTF-8 is written as JSON escapes its surrogate.
+        return self.quarantine.open("w", encoding="utf8", errors="backslashreplace")
 
     def write(self, tasks: "list[Task]", labels: list[str]) -> None:
         """Write the tasks; a quarantine without a row is none.

@@ -99,8 +99,7 @@ def get_values(scores: Floats, weights: Weights) -> Any:
     RETURNS (Floats): *Shape:* (n_spans,)
     """
     return (
-        weights.uncertainty * np.minimum(scores, 1 - scores)
-        + weights.presence * scores
+        weights.uncertainty * np.minimum(scores, 1 - scores) + weights.presence * scores
     )
 
 
@@ -223,7 +222,7 @@ def choose(
         if not _add_if_new(candidates[index].text, seen):
             continue
         own = slice(spans.bounds[index], spans.bounds[index + 1])
-        reason = _explain(spans, own, worth[own], novelty[own], mentions)
+        reason = _explain(candidates[index], worth[own], novelty[own], mentions)
         chosen.append(Choice(index, float(totals[index]), reason))
         for label, score in zip(spans.labels[own], spans.scores[own], strict=True):
             mentions[spans.names[label]] += score
@@ -234,21 +233,19 @@ def choose(
 
 
 def _explain(
-    spans: Spans,
-    own: slice,
-    worth: Any,
-    novelty: Any,
-    mentions: Mapping[str, float],
+    candidate: Candidate, worth: Any, novelty: Any, mentions: Mapping[str, float]
 ) -> str:
     """Say what a sentence was chosen for: its most worthy spans."""
+    judged = candidate.judgement
     if not len(worth):
         return "nothing found, and nothing better left"
     parts = []
     for i in np.argsort(-worth, kind="stable")[:3].tolist():
-        label = spans.names[spans.labels[own][i]]
+        label = judged.labels[i]
+        words = candidate.text[judged.starts[i] : judged.ends[i]]
         parts.append(
-            f"{label} {spans.scores[own][i]:.2f} "
-            f"({mentions.get(label, 0):.0f} examples, {novelty[i]:.0%} new)"
+            f"'{words}' {label} {judged.scores[i]:.2f} "
+            f"(so far {mentions.get(label, 0):.0f}, {novelty[i]:.0%} new)"
         )
     more = f" and {len(worth) - 3} more" if len(worth) > 3 else ""
     return ", ".join(parts) + more

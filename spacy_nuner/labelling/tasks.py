@@ -253,7 +253,7 @@ def _cut_at_breaks(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def write_spacy(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
-    """Write a DocBin: spans and their scores, and entities where they do not overlap."""
+    """Write a DocBin: spans with scores, and entities where they do not overlap."""
     from spacy.tokens import Doc, DocBin
     from spacy.util import filter_spans
     from spacy.vocab import Vocab
