@@ -210,11 +210,13 @@ def suggest(
         split_documents,
         suggest_tasks,
     )
+    from ..labelling.tasks import check_labels
     from ..labelling.uncertainty import Judge
 
     given = [one for one in (pipeline, texts, labelled, backbone, labels) if one]
     with open_output(output, form, "suggest", given, overwrite=overwrite) as target:
         judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
+        check_labels(form, judge.labels)  # type: ignore[arg-type]
         known = [] if labelled is None else read_docs(labelled, lang=lang)
         nlp = load_splitter(splitter, lang)
         with target.open_quarantine() as file:

@@ -148,11 +148,12 @@ class Spans:
         self.sentences: Ints = np.repeat(
             np.arange(len(judged)), [len(one.labels) for one in judged]
         )
-        width = max(one.vectors.shape[1] for one in judged)
         rows = [one.vectors for one in judged if len(one.vectors)]
-        vectors = np.concatenate([np.zeros((0, width), np.float16), *rows])
+        vectors = np.concatenate(rows) if rows else np.zeros((0, 1), np.float16)
         # All vectors of an encoder point the same way; what is left says what differs.
-        self.mean = vectors.mean(axis=0, dtype="f4") if len(vectors) else vectors[:0]
+        self.mean: Any = np.zeros(1, dtype="f4")
+        if len(vectors):
+            self.mean = vectors.mean(axis=0, dtype="f4")
         self.vectors = self.centre(vectors)
 
     def centre(self, vectors: Halves) -> Any:

@@ -214,13 +214,8 @@ def write_argilla(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> N
 
 
 def write_brat(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
-    """Write a folder with a text and its annotations for each task.
-
-    RAISES (NunerError): N712 if a label has a blank, which brat can't hold.
-    """
-    wrong = [label for label in labels if label.split() != [label]]
-    if wrong:
-        raise NunerError(Errors.N712, labels=", ".join(wrong))
+    """Write a folder with a text and its annotations for each task."""
+    check_labels("brat", labels)
     path.mkdir(exist_ok=True)
     width = len(str(len(tasks)))
     for number, task in enumerate(tasks, 1):
@@ -311,6 +306,18 @@ def check_name(output: Path, form: Form) -> list[Path]:
         expected = f"a name that ends in {suffix} for the format {form}"
         raise NunerError(Errors.N107, path=output, expected=expected)
     return [output, *([get_config_path(output)] if form == "label-studio" else [])]
+
+
+def check_labels(form: Form, labels: Sequence[str]) -> None:
+    """Check whether a form can hold labels, before anything is tagged.
+
+    form (Form): The form.
+    labels (Sequence[str]): The labels.
+    RAISES (NunerError): N712 if a label has a blank, which brat can't hold.
+    """
+    wrong = [label for label in labels if label.split() != [label]]
+    if form == "brat" and wrong:
+        raise NunerError(Errors.N712, labels=", ".join(wrong))
 
 
 def _write_lines(rows: Any, path: Path) -> None:

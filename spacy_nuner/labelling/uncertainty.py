@@ -291,7 +291,10 @@ def _get_vectors(doc: Doc) -> Any:
         # Of another device.
         return np.asarray(tensor.get() if hasattr(tensor, "get") else tensor, "f4")
     if doc.vocab.vectors_length:
-        return np.asarray([token.vector for token in doc], dtype="f4")
+        table = np.zeros((len(doc), doc.vocab.vectors_length), dtype="f4")
+        for token in doc:
+            table[token.i] = token.vector
+        return table
     table = np.zeros((len(doc), HASHED_WIDTH), dtype="f4")
     columns = [token.lower % HASHED_WIDTH for token in doc]
     table[np.arange(len(doc)), columns] = 1.0

@@ -53,9 +53,9 @@ def test_what_is_unsure_comes_first():
 
 
 def test_labels_that_are_short_of_examples_come_first():
-    candidates = [make("a b c", ("X", 0.6, 0)), make("d e f", ("Y", 0.5, 1))]
+    candidates = [make("a b c", ("X", 0.5, 0)), make("d e f", ("Y", 0.4, 1))]
     few = Labelled(mentions=Counter(X=9, Y=1))
-    assert pick(candidates, by="uncertainty", labelled=few) == ["d e f"]
+    assert pick(candidates, by="uncertainty", labelled=few) == ["a b c"]
     assert pick(candidates) == ["a b c"]
     for by in ("spans", "balance"):
         assert pick(candidates, by=by, labelled=few) == ["d e f"]
@@ -73,8 +73,11 @@ def test_what_is_like_the_chosen_waits():
 
 @pytest.mark.parametrize("by", [*STRATEGIES, "random"])
 def test_near_duplicates_are_chosen_once(by):
-    same = [make(f"The flat in Leyton is cheap now {x}", ("X", 0.5, 0)) for x in "ab"]
-    done = Labelled(texts=["the FLAT in Leyton, is cheap now!"])
+    same = [
+        make(f"The flat in Leyton is cheap now and bright {x}", ("X", 0.5, 0))
+        for x in "ab"
+    ]
+    done = Labelled(texts=["the FLAT in Leyton, is cheap now and bright!"])
     other = make("Nobody asked for a garden", ("X", 0.4, 1))
     assert len(pick([*same, other], 3, by=by)) == 2
     assert pick([*same, other], 3, by=by, labelled=done) == [other.text]

@@ -117,9 +117,11 @@ def test_every_strategy_gives_distinct_sentences(nlp, by):
     sentences = [Sentence(row["text"]) for row in read_rows(count=30)]
     tasks = suggest_tasks(Judge(nlp), [*sentences, *sentences], 8, by=by, seed=1)
     assert len({task.text for task in tasks}) == 8
-    again = suggest_tasks(Judge(nlp), sentences[::-1], 8, by=by, seed=1)
-    assert {task.text for task in again} == {task.text for task in tasks}
+    again = suggest_tasks(Judge(nlp), [*sentences, *sentences], 8, by=by, seed=1)
+    assert again == tasks
     if by == "random":
+        again = suggest_tasks(Judge(nlp), sentences[::-1], 8, by=by, seed=1)
+        assert [task.text for task in again] == [task.text for task in tasks]
         other = suggest_tasks(Judge(nlp), sentences, 8, by=by, seed=2)
         assert {task.text for task in other} != {task.text for task in tasks}
 
@@ -134,13 +136,14 @@ def test_memory_is_bounded_by_the_pool(nlp):
 
 def test_a_judgement_has_the_spans_of_the_pipeline(nlp):
     texts = [row["text"] for row in read_rows(count=20)]
-    for text, one in zip(texts, Judge(nlp).judge(texts), strict=True):
-        doc = nlp(text)
+    found = Judge(nlp).judge(texts)
+    for doc, one in zip(list(nlp.pipe(texts)), found, strict=True):
         ents = [(e.start_char, e.end_char, e.label_) for e in doc.ents]
         assert [mark[:3] for mark in one.marks] == ents
         scores = doc.spans["nuner_ner"].attrs["scores"]
         np.testing.assert_allclose([m.score for m in one.marks], scores, atol=1e-3)
-        assert "".join(w + " " * s for w, s in zip(one.words, one.spaces, strict=True))
+        pairs = zip(one.words, one.spaces, strict=True)
+        assert "".join(word + " " * space for word, space in pairs) == doc.text
         assert (one.scores >= LOWEST).all() and len(one.vectors) == len(one.labels)
 
 
