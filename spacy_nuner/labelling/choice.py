@@ -31,8 +31,8 @@ class Weights(NamedTuple):
 
 # docs/decisions.md has what was measured of each.
 STRATEGIES: dict[By, Weights] = {
-    "spans": Weights(1.0, 1.0, 0.5, True),
-    "balance": Weights(1.0, 1.0, 0.5, False),
+    "spans": Weights(2.0, 1.0, 0.5, True),
+    "balance": Weights(2.0, 1.0, 0.5, False),
     "uncertainty": Weights(1.0, 0.0, 0.0, False),
 }
 # Two texts are one if so many of their words are the same (Jaccard).

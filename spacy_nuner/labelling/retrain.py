@@ -66,7 +66,7 @@ def _change(
         schedule = training["optimizer"].get("learn_rate")
         if isinstance(schedule, dict) and "total_steps" in schedule:
             schedule["total_steps"] = steps
-    training["eval_frequency"] = max(training["max_steps"], 1) or 1_000_000
+    training["eval_frequency"] = training["max_steps"] or 1_000_000
     return config
 
 

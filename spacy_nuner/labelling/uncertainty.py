@@ -78,14 +78,8 @@ class Judge:
             if isinstance(pipe, LabelPipe) and pipe_name in (None, name):
                 self.pipe = pipe
                 break
-        assigned = {
-            attribute
-            for name in nlp.pipe_names
-            for attribute in nlp.get_pipe_meta(name).assigns
-        }
-        if self.pipe is None and (
-            pipe_name is not None or not assigned & {"doc.ents", "doc.spans"}
-        ):
+        setting = any(_may_set_spans(nlp, name) for name in nlp.pipe_names)
+        if self.pipe is None and (pipe_name is not None or not setting):
             found = ", ".join(nlp.pipe_names) or "no components"
             raise NunerError(Errors.N711, name=pipe_name or "any", found=found)
         # Whether a set span had no score, so that nothing is known of its probability.
@@ -99,7 +93,7 @@ class Judge:
         found = [
             label
             for name in self.nlp.pipe_names
-            if {"doc.ents", "doc.spans"} & set(self.nlp.get_pipe_meta(name).assigns)
+            if _may_set_spans(self.nlp, name)
             for label in self.nlp.pipe_labels.get(name, [])
         ]
         return list(dict.fromkeys(found))
@@ -269,6 +263,12 @@ def get_likelihoods(logits: Floats, thresholds: Floats | None) -> Floats:
     below = THRESHOLD * found / t
     above = 1 - (1 - THRESHOLD) * (1 - found) / (1 - t)
     return np.where(found < t, below, above)
+
+
+def _may_set_spans(nlp: Language, name: str) -> bool:
+    """Whether a component sets entities or spans, or does not say what it sets."""
+    assigned = set(nlp.get_pipe_meta(name).assigns)
+    return not assigned or bool(assigned & {"doc.ents", "doc.spans"})
 
 
 def _copy_words(doc: Doc) -> dict[str, Any]:
