@@ -75,12 +75,12 @@ class Labelled:
 class Choice(NamedTuple):
     """A sentence that was chosen.
 
-    index (int): Its index among the candidates.
+    number (int): Which of the candidates it is, from 0.
     score (float): What it was worth when its turn came.
     reason (str): Why, in words.
     """
 
-    index: int
+    number: int
     score: float
     reason: str
 
@@ -170,7 +170,7 @@ class Spans:
         """
         if not len(others) or not len(self.vectors):
             return np.ones(len(self.vectors), dtype="f4")
-        found = np.ones(len(self.vectors), dtype="f4")
+        found: Any = np.ones(len(self.vectors), dtype="f4")
         # A block at a time: many labelled spans are no table in memory.
         for start in range(0, len(others), 256):
             near = (self.vectors @ others[start : start + 256].T).max(axis=1)
@@ -208,7 +208,7 @@ def choose(
     spans = Spans(candidates)
     values = get_values(spans.scores, weights)
     mentions = Counter[str](labelled.mentions)
-    novelty = np.ones(len(values), dtype="f4")
+    novelty: Any = np.ones(len(values), dtype="f4")
     if weights.novelty and labelled.vectors is not None:
         novelty = spans.get_distances(spans.centre(labelled.vectors))
     left = np.ones(len(candidates), dtype=bool)

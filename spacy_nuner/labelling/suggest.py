@@ -148,7 +148,7 @@ def suggest_tasks(
     report.unscored = judge.unscored
     rng = np.random.default_rng(seed)
     chosen = choose(candidates, n, by=by, labelled=known, rng=rng)
-    return [make_task(candidates[one.index], one.score, one.reason) for one in chosen]
+    return [make_task(candidates[one.number], one.score, one.reason) for one in chosen]
 
 
 def make_task(candidate: Candidate, score: float, reason: str) -> Task:

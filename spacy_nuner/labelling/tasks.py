@@ -169,7 +169,7 @@ def write_label_studio(
             }
             region |= {"score": span["score"]} if "score" in span else {}
             result.append(region)
-        prediction = {"model_version": "spacy_nuner", "result": result}
+        prediction: dict[str, Any] = {"model_version": "spacy_nuner", "result": result}
         # Sorted by it in the data manager, the first task is that of the file.
         prediction["score"] = round(task.score, DIGITS)
         data = {"text": task.text, "task": task.id, **task.meta}

@@ -43,7 +43,7 @@ def make(text, *spans):
 def pick(candidates, n=1, by="spans", labelled=None, seed=0):
     rng = np.random.default_rng(seed)
     chosen = choose(candidates, n, by=by, labelled=labelled or Labelled(), rng=rng)
-    return [candidates[one.index].text for one in chosen]
+    return [candidates[one.number].text for one in chosen]
 
 
 def test_what_is_unsure_comes_first():
