@@ -210,22 +210,24 @@ class Judge:
 
     def _judge_marks(self, doc: Doc) -> Judgement:
         """Judge a doc by the spans that are set in it."""
-        marks = self._get_marks(doc)[:MOST_SPANS]
+        marks = self._get_marks(doc)
+        looked_at = marks[:MOST_SPANS]
         table = _get_vectors(doc)
         rows = []
-        for mark in marks:
+        for mark in looked_at:
             span = doc.char_span(mark.start, mark.end)
             rows.append(table[span.start : span.end].mean(axis=0))
         self.unscored |= any(mark.score is None for mark in marks)
         return Judgement(
             **_copy_words(doc),
             marks=marks,
-            labels=[mark.label for mark in marks],
-            starts=[mark.start for mark in marks],
-            ends=[mark.end for mark in marks],
+            labels=[mark.label for mark in looked_at],
+            starts=[mark.start for mark in looked_at],
+            ends=[mark.end for mark in looked_at],
             # Nothing is known: it may be right or wrong.
             scores=np.asarray(
-                [THRESHOLD if one.score is None else one.score for one in marks], "f4"
+                [THRESHOLD if one.score is None else one.score for one in looked_at],
+                dtype="f4",
             ),
             vectors=normalise_rows(np.asarray(rows).reshape(-1, table.shape[1])),
         )
