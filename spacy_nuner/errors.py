@@ -2,7 +2,8 @@
 
 Hundreds go by room: 0 shared, 1 corpus, 2 annotate, 3 pretrain, 4 models,
 5 pipeline, 6 fewshot, from 650 on apply, publish and demo, 7 pre-training that costs
-something. A message says what was found, what was expected and what to do.
+something, from 710 on labelling. A message says what was found, what was expected and
+what to do.
 """
 
 from string import Formatter
@@ -733,6 +734,40 @@ class Errors:
         "features.max_length. (`--dry-run` tries the largest step first.)"
     )
 
+    # Labelling: what to label next, and what to look at again
+    N710 = Message(
+        "What finds the spans? Found {found}. Expected is either a pipeline, as in "
+        "`spacy nuner suggest PIPELINE TEXTS OUTPUT`, or for the first round "
+        "`--backbone default --labels labels.json` in place of it."
+    )
+    N711 = Message(
+        "The pipeline sets no entities and no spans: asked for was {name} component, "
+        "found {found}. Expected is one with nuner_concepts or nuner_ner (of the name "
+        "that --pipe-name says), or with another component that sets entities or "
+        "spans, such as ner."
+    )
+    N712 = Message(
+        "brat can't hold labels with blanks: {labels}. Give them other names in the "
+        'JSON of labels (`{{label: {{"name": words}}}}`), or another --format.'
+    )
+    N713 = Message(
+        "The pipeline '{name}' was not made by `spacy train`, so its config does not "
+        "say how long to train it again. Give --steps, such as 150."
+    )
+    N714 = Message(
+        "{count} labelled sentences are too few for {folds} folds: each should hold "
+        "two or more. Give fewer --folds, or more sentences."
+    )
+    N715 = Message(
+        "There is nothing to choose from in '{source}': {reason}. Expected are "
+        "sentences that are not labelled yet, within --min-words and --max-words."
+    )
+    N716 = Message(
+        "'{path}' is no run of `spacy nuner simulate`: {reason}. Name another folder, "
+        "or remove the file to do the run again."
+    )
+    N717 = Message("There is no strategy '{name}'. Known are: {known}.")
+
 
 class Warnings:
     """What a warning says."""
@@ -848,6 +883,17 @@ class Warnings:
     W650 = Message(
         "{count} sentences of '{path}' are in a batch that is not collected. Run "
         "annotate with that store again, then merge again."
+    )
+
+    # Labelling
+    W710 = Message(
+        "Asked for {n} sentences, but only {found} are different enough from each "
+        "other and from what is labelled."
+    )
+    W711 = Message(
+        "The pipeline sets spans without scores: all of them count as equally unsure, "
+        "and sentences are chosen by how many spans they have, how few examples their "
+        "labels have and how unlike each other they are."
     )
 
 

@@ -22,10 +22,13 @@ from .merge import merge_cli
 from .pretrain import pretrain_cli
 from .push import push_cli
 from .report import report_cli
+from .review import review_cli
 from .sample import sample_cli
 from .show import show_cli
+from .simulate import simulate_cli
 from .stats import stats_cli
 from .tadner import tadner_cli
+from .suggest import suggest_cli
 from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."
@@ -58,6 +61,9 @@ app.command("grid")(handle_errors(grid_cli))
 app.command("compare")(handle_errors(compare_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
 app.command("tadner")(handle_errors(tadner_cli))
+app.command("suggest")(handle_errors(suggest_cli))
+app.command("review")(handle_errors(review_cli))
+app.command("simulate")(handle_errors(simulate_cli))
 app.command("calibrate")(handle_errors(calibrate_cli))
 app.command("apply")(handle_errors(apply_cli))
 app.command("show")(handle_errors(show_cli))

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
 from ..printing import printable
 from ..readers.docbin import copy_words
+from ..tokenizers import blank
 from .compare import Backbone, Dataset
 from .probe import OUTSIDE, Gold, encode_labels
 from .results import Cell
@@ -49,6 +49,7 @@ def make_tagger(
     labels: Mapping[str, Label],
     *,
     threshold: float | None = None,
+    lang: str = "xx",
 ) -> Language:
     """Make a blank pipeline with a `nuner_concepts` that knows labels by name alone.
 
@@ -57,8 +58,10 @@ def make_tagger(
         share tokens the one with the best coverage is an entity.
     threshold (float | None): The probability over which a span belongs to a label;
         None for the default of the component.
+    lang (str): The language of the tokenizer.
     RETURNS (Language): The pipeline; it fills `doc.ents`.
-    RAISES (NunerError): N625 if the backbone has no concept encoder.
+    RAISES (NunerError): N010 if there is no such language, N625 if the backbone has no
+        concept encoder.
     """
     if find_label_vectors(str(backbone)) is None:
         raise NunerError(Errors.N625, name=backbone)
@@ -68,7 +71,7 @@ def make_tagger(
         "annotate_ents": True,
         **({} if threshold is None else {"threshold": threshold}),
     }
-    nlp = spacy.blank("xx")
+    nlp = blank(lang)
     nlp.add_pipe("nuner_concepts", config=config)
     return nlp
 

@@ -213,6 +213,24 @@ class LabelPipe(TrainablePipe):
             return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
         return self.model.predict(docs)
 
+    def predict_with_vectors(
+        self, docs: Iterable[Doc]
+    ) -> tuple[list[Floats2d], list[Floats2d]]:
+        """Score the tokens of docs and give the vectors that they are scored by.
+
+        docs (Iterable[Doc]): The docs, of which each has a token.
+        RETURNS (tuple[list[Floats2d], list[Floats2d]]): The logits, as `predict` gives
+            them, *Shape:* (n_tokens, n_labels) for each doc, and the backbone's
+            vectors, *Shape:* (n_tokens, width) for each doc.
+        RAISES (NunerError): As `predict`.
+        """
+        docs = list(docs)
+        self._check_listener(docs)
+        self._ensure_started()
+        tok2vec, head = self.model.layers
+        vectors = tok2vec.predict(docs)
+        return head.predict(vectors), vectors
+
     def find_spans(self, docs: Sequence[Doc], logits: Sequence[Floats2d]) -> FoundSpans:
         """Find the spans in logits.
 

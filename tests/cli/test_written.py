@@ -27,10 +27,12 @@ pytestmark = [
 
 # Arguments of each command; {out} is the output, {in} the folder of the inputs.
 LABELS = '{"date": null, "city": null}'
+SUGGEST = ["suggest", "{in}/pipe", "{in}/train.jsonl"]
 FOLDERS = {
     "convert": ["convert", "{in}/answers.jsonl", "{out}"],
     "stats": ["stats", "{in}/corpus", "{out}"],
     "average": ["average", "{in}/run0", "{in}/run1", "{out}"],
+    "suggest brat": [*SUGGEST, "{out}", "--format", "brat"],
     "calibrate": ["calibrate", "{in}/pipe", "{in}/train.jsonl", "{out}"],
     "pretrain": [
         *("pretrain", "{in}/pretrain.cfg", "{out}", "--paths.base", "{in}/run0"),
@@ -43,6 +45,7 @@ FILES = {
     "import": ["import", "{in}/train.jsonl", "{out}/x.spacy"],
     "import records": ["import", "{in}/train.jsonl", "{out}/x.jsonl"],
     "sample": ["sample", "{in}/train.jsonl", "{out}/x.jsonl", "--n", "2"],
+    "suggest": [*SUGGEST, "{out}/x.jsonl"],
     "export": ["export", "{in}/store.sqlite", "{out}/x.jsonl"],
     "show": ["show", "{in}/pipe", "In Nara.", "{out}"],
     "report": ["report", "{in}/metrics", "{out}"],

@@ -1,0 +1,374 @@
+"""`spacy nuner suggest`: which sentences to label next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from ..errors import Errors, NunerError, Warnings
+from ._util import OVERWRITE, SOURCE, msg
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+    from ..labelling.suggest import SuggestReport
+    from ..labelling.tasks import Task
+
+
+class TaskFormat(StrEnum):
+    """What the sentences are written as."""
+
+    jsonl = "jsonl"
+    prodigy = "prodigy"
+    doccano = "doccano"
+    label_studio = "label-studio"
+    argilla = "argilla"
+    brat = "brat"
+    spacy = "spacy"
+
+
+class Strategy(StrEnum):
+    """How sentences are chosen."""
+
+    spans = "spans"
+    balance = "balance"
+    uncertainty = "uncertainty"
+    random = "random"
+
+
+OUTPUT = typer.Argument(
+    help="File to write: .jsonl (jsonl, prodigy, doccano), .json (label-studio, "
+    "argilla) or .spacy; a folder for brat"
+)
+FORMAT = typer.Option(
+    TaskFormat.jsonl, "--format", help="What labelling tool the file is for"
+)
+PIPE_NAME = typer.Option(
+    None, help="Name of the component [default: the first of this package]"
+)
+# How many sentences are printed.
+MOST_SHOWN = 10
+
+
+def suggest_cli(
+    pipeline: list[str] = typer.Argument(
+        None,
+        metavar="[PIPELINE]",
+        help="A folder that spacy train or nlp.to_disk wrote, or an installed pipeline",
+    ),
+    texts: str = typer.Argument(
+        help="What sample reads: a file of JSON Lines, text (plain, .gz, .bz2, .xz, "
+        ".zst) or Parquet, a folder of those, hub:NAME:CONFIG, or - for standard input"
+    ),
+    output: Path = OUTPUT,
+    n: int = typer.Option(20, "-n", "--n", help="How many sentences", min=1),
+    form: TaskFormat = FORMAT,
+    labelled: Path | None = typer.Option(
+        None,
+        help="What is labelled already: it is left out, and labels that it has few of "
+        f"come first; {SOURCE}",
+    ),
+    backbone: str | None = typer.Option(
+        None,
+        help="In place of PIPELINE, for the first round: a backbone that finds "
+        "--labels by their names; default, a folder or a hub name",
+    ),
+    labels: Path | None = typer.Option(
+        None,
+        help="JSON of labels for --backbone: a list, label -> description, or label -> "
+        "object with name and description",
+    ),
+    by: Strategy = typer.Option(
+        Strategy.spans,
+        help="How to choose: by all that is known of possible spans (spans), without "
+        "how unlike each other they are (balance), by what is unsure alone, or at "
+        "random",
+    ),
+    seed: int = typer.Option(0, help="Another seed, another choice at random"),
+    field: str = typer.Option("text", help="Field that holds the text"),
+    splitter: str = typer.Option(
+        "rule", help="rule, line (a sentence a line), or the name of a spaCy pipeline"
+    ),
+    lang: str = typer.Option("en", help="spaCy's code of the language"),
+    min_words: int = typer.Option(5, help="Shortest sentence, in words", min=1),
+    max_words: int = typer.Option(80, help="Longest sentence, in words", min=1),
+    max_documents: int | None = typer.Option(
+        None, help="Stop reading after so many documents", min=1
+    ),
+    split: str = typer.Option("train", help="Split of a data set on the hub"),
+    pipe_name: str | None = PIPE_NAME,
+    gpu_id: int = typer.Option(-1, help="GPU to tag on; -1 is the CPU"),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Choose the sentences that are most worth labelling, with spans to be corrected.
+
+    What comes back from the tool is read by import. What can't be read or tagged goes
+    to NAME.quarantine.jsonl (in brat's folder to quarantine.jsonl).
+    """
+    from spacy.cli._util import setup_gpu
+
+    if len(pipeline or []) > 1:
+        found = f"{len(pipeline)} pipelines: {', '.join(pipeline)}"
+        raise NunerError(Errors.N710, found=found)
+    setup_gpu(gpu_id, silent=True)
+    tasks, report = suggest(
+        pipeline[0] if pipeline else None,
+        texts,
+        output,
+        n=n,
+        form=form.value,
+        labelled=labelled,
+        backbone=backbone,
+        labels=labels,
+        by=by.value,
+        seed=seed,
+        field=field,
+        splitter=splitter,
+        lang=lang,
+        min_words=min_words,
+        max_words=max_words,
+        max_documents=max_documents,
+        split=split,
+        pipe_name=pipe_name,
+        overwrite=overwrite,
+    )
+    if report.tally.total():
+        msg.warn(Warnings.W201.format(source=texts, found=report.tally.describe()))
+    if report.unscored and by != Strategy.random:
+        msg.warn(Warnings.W711)
+    if len(tasks) < n:
+        msg.warn(Warnings.W710.format(n=n, found=len(tasks)))
+    show_tasks(tasks)
+    done = f", {report.labelled:,} labelled already" if report.labelled else ""
+    msg.good(
+        f"{len(tasks):,} sentences in {output}, out of {report.sentences:,} "
+        f"({report.outside:,} outside {min_words} to {max_words} words{done})"
+    )
+
+
+def suggest(
+    pipeline: "str | Path | None",
+    texts: str,
+    output: str | Path,
+    *,
+    n: int = 20,
+    form: str = "jsonl",
+    labelled: Path | None = None,
+    backbone: str | None = None,
+    labels: Path | None = None,
+    by: str = "spans",
+    seed: int = 0,
+    field: str = "text",
+    splitter: str = "rule",
+    lang: str = "en",
+    min_words: int = 5,
+    max_words: int = 80,
+    max_documents: int | None = None,
+    split: str = "train",
+    pipe_name: str | None = None,
+    overwrite: bool = False,
+) -> "tuple[list[Task], SuggestReport]":
+    """Choose the sentences that are most worth labelling and write them as tasks.
+
+    pipeline (str | Path | None): A folder, or the name of an installed pipeline; None
+        with `backbone`.
+    texts (str): What `annotate.sample.read_documents` takes.
+    output (str | Path): A file, or a folder for brat.
+    n (int): How many sentences.
+    form (str): The form of the output, one of `labelling.tasks.FORMS`.
+    labelled (Path | None): What is labelled already, as `read_docs` reads it.
+    backbone (str | None): A backbone that finds labels by their names.
+    labels (Path | None): JSON of these labels, see `read_labels`.
+    by (str): The strategy: "random" or one of `labelling.choice.STRATEGIES`.
+    seed (int): Another seed, another choice at random.
+    field (str): The field that holds the text.
+    splitter (str): "rule", "line", or the name of a spaCy pipeline.
+    lang (str): spaCy's code of the language.
+    min_words (int): The shortest sentence, in words.
+    max_words (int): The longest sentence, in words.
+    max_documents (int | None): Stop reading after so many documents.
+    split (str): The split of a data set on the hub.
+    pipe_name (str | None): Name of the component.
+    overwrite (bool): Replace files that this did not make, too.
+    RETURNS (tuple[list[Task], SuggestReport]): What was chosen, and from what.
+    RAISES (NunerError): N710 without one pipeline or backbone, N711 if it sets no
+        spans, N712 for labels that brat can't hold, N715 if there is nothing to choose
+        from; what `load_any`, `make_tagger`, `read_docs`, `read_documents`,
+        `load_splitter` and `check_name` raise, and what `write_files` or `write_folder`
+        raises.
+    """
+    import itertools
+
+    from ..annotate.sample import LINE, load_splitter, read_documents
+    from ..corpus.labelled_docs import read_docs
+    from ..labelling.suggest import (
+        QuarantineTally,
+        SuggestReport,
+        split_documents,
+        suggest_tasks,
+    )
+    from ..labelling.tasks import check_labels
+    from ..labelling.uncertainty import Judge
+
+    given = [one for one in (pipeline, texts, labelled, backbone, labels) if one]
+    with open_output(output, form, "suggest", given, overwrite=overwrite) as target:
+        judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
+        check_labels(form, judge.labels)  # type: ignore[arg-type]
+        known = [] if labelled is None else read_docs(labelled, lang=lang)
+        nlp = load_splitter(splitter, lang)
+        with target.open_quarantine() as file:
+            report = SuggestReport(tally=QuarantineTally(file))
+            documents = itertools.islice(
+                read_documents(
+                    texts,
+                    tally=report.tally,
+                    field=field,
+                    split=split,
+                    seed=seed,
+                    by_line=splitter == LINE,
+                ),
+                max_documents,
+            )
+            sentences = split_documents(
+                nlp, documents, report, min_words=min_words, max_words=max_words
+            )
+            with _show_progress() as on_batch:
+                tasks = suggest_tasks(
+                    judge,
+                    sentences,
+                    n,
+                    by=by,  # type: ignore[arg-type]
+                    labelled=known,
+                    seed=seed,
+                    report=report,
+                    on_batch=on_batch,
+                )
+        if not tasks:
+            reason = (
+                f"{report.sentences} sentences, {report.labelled} of them labelled, "
+                f"and {report.outside} outside the limits"
+            )
+            reason += f"; {report.tally.describe()}" if report.tally.total() else ""
+            raise NunerError(Errors.N715, source=texts, reason=reason)
+        names = dict.fromkeys([*judge.labels, *sorted(report.mentions)])
+        target.write(tasks, list(names))
+    return tasks, report
+
+
+def _load(
+    pipeline: "str | Path | None", backbone: str | None, labels: Path | None, lang: str
+) -> "Language":
+    """Load the pipeline, or make one that knows labels by their names alone."""
+    from ._pipeline import load_any
+
+    if pipeline is not None and backbone is None and labels is None:
+        return load_any(pipeline)
+    if pipeline is not None or backbone is None or labels is None:
+        options = {"a pipeline": pipeline, "--backbone": backbone, "--labels": labels}
+        found = " and ".join(name for name, value in options.items() if value)
+        raise NunerError(Errors.N710, found=found or "neither of both")
+    from ..fewshot.zero_shot import make_tagger
+    from ..pipeline.labels import read_labels
+
+    return make_tagger(backbone, read_labels(labels), lang=lang)
+
+
+class Target:
+    """Where tasks are written, with what could not be read."""
+
+    def __init__(self, path: Path, form: Any) -> None:
+        """Name the files.
+
+        path (Path): The file or folder while it is written.
+        form (Form): Its form.
+        """
+        from ..labelling.tasks import FORMS
+        from ..readers.sources import QUARANTINE
+
+        self.path = path
+        self.form = FORMS[form]
+        if self.form.suffix:
+            self.quarantine = path.with_suffix(f".{QUARANTINE}")
+        else:
+            self.quarantine = path / QUARANTINE
+
+    def open_quarantine(self) -> IO[str]:
+        """RETURNS (IO[str]): The file of what can't be read or tagged, open."""
+        # A byte that is not UTF-8 is written as JSON escapes its surrogate.
+        return self.quarantine.open("w", encoding="utf8", errors="backslashreplace")
+
+    def write(self, tasks: "list[Task]", labels: list[str]) -> None:
+        """Write the tasks; a quarantine without a row is none.
+
+        tasks (list[Task]): The tasks.
+        labels (list[str]): All labels, for the tool.
+        """
+        self.form.write(tasks, labels, self.path)
+        if self.quarantine.exists() and not self.quarantine.stat().st_size:
+            self.quarantine.unlink()
+
+
+@contextmanager
+def open_output(
+    output: str | Path, form: str, command: str, inputs: list[Any], *, overwrite: bool
+) -> Iterator[Target]:
+    """Claim the output of `suggest` or `review`.
+
+    output (str | Path): A file, or a folder for brat.
+    form (str): Its form.
+    command (str): The command.
+    inputs (list): What it reads.
+    overwrite (bool): Replace files that the command did not make.
+    YIELDS (Target): Where to write.
+    RAISES (NunerError): What `check_name`, and `write_files` or `write_folder`, raise.
+    """
+    from ..labelling.tasks import check_name
+    from ..outputs import write_files, write_folder
+
+    output = Path(output)
+    paths = check_name(output, form)  # type: ignore[arg-type]
+    if not paths:
+        with write_folder(output, command=command, inputs=inputs) as work:
+            yield Target(work.target, form)
+        return
+    paths.append(Target(output, form).quarantine)
+    with write_files(
+        paths, command=command, inputs=inputs, overwrite=overwrite
+    ) as folder:
+        yield Target(folder / output.name, form)
+
+
+@contextmanager
+def _show_progress() -> Iterator[Any]:
+    import time
+
+    from tqdm import tqdm
+
+    start, words = time.perf_counter(), 0
+    with tqdm(unit=" sentences", disable=None) as bar:
+
+        def on_batch(more: int, more_words: int) -> None:
+            nonlocal words
+            words += more_words
+            speed = words / (time.perf_counter() - start)
+            bar.set_postfix_str(f"{speed:,.0f} words/s", refresh=False)
+            bar.update(more)
+
+        yield on_batch
+
+
+def show_tasks(tasks: "list[Task]") -> None:
+    """Print the first tasks, and why they were chosen.
+
+    tasks (list[Task]): The tasks.
+    """
+    from ..printing import shorten
+
+    rows = [
+        (f"{task.score:.2f}", shorten(task.text, 60), shorten(task.reason, 90))
+        for task in tasks[:MOST_SHOWN]
+    ]
+    msg.table(rows, header=("score", "sentence", "why"), divider=True)

@@ -1,0 +1,75 @@
+"""The candidates that are kept of a stream, as many as memory is meant to hold."""
+
+import hashlib
+import heapq
+import itertools
+
+from .choice import Candidate, normalise_text
+
+# Of the candidates that are kept so many are a uniform sample: where all that looks
+# promising is alike, there is something else to choose from.
+SAMPLED = 0.25
+
+
+class Pool:
+    """Keeps the most promising candidates of a stream, and a uniform sample of it.
+
+    What is kept does not depend on the order of the stream, but where two are worth
+    exactly the same and have the same hash. Texts that differ in case, punctuation,
+    blanks and numbers alone are kept once.
+    """
+
+    def __init__(self, size: int, *, seed: int = 0, sampled: float = SAMPLED) -> None:
+        """Start empty.
+
+        size (int): How many candidates are kept.
+        seed (int): Another seed, another sample.
+        sampled (float): Which share of them is the sample.
+        """
+        self._salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+        n_sampled = min(size, round(size * sampled))
+        self._sample = _Best(n_sampled)
+        self._best = _Best(size - n_sampled)
+
+    def __len__(self) -> int:
+        return len(self._best.kept.keys() | self._sample.kept.keys())
+
+    def offer(self, candidate: Candidate, promise: float) -> None:
+        """Keep a candidate if it is among the best so far, or of the sample.
+
+        candidate (Candidate): The candidate.
+        promise (float): What it is worth by itself.
+        """
+        name = normalise_text(candidate.text) or candidate.text
+        digest = hashlib.blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
+        rank = int.from_bytes(digest, "big")
+        self._best.offer(rank, promise, candidate)
+        self._sample.offer(rank, -rank, candidate)
+
+    def get_candidates(self) -> list[Candidate]:
+        """RETURNS (list[Candidate]): The candidates, in an order that only they and the
+        seed decide."""
+        kept = {**self._sample.kept, **self._best.kept}
+        return [kept[rank] for rank in sorted(kept)]
+
+
+class _Best:
+    """The candidates of the highest values, each name once."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.kept: dict[int, Candidate] = {}
+        self._heap: list[tuple[float, int, int]] = []
+        self._number = itertools.count()
+
+    def offer(self, rank: int, value: float, candidate: Candidate) -> None:
+        if rank in self.kept:
+            return
+        item = (value, -rank, next(self._number))
+        if len(self._heap) < self.size:
+            heapq.heappush(self._heap, item)
+        elif self.size and item > self._heap[0]:
+            del self.kept[-heapq.heapreplace(self._heap, item)[1]]
+        else:
+            return
+        self.kept[rank] = candidate

@@ -1,0 +1,202 @@
+"""Labelled sentences of which a recogniser that never saw them says something else.
+
+A token's label is doubted by the probability that it has in the fold where its sentence
+was held out, and a sentence by its most doubtful token (Wang and Mueller 2022,
+"Detecting Label Errors in Token Classification Data", arXiv 2210.03920).
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from confection import Config
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from ..errors import Errors, NunerError
+from ..models.concept_tagger import join_rows
+from ..pipeline.decoding import Bools, Floats, get_probabilities
+from ..pipeline.label_pipe import LabelPipe
+from ..pipeline.targets import get_targets
+from ..readers.docbin import copy_words
+from .retrain import train_again
+from .suggest import BATCH_SIZE, get_gold
+from .tasks import Mark, Task
+from .uncertainty import Judge
+
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """How far a recogniser disagrees with the label of a sentence.
+
+    score (float): From 0 to 1.
+    reason (str): Where it does most.
+    marks (list[Mark]): The spans that are labelled, with the probability that the
+        recogniser gives them.
+    """
+
+    score: float
+    reason: str
+    marks: list[Mark]
+
+
+def review_docs(
+    config: Config,
+    docs: Sequence[Doc],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    steps: int | None = None,
+    pipe_name: str | None = None,
+    on_fold: Callable[[], None] = lambda: None,
+) -> list[Task]:
+    """Train on some of the sentences and judge the labels of the others, in turn.
+
+    config (Config): The config of the recogniser; see `train_again`.
+    docs (Sequence[Doc]): The labelled sentences.
+    folds (int): Into how many parts they are cut; a recogniser is trained for each.
+    seed (int): Which sentences are in which part, and of the trainings.
+    steps (int | None): Steps of each training; None for as many as the config says.
+    pipe_name (str | None): Name of the component; None for the first.
+    on_fold (Callable[[], None]): Called when a part is done.
+    RETURNS (list[Task]): All sentences with their labels, the most doubtful first.
+    RAISES (NunerError): N714 if there are too few sentences; what `Judge` and
+        `train_again` raise.
+    """
+    if len(docs) < 2 * folds:
+        raise NunerError(Errors.N714, count=len(docs), folds=folds)
+    order = list(range(len(docs)))
+    random.Random(seed).shuffle(order)
+    doubts: dict[int, Doubt] = {}
+    for fold in range(folds):
+        held_out = order[fold::folds]
+        rest = sorted(set(order) - set(held_out))
+        nlp = train_again(config, [docs[i] for i in rest], seed=seed, steps=steps)
+        found = find_doubts(Judge(nlp, pipe_name), [docs[i] for i in held_out])
+        doubts.update(zip(held_out, found, strict=True))
+        on_fold()
+    # The sort is stable: of equals the first of the file comes first.
+    ranked = sorted(range(len(docs)), key=lambda i: -doubts[i].score)
+    return [_make_task(docs[i], doubts[i]) for i in ranked]
+
+
+def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
+    """Compare the labels of sentences with what a recogniser says of them.
+
+    judge (Judge): The recogniser, which was trained on other sentences.
+    docs (Sequence[Doc]): The labelled sentences.
+    RETURNS (list[Doubt]): One for each. Without probabilities it is the share of the
+        spans, labelled or found, that only one of both sides has.
+    """
+    doubts: list[Doubt] = []
+    for start in range(0, len(docs), BATCH_SIZE):
+        batch = docs[start : start + BATCH_SIZE]
+        copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
+        if judge.pipe is None:
+            judged = judge.judge_all(copies)
+            doubts += [
+                _compare_marks(doc, one.marks)
+                for doc, one in zip(batch, judged, strict=True)
+            ]
+            continue
+        copies = judge.run_before(copies)
+        logits = judge.pipe.predict(copies)
+        flat = join_rows(judge.pipe.model.ops, logits, len(judge.pipe.labels))
+        likely, others = _get_likelihoods(judge.pipe, copies, batch, flat)
+        first = np.cumsum([0, *map(len, batch)]).tolist()
+        doubts += [
+            _find_doubt(doc, likely[a:b], others[a:b], judge.pipe.labels)
+            for doc, a, b in zip(batch, first, first[1:], strict=False)
+        ]
+    return doubts
+
+
+def _get_likelihoods(
+    pipe: LabelPipe, docs: Sequence[Doc], references: Sequence[Doc], logits: Floats
+) -> tuple[Floats, Floats]:
+    """The probability of each token's label, and those of all labels.
+
+    A label that the recogniser has never seen can't be judged: it counts as certain.
+    """
+    in_spans = any(pipe.gold_key in doc.spans for doc in references)
+    key = pipe.gold_key if in_spans else None
+    labels = pipe.labels
+    for doc in references:
+        for span in get_gold(doc):
+            # spaCy aligns no span with a label that the vocabulary has not seen.
+            pipe.vocab.strings.add(span.label_)
+    examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
+    targets, known = get_targets(examples, labels, spans_key=key)
+    known = known & ~_find_unseen(references, labels)
+    found = get_probabilities(logits, exclusive=pipe.exclusive)
+    if pipe.exclusive:
+        none = 1 - found.sum(axis=1)
+        likely = np.where(targets.any(axis=1), (targets * found).sum(axis=1), none)
+    else:
+        likely = np.where(targets > 0, found, 1 - found).min(axis=1, initial=1.0)
+    return np.where(known, likely, 1.0), found
+
+
+def _find_unseen(docs: Sequence[Doc], labels: Sequence[str]) -> Bools:
+    """Whether a token lies in a span of a label that is none of these."""
+    rows = []
+    for doc in docs:
+        row = np.zeros(len(doc), dtype=bool)
+        for span in get_gold(doc):
+            row[span.start : span.end] |= span.label_ not in labels
+        rows.append(row)
+    return np.concatenate([np.zeros(0, dtype=bool), *rows])
+
+
+def _find_doubt(
+    doc: Doc, likely: Floats, others: Floats, labels: Sequence[str]
+) -> Doubt:
+    gold = get_gold(doc)
+    marks = [
+        Mark(
+            span.start_char,
+            span.end_char,
+            span.label_,
+            float(likely[span.start : span.end].mean()),
+        )
+        for span in gold
+    ]
+    if not len(likely):
+        return Doubt(0.0, "no token", marks)
+    i = int(likely.argmin())
+    over = [span for span in gold if span.start <= i < span.end]
+    words = over[0].text if over else doc[i].text
+    given = "/".join(span.label_ for span in over) or NOTHING
+    best = int(others[i].argmax()) if len(labels) else -1
+    found, share = NOTHING, 1 - float(likely[i])
+    if best >= 0 and labels[best] != given and others[i][best] >= 1 - others[i].sum():
+        found, share = labels[best], float(others[i][best])
+    reason = f"'{words}' is {given}, found is {found} ({share:.2f})"
+    return Doubt(1 - float(likely[i]), reason, marks)
+
+
+def _compare_marks(doc: Doc, found: Sequence[Mark]) -> Doubt:
+    gold = [Mark(s.start_char, s.end_char, s.label_) for s in get_gold(doc)]
+    ours, theirs = ({mark[:3] for mark in marks} for marks in (gold, found))
+    differing: list[Any] = sorted(ours ^ theirs)
+    parts = []
+    for start, end, label in differing[:3]:
+        side = "labelled" if (start, end, label) in ours else "found"
+        parts.append(f"only {side}: '{doc.text[start:end]}' {label}")
+    share = len(differing) / max(len(ours | theirs), 1)
+    return Doubt(share, "; ".join(parts) or "no difference", gold)
+
+
+def _make_task(doc: Doc, doubt: Doubt) -> Task:
+    return Task(
+        text=doc.text,
+        words=[token.text for token in doc],
+        spaces=[bool(token.whitespace_) for token in doc],
+        marks=doubt.marks,
+        score=doubt.score,
+        reason=doubt.reason,
+    )

@@ -1,0 +1,192 @@
+"""What suggestions save: tables and a figure of F1 against labelled sentences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import NamedTuple
+
+from .choice import By
+from .simulate import Run
+
+MEAN = "mean"
+# Of all runs of a strategy, by data set: label -> the F1 after each round.
+Curve = dict[int, list[float]]
+ROUNDS = (1, 3, 6)
+
+
+class Band(NamedTuple):
+    """Mean and spread of F1, in points, over seeds.
+
+    sentences (list[int]): What was labelled.
+    means, spreads (list[float]): One for each.
+    """
+
+    sentences: list[int]
+    means: list[float]
+    spreads: list[float]
+
+
+def get_datasets(runs: Sequence[Run]) -> list[str]:
+    """RETURNS (list[str]): The data sets of runs, sorted."""
+    return sorted({run.dataset for run in runs})
+
+
+def get_strategies(runs: Sequence[Run]) -> list[By]:
+    """RETURNS (list[By]): The strategies of runs, random last."""
+    return sorted({run.by for run in runs}, key=lambda by: (by == "random", by))
+
+
+def get_band(runs: Sequence[Run], dataset: str, by: By) -> Band:
+    """Average over seeds.
+
+    runs (Sequence[Run]): All runs.
+    dataset (str): A data set, or `MEAN` for the mean over all of them: of each seed
+        first, so that the spread is that of the mean between seeds.
+    by (By): The strategy.
+    RETURNS (Band): The rounds that all of its runs have.
+    """
+    names = get_datasets(runs) if dataset == MEAN else [dataset]
+    chosen = [run for run in runs if run.by == by and run.dataset in names]
+    seeds = {run.seed for run in chosen}
+    # Seeds that all data sets have.
+    seeds = {
+        seed
+        for seed in seeds
+        if {run.dataset for run in chosen if run.seed == seed} == set(names)
+    }
+    chosen = [run for run in chosen if run.seed in seeds]
+    count = min((len(run.rounds) for run in chosen), default=0)
+    sentences, means, spreads = [], [], []
+    for i in range(count):
+        values = [
+            100 * mean(run.rounds[i].f1 for run in chosen if run.seed == seed)
+            for seed in sorted(seeds)
+        ]
+        sentences.append(round(mean(run.rounds[i].sentences for run in chosen)))
+        means.append(mean(values))
+        spreads.append(stdev(values) if len(values) > 1 else 0.0)
+    return Band(sentences, means, spreads)
+
+
+def get_needed(band: Band, f1: float) -> float | None:
+    """Find how many sentences a strategy needs.
+
+    band (Band): Its curve.
+    f1 (float): The F1 to reach, in points.
+    RETURNS (float | None): Sentences, between rounds on a line; None if it is never
+        reached.
+    """
+    for i, value in enumerate(band.means):
+        if value >= f1:
+            if i == 0:
+                return float(band.sentences[0])
+            below, before = band.means[i - 1], band.sentences[i - 1]
+            step = band.sentences[i] - before
+            return before + step * (f1 - below) / (value - below)
+    return None
+
+
+def get_suggested(runs: Sequence[Run], by: By, number: int) -> float | None:
+    """What the person is spared in a round.
+
+    runs (Sequence[Run]): All runs.
+    by (By): The strategy.
+    number (int): The round, from 1.
+    RETURNS (float | None): The share of the gold spans that stood right in the
+        suggestion, mean of the runs; None if there is none.
+    """
+    shares = [
+        share
+        for run in runs
+        if run.by == by and number < len(run.rounds)
+        if (share := run.rounds[number].suggested) is not None
+    ]
+    return mean(shares) if shares else None
+
+
+def savings_table(runs: Sequence[Run], by: By) -> tuple[list[str], list[list[str]]]:
+    """Compare a strategy with random.
+
+    runs (Sequence[Run]): All runs, those of "random" among them.
+    by (By): The strategy.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set and
+        their mean F1 at the end, and the sentences that are needed for that of random.
+    """
+    rows = []
+    needed: list[float] = []
+    names = get_datasets(runs)
+    for name in [*names, MEAN] if len(names) > 1 else names:
+        random, ours = (get_band(runs, name, one) for one in ("random", by))
+        if not random.means or not ours.means:
+            continue
+        found = get_needed(ours, random.means[-1])
+        if name == MEAN:
+            # Of the data sets, not of their mean curve.
+            found = mean(needed) if needed else None
+        else:
+            needed.append(found if found is not None else float(ours.sentences[-1]))
+        least = ">" if found is None else ""
+        shown = ours.sentences[-1] if found is None else found
+        gaps = [a - b for a, b in zip(ours.means, random.means, strict=False)]
+        rows.append(
+            [
+                name,
+                f"{random.means[-1]:.1f} ± {random.spreads[-1]:.1f}",
+                f"{ours.means[-1]:.1f} ± {ours.spreads[-1]:.1f}",
+                f"{least}{shown:.0f} of {random.sentences[-1]}",
+                f"{min(gaps):+.1f}",
+            ]
+        )
+    header = ["data set", "random", by, "sentences for as much", "least gain"]
+    return header, rows
+
+
+def curve_table(runs: Sequence[Run], dataset: str) -> tuple[list[str], list[list[str]]]:
+    """F1 after each round.
+
+    runs (Sequence[Run]): All runs.
+    dataset (str): A data set, or `MEAN`.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and a row for each strategy.
+    """
+    bands = {by: get_band(runs, dataset, by) for by in get_strategies(runs)}
+    longest = max(bands.values(), key=lambda band: len(band.means))
+    rows = [
+        [by, *(f"{m:.1f} ± {s:.1f}" for m, s in zip(*band[1:], strict=True))]
+        for by, band in bands.items()
+    ]
+    return ["sentences", *map(str, longest.sentences)], rows
+
+
+def draw_savings(runs: Sequence[Run], path: Path) -> None:
+    """Draw F1 against labelled sentences, a panel for each data set, with bands.
+
+    runs (Sequence[Run]): All runs.
+    path (Path): The files without suffix.
+    """
+    from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, literal, new_figure
+
+    names = get_datasets(runs)
+    names = [*names, MEAN] if len(names) > 1 else names
+    columns = min(len(names), 4)
+    lines = -(-len(names) // columns)
+    colours = {"random": GREY, "spans": ORANGE, "balance": BLUE, "uncertainty": GREEN}
+    with new_figure(path, (3.2 * columns + 0.6, 2.8 * lines)) as figure:
+        for number, name in enumerate(names):
+            axis = figure.add_subplot(lines, columns, number + 1)
+            for by in get_strategies(runs):
+                band = get_band(runs, name, by)
+                colour = colours.get(by, INK)
+                axis.plot(band.sentences, band.means, color=colour, label=by)
+                low, high = (
+                    [m + sign * s for m, s in zip(*band[1:], strict=True)]
+                    for sign in (-1, 1)
+                )
+                axis.fill_between(
+                    band.sentences, low, high, color=colour, alpha=0.2, linewidth=0
+                )
+            axis.set_title(literal(name))
+            axis.set_xlabel("labelled sentences")
+            if number % columns == 0:
+                axis.set_ylabel("entity F1")
+            if number == 0:
+                axis.legend(frameon=False, loc="lower right")

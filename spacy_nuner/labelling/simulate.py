@@ -1,0 +1,266 @@
+"""Rounds of labelling with the labels of a set as the person: what suggestions save.
+
+A run begins with a recogniser that knows the labels by their names alone. In each round
+sentences are suggested, get the labels that the set has for them, and `nuner_ner` is
+trained anew on all that is labelled by then.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import load_config
+
+from ..errors import Errors, NunerError
+from ..fewshot.zero_shot import make_tagger
+from ..files import find_shipped
+from ..outputs import check_output, claimed
+from ..pipeline.labels import Label
+from .choice import By
+from .retrain import train_again
+from .suggest import Sentence, suggest_tasks
+from .tasks import Task
+from .uncertainty import Judge
+
+CONFIG = "configs/ner.cfg"
+BATCH_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round came to.
+
+    sentences, words, mentions (int): What is labelled after it.
+    f1 (float): Entity F1 on the test set, from 0 to 1.
+    suggested (float | None): Of the spans that the sentences of this round have, the
+        share that stood in the suggestion with these borders and this label.
+    texts (list[str]): The sentences of this round.
+    seconds (float): How long it took.
+    """
+
+    sentences: int
+    words: int
+    mentions: int
+    f1: float
+    suggested: float | None
+    texts: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """A simulated evening: its settings and the rounds that are done.
+
+    dataset (str): What the data set is called.
+    by (By): The strategy.
+    seed (int): Of the choice and the trainings.
+    settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
+    rounds (list[Round]): The first is that of the names alone.
+    """
+
+    dataset: str
+    by: By
+    seed: int
+    settings: dict[str, Any]
+    rounds: list[Round] = field(default_factory=list)
+
+    def get_path(self, root: Path) -> Path:
+        """RETURNS (Path): Where it lies below a folder of results."""
+        return root / self.dataset / self.by / f"seed{self.seed}.json"
+
+    def to_disk(self, root: Path) -> None:
+        """Write the run as JSON.
+
+        root (Path): The folder of results.
+        """
+        path = self.get_path(root)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # What a killed run leaves of it, the next one writes over.
+        temporary = path.with_name(f".{path.name}.tmp")
+        text = json.dumps(asdict(self), ensure_ascii=False, indent=1)
+        temporary.write_text(text + "\n", encoding="utf8")
+        temporary.replace(path)
+
+    @classmethod
+    def from_disk(cls, path: Path) -> Self:
+        """Read a run. RAISES (NunerError): N716 if the file is something else."""
+        try:
+            data = json.loads(path.read_text(encoding="utf8"))
+            data["rounds"] = [Round(**one) for one in data["rounds"]]
+            return cls(**data)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise NunerError(Errors.N716, path=path, reason=error) from error
+
+
+def read_runs(root: Path) -> list[Run]:
+    """Read every run below a folder.
+
+    root (Path): The folder of results.
+    RETURNS (list[Run]): The runs, ordered by path.
+    RAISES (NunerError): N716 if a file is no run.
+    """
+    return [Run.from_disk(path) for path in sorted(root.glob("*/*/seed*.json"))]
+
+
+def simulate_run(
+    run: Run,
+    output: Path,
+    *,
+    pool: Sequence[Doc],
+    test: Sequence[Doc],
+    labels: Mapping[str, Label],
+    backbone: str,
+    rounds: int,
+    n: int,
+    steps: int | None = None,
+    on_round: Callable[[], None] = lambda: None,
+) -> Run:
+    """Go through the rounds that are not done yet.
+
+    run (Run): The run as it is planned. One that is there with the same settings goes
+        on where it was.
+    output (Path): The folder of results; written after each round.
+    pool (Sequence[Doc]): The labelled sentences to choose from, entities in `doc.ents`.
+    test (Sequence[Doc]): The labelled sentences to score on.
+    labels (Mapping[str, Label]): The labels and what they mean.
+    backbone (str): The backbone, which has a concept encoder.
+    rounds (int): How many rounds.
+    n (int): Sentences in each.
+    steps (int | None): Steps of each training; None for those of configs/ner.cfg.
+    on_round (Callable[[], None]): Called after each round.
+    RETURNS (Run): The run with all its rounds.
+    RAISES (NunerError): N625 if the backbone has no concept encoder, N716 if there is
+        something else in the place of the run; what `claimed` raises.
+    """
+    path = check_output(run.get_path(output))
+    gold = {doc.text: doc for doc in pool}
+    with claimed(path, "simulate"):
+        if path.is_file():
+            found = Run.from_disk(path)
+            if found.settings == run.settings:
+                run = found
+        nlp: Language | None = None
+        while len(run.rounds) <= rounds:
+            start = time.perf_counter()
+            done = [gold[text] for one in run.rounds for text in one.texts]
+            if nlp is None:
+                nlp = _make(backbone, labels, done, run, steps)
+            chosen: list[Task] = []
+            share = None
+            if run.rounds:
+                chosen = suggest_tasks(
+                    Judge(nlp),
+                    [Sentence(text) for text in gold],
+                    n,
+                    by=run.by,
+                    labelled=done,
+                    seed=_get_seed(run),
+                )
+                share = get_share(chosen, gold)
+                done += [gold[task.text] for task in chosen]
+                nlp = _make(backbone, labels, done, run, steps)
+            new = Round(
+                sentences=len(done),
+                words=sum(map(len, done)),
+                mentions=sum(len(doc.ents) for doc in done),
+                f1=get_f1(nlp, test),
+                suggested=share,
+                texts=[task.text for task in chosen],
+                seconds=round(time.perf_counter() - start, 2),
+            )
+            run = replace(run, rounds=[*run.rounds, new])
+            run.to_disk(output)
+            on_round()
+    return run
+
+
+def make_config(backbone: str, labels: Mapping[str, Label]) -> Any:
+    """The shipped config of `nuner_ner` for a backbone and labels.
+
+    backbone (str): The backbone.
+    labels (Mapping[str, Label]): The labels; those without an example are known too.
+    RETURNS (Config): For `train_again`.
+    """
+    overrides = {"paths.backbone": backbone}
+    config = load_config(find_shipped(CONFIG), overrides=overrides)
+    config["components"]["nuner_ner"]["labels"] = [
+        {"label": label, "name": known.name, "description": known.description}
+        for label, known in labels.items()
+    ]
+    return config
+
+
+def _make(
+    backbone: str,
+    labels: Mapping[str, Label],
+    docs: Sequence[Doc],
+    run: Run,
+    steps: int | None,
+) -> Language:
+    """Train on what is labelled; without a mention labels are known by their names."""
+    if not any(doc.ents for doc in docs):
+        return make_tagger(backbone, labels, lang="en")
+    config = make_config(backbone, labels)
+    return train_again(config, docs, seed=run.seed, steps=steps)
+
+
+def _get_seed(run: Run) -> int:
+    return 1000 * run.seed + len(run.rounds)
+
+
+def get_share(tasks: Sequence[Task], gold: Mapping[str, Doc]) -> float | None:
+    """How much of the labels stands in suggestions already.
+
+    tasks (Sequence[Task]): The suggestions.
+    gold (Mapping[str, Doc]): Text -> the labelled sentence.
+    RETURNS (float | None): The share of the labelled spans that are set with the same
+        borders and label; None if there is none.
+    """
+    right = total = 0
+    for task in tasks:
+        marks = {mark[:3] for mark in task.marks}
+        spans = _get_places(gold[task.text])
+        right += len(marks & spans)
+        total += len(spans)
+    return right / total if total else None
+
+
+def get_f1(nlp: Language, docs: Sequence[Doc]) -> float:
+    """Score a pipeline on labelled sentences, read as texts.
+
+    nlp (Language): The pipeline.
+    docs (Sequence[Doc]): The sentences.
+    RETURNS (float): Micro F1 of entities, from 0 to 1.
+    """
+    right = found = total = 0
+    tagged = nlp.pipe((doc.text for doc in docs), batch_size=BATCH_SIZE)
+    for doc, predicted in zip(docs, tagged, strict=True):
+        ours, theirs = _get_places(doc), _get_places(predicted)
+        right += len(ours & theirs)
+        found += len(theirs)
+        total += len(ours)
+    return 2 * right / max(found + total, 1)
+
+
+def _get_places(doc: Doc) -> set[tuple[int, int, str]]:
+    return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
+
+
+def take(docs: Sequence[Doc], limit: int) -> list[Doc]:
+    """Take some of the sentences, the same ones each time.
+
+    docs (Sequence[Doc]): The sentences.
+    limit (int): How many at most; 0 for all.
+    RETURNS (list[Doc]): In their order, each text once.
+    """
+    distinct = list({doc.text: doc for doc in docs if doc.text.strip()}.values())
+    if not limit or len(distinct) <= limit:
+        return distinct
+    order = sorted(random.Random(0).sample(range(len(distinct)), limit))
+    return [distinct[i] for i in order]

@@ -1,0 +1,258 @@
+"""Texts through a pipeline in one pass, and the sentences that are worth labelling."""
+
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, NamedTuple
+
+import numpy as np
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..annotate.sample import Document
+from ..readers.docbin import SPANS_KEY, copy_words
+from ..readers.records import HEAD, Tally
+from .choice import (
+    STRATEGIES,
+    By,
+    Candidate,
+    Labelled,
+    choose,
+    get_promise,
+    normalise_text,
+)
+from .pool import Pool
+from .tasks import Task
+from .uncertainty import Judge, Judgement, normalise_rows
+
+# Sentences that go through the pipeline at once; those of like length go together.
+BATCH_SIZE = 256
+# Batches of which the vocabulary forgets the words at once.
+ZONE_BATCHES = 16
+# Candidates that are kept, for each sentence that is asked for and in all.
+POOL_SHARE, LEAST_POOL = 25, 2000
+# Labelled sentences whose spans are compared with those of the candidates.
+MOST_LABELLED = 1000
+FAILED = "the pipeline failed"
+
+
+class Sentence(NamedTuple):
+    """A sentence that can be suggested.
+
+    text (str): The sentence.
+    source (str): The data set or file that it comes from.
+    doc (str): The document inside it.
+    """
+
+    text: str
+    source: str = ""
+    doc: str = ""
+
+
+@dataclass
+class SuggestReport:
+    """What sentences were chosen from.
+
+    sentences (int): Sentences that were looked at, repeated ones counted.
+    outside (int): Sentences that were too short or too long.
+    words (int): Tokens of the sentences that were looked at.
+    labelled (int): Sentences that are labelled already.
+    kept (int): Sentences that were kept to choose from.
+    by (By): The strategy.
+    mentions (Counter[str]): How many labelled mentions each label has.
+    unscored (bool): Whether the pipeline gave spans without scores.
+    tally (Tally): What could not be read or tagged.
+    """
+
+    by: By = "spans"
+    sentences: int = 0
+    outside: int = 0
+    words: int = 0
+    labelled: int = 0
+    kept: int = 0
+    mentions: Counter[str] = field(default_factory=Counter)
+    unscored: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+
+class QuarantineTally(Tally):
+    """Counts losses, and writes a line about each into a file."""
+
+    def __init__(self, file: IO[str]) -> None:
+        """file (IO[str]): Open for JSON Lines."""
+        super().__init__()
+        self._file = file
+
+    def add(self, kind: str, where: str = "", detail: str = "") -> None:
+        """Count a loss and write it.
+
+        kind (str): Why it was lost, in a fixed wording.
+        where (str): The file and the line.
+        detail (str): What was lost, or what exactly was found.
+        """
+        super().add(kind, where, detail)
+        row = {"where": where, "reason": kind, "detail": detail[:HEAD]}
+        self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def suggest_tasks(
+    judge: Judge,
+    sentences: Iterable[Sentence],
+    n: int,
+    *,
+    by: By = "spans",
+    labelled: Sequence[Doc] = (),
+    seed: int = 0,
+    report: SuggestReport | None = None,
+    pool_size: int | None = None,
+    on_batch: Callable[[int, int], None] = lambda sentences, words: None,
+) -> list[Task]:
+    """Choose the sentences that are most worth labelling.
+
+    judge (Judge): The pipeline.
+    sentences (Iterable[Sentence]): The sentences, read once.
+    n (int): How many to choose.
+    by (By): The strategy.
+    labelled (Sequence[Doc]): What is labelled already. It is left out, and labels that
+        it has few of come first.
+    seed (int): Another seed, another choice among equals, and another one at random.
+    report (SuggestReport | None): Counts what was read.
+    pool_size (int | None): How many candidates are kept to choose from; None for 25
+        times n, at least 2,000.
+    on_batch (Callable[[int, int], None]): Called with sentences and words of each batch
+        that was looked at.
+    RETURNS (list[Task]): The sentences with the spans that the pipeline sets, the most
+        worthy first.
+    """
+    report = report or SuggestReport()
+    report.by = by
+    known = judge_labelled(judge, labelled, seed=seed)
+    report.mentions = known.mentions
+    done = {normalise_text(text) for text in known.texts}
+    # What is drawn at random is a sample alone.
+    sampled = {"sampled": 1.0} if by == "random" else {}
+    pool = Pool(pool_size or max(POOL_SHARE * n, LEAST_POOL), seed=seed, **sampled)
+    for sentence, judgement in _judge_all(judge, sentences, report, on_batch):
+        if normalise_text(sentence.text) in done:
+            report.labelled += 1
+            continue
+        promise = 0.0
+        if by != "random":
+            promise = get_promise(judgement, known.mentions, STRATEGIES[by])
+        pool.offer(Candidate(sentence.text, judgement, *sentence[1:]), promise)
+    candidates = pool.get_candidates()
+    report.kept = len(candidates)
+    report.unscored = judge.unscored
+    rng = np.random.default_rng(seed)
+    chosen = choose(candidates, n, by=by, labelled=known, rng=rng)
+    return [make_task(candidates[one.number], one.score, one.reason) for one in chosen]
+
+
+def make_task(candidate: Candidate, score: float, reason: str) -> Task:
+    """Make a task of a candidate.
+
+    candidate (Candidate): The candidate.
+    score (float): What it is worth.
+    reason (str): Why it was chosen.
+    RETURNS (Task): The task, with the spans that the pipeline sets.
+    """
+    judgement = candidate.judgement
+    return Task(
+        text=candidate.text,
+        words=judgement.words,
+        spaces=judgement.spaces,
+        marks=judgement.marks,
+        score=score,
+        reason=reason,
+        source=candidate.source,
+        doc=candidate.doc,
+    )
+
+
+def _judge_all(
+    judge: Judge,
+    sentences: Iterable[Sentence],
+    report: SuggestReport,
+    on_batch: Callable[[int, int], None],
+) -> Iterator[tuple[Sentence, Judgement]]:
+    stream = iter(sentences)
+    while zone := list(itertools.islice(stream, BATCH_SIZE * ZONE_BATCHES)):
+        # Else the vocabulary grows with every new word.
+        with judge.nlp.memory_zone():
+            for start in range(0, len(zone), BATCH_SIZE):
+                batch = zone[start : start + BATCH_SIZE]
+                words = 0
+                found = judge.judge([one.text for one in batch])
+                for sentence, judgement in zip(batch, found, strict=True):
+                    report.sentences += 1
+                    if isinstance(judgement, Exception):
+                        where = f"{sentence.source}:{sentence.doc}"
+                        detail = f"{type(judgement).__name__}: {judgement}"
+                        report.tally.add(FAILED, where, detail)
+                        continue
+                    words += len(judgement.words)
+                    yield sentence, judgement
+                report.words += words
+                on_batch(len(batch), words)
+
+
+def split_documents(
+    splitter: Language,
+    documents: Iterable[Document],
+    report: SuggestReport,
+    *,
+    min_words: int,
+    max_words: int,
+) -> Iterator[Sentence]:
+    """Split documents into sentences, as `sample` does.
+
+    splitter (Language): See `annotate.sample.load_splitter`.
+    documents (Iterable[Document]): The documents.
+    report (SuggestReport): Counts sentences outside the limits, and what can't be read.
+    min_words (int): Shorter sentences are left out.
+    max_words (int): Longer sentences are left out.
+    YIELDS (Sentence): The sentences.
+    """
+    from ..annotate.sample import split_sentences
+
+    for text, words, document in split_sentences(splitter, documents, report.tally):
+        if min_words <= words <= max_words:
+            yield Sentence(text, document.source, document.doc)
+        else:
+            report.outside += 1
+
+
+def judge_labelled(judge: Judge, docs: Sequence[Doc], *, seed: int = 0) -> Labelled:
+    """Look at what is labelled as the pipeline sees it.
+
+    judge (Judge): The pipeline.
+    docs (Sequence[Doc]): The labelled sentences; of many, the vectors of some.
+    seed (int): Which.
+    RETURNS (Labelled): Their texts, and the mentions of each label with vectors.
+    """
+    mentions = Counter(span.label_ for doc in docs for span in get_gold(doc))
+    some = list(docs)
+    if len(some) > MOST_LABELLED:
+        some = random.Random(seed).sample(some, MOST_LABELLED)
+    rows = []
+    for start in range(0, len(some), BATCH_SIZE):
+        batch = some[start : start + BATCH_SIZE]
+        copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
+        for doc, vectors in zip(batch, judge.embed(copies), strict=True):
+            rows += [
+                vectors[span.start : span.end].mean(axis=0) for span in get_gold(doc)
+            ]
+    return Labelled(
+        mentions=mentions,
+        vectors=normalise_rows(np.asarray(rows)) if rows else None,
+        texts=[doc.text for doc in docs],
+    )
+
+
+def get_gold(doc: Doc) -> list:
+    """RETURNS (list[Span]): All annotated spans of a doc, of groups or entities."""
+    group = doc.spans.get(SPANS_KEY)
+    return list(group) if group else list(doc.ents)

@@ -1,0 +1,151 @@
+"""Which candidates are chosen, and which are kept of a stream."""
+
+import random
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_nuner.labelling.choice import (
+    STRATEGIES,
+    Candidate,
+    Labelled,
+    choose,
+    get_promise,
+    normalise_text,
+)
+from spacy_nuner.labelling.pool import Pool
+from spacy_nuner.labelling.uncertainty import Judgement, normalise_rows
+
+WIDTH = 4
+
+
+def make(text, *spans):
+    """A candidate with possible spans: label, probability, axis of its vector."""
+    vectors = np.zeros((len(spans), WIDTH))
+    for row, (_, _, axis) in enumerate(spans):
+        vectors[row, axis] = 1.0
+    judgement = Judgement(
+        words=text.split(),
+        spaces=[True] * len(text.split()),
+        marks=[],
+        labels=[label for label, _, _ in spans],
+        starts=[0] * len(spans),
+        ends=[1] * len(spans),
+        scores=np.asarray([score for _, score, _ in spans], dtype="f4"),
+        vectors=normalise_rows(vectors),
+    )
+    return Candidate(text, judgement)
+
+
+def pick(candidates, n=1, by="spans", labelled=None, seed=0):
+    rng = np.random.default_rng(seed)
+    chosen = choose(candidates, n, by=by, labelled=labelled or Labelled(), rng=rng)
+    return [candidates[one.number].text for one in chosen]
+
+
+def test_what_is_unsure_comes_first():
+    sure, unsure = make("a b c", ("X", 0.99, 0)), make("d e f", ("X", 0.5, 0))
+    for by in STRATEGIES:
+        assert pick([sure, make("g h"), unsure], by=by) == ["d e f"], by
+
+
+def test_labels_that_are_short_of_examples_come_first():
+    candidates = [make("a b c", ("X", 0.5, 0)), make("d e f", ("Y", 0.4, 1))]
+    few = Labelled(mentions=Counter(X=9, Y=1))
+    assert pick(candidates, by="uncertainty", labelled=few) == ["a b c"]
+    assert pick(candidates) == ["a b c"]
+    for by in ("spans", "balance"):
+        assert pick(candidates, by=by, labelled=few) == ["d e f"]
+
+
+def test_what_is_like_the_chosen_waits():
+    twins = [make(f"{x} {x}1a {x}2b", ("X", 0.5, 0)) for x in "abc"]
+    other = make("p q r", ("X", 0.45, 1))
+    assert pick([*twins, other], 2)[1] == "p q r"
+    assert pick([*twins, other], 3, by="balance")[-1] != "p q r"
+    # And what is like the labelled.
+    seen = Labelled(vectors=normalise_rows(np.eye(WIDTH)[:1]))
+    assert pick([*twins, other], labelled=seen) == ["p q r"]
+
+
+@pytest.mark.parametrize("by", [*STRATEGIES, "random"])
+def test_near_duplicates_are_chosen_once(by):
+    same = [
+        make(f"The flat in Leyton is cheap now and bright {x}", ("X", 0.5, 0))
+        for x in "ab"
+    ]
+    done = Labelled(texts=["the FLAT in Leyton, is cheap now and bright!"])
+    other = make("Nobody asked for a garden", ("X", 0.4, 1))
+    assert len(pick([*same, other], 3, by=by)) == 2
+    assert pick([*same, other], 3, by=by, labelled=done) == [other.text]
+
+
+def test_a_reason_has_words_label_and_examples():
+    candidate = make("Leyton is cheap", ("AREA", 0.5, 0))
+    rng = np.random.default_rng(0)
+    labelled = Labelled(mentions=Counter(AREA=3))
+    (one,) = choose([candidate], 1, by="spans", labelled=labelled, rng=rng)
+    assert one.reason == "'L' AREA 0.50 (so far 3, 100% new)"
+    (one,) = choose([make("a b")], 1, by="spans", labelled=labelled, rng=rng)
+    assert "nothing found" in one.reason
+
+
+def test_texts_are_the_same_but_for_case_numbers_and_punctuation():
+    assert normalise_text("1,650 pcm!  Now") == normalise_text("900,1 PCM now")
+    assert normalise_text("no pets") != normalise_text("pets")
+    assert pick([], 3) == []
+
+
+candidates = st.lists(
+    st.builds(
+        make,
+        st.text("abc ", min_size=1, max_size=6),
+        st.tuples(st.sampled_from("XY"), st.floats(0.1, 1), st.integers(0, 3)),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@settings(max_examples=30)
+@given(candidates, st.integers(1, 8), st.randoms(use_true_random=False))
+def test_a_pool_is_bounded_and_knows_no_order(found, size, chance):
+    weights = STRATEGIES["spans"]
+
+    def fill(values):
+        pool = Pool(size, seed=1)
+        for one in values:
+            pool.offer(one, get_promise(one.judgement, {}, weights))
+            assert len(pool) <= size
+        return pool.get_candidates()
+
+    distinct = list(
+        {normalise_text(one.text) or one.text: one for one in found}.values()
+    )
+    kept = [one.text for one in fill(distinct)]
+    chance.shuffle(distinct)
+    assert [one.text for one in fill(distinct)] == kept
+    # Where all have room, none is lost.
+    if len(distinct) <= size // 2:
+        assert len(kept) == len(distinct)
+    # Seen twice, kept once.
+    assert [one.text for one in fill([*distinct, *distinct])] == kept
+
+
+def test_a_pool_keeps_the_promising_and_a_sample():
+    many = [make(f"word{chr(97 + i % 26)}{i} x", ("X", 0.5, 0)) for i in range(400)]
+    pool = Pool(40, seed=0)
+    for number, one in enumerate(many):
+        pool.offer(one, float(number))
+    texts = {one.text for one in pool.get_candidates()}
+    # Digits do not tell texts apart: 26 are left.
+    assert len({normalise_text(text) for text in texts}) == len(texts) == 26
+    words = [make(f"{random.Random(i).random()} {'x' * i}") for i in range(200)]
+    pool = Pool(40, seed=0)
+    for number, one in enumerate(words):
+        pool.offer(one, float(number))
+    kept = {one.text for one in pool.get_candidates()}
+    assert {one.text for one in words[-30:]} <= kept and 30 < len(kept) <= 40

@@ -1,0 +1,150 @@
+"""`review`: labels that recognisers that never saw them disagree with."""
+
+import json
+
+import pytest
+import spacy
+from spacy.tokens import Span
+from spacy.util import load_config
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.errors import NunerError
+from spacy_nuner.labelling.retrain import train_again
+from spacy_nuner.labelling.review import find_doubts, review_docs
+from spacy_nuner.labelling.uncertainty import Judge
+
+from ..conftest import ROOT
+from ..pipeline.conftest import make_examples, make_ner, tiny, train  # noqa: F401
+from .conftest import read_rows, write_rows
+
+# In each sentence a place and a price, always in the same way.
+PLACES = ["Leyton", "Hackney", "Bow", "Barnet", "Harrow", "Ealing"]
+
+
+def make_docs(count=12):
+    nlp = spacy.blank("en")
+    docs = []
+    for number in range(count):
+        place, price = PLACES[number % len(PLACES)], f"{700 + 10 * number} pounds"
+        text = f"flat in {place} for {price} a month"
+        doc = nlp(text)
+        spans = [(8, 8 + len(place), "AREA")]
+        at = text.index(price)
+        spans.append((at, at + len(price), "PRICE"))
+        doc.ents = [doc.char_span(a, b, label) for a, b, label in spans]
+        docs.append(doc)
+    return docs
+
+
+def relabel(doc, number, label):
+    copy = doc.copy()
+    ents = list(copy.ents)
+    old = ents[number]
+    ents[number] = Span(copy, old.start, old.end, label)
+    copy.ents = ents
+    return copy
+
+
+@pytest.fixture(scope="module")
+def recogniser(tiny):  # noqa: F811
+    """It has learned five sentences by heart."""
+    nlp = make_ner(tiny, shared=False)
+    train(nlp, make_examples(nlp))
+    return nlp
+
+
+def test_changed_labels_come_first(recogniser):
+    docs = [eg.reference for eg in make_examples(recogniser)]
+    right = find_doubts(Judge(recogniser), docs)
+    assert max(one.score for one in right) < 0.5
+    wrong = [docs[0], relabel(docs[1], 0, "PRICE"), docs[2]]
+    found = find_doubts(Judge(recogniser), wrong)
+    assert found[1].score > 0.5 > max(found[0].score, found[2].score)
+    assert found[1].reason.startswith("'Hackney' is PRICE, found is AREA (")
+    assert [mark.label for mark in found[1].marks] == ["PRICE", "PRICE"]
+    assert found[1].marks[0].score < 0.5 < found[1].marks[1].score
+    # One that was forgotten, and one where there is none.
+    missing = docs[2].copy()
+    missing.ents = []
+    (found,) = find_doubts(Judge(recogniser), [missing])
+    assert found.score > 0.5 and "'Leyton' is nothing, found is AREA" in found.reason
+
+
+def test_a_label_that_was_never_seen_is_not_judged(recogniser):
+    docs = [eg.reference for eg in make_examples(recogniser)]
+    (found,) = find_doubts(Judge(recogniser), [relabel(docs[2], 0, "NEW")])
+    assert found.score < 0.5 and found.marks[0].score == 1.0
+
+
+def test_without_probabilities_spans_are_compared():
+    nlp = spacy.blank("en")
+    patterns = [{"label": "AREA", "pattern": place} for place in PLACES[:3]]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
+    docs = make_docs(2)
+    docs = [relabel(docs[0], 0, "PRICE"), docs[1]]
+    wrong, right = find_doubts(Judge(nlp), docs)
+    assert wrong.score == 1.0 and "only found: 'Leyton' AREA" in wrong.reason
+    assert right.score == 0.5 and "only labelled: '710 pounds' PRICE" in right.reason
+
+
+@pytest.fixture(scope="module")
+def config(tiny_backbone):
+    overrides = {"paths.backbone": tiny_backbone, "paths.train": "a", "paths.dev": "b"}
+    return load_config(ROOT / "configs" / "ner.cfg", overrides=overrides)
+
+
+def test_training_anew_is_what_the_config_says(config):
+    docs = make_docs(6)
+    nlp = train_again(config, docs, steps=3)
+    assert nlp.pipe_names == ["transformer", "nuner_ner"]
+    assert nlp.get_pipe("nuner_ner").labels == ("AREA", "PRICE")
+    # What was handed over stays as it was.
+    assert config["paths"]["train"] == "a" and config["training"]["max_steps"] == 150
+
+
+def test_each_sentence_is_judged_once_and_by_others(config, monkeypatch):
+    from spacy_nuner.labelling import review
+
+    seen = []
+
+    def remember(config, docs, **settings):
+        seen.append({doc.text for doc in docs})
+        return train_again(config, docs, **{**settings, "steps": 1})
+
+    monkeypatch.setattr(review, "train_again", remember)
+    docs = make_docs(6)
+    tasks = review_docs(config, docs, folds=2)
+    assert sorted(task.text for task in tasks) == sorted(doc.text for doc in docs)
+    assert [t.score for t in tasks] == sorted((t.score for t in tasks), reverse=True)
+    first, second = seen
+    assert len(first) == len(second) == 3 and not first & second
+    with pytest.raises(NunerError, match="N714"):
+        review_docs(config, docs, folds=4)
+
+
+def run(*args):
+    result = CliRunner().invoke(app, ["review", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), (
+        result.exception
+    )
+    return result.exit_code, " ".join(result.output.split())
+
+
+def test_the_command(tiny_backbone, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("nuner_ner", config={"backbone": tiny_backbone, "labels": ["AREA"]})
+    nlp.to_disk(tmp_path / "pipe")
+    labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))
+    output = tmp_path / "out.json"
+    code, printed = run(tmp_path / "pipe", labelled, output, "--format", "argilla")
+    assert code == 1 and "N713" in printed
+    args = [tmp_path / "pipe", labelled, output, "--folds", 2, "--steps", 1, "-n", 3]
+    code, printed = run(*args, "--format", "argilla")
+    assert code == 0 and "3 of 8 labelled sentences" in printed, printed
+    records = json.loads(output.read_text("utf8"))
+    gold = {row["text"]: row["spans"] for row in read_rows(count=8)}
+    assert len(records) == 3
+    for record in records:
+        assert record["suggestions"]["spans"]["value"] == gold[record["fields"]["text"]]
+        assert "found is" in record["metadata"]["reason"]

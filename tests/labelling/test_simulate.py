@@ -1,0 +1,177 @@
+"""Rounds with a set's own labels as the person, and what is made of them."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.cli.simulate import simulate
+from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.errors import NunerError
+from spacy_nuner.labelling import savings
+from spacy_nuner.labelling.simulate import (
+    Round,
+    Run,
+    get_f1,
+    get_share,
+    read_runs,
+    take,
+)
+from spacy_nuner.labelling.tasks import Mark, Task
+
+from .conftest import read_rows, write_rows
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets") / "mine"
+    folder.mkdir()
+    rows = read_rows(count=24)
+    write_rows(folder / "train.jsonl", rows[:16])
+    write_rows(folder / "test.jsonl", rows[16:])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_backbone):
+    return {"backbone": tiny_backbone, "n": 3, "steps": 1, "figure": False}
+
+
+@pytest.fixture(scope="module")
+def result(sets, settings, tmp_path_factory):
+    """Two rounds of each strategy."""
+    output = tmp_path_factory.mktemp("runs") / "out"
+    runs = simulate(
+        sets / "train.jsonl", sets / "test.jsonl", output, rounds=2, **settings
+    )
+    return output, runs
+
+
+def test_rounds(result, sets):
+    output, runs = result
+    assert [run.by for run in runs] == ["spans", "random"]
+    gold = {doc.text: doc for doc in read_docs(sets / "train.jsonl")}
+    for run in runs:
+        assert [one.sentences for one in run.rounds] == [0, 3, 6]
+        texts = [text for one in run.rounds for text in one.texts]
+        assert len(set(texts)) == 6 and set(texts) <= set(gold)
+        assert run.rounds[-1].mentions == sum(len(gold[text].ents) for text in texts)
+        assert run.rounds[0].suggested is None
+        assert all(0 <= one.f1 <= 1 for one in run.rounds)
+    assert read_runs(output) == sorted(runs, key=lambda run: run.by)
+
+
+def test_a_run_goes_on_where_it_was(result, sets, settings, monkeypatch, tmp_path):
+    from spacy_nuner.labelling import simulate as module
+
+    output, runs = result
+    args = (sets / "train.jsonl", sets / "test.jsonl", tmp_path / "out")
+    cut = replace(runs[1], rounds=runs[1].rounds[:2])
+    cut.to_disk(tmp_path / "out")
+    made = []
+    original = module._make
+
+    def count(*args):
+        made.append(len(args[2]))
+        return original(*args)
+
+    monkeypatch.setattr(module, "_make", count)
+    (again,) = simulate(*args, rounds=2, by=["random"], **settings)
+    # One training to suggest with, and one of the round.
+    assert made == [3, 6]
+    assert [one.texts for one in again.rounds] == [o.texts for o in runs[1].rounds]
+    assert [one.f1 for one in again.rounds[:2]] == [o.f1 for o in cut.rounds]
+    simulate(*args, rounds=2, by=["random"], **settings)
+    assert len(made) == 2
+    # Of other settings nothing is taken.
+    simulate(*args, rounds=1, by=["random"], **{**settings, "n": 4})
+    assert len(made) == 4
+
+
+def test_the_command_draws_and_prints(result, sets, settings):
+    output, _ = result
+    arguments = ["simulate", sets / "train.jsonl", sets / "test.jsonl", output]
+    arguments += ["--backbone", settings["backbone"], "-n", 3, "--steps", 1]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 0, done.output
+    assert "spans against random" in done.output and "2 runs" in done.output
+    assert (output / "savings.png").stat().st_size > 1000
+    done = CliRunner().invoke(app, [*map(str, arguments), "--by", "magic"])
+    assert done.exit_code == 1 and "N717" in done.output
+
+
+def test_what_is_no_run(tmp_path):
+    path = tmp_path / "a" / "spans" / "seed0.json"
+    path.parent.mkdir(parents=True)
+    for text in ("", "[]", "{}", json.dumps({"rounds": [1]})):
+        path.write_text(text)
+        with pytest.raises(NunerError, match="N716"):
+            read_runs(tmp_path)
+
+
+def make_run(dataset, by, seed, values):
+    rounds = [Round(10 * i, 0, 0, f1, 0.1 * i, [], 1.0) for i, f1 in enumerate(values)]
+    return Run(dataset, by, seed, {}, rounds)
+
+
+RUNS = [
+    make_run("a", "random", 0, [0.1, 0.3, 0.5]),
+    make_run("a", "random", 1, [0.1, 0.5, 0.7]),
+    make_run("a", "spans", 0, [0.1, 0.6, 0.8]),
+    make_run("a", "spans", 1, [0.1, 0.4, 0.6]),
+    make_run("b", "random", 0, [0.0, 0.2, 0.4]),
+    make_run("b", "random", 1, [0.0, 0.2, 0.4]),
+    make_run("b", "spans", 0, [0.0, 0.1, 0.3]),
+    make_run("b", "spans", 1, [0.0, 0.1, 0.3]),
+]
+
+
+def test_savings():
+    band = savings.get_band(RUNS, "a", "random")
+    assert band.sentences == [0, 10, 20]
+    assert band.means == pytest.approx([10, 40, 60])
+    assert band.spreads == pytest.approx([0, 200**0.5, 200**0.5])
+    ours = savings.get_band(RUNS, "a", "spans")
+    assert savings.get_needed(ours, 60) == pytest.approx(15)
+    assert savings.get_needed(ours, 10) == 0 and savings.get_needed(ours, 71) is None
+    _, rows = savings.savings_table(RUNS, "spans")
+    assert rows == [
+        ["a", "60.0 ± 14.1", "70.0 ± 14.1", "15 of 20", "+0.0"],
+        ["b", "40.0 ± 0.0", "30.0 ± 0.0", ">20 of 20", "-10.0"],
+        # 17.5, of which one is more than was labelled.
+        ["mean", "50.0 ± 7.1", "50.0 ± 7.1", "18 of 20", "+0.0"],
+    ]
+    header, rows = savings.curve_table(RUNS, savings.MEAN)
+    assert header == ["sentences", "0", "10", "20"]
+    assert [row[0] for row in rows] == ["spans", "random"]
+    assert savings.get_suggested(RUNS, "spans", 1) == pytest.approx(0.1)
+    assert savings.get_suggested(RUNS, "spans", 3) is None
+
+
+def test_a_seed_that_a_set_lacks_is_no_mean():
+    band = savings.get_band(RUNS[:-1], savings.MEAN, "spans")
+    assert band.spreads == [0.0, 0.0, 0.0]
+
+
+def test_scores(sets):
+    import spacy
+
+    docs = read_docs(sets / "test.jsonl")
+    nlp = spacy.blank("en")
+    assert get_f1(nlp, docs) == 0
+    spans = read_rows(count=24)[16]["spans"]
+    nlp.add_pipe("entity_ruler").add_patterns(
+        [
+            {"label": one["label"], "pattern": docs[0].text[one["start"] : one["end"]]}
+            for one in spans
+        ]
+    )
+    assert get_f1(nlp, docs[:1]) == 1
+    marks = [Mark(one["start"], one["end"], one["label"]) for one in spans]
+    gold = {docs[0].text: docs[0]}
+    assert get_share([Task(docs[0].text, [], [], marks)], gold) == 1
+    assert get_share([Task(docs[0].text, [], [], [])], gold) == 0
+    assert get_share([], gold) is None
+    assert take([*docs, *docs], 0) == docs and len(take(docs, 3)) == 3

@@ -1,0 +1,243 @@
+"""`suggest` as people call it, with pipelines of several kinds."""
+
+import json
+
+import numpy as np
+import pytest
+import spacy
+from spacy.language import Language
+from typer.testing import CliRunner
+
+from spacy_nuner.cli.app import app
+from spacy_nuner.cli.suggest import suggest
+from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.errors import NunerError
+from spacy_nuner.labelling.suggest import (
+    Sentence,
+    SuggestReport,
+    judge_labelled,
+    suggest_tasks,
+)
+from spacy_nuner.labelling.uncertainty import LOWEST, Judge, get_likelihoods
+
+from .conftest import LABELS, read_rows, write_rows
+
+
+def run(*args):
+    result = CliRunner().invoke(app, ["suggest", *map(str, args)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), (
+        result.exception
+    )
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture
+def texts(tmp_path):
+    return write_rows(tmp_path / "texts.jsonl", read_rows(count=40))
+
+
+@pytest.fixture
+def first(tiny_backbone, labels):
+    """The options of the first round."""
+    return ["--backbone", tiny_backbone, "--labels", labels]
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text("utf8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def nlp(tiny_backbone):
+    nlp = spacy.blank("en")
+    config = {"backbone": tiny_backbone, "labels": LABELS}
+    nlp.add_pipe("nuner_ner", config=config)
+    nlp.initialize()
+    return nlp
+
+
+def test_the_first_round(texts, first, tmp_path):
+    output = tmp_path / "out.jsonl"
+    code, printed = run(texts, output, "-n", 5, *first)
+    assert code == 0, printed
+    assert "5 sentences in" in printed and "out of 40" in printed
+    before = output.read_bytes()
+    rows = read(output)
+    known = {row["text"] for row in read_rows(count=40)}
+    assert len(rows) == 5 and {row["text"] for row in rows} <= known
+    for row in rows:
+        assert row["meta"]["reason"] and row["meta"]["source"] == "texts.jsonl"
+        for span in row["spans"]:
+            assert row["text"][span["start"] : span["end"]] == span["text"]
+            assert span["label"] in LABELS and 0 <= span["score"] <= 1
+    # The same input, the same output.
+    assert run(texts, output, "-n", 5, *first)[0] == 0
+    assert output.read_bytes() == before
+    assert not output.with_suffix(".quarantine.jsonl").exists()
+
+
+def test_what_is_labelled_is_left_out(texts, first, tmp_path):
+    rows = read_rows(count=40)
+    labelled = write_rows(tmp_path / "labelled.jsonl", rows[:30])
+    output = tmp_path / "out.jsonl"
+    code, printed = run(texts, output, *first, "-n", 20, "--labelled", labelled)
+    assert code == 0, printed
+    assert "30 labelled already" in printed and "W710" in printed
+    found = {row["text"] for row in read(output)}
+    assert found == {row["text"] for row in rows[30:]}
+    code, printed = run(texts, output, *first, "--labelled", texts)
+    assert code == 1 and "N715" in printed and "40 of them labelled" in printed
+
+
+def test_rows_that_hold_no_text_are_put_aside(first, tmp_path):
+    rows = read_rows(count=6)
+    texts = write_rows(tmp_path / "texts.jsonl", [*rows, {"body": "x"}, 7])
+    with texts.open("ab") as file:
+        file.write(b"\xff\xfe broken\n")
+    output = tmp_path / "out.jsonl"
+    code, printed = run(texts, output, "-n", 3, *first)
+    assert code == 0 and "W201" in printed and "3 sentences in" in printed
+    aside = read(tmp_path / "out.quarantine.jsonl")
+    assert {row["reason"] for row in aside} == {
+        "without a text in 'text'",
+        "not a JSON object",
+        "not UTF-8",
+    }
+    # For brat it is in the folder, and import passes over it.
+    code, printed = run(texts, tmp_path / "out", "-n", 3, "--format", "brat", *first)
+    assert code == 0, printed
+    assert (tmp_path / "out" / "quarantine.jsonl").exists()
+    result = CliRunner().invoke(
+        app, ["import", str(tmp_path / "out"), str(tmp_path / "x.jsonl")]
+    )
+    assert result.exit_code == 0 and len(read(tmp_path / "x.jsonl")) == 3
+
+
+@pytest.mark.parametrize("by", ["spans", "balance", "uncertainty", "random"])
+def test_every_strategy_gives_distinct_sentences(nlp, by):
+    sentences = [Sentence(row["text"]) for row in read_rows(count=30)]
+    tasks = suggest_tasks(Judge(nlp), [*sentences, *sentences], 8, by=by, seed=1)
+    assert len({task.text for task in tasks}) == 8
+    again = suggest_tasks(Judge(nlp), [*sentences, *sentences], 8, by=by, seed=1)
+    assert again == tasks
+    if by == "random":
+        again = suggest_tasks(Judge(nlp), sentences[::-1], 8, by=by, seed=1)
+        assert [task.text for task in again] == [task.text for task in tasks]
+        other = suggest_tasks(Judge(nlp), sentences, 8, by=by, seed=2)
+        assert {task.text for task in other} != {task.text for task in tasks}
+
+
+def test_memory_is_bounded_by_the_pool(nlp):
+    report = SuggestReport()
+    sentences = (Sentence(row["text"]) for row in read_rows())
+    judge = Judge(nlp)
+    tasks = suggest_tasks(judge, sentences, 4, report=report, pool_size=12)
+    assert report.sentences == 150 and report.kept <= 12 and len(tasks) == 4
+
+
+def test_a_judgement_has_the_spans_of_the_pipeline(nlp):
+    texts = [row["text"] for row in read_rows(count=20)]
+    found = Judge(nlp).judge(texts)
+    for doc, one in zip(list(nlp.pipe(texts)), found, strict=True):
+        ents = [(e.start_char, e.end_char, e.label_) for e in doc.ents]
+        assert [mark[:3] for mark in one.marks] == ents
+        scores = doc.spans["nuner_ner"].attrs["scores"]
+        np.testing.assert_allclose([m.score for m in one.marks], scores, atol=1e-3)
+        pairs = zip(one.words, one.spaces, strict=True)
+        assert "".join(word + " " * space for word, space in pairs) == doc.text
+        assert (one.scores >= LOWEST).all() and len(one.vectors) == len(one.labels)
+
+
+def test_a_half_is_where_an_independent_label_decides():
+    logits = np.log(np.asarray([[0.2, 0.2], [0.9, 0.1], [0.6, 1e-9]]) / 1)
+    logits -= np.log1p(-np.exp(logits))
+    found = get_likelihoods(logits, np.asarray([0.2, 0.6]))
+    np.testing.assert_allclose(found[0], [0.5, 0.2 / 1.2], atol=1e-6)
+    assert found[1, 0] == pytest.approx(1 - 0.5 * 0.1 / 0.8)
+    assert (
+        np.diff(get_likelihoods(np.linspace(-9, 9, 50)[:, None], [0.3])[:, 0]) > 0
+    ).all()
+
+
+def test_labelled_spans_have_vectors_and_counts(nlp, tmp_path):
+    docs = read_docs(write_rows(tmp_path / "a.jsonl", read_rows(count=5)))
+    found = judge_labelled(Judge(nlp), docs)
+    assert (
+        found.mentions.total()
+        == len(found.vectors)
+        == sum(len(row["spans"]) for row in read_rows(count=5))
+    )
+    assert judge_labelled(Judge(nlp), []).vectors is None
+
+
+@pytest.fixture
+def ruler(tmp_path):
+    """A pipeline whose entities have no scores."""
+    nlp = spacy.blank("en")
+    patterns = [{"label": "ROOM", "pattern": "bedroom"}]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
+    nlp.to_disk(tmp_path / "ruler")
+    return tmp_path / "ruler"
+
+
+def test_a_pipeline_without_scores(texts, ruler, tmp_path):
+    output = tmp_path / "out.jsonl"
+    code, printed = run(ruler, texts, output, "-n", 3)
+    assert code == 0 and "W711" in printed
+    spans = [span for row in read(output) for span in row["spans"]]
+    assert spans and all(span["label"] == "ROOM" for span in spans)
+    assert not any("score" in span for span in spans)
+    code, printed = run(ruler, texts, output, "-n", 3, "--by", "random")
+    assert code == 0 and "W711" not in printed
+
+
+@Language.component("fails_on_gardens")
+def fail(doc):
+    if "garden" in doc.text:
+        raise ValueError("no gardens")
+    return doc
+
+
+def test_where_the_pipeline_fails(ruler, texts):
+    nlp = spacy.load(ruler)
+    nlp.add_pipe("fails_on_gardens")
+    report = SuggestReport()
+    sentences = [Sentence(row["text"], "a", "1") for row in read_rows(count=40)]
+    tasks = suggest_tasks(Judge(nlp), sentences, 40, report=report)
+    wrong = sum("garden" in one.text for one in sentences)
+    assert wrong and report.tally.counts == {"the pipeline failed": wrong}
+    assert tasks and not any("garden" in task.text for task in tasks)
+
+
+def test_what_is_asked_for_has_to_make_sense(texts, first, ruler, tmp_path, labels):
+    output = tmp_path / "out.jsonl"
+    for args in (
+        [texts, output],
+        [ruler, texts, output, *first],
+        [texts, output, *first[:2]],
+        [texts, output, "--labels", labels],
+        [ruler, ruler, texts, output],
+    ):
+        code, printed = run(*args)
+        assert code == 1 and "N710" in printed, args
+    spacy.blank("en").to_disk(tmp_path / "blank")
+    for args in ([tmp_path / "blank"], [ruler, "--pipe-name", "no"]):
+        code, printed = run(args[0], texts, output, *args[1:])
+        assert code == 1 and "N711" in printed
+    code, printed = run(tmp_path / "none", texts, output)
+    assert code == 1 and "N650" in printed
+    code, printed = run(ruler, texts, output, "--min-words", 70)
+    assert code == 1 and "N715" in printed and "outside" in printed
+    code, printed = run(texts, tmp_path / "out.txt", *first)
+    assert code == 1 and "N107" in printed
+    assert not output.exists()
+    labels.with_name("blanks.json").write_text(json.dumps(["a b"]))
+    with pytest.raises(NunerError, match="N712"):
+        suggest(
+            None,
+            str(texts),
+            tmp_path / "brat",
+            form="brat",
+            backbone=first[1],
+            labels=labels.with_name("blanks.json"),
+        )
+    assert not (tmp_path / "brat").exists()
