@@ -94,8 +94,7 @@ for size in "${sizes[@]}"; do
 done
 measure resume $((2 * limit)) resume "${killed[@]}"
 if [ -n "$gliner" ]; then
-  step gliner-install 180 bash -c \
-    "python -m venv '$out/gliner' && '$out/gliner/bin/pip' install -q gliner typer"
+  step gliner-install 180 bash benchmarks/peers/environment.sh "$out/gliner"
   for concepts in 10 1000; do
     step "gliner-$concepts" 90 "$out/gliner/bin/python" benchmarks/gpu.py gliner \
       "$out/gliner-$concepts.json" --device "$device" --model "$gliner" \

@@ -12,9 +12,9 @@ memory, of
   quickstart configures them, the head untrained,
 - GLiNER, built from its config on all-MiniLM-L6-v2, the head untrained and the
   threshold near 1, so that decoding costs nothing; if `--gliner-python` names the
-  Python of an environment that has it (`pip install torch==2.13.0; pip install
-  gliner==0.2.29 typer`). It cuts texts at 384 words, so it gets sentences alone, and
-  fewer where it is slow (GLINER_SENTENCES below).
+  Python of an environment that has it (`bash benchmarks/peers/environment.sh FOLDER`).
+  It cuts texts at 384 words, so it gets sentences alone, and fewer where it is slow
+  (GLINER_SENTENCES below).
   Its labels stand in the encoder's input, which has room for some 100 of this kind:
   1,000 are asked for in ten parts.
 

@@ -1,6 +1,7 @@
 """The benchmarks import what there is, and say how they are called."""
 
 import json
+import sys
 
 import pytest
 from confection import Config
@@ -13,13 +14,15 @@ from spacy_nuner.fewshot.heads import check_heads
 from ..conftest import ROOT
 from .test_commands import load_app
 
-BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
+PEERS = "benchmarks/peers/compare.py"
+BENCHMARKS = [*sorted((ROOT / "benchmarks").glob("*.py")), ROOT / PEERS]
 GRIDS = sorted((ROOT / "benchmarks" / "grids").glob("*.yml"))
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_benchmarks_explain_themselves(path):
-    result = CliRunner().invoke(load_app(f"benchmarks/{path.name}"), ["--help"])
+    name = path.relative_to(ROOT).as_posix()
+    result = CliRunner().invoke(load_app(name), ["--help"])
     assert result.exit_code == 0, result.output
     assert "--help" in result.output
 
@@ -40,3 +43,86 @@ def test_grids_can_be_read(path, monkeypatch):
     check_heads(grid.heads, grid.encoders)
     assert all(name in PROTOCOLS for name in grid.protocols)
     assert all(one.test.startswith("/data/") for one in grid.datasets.values())
+
+
+def write_set(folder, parts):
+    """Write parts of a labelled set in two columns, a word and its tag a pair."""
+    folder.mkdir()
+    for part, sentences in parts.items():
+        rows = (
+            "\n".join(f"{word}\t{tag}" for word, tag in sentence)
+            for sentence in sentences
+        )
+        (folder / f"{part}.conll").write_text("\n\n".join(rows) + "\n", "utf8")
+
+
+# Two neighbours of one label, and a sentence without an entity.
+SENTENCES = [
+    [("cheap", "B-Price"), ("thai", "B-Cuisine"), ("sushi", "B-Cuisine")],
+    [("very", "B-Price"), ("cheap", "I-Price"), ("thai", "B-Cuisine")],
+    [("call", "O"), ("me", "O")],
+]
+
+
+def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
+    tmp_path, monkeypatch
+):
+    make = load_app(PEERS)
+    module = sys.modules["benchmark"]
+    data, model = tmp_path / "data", tmp_path / "model"
+    data.mkdir()
+    write_set(data / "mit-restaurant", {"train": 70 * SENTENCES, "test": SENTENCES})
+    write_set(data / "wnut17", {"dev": [[("Ann", "B-person"), ("left", "O")]]})
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"weights")
+    calls = []
+
+    def run_worker(python, command, task, *, threads=None):
+        """Find "thai" and "sushi", after a training with the middle rates."""
+        calls.append((command, task))
+        knows = task.get("arguments", {}).get("learning_rate", 1e-4) == 1e-4
+        parts = {}
+        for part, sentences in task["parts"].items():
+            ents = []
+            for words in sentences:
+                text, found = " ".join(words), []
+                for word in ("thai", "sushi"):
+                    if knows and word in words:
+                        start = text.index(word)
+                        found.append([start, start + len(word), "Cuisine"])
+                ents.append(found)
+            parts[part] = {"ents": ents, "seconds": 2.0, "words": 0}
+        return {"parts": parts, "versions": {}, "threads": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(module, "run_worker", run_worker)
+    options = f"--python python --model {model} --zero mit-restaurant --dev wnut17"
+    options += " --tuned mit-restaurant --k 1 --draws 3 --processes 1"
+    arguments = [data, tmp_path, tmp_path / "out", *options.split()]
+    result = CliRunner().invoke(make, [*map(str, arguments)])
+    assert result.exit_code == 0, result.output
+    # Of five entities the three of one label.
+    cells = tmp_path / "out" / "test" / "mit-restaurant" / "model"
+    cell = json.loads((cells / "names" / "k0" / "draw0.json").read_text("utf8"))
+    assert (cell["ents_p"], cell["ents_r"], cell["ents_f"]) == (1, 0.6, 0.75)
+    assert cell["words_per_second"] == 8 / 2
+    prompts = [task["prompts"]["Price"] for command, task in calls if command == "tag"]
+    assert prompts[0] == "price" and prompts[-1].startswith("price: How expensive")
+    # Rates by dev, then all draws; the first two stand already.
+    tuned = [task for command, task in calls if command == "tune"]
+    assert len(tuned) == 3 * 2 + 1
+    assert f"| mit-restaurant | 1 | {cells.name} | 0.0001/0.0005 | " in result.output
+    for path in (cells / "mentions-gliner-tuned" / "k1").iterdir():
+        cell = json.loads(path.read_text("utf8"))
+        assert cell["ents_f"] == 0.75
+        train = module.find_parts(data / "mit-restaurant", 200)[0]
+        drawn = module.draw_docs(train, 1, seed=cell["draw"])
+        assert cell["settings"]["docs"] == drawn.docs
+    rows = {" ".join(row["tokenized_text"]): row for row in tuned[0]["rows"]}
+    for text, row in rows.items():
+        if text == "very cheap thai":
+            assert row["ner"] == [[0, 1, "price"], [2, 2, "cuisine"]]
+        assert {"price", "cuisine", "dish"} <= set(row["ner_labels"])
+    # Nothing is computed again.
+    count = len(calls)
+    again = CliRunner().invoke(make, [*map(str, arguments)])
+    assert again.exit_code == 0 and len(calls) == count
