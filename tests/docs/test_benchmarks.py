@@ -7,6 +7,7 @@ import pytest
 from confection import Config
 from typer.testing import CliRunner
 
+from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.fewshot.draws import PROTOCOLS
 from spacy_nuner.fewshot.grid import Grid
 from spacy_nuner.fewshot.heads import check_heads
@@ -114,7 +115,7 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
     for path in (cells / "mentions-gliner-tuned" / "k1").iterdir():
         cell = json.loads(path.read_text("utf8"))
         assert cell["ents_f"] == 0.75
-        train = module.find_parts(data / "mit-restaurant", 200)[0]
+        train = read_docs(data / "mit-restaurant" / "train.conll")
         drawn = module.draw_docs(train, 1, seed=cell["draw"])
         assert cell["settings"]["docs"] == drawn.docs
     rows = {" ".join(row["tokenized_text"]): row for row in tuned[0]["rows"]}
