@@ -286,6 +286,5 @@ def _draw_published(axis: "Axes", published: Sequence[Published]) -> None:
                 fontsize=7,
                 ha="right",
                 va="bottom" if above else "top",
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7}
-                | {"pad": 0.5},
+                zorder=1,
             )
