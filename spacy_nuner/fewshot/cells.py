@@ -635,7 +635,9 @@ class OpenSet:
         known = json.loads(path.with_suffix(".json").read_text())
         if list(layers) != known:
             vectors = vectors[:, [known.index(layer) for layer in layers]]
-        flat: Floats = np.asarray(vectors).reshape(len(vectors), -1)
+        # There may be none.
+        width = vectors.shape[1] * vectors.shape[2]
+        flat: Floats = np.asarray(vectors).reshape(len(vectors), width)
         return flat
 
     def attach_vectors(self, backbone: str, layers: Sequence[int]) -> None:

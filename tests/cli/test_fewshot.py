@@ -43,7 +43,7 @@ def test_fewshot_then_report(assets, tiny, tmp_path):
     assert len(list(metrics.rglob("draw*.json"))) == 2 * 2 * 2 * 2
     assert (metrics / "probe/listings/nuner/-1+-2/k2/draw1.json").is_file()
     assert "gain over base" in result.output
-    assert "entity F1, layers: -1+-2" in result.output
+    assert "entity F1, layers -1+-2" in result.output
     result = run("report", metrics, tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert "gain over base" in (tmp_path / "out" / "report.md").read_text("utf8")
