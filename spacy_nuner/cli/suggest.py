@@ -138,7 +138,7 @@ def suggest_cli(
     if report.tally.total():
         msg.warn(Warnings.W201.format(source=texts, found=report.tally.describe()))
     if report.unscored and by != Strategy.random:
-        msg.warn(Warnings.W711)
+        msg.warn(Warnings.W711.format())
     if len(tasks) < n:
         msg.warn(Warnings.W710.format(n=n, found=len(tasks)))
     show_tasks(tasks)
