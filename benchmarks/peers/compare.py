@@ -52,7 +52,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import typer
 from spacy.scorer import get_ner_prf
@@ -141,17 +141,6 @@ class Tagged(NamedTuple):
         return round(sum(map(len, self.docs)) / max(self.seconds, 1e-9), 1)
 
 
-class System(Protocol):
-    """What tags by the names of labels."""
-
-    name: str
-    identity: dict[str, str]
-    threshold: float
-
-    def tag(self, docs: Sequence[Doc], labels: Mapping[str, Label]) -> Tagged:
-        """Tag copies of docs, in their words."""
-
-
 @dataclass(frozen=True)
 class Gliner:
     """A GLiNER model.
@@ -208,6 +197,10 @@ class Ours:
         return Tagged(tagged, seconds, {"threads": torch.get_num_threads()})
 
 
+# What tags by the names of labels.
+System = Gliner | Ours
+
+
 def run_worker(
     python: Path, command: str, task: dict[str, Any], *, threads: int | None = None
 ) -> Any:
@@ -218,7 +211,8 @@ def run_worker(
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("task.json", "result.json")]
         paths[0].write_text(json.dumps(task), encoding="utf8")
-        line = [python, HERE / "gliner_worker.py", command, *paths]
+        worker = HERE / "gliner_worker.py"
+        line = [str(python), str(worker), command, *map(str, paths)]
         subprocess.run(line, check=True, env=environment, stdout=sys.stderr)
         return json.loads(paths[1].read_text(encoding="utf8"))
 
@@ -630,7 +624,8 @@ def main(
     rivals = find_backbones([backbone], layers=["last"]) if backbone else []
     ours = [Ours(one.name, one.source, one.identity, OURS) for one in rivals]
     rows = []
-    for system in [*systems, *ours]:
+    every: list[System] = [*systems, *ours]
+    for system in every:
         rows += zero_rows(system, data, zero, dev, output, sentences=sentences)
     titles = [one.rpartition("-")[2] for one in zero]
     typer.echo(format_table(["system", "", *titles, "mean", "dev"], rows))

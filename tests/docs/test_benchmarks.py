@@ -104,9 +104,10 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
     # Of five entities the three of one label.
     cells = tmp_path / "out" / "test" / "mit-restaurant" / "model"
     cell = json.loads((cells / "names" / "k0" / "draw0.json").read_text("utf8"))
-    assert (cell["ents_p"], cell["ents_r"], cell["ents_f"]) == (1, 0.6, 0.75)
+    assert (cell["ents_p"], cell["ents_r"]) == (1, 0.6)
     assert cell["words_per_second"] == 8 / 2
-    prompts = [task["prompts"]["Price"] for command, task in calls if command == "tag"]
+    tagged = [task["prompts"] for command, task in calls if command == "tag"]
+    prompts = [told["Price"] for told in tagged if "Price" in told]
     assert prompts[0] == "price" and prompts[-1].startswith("price: How expensive")
     # Rates by dev, then all draws; the first two stand already.
     tuned = [task for command, task in calls if command == "tune"]
@@ -114,7 +115,7 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
     assert f"| mit-restaurant | 1 | {cells.name} | 0.0001/0.0005 | " in result.output
     for path in (cells / "mentions-gliner-tuned" / "k1").iterdir():
         cell = json.loads(path.read_text("utf8"))
-        assert cell["ents_f"] == 0.75
+        assert (cell["ents_p"], cell["ents_r"]) == (1, 0.6)
         train = read_docs(data / "mit-restaurant" / "train.conll")
         drawn = module.draw_docs(train, 1, seed=cell["draw"])
         assert cell["settings"]["docs"] == drawn.docs
