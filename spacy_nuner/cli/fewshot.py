@@ -147,7 +147,7 @@ def fewshot(
     from ..fewshot.heads import check_heads
     from ..outputs import check_output
 
-    inputs = [train, test, *([dev] if dev else []), *backbones]
+    inputs: list[str | Path] = [train, test, *([dev] if dev else []), *backbones]
     check_output(output, inputs=inputs, folder=True)
     check_heads(heads, encoders)
     fits = Fits(

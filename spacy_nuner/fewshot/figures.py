@@ -90,13 +90,13 @@ def draw_learning_curve(
         figure.supylabel(title, fontsize=10)
         # Not by the labels of the lines: one that begins with "_" is left out there.
         names = [name for name in backbones if name in curves.backbones]
-        lines = axes.flat[0].lines[: len(names)]
+        shown = axes.flat[0].lines[: len(names)]
         labels = [literal(name, longest=LONGEST_NAME) for name in names]
         if published:
-            lines = [*lines, axes.flat[len(datasets) - 1].lines[len(names)]]
+            shown = [*shown, axes.flat[len(datasets) - 1].lines[len(names)]]
             labels.append(MARK)
         figure.legend(
-            lines,
+            shown,
             labels,
             loc="outside upper center",
             ncols=min(len(labels), 2 * columns),

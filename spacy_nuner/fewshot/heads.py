@@ -16,9 +16,8 @@ from spacy.pipeline import EntityRecognizer, SpanCategorizer, TrainablePipe
 from spacy.pipeline.spancat import build_ngram_suggester
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import fix_random_seed
 from spacy.vocab import Vocab
-from thinc.api import Adam, Model, reduce_first, warmup_linear
+from thinc.api import Adam, Model, fix_random_seed, reduce_first, warmup_linear
 from thinc.types import Floats2d
 
 from ..errors import Errors, NunerError
@@ -268,8 +267,9 @@ def fit_head(name: str, task: Task) -> Predictor:
 
 def _train(component: TrainablePipe, pairs: Sequence[Example], task: Task) -> None:
     """Train as configs/ner.cfg does: Adam, the rate rises for a tenth and falls."""
+    rate: Any = warmup_linear(task.rates[1], max(task.steps // 10, 1), task.steps)
     optimizer = Adam(
-        warmup_linear(task.rates[1], max(task.steps // 10, 1), task.steps),
+        rate,
         L2=0.01,
         L2_is_weight_decay=True,
         grad_clip=1.0,

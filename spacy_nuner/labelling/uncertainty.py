@@ -215,7 +215,8 @@ class Judge:
         table = _get_vectors(doc)
         rows = []
         for mark in looked_at:
-            span = doc.char_span(mark.start, mark.end)
+            # Marks are made of spans of the doc, so there is one.
+            span: Any = doc.char_span(mark.start, mark.end)
             rows.append(table[span.start : span.end].mean(axis=0))
         self.unscored |= any(mark.score is None for mark in marks)
         return Judgement(
