@@ -119,6 +119,7 @@ def test_tests_pass_on_the_wheel_from_another_folder(python, tmp_path):
     assert str(python.parents[1]) in run(python, "-c", code, cwd=tmp_path)
 
 
+@pytest.mark.weekly
 def test_from_the_wheel_alone_to_spans_and_a_training(python, tmp_path):
     folder = tmp_path / "a user"
     folder.mkdir()

@@ -140,8 +140,9 @@ def run_cells(
         labels[one.name] = [*found, *sorted(more)]
     prepare = functools.partial(prepare_worker, gpu_id)
 
-    def write(parts: Sequence[Part], title: str) -> None:
-        with tqdm(total=len(parts), desc=title, unit="part", disable=not parts) as bar:
+    def write(parts: Sequence[Part], title: str, *, shown: bool = True) -> None:
+        hidden = not (parts and shown)
+        with tqdm(total=len(parts), desc=title, unit="part", disable=hidden) as bar:
             write_parts(parts, n_process=n_process, bar=bar, prepare=prepare)
 
     with contextlib.ExitStack() as stack:
@@ -172,7 +173,8 @@ def run_cells(
                     used.update(i for one in trials[job.key] for i in one.dev or ())
                 name = dataset.name
                 _write_set(dataset, labels[name], used, fits, folders[name])
-        write(_plan_vectors(jobs, missing), "vectors")
+        # In one process each encoder has a bar of its own.
+        write(_plan_vectors(jobs, missing), "vectors", shown=n_process != 1)
         write(untried, "rates on dev")
         settled_jobs = [job for job in (_choose_rates(x, trials) for x in jobs) if job]
         write([job for job in settled_jobs if not job.is_done()], "cells")

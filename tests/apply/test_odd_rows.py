@@ -55,7 +55,7 @@ def test_odd_lines(tagger, path, lines):
     assert tagger.tag(rows) == tagged
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(texts=st.lists(st.text(st.characters(codec="utf8")), max_size=5))
 def test_odd_texts_in_docbins_and_tables(pipeline, path, texts):
     path.write_text("".join(json.dumps({"text": one}) + "\n" for one in texts))

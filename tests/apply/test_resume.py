@@ -11,7 +11,7 @@ import pytest
 from spacy_nuner.apply.parts import TextPart
 from spacy_nuner.errors import NunerError
 
-from ..conftest import ROOT
+from ..conftest import ROOT, weekly
 from .conftest import contents, make_rows, read_jsonl, write_jsonl
 
 PARTS = 10
@@ -197,9 +197,8 @@ def test_killed_with_two_processes_and_gone_on_with_by_one(
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_does(tag, source, tmp_path):
-    for form in ("parquet", "docbin"):
-        one, two = tmp_path / f"1-{form}", tmp_path / f"2-{form}"
-        tag(source, one, form=form)
-        tag(source, two, form=form, n_process=2)
-        assert contents(one) == contents(two)
+@pytest.mark.parametrize("form", ["parquet", *weekly("docbin")])
+def test_two_processes_write_what_one_does(tag, source, tmp_path, form):
+    tag(source, tmp_path / "one", form=form)
+    tag(source, tmp_path / "two", form=form, n_process=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")

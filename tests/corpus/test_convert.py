@@ -332,6 +332,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, failing)
     assert ("corpus.work" in left) == (failing == "00000.json")
 
 
+@pytest.mark.weekly
 def test_a_tokenizer_is_not_kept_longer_than_a_shard(tmp_path, monkeypatch):
     """Its vocabulary grows with the words of the shard."""
 
