@@ -279,8 +279,8 @@ def test_the_precision_of_one_run_is_not_that_of_the_next(
         (6, 384, 30_522, 3e-4),
         # Most of a multilingual encoder is its embeddings.
         (12, 384, 250_002, 3e-4),
-        (12, 768, 30_522, 1e-4),
-        (24, 1024, 50_265, 1e-4),
+        (12, 768, 30_522, 2e-4),
+        (24, 1024, 50_265, 2e-4),
     ],
 )
 def test_the_rate_follows_from_the_layers(layers, width, pieces, rate):
