@@ -127,8 +127,8 @@ def choose_learn_rate(encoder: nn.Module) -> float:
     """Choose the peak of the learning rate for an encoder's size.
 
     all-MiniLM-L6-v2 learns no more at 2e-4 or 1e-3 than at 3e-4, all-mpnet-base-v2 as
-    much at 2e-4 as at 1e-4, and finds more with no example (docs/recipe.md). Larger ones
-    than base size were not tried.
+    much at 2e-4 as at 1e-4, and finds more with no example (docs/recipe.md). Larger
+    ones than base size were not tried.
 
     encoder (nn.Module): An encoder of the transformers library.
     RETURNS (float): The rate.
