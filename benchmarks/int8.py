@@ -15,7 +15,6 @@ are to those of fp32, and how many sentences have other spans alone than in a ba
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,28 +62,13 @@ def read_parts(folder: Path) -> dict[str, list[Any]]:
 
 def train_head(docs: list[Any], backbone: str, output: Path, *, seed: int) -> None:
     """Train `configs/ner.cfg` on some docs and save it."""
-    from spacy.tokens import DocBin
-    from spacy.training.initialize import init_nlp
-    from spacy.training.loop import train
     from spacy.util import load_config
 
-    output.mkdir(parents=True)
-    path = output / "train.spacy"
-    DocBin(docs=docs).to_disk(path)
-    overrides = {
-        "paths.train": str(path),
-        # Judged by whoever calls: the loop wants a part, and one doc is quickly done.
-        "paths.dev": str(path),
-        "corpora.dev.limit": 1,
-        "paths.backbone": backbone,
-        "system.seed": seed,
-        "training.eval_frequency": 10_000,
-        "training.logger.console_output": False,
-        "training.logger.progress_bar": None,
-    }
-    nlp = init_nlp(load_config(ROOT / "configs" / "ner.cfg", overrides=overrides))
-    nlp, _ = train(nlp, None, stdout=sys.stderr, stderr=sys.stderr)
-    nlp.to_disk(output / "trained")
+    from spacy_nuner.labelling.retrain import train_again
+
+    overrides = {"paths.backbone": backbone}
+    config = load_config(ROOT / "configs" / "ner.cfg", overrides=overrides)
+    train_again(config, docs, seed=seed).to_disk(output / "trained")
 
 
 def judge(path: Path, docs: list[Any], result: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Hashes of files, and files that ship with the package."""
+"""Files: their hashes, those that are written whole, and those that ship with us."""
 
 import hashlib
 from pathlib import Path
@@ -14,6 +14,19 @@ def hash_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of results that is whole at any time.
+
+    path (Path): The file; its folder is made. What a killed run leaves beside it, the
+        next one writes over.
+    text (str): Its content, without the last line end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(f"{text}\n", encoding="utf8")
+    temporary.replace(path)
 
 
 def find_shipped(name: str) -> Path:

@@ -41,6 +41,27 @@ OVERWRITE = typer.Option(
     "--overwrite",
     help="Replace files of the same names that this command did not make",
 )
+# Of the commands that compare encoders.
+BACKBONES = typer.Option(
+    ...,
+    help="Encoders to compare, the base first, between commas: folders, hub names, "
+    "package:NAME/PATH or default",
+)
+NAMES = typer.Option(
+    "", help="What to call the backbones, between commas, such as base,nuner"
+)
+# Of the commands that read labelled sets.
+LANG = typer.Option("en", help="Language of the tokenizer for texts")
+# Of the commands that read sentences out of any text, see `annotate.sample`.
+FIELD = typer.Option("text", help="Field that holds the text")
+SPLITTER = typer.Option(
+    "rule", help="rule, line (a sentence a line), or the name of a spaCy pipeline"
+)
+SPACY_LANG = typer.Option("en", help="spaCy's code of the language")
+MIN_WORDS = typer.Option(5, help="Shortest sentence, in words", min=1)
+MAX_WORDS = typer.Option(80, help="Longest sentence, in words", min=1)
+MAX_DOCUMENTS = typer.Option(None, help="Stop reading after so many documents", min=1)
+SPLIT = typer.Option("train", help="Split of a data set on the hub")
 # Of the commands that several machines can do together.
 PART = typer.Option(
     None,

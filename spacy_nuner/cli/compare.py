@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._util import OVERWRITE, SOURCE, msg, split_list
+from ._util import LANG, NAMES, OVERWRITE, SOURCE, msg, split_list
 
 if TYPE_CHECKING:
     from ..fewshot.advice import Candidate
@@ -29,16 +29,14 @@ def compare_cli(
         help="Encoders to compare, between commas: folders, hub names, "
         "package:NAME/PATH or default",
     ),
-    names: str = typer.Option(
-        "", help="What to call the backbones, between commas, such as base,nuner"
-    ),
+    names: str = NAMES,
     layers: str = typer.Option(
         "both",
         help="Layer sets between commas: last, both (last and middle), or indices with "
         "a + between them, such as -1+-4",
     ),
     seed: int = typer.Option(0, help="Seed of the order of the texts"),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
     overwrite: bool = OVERWRITE,
 ) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from ._util import OVERWRITE, PROTOCOL, SOURCE, msg
+from ._util import LANG, OVERWRITE, PROTOCOL, SOURCE, msg
 
 RECORD_SUFFIX = ".draw.json"
 
@@ -21,7 +21,7 @@ def draw_cli(
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw some mentions of each label from a labelled set, for `spacy train`."""

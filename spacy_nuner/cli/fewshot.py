@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import PROTOCOL, SOURCE, msg, split_k, split_list
+from ._util import BACKBONES, LANG, NAMES, PROTOCOL, SOURCE, msg, split_k, split_list
 
 if TYPE_CHECKING:
     from ..fewshot.results import Cell
@@ -18,11 +18,7 @@ def fewshot_cli(
         ..., help="Labelled set to score on, whole, of the same forms"
     ),
     output: Path = typer.Argument(..., help="Folder of results, one JSON a cell"),
-    backbones: str = typer.Option(
-        ...,
-        help="Encoders to compare, the base first, between commas: folders, hub names, "
-        "package:NAME/PATH or default",
-    ),
+    backbones: str = BACKBONES,
     k: str = typer.Option(
         "1,4,16,64",
         help="Mentions (or words) of each label to draw, between commas; all is the "
@@ -30,9 +26,7 @@ def fewshot_cli(
     ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
     seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
-    names: str = typer.Option(
-        "", help="What to call the backbones, between commas, such as base,nuner"
-    ),
+    names: str = NAMES,
     layers: str = typer.Option(
         "last,both",
         help="Layer sets of probes between commas: last, both (last and middle), or "
@@ -59,7 +53,7 @@ def fewshot_cli(
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     n_process: int = typer.Option(1, min=1, help="Processes, one thread each"),
     gpu_id: int = typer.Option(-1, help="GPU to compute on; -1 is the CPU"),
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from ._losses import show_losses
-from ._util import OVERWRITE, SOURCE, split_list
+from ._util import LANG, OVERWRITE, SOURCE, split_list
 
 
 class AlignmentMode(StrEnum):
@@ -30,7 +30,7 @@ def import_cli(
         help="Form of the files, such as conll, brat or jsonl, or of their rows, such "
         "as prodigy or label-studio; recognised by the content if not given",
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     labels: str | None = typer.Option(
         None,
         help="Names of tags that are numbers, in their order: between commas, or a "

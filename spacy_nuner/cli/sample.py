@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ._util import OVERWRITE, msg
+from ._util import (
+    FIELD,
+    MAX_DOCUMENTS,
+    MAX_WORDS,
+    MIN_WORDS,
+    OVERWRITE,
+    SPACY_LANG,
+    SPLIT,
+    SPLITTER,
+    msg,
+)
 
 if TYPE_CHECKING:
     from ..annotate.sample import SampleReport
@@ -21,17 +31,13 @@ def sample_cli(
     output: Path = typer.Argument(help="JSON Lines with id, text, source and doc"),
     n: int = typer.Option(help="How many distinct sentences to draw", min=1),
     seed: int = typer.Option(0, help="Another seed, another sample"),
-    field: str = typer.Option("text", help="Field that holds the text"),
-    splitter: str = typer.Option(
-        "rule", help="rule, line (a sentence a line), or the name of a spaCy pipeline"
-    ),
-    lang: str = typer.Option("en", help="spaCy's code of the language"),
-    min_words: int = typer.Option(5, help="Shortest sentence, in words", min=1),
-    max_words: int = typer.Option(80, help="Longest sentence, in words", min=1),
-    max_documents: int | None = typer.Option(
-        None, help="Stop reading after so many documents", min=1
-    ),
-    split: str = typer.Option("train", help="Split of a data set on the hub"),
+    field: str = FIELD,
+    splitter: str = SPLITTER,
+    lang: str = SPACY_LANG,
+    min_words: int = MIN_WORDS,
+    max_words: int = MAX_WORDS,
+    max_documents: int | None = MAX_DOCUMENTS,
+    split: str = SPLIT,
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Draw sentences from a source, each distinct one with the same chance."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._util import SOURCE, msg, split_list
+from ._util import LANG, SOURCE, msg, split_list
 
 if TYPE_CHECKING:
     from ..labelling.simulate import Run
@@ -44,7 +44,7 @@ def simulate_cli(
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TRAIN]"
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to train on; -1 is the CPU"),
 ) -> None:
     """Label a set in rounds, with its own labels as the person.

@@ -9,7 +9,18 @@ from typing import IO, TYPE_CHECKING, Any
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ._util import OVERWRITE, SOURCE, msg
+from ._util import (
+    FIELD,
+    MAX_DOCUMENTS,
+    MAX_WORDS,
+    MIN_WORDS,
+    OVERWRITE,
+    SOURCE,
+    SPACY_LANG,
+    SPLIT,
+    SPLITTER,
+    msg,
+)
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -88,17 +99,13 @@ def suggest_cli(
         "random",
     ),
     seed: int = typer.Option(0, help="Another seed, another choice at random"),
-    field: str = typer.Option("text", help="Field that holds the text"),
-    splitter: str = typer.Option(
-        "rule", help="rule, line (a sentence a line), or the name of a spaCy pipeline"
-    ),
-    lang: str = typer.Option("en", help="spaCy's code of the language"),
-    min_words: int = typer.Option(5, help="Shortest sentence, in words", min=1),
-    max_words: int = typer.Option(80, help="Longest sentence, in words", min=1),
-    max_documents: int | None = typer.Option(
-        None, help="Stop reading after so many documents", min=1
-    ),
-    split: str = typer.Option("train", help="Split of a data set on the hub"),
+    field: str = FIELD,
+    splitter: str = SPLITTER,
+    lang: str = SPACY_LANG,
+    min_words: int = MIN_WORDS,
+    max_words: int = MAX_WORDS,
+    max_documents: int | None = MAX_DOCUMENTS,
+    split: str = SPLIT,
     pipe_name: str | None = PIPE_NAME,
     gpu_id: int = typer.Option(-1, help="GPU to tag on; -1 is the CPU"),
     overwrite: bool = OVERWRITE,

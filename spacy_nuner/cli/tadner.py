@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import SOURCE, msg, split_list, split_numbers
+from ._util import BACKBONES, LANG, NAMES, SOURCE, msg, split_list, split_numbers
 
 if TYPE_CHECKING:
     from ..fewshot.tadner import EpisodeSettings, SourceSettings
@@ -38,14 +38,8 @@ def tadner_cli(
     output: Path = typer.Argument(
         ..., help="Folder of results: for each backbone its weights, a JSON a setting"
     ),
-    backbones: str = typer.Option(
-        ...,
-        help="Encoders to compare, the base first, between commas: folders, hub names, "
-        "package:NAME/PATH or default",
-    ),
-    names: str = typer.Option(
-        "", help="What to call the backbones, between commas, such as base,nuner"
-    ),
+    backbones: str = BACKBONES,
+    names: str = NAMES,
     ways: str = typer.Option("5,10", help="Types of an episode, between commas"),
     shots: str = typer.Option(
         "1,5", help="K of the K to 2K mentions of each type, between commas"
@@ -125,7 +119,7 @@ def tadner_cli(
         help="Leave dropout on in predictions of types, as the authors' code does",
         rich_help_panel=OF_EPISODES,
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to train on; -1 is the CPU"),
 ) -> None:
     """Compare encoders as the two encoders of TadNER, on episodes of new types.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import SOURCE, split_list
+from ._util import LANG, NAMES, SOURCE, split_list
 from .fewshot import print_cells
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ def zero_shot_cli(
         help="Probability over which a span belongs to a label "
         "[default: that of nuner_concepts]",
     ),
-    names: str = typer.Option(
-        "", help="What to call the backbones, between commas, such as base,nuner"
-    ),
+    names: str = NAMES,
     dataset: str | None = typer.Option(
         None, help="What to call the data set [default: the folder of TEST]"
     ),
-    lang: str = typer.Option("en", help="Language of the tokenizer for texts"),
+    lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to tag on; -1 is the CPU"),
 ) -> None:
     """Tag a labelled set with backbones that know its labels by their names alone.

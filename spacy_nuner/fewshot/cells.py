@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from ..encoders.layers import load_encoder
 from ..errors import Errors, NunerError
+from ..files import write_whole
 from ..models.precision import choose_precision
 from ..outputs import check_output, claimed
 from ..parallel import Part, write_parts
@@ -428,10 +429,7 @@ class Trial:
             "ents_f": scores["ents_f"],
             "seconds": round(time.perf_counter() - start, 2),
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        temporary.replace(self.path)
+        write_whole(self.path, json.dumps(content, indent=1))
 
 
 def _plan_trials(

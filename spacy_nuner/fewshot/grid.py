@@ -111,8 +111,7 @@ class Grid(Section):
         """
         try:
             content = srsly.read_yaml(path)
-        except Exception as error:
-            # The parser of YAML has exceptions of its own.
+        except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())
             raise NunerError(Errors.N619, path=path, problems=reason) from error
         try:

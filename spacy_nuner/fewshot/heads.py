@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import spacy
@@ -23,6 +23,7 @@ from thinc.types import Floats2d
 from ..errors import Errors, NunerError
 from ..models.backbone import build_tok2vec_backbone
 from ..models.concept_tagger import build_concept_tagger
+from ..pipeline.decoding import set_ents
 from ..pipeline.labels import Label
 from ..pipeline.nuner_ner import NunerNer
 from ..readers.docbin import copy_words
@@ -259,7 +260,8 @@ def fit_head(name: str, task: Task) -> Predictor:
         predicted = list(component.pipe(copies, batch_size=BATCH_SIZE))
         if SPANS_KEY in predicted[0].spans:
             for doc in predicted:
-                _set_ents(doc)
+                group = doc.spans[SPANS_KEY]
+                set_ents(doc, list(group), group.attrs["scores"], overwrite=True)
         return predicted
 
     return predict
@@ -326,17 +328,3 @@ def _copy(doc: Doc, vocab: Vocab) -> Doc:
     if VECTORS in doc.user_data:
         copied.user_data[VECTORS] = doc.user_data[VECTORS]
     return copied
-
-
-def _set_ents(doc: Doc) -> None:
-    """Of spans that overlap the one with the best score is an entity."""
-    group = doc.spans[SPANS_KEY]
-    scores: Any = group.attrs["scores"]
-    taken: set[int] = set()
-    ents = []
-    for i in np.argsort(-np.asarray(scores), kind="stable").tolist():
-        span = cast(Span, group[i])
-        if taken.isdisjoint(range(span.start, span.end)):
-            taken.update(range(span.start, span.end))
-            ents.append(span)
-    doc.ents = ents

@@ -132,7 +132,7 @@ def write_report(
         if concepts and encode:
             overlap = _find_overlaps(cells, concepts, encode)
         for protocol in _list_protocols(cells):
-            own = [cell for cell in cells if _get_protocol(cell) == protocol]
+            own = [cell for cell in cells if cell.protocol == protocol]
             sections += _describe_protocol(own, protocol, backbones, overlap, folder)
         if cells:
             sections.append(_describe_encoders(cells))
@@ -142,13 +142,9 @@ def write_report(
         return [path for path in paths if (folder / path.name).exists()]
 
 
-def _get_protocol(cell: Cell) -> str:
-    return getattr(cell, "protocol", PROBE)
-
-
 def _list_protocols(cells: Iterable[Cell]) -> list[str]:
     """The protocols of cells, the frozen probe first."""
-    found = {_get_protocol(cell) for cell in cells}
+    found = {cell.protocol for cell in cells}
     return sorted(found, key=lambda name: (name != PROBE, name))
 
 

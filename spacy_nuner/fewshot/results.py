@@ -11,6 +11,7 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple, Self
 
 from ..errors import Errors, NunerError
+from ..files import write_whole
 
 AVERAGE = "average"
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
@@ -67,12 +68,7 @@ class Cell:
         """
         content = asdict(self)
         content |= content.pop("scores")
-        path = self._get_path(root)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # What a killed run leaves of it, the next one writes over.
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf8")
-        temporary.replace(path)
+        write_whole(self._get_path(root), json.dumps(content, indent=1))
 
     @classmethod
     def from_disk(cls, path: Path) -> Self:
@@ -81,7 +77,7 @@ class Cell:
         # What earlier versions did not write.
         later = {"tokens", "seconds", "protocol", "head", "versions"}
         needed = sorted(own - later)
-        content = _read_json(path, [*needed, *METRICS], shares=METRICS)
+        content = read_json(path, [*needed, *METRICS], shares=METRICS)
         shown = [key for key in sorted(own) if key in content]
         for key in filter(lambda key: not _can_be_shown(content, key), shown):
             reason = f"'{key}' is {json.dumps(content[key])[:80]}"
@@ -147,10 +143,17 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < MOST
 
 
-def _read_json(
-    path: Path, keys: Sequence[str], *, shares: Iterable[str]
+def read_json(
+    path: Path, keys: Sequence[str], *, shares: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Read a JSON object that must have some keys, and shares from 0 to 1."""
+    """Read a JSON object.
+
+    path (Path): The file.
+    keys (Sequence[str]): What it must have, one or more.
+    shares (Iterable[str]): Those of them that are from 0 to 1; null is 0.
+    RETURNS (dict[str, Any]): The object.
+    RAISES (NunerError): N631 if the file is something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -246,7 +249,7 @@ def read_heads(root: Path) -> dict[str, dict[str, Point]]:
         files[path.parent.name].append(path)
     heads = {}
     for name, paths in sorted(files.items()):
-        scores = [_read_json(path, SCORES[-1:], shares=SCORES) for path in paths]
+        scores = [read_json(path, SCORES[-1:], shares=SCORES) for path in paths]
         heads[name] = {
             key: _summarise(score[key] for score in scores) for key in SCORES
         }

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..about import __version__
 from ..encoders.layers import has_fast_bf16
 from ..errors import Errors, NunerError
+from ..files import write_whole
 from ..masking import mask_texts
 from ..outputs import check_output, claimed, write_folder
 from ..printing import printable, shorten
@@ -29,6 +30,7 @@ from .episodes import (
     read_episodes,
     read_sentences,
 )
+from .results import read_json
 from .tadner import (
     EpisodeSettings,
     SourceSettings,
@@ -103,11 +105,8 @@ class Result:
             },
             "episodes": episodes,
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
         text = json.dumps(mask_texts(content), ensure_ascii=False, indent=1)
-        temporary.write_text(text + "\n", encoding="utf8")
-        temporary.replace(path)
+        write_whole(path, text)
 
     def resume(self, path: Path) -> Self:
         """Add what an earlier run has done.
@@ -119,7 +118,7 @@ class Result:
         """
         if not path.is_file():
             return self
-        found = _read_json(path, "episodes")
+        found = read_json(path, ["episodes"])
         _check_same(path, found.get("settings"), self.settings)
         try:
             episodes = [_read_score(one) for one in found["episodes"]]
@@ -284,7 +283,7 @@ def _train_stages(
         stage_folder = folder / SOURCE / stage
         record = stage_folder / RECORD
         if record.is_file():
-            found = _read_json(record, "settings")["settings"]
+            found = read_json(record, ["settings"])["settings"]
             _check_same(record, found, made_with)
             continue
         with write_folder(stage_folder, command=COMMAND) as work:
@@ -342,17 +341,6 @@ def _score_episode(
 def _get_precision() -> str:
     on_cpu = get_torch_default_device().type == "cpu"
     return "bf16" if has_fast_bf16(on_cpu=on_cpu) else "fp32"
-
-
-def _read_json(path: Path, key: str) -> dict[str, Any]:
-    """Read a JSON object that has a key."""
-    try:
-        content = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise NunerError(Errors.N631, path=path, key=key, reason=error) from error
-    if not isinstance(content, dict) or key not in content:
-        raise NunerError(Errors.N631, path=path, key=key, reason=f"it has no '{key}'")
-    return content
 
 
 def _read_score(content: Any) -> EpisodeScore:

@@ -19,7 +19,7 @@ from spacy.util import load_config
 
 from ..errors import Errors, NunerError
 from ..fewshot.zero_shot import make_tagger
-from ..files import find_shipped
+from ..files import find_shipped, write_whole
 from ..outputs import check_output, claimed
 from ..pipeline.labels import Label
 from .choice import By
@@ -79,13 +79,8 @@ class Run:
 
         root (Path): The folder of results.
         """
-        path = self.get_path(root)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # What a killed run leaves of it, the next one writes over.
-        temporary = path.with_name(f".{path.name}.tmp")
         text = json.dumps(asdict(self), ensure_ascii=False, indent=1)
-        temporary.write_text(text + "\n", encoding="utf8")
-        temporary.replace(path)
+        write_whole(self.get_path(root), text)
 
     @classmethod
     def from_disk(cls, path: Path) -> Self:
