@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 # The APIs in the words of the Batch API.
-URLS: dict[Api, Literal["/v1/chat/completions", "/v1/responses"]] = {
+Url = Literal["/v1/chat/completions", "/v1/responses", "/v1/completions"]
+URLS: dict[Api, Url] = {
     "chat": "/v1/chat/completions",
     "responses": "/v1/responses",
+    "completions": "/v1/completions",
 }
 # Limits of the API for one batch.
 MOST_REQUESTS = 50_000

@@ -73,7 +73,8 @@ class Prompt:
         texts (Sequence[str]): The sentences, put in as they are.
         RETURNS (str): The message.
         """
-        before, after = self.template.split(SLOT)
+        # The last one: what stands before it may be anyone's text.
+        before, _, after = self.template.rpartition(SLOT)
         if len(texts) == 1:
             return before + texts[0] + after
         numbered = (
@@ -119,7 +120,9 @@ class Settings:
     prompt (Prompt): The prompt.
     model (str): The model's name as the server knows it.
     params (Mapping[str, Any]): Parameters of the request, such as `temperature`.
-    api (Api): "chat" for `/v1/chat/completions`, "responses" for `/v1/responses`.
+    api (Api): "chat" for `/v1/chat/completions`, "responses" for `/v1/responses`,
+        "completions" for `/v1/completions`, where the message is all that the model
+        sees.
     RAISES (NunerError): N222 if model or parameters can't be sent.
     """
 
@@ -171,6 +174,8 @@ class Settings:
         if self.api == "responses":
             # OpenAI stores responses unless `store` is false, and no completions.
             body = {"model": self.model, "input": message, "store": False}
+        elif self.api == "completions":
+            body = {"model": self.model, "prompt": message}
         else:
             messages = [{"role": "user", "content": message}]
             body = {"model": self.model, "messages": messages}

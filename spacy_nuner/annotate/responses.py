@@ -10,9 +10,13 @@ from typing import Any, Literal, NamedTuple
 from ..readers.answers import Answer
 from ..utf8 import replace_surrogates
 
-# OpenAI's two ways to ask a model, and their paths under the base URL.
-Api = Literal["chat", "responses"]
-PATHS: dict[Api, str] = {"chat": "/chat/completions", "responses": "/responses"}
+# OpenAI's ways to ask a model, and their paths under the base URL.
+Api = Literal["chat", "responses", "completions"]
+PATHS: dict[Api, str] = {
+    "chat": "/chat/completions",
+    "responses": "/responses",
+    "completions": "/completions",
+}
 
 # Counts of tokens from here on are a mistake of the server's.
 MOST_TOKENS = 10**9
@@ -122,7 +126,7 @@ def read_outcome(
         filter turned the request away, or why there is none.
     """
     if status is None or 200 <= status < 300:
-        read = read_completion if api == "chat" else read_response
+        read = read_response if api == "responses" else read_completion
         try:
             return read(data, latency=latency)
         except MalformedAnswer as error:
@@ -144,13 +148,13 @@ def read_outcome(
 
 
 def read_completion(data: Any, *, latency: float | None = None) -> Answer:
-    """Take the answer out of a chat completion.
+    """Take the answer out of a completion of a chat, or of a text.
 
     data (Any): The JSON of the response.
     latency (float | None): Seconds that it took.
     RETURNS (Answer): The answer, with OpenAI's word for the reason to stop where it was
         truncated or filtered.
-    RAISES (MalformedAnswer): If the JSON is no chat completion.
+    RAISES (MalformedAnswer): If the JSON is no completion.
     """
     choices = data.get("choices") if isinstance(data, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None

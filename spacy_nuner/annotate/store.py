@@ -318,6 +318,20 @@ class Store:
         waiting = self._db.execute(query, [key]).fetchone() is not None
         return "in a batch" if waiting else "to ask"
 
+    def find_answer(self, text: str, settings: Settings) -> Answer | None:
+        """Read the newest answer about a sentence.
+
+        text (str): The sentence.
+        settings (Settings): The settings of the request.
+        RETURNS (Answer | None): The answer; None if there is none.
+        """
+        row = self._db.execute(
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE key = ? "
+            "ORDER BY rowid DESC LIMIT 1",
+            [settings.key(text)],
+        ).fetchone()
+        return None if row is None else Answer(*row)
+
     def mean_completion(self, settings: Settings) -> tuple[float | None, int]:
         """Average the length of the newest answers to a prompt by a model.
 

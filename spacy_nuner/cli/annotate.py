@@ -1,16 +1,32 @@
 """`spacy nuner annotate`: sentences through an LLM."""
 
-import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..errors import Errors, NunerError, Warnings
-from ..masking import find_secret, mask_url
 from ..parallel import ALL, Share
 from ..printing import make_logs_printable
+from ._asking import (
+    BASE_URL,
+    CONCURRENCY,
+    DRY_RUN,
+    EXTRA,
+    MAX_COST,
+    MAX_FAILURES,
+    MAX_TOKENS,
+    MODEL,
+    PRICES,
+    RETRIES,
+    RPM,
+    TIMEOUT,
+    TPM,
+    make_connection,
+    name_max_tokens,
+    read_params,
+    show_plan,
+)
 from ._util import PART, msg, read_share
 
 if TYPE_CHECKING:
@@ -24,14 +40,12 @@ if TYPE_CHECKING:
 def annotate_cli(
     sentences: Path = typer.Argument(help="JSON Lines with text and id"),
     store: Path = typer.Argument(help="SQLite file for the answers, old or new"),
-    model: str = typer.Option(help="Name of the model on the server"),
-    base_url: str | None = typer.Option(
-        None,
-        help="Server that is OpenAI-compatible, up to /v1; if not given, that in "
-        "OPENAI_BASE_URL or OpenAI's",
-    ),
+    model: str = MODEL,
+    base_url: str | None = BASE_URL,
     api: str = typer.Option(
-        "chat", help="chat or responses, for models that have only the Responses API"
+        "chat",
+        help="chat; responses, for models that have only the Responses API; "
+        "completions, for models without chat",
     ),
     prompt: str = typer.Option(
         "paper", help="paper, blog, or a text file with {text} in it"
@@ -44,36 +58,17 @@ def annotate_cli(
         None, help="Temperature; the server's own default if not given", min=0
     ),
     seed: int | None = typer.Option(None, help="Seed of the server's sampling"),
-    max_tokens: int | None = typer.Option(
-        None, help="Longest answer, in tokens", min=1
-    ),
-    extra: str | None = typer.Option(
-        None, help="JSON object with more fields for each request"
-    ),
-    rpm: float | None = typer.Option(None, help="Most requests a minute", min=0.001),
-    tpm: float | None = typer.Option(None, help="Most tokens a minute", min=1),
-    concurrency: int = typer.Option(
-        32, help="Most requests at once; fewer while the server is overloaded", min=1
-    ),
-    timeout: float = typer.Option(
-        120.0,
-        help="Seconds in which an answer has to be there as a whole",
-        min=0.1,
-        max=86400,
-    ),
-    retries: int = typer.Option(6, help="Tries after a request that failed", min=0),
-    prices: Path | None = typer.Option(
-        None, help="Table of prices, such as configs/prices.json"
-    ),
-    max_cost: float | None = typer.Option(
-        None, help="Stop before this run costs more", min=0
-    ),
-    max_failures: int = typer.Option(
-        100, help="Stop at so many sentences without an answer", min=1
-    ),
-    dry_run: bool = typer.Option(
-        False, "--dry-run", help="Show requests, tokens and price; ask nothing"
-    ),
+    max_tokens: int | None = MAX_TOKENS,
+    extra: str | None = EXTRA,
+    rpm: float | None = RPM,
+    tpm: float | None = TPM,
+    concurrency: int = CONCURRENCY,
+    timeout: float = TIMEOUT,
+    retries: int = RETRIES,
+    prices: Path | None = PRICES,
+    max_cost: float | None = MAX_COST,
+    max_failures: int = MAX_FAILURES,
+    dry_run: bool = DRY_RUN,
     batch: bool = typer.Option(False, "--batch", help="Use the Batch API"),
     poll: float = typer.Option(
         60.0, help="Seconds between two queries for the batches' state", min=0.01
@@ -93,49 +88,33 @@ def annotate_cli(
     parts together: each takes its share.
     """
     from ..annotate.accounting import Limits, load_price
-    from ..annotate.client import KEY_VARIABLE, Connection, default_url, is_openai
     from ..annotate.prompts import Settings, load_prompt
     from ..annotate.responses import PATHS
 
     if retry not in (None, "bad"):
         raise typer.BadParameter("expected 'bad'", param_hint="--retry")
     if api not in PATHS:
-        raise typer.BadParameter("expected chat or responses", param_hint="--api")
+        known = ", ".join(PATHS)
+        raise typer.BadParameter(f"expected one of {known}", param_hint="--api")
     share = read_share(part)
-    connection = Connection(
-        base_url=(base_url or "").strip() or default_url(),
-        concurrency=max(1, concurrency // share.count),
-        rpm=rpm and rpm / share.count,
-        tpm=tpm and tpm / share.count,
+    connection = make_connection(
+        base_url,
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
         timeout=timeout,
         retries=retries,
+        share=share,
     )
-    if api == "responses":
-        longest = "max_output_tokens"
-    elif is_openai(connection.base_url):
-        longest = "max_completion_tokens"
-    else:
-        # OpenAI's newer models refuse it, other servers know only this one.
-        longest = "max_tokens"
+    longest = name_max_tokens(api, connection.base_url)
     params = {"temperature": temperature, "seed": seed, longest: max_tokens}
-    given = {name: value for name, value in params.items() if value is not None}
-    if extra is not None:
-        try:
-            fields = json.loads(extra)
-        except (ValueError, RecursionError) as error:
-            raise NunerError(Errors.N213, reason=error) from error
-        if not isinstance(fields, dict):
-            raise NunerError(Errors.N213, reason=f"found {extra}")
-        if field := find_secret(fields):
-            raise NunerError(Errors.N051, field=field, variable=KEY_VARIABLE)
-        given |= fields
     annotate(
         sentences,
         store,
         Settings(
             load_prompt(prompt, structured=structured, sentences=per_request),
             model,
-            given,
+            read_params(extra, params),
             api,
         ),
         connection,
@@ -204,7 +183,7 @@ def annotate(
         make_logs_printable()
         async with endpoint.client:
             plan = make_plan(task)
-            await _show_plan(plan, task, endpoint, limits)
+            await show_plan(plan, task, endpoint, limits)
             if not dry_run:
                 seconds = poll if batch else None
                 await _ask(plan, task, endpoint, account, poll=seconds)
@@ -219,39 +198,6 @@ def annotate(
         except KeyboardInterrupt:
             raise NunerError(Errors.N217) from None
     return account.report
-
-
-async def _show_plan(
-    plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
-) -> None:
-    from ..annotate.client import URL_VARIABLE, default_url
-    from ..annotate.collect import estimate
-
-    if plan.tally.total():
-        found = plan.tally.describe()
-        msg.warn(Warnings.W201.format(source=task.path, found=found))
-    if os.environ.get(URL_VARIABLE) and endpoint.address == mask_url(default_url()):
-        msg.info(f"The server is that in {URL_VARIABLE}: {endpoint.address}")
-    total = plan.states.total()
-    msg.info(
-        f"{total:,} sentences, {total - plan.to_ask:,} need no asking, "
-        f"{plan.to_ask:,} to ask in {plan.requests:,} requests"
-    )
-    if repeated := plan.states["repeated"]:
-        msg.text(f"{repeated:,} sentences are in the file more than once")
-    if waiting := plan.states["in a batch"]:
-        msg.text(f"{waiting:,} sentences are in a batch, which --batch collects")
-    if not plan.to_ask:
-        return
-    tokens = await estimate(plan, task, endpoint)
-    sent, received = tokens.prompt_tokens, tokens.completion_tokens
-    msg.text(f"About {sent:,.0f} tokens to send ({tokens.prompt_basis})")
-    msg.text(f"About {received:,.0f} tokens to get ({tokens.completion_basis})")
-    if limits.price is None:
-        msg.text("No price: name a table with --prices")
-    else:
-        cost = limits.price.show(limits.price.cost(sent, received))
-        msg.text(f"About {cost} in all")
 
 
 async def _ask(
