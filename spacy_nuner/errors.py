@@ -588,6 +588,14 @@ class Errors:
         "sentences are too few to hold some out. Name a dev file (--dev, or dev in the "
         "grid), or label more."
     )
+    N627 = Message(
+        "{count} of {total} questions about '{name}' have no answer: {reason}. Those "
+        "that came are in '{store}': run the same command again to go on."
+    )
+    N628 = Message(
+        "The labels '{first}' and '{second}' are both called '{name}', so an answer "
+        "can't say which it means. Give them names with --labels."
+    )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
         "object with '{key}'. Move the file away or make it again."

@@ -23,7 +23,7 @@ FORBIDDEN = {
     "corpus": (TRAINING - {"corpus"}) | {"encoders", "models", "pipeline", "cli"},
     "stats": {"annotate", "pretrain", "models", "pipeline", "fewshot", "cli", "demo"},
     "pretrain": {"annotate", "stats", "models", "pipeline", "fewshot", "cli", "demo"},
-    "fewshot": {"annotate", "stats", "pretrain", "labelling", "cli", "demo"},
+    "fewshot": {"stats", "pretrain", "labelling", "cli", "demo"},
     "labelling": {"stats", "pretrain", "apply", "publish", "cli", "demo"},
     "demo": (TRAINING - {"demo"}) | {"readers", "cli"},
     "publish": (TRAINING - {"fewshot", "publish"}) | {"readers", "models", "cli"},

@@ -17,6 +17,7 @@ from .export import export_cli
 from .fewshot import fewshot_cli
 from .grid import grid_cli
 from .import_ import import_cli
+from .in_context import in_context_cli
 from .init import init_cli
 from .merge import merge_cli
 from .pretrain import pretrain_cli
@@ -60,6 +61,7 @@ app.command("fewshot")(handle_errors(fewshot_cli))
 app.command("grid")(handle_errors(grid_cli))
 app.command("compare")(handle_errors(compare_cli))
 app.command("zero-shot")(handle_errors(zero_shot_cli))
+app.command("in-context")(handle_errors(in_context_cli))
 app.command("tadner")(handle_errors(tadner_cli))
 app.command("suggest")(handle_errors(suggest_cli))
 app.command("review")(handle_errors(review_cli))

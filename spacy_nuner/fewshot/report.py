@@ -23,6 +23,7 @@ from .efficiency import efficiency_table
 from .overlap import Encode, Overlap, count_overlap, find_overlap
 from .published import MARK, published_table, read_published
 from .results import (
+    ABSENT,
     AVERAGE,
     METRICS,
     Cell,
@@ -48,6 +49,8 @@ PROTOCOLS = {
     "mentions": ("mentions_curve", "mentions of each label (k)", "ents_f"),
 }
 OTHER = ("other_curve", "k", "ents_f")
+# Of models that were asked: counts in their scores.
+ASKED = ("prompt_tokens", "completion_tokens", "cost", "truncated", "refused")
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,8 @@ def write_report(
         for protocol in _list_protocols(cells):
             own = [cell for cell in cells if cell.protocol == protocol]
             sections += _describe_protocol(own, protocol, backbones, overlap, folder)
+        if asked := [cell for cell in cells if "prompt_tokens" in cell.scores]:
+            sections.append(_describe_asked(asked))
         if cells:
             sections.append(_describe_encoders(cells))
         (folder / MARKDOWN).write_text(_write_markdown(sections), encoding="utf8")
@@ -366,7 +371,7 @@ def _describe_draws(cells: Sequence[Cell]) -> Section:
 
 def _describe_names(cells: Sequence[Cell]) -> Section:
     """What is known where there is no example."""
-    thresholds = ", ".join(sorted({str(cell.settings["threshold"]) for cell in cells}))
+    thresholds = {str(cell.settings["threshold"]) for cell in cells} - {"None"}
     rows = {
         (cell.dataset, label): [
             cell.dataset,
@@ -379,9 +384,11 @@ def _describe_names(cells: Sequence[Cell]) -> Section:
     }
     note = (
         "k = 0 is no probe: nuner_concepts knows the labels by name and description "
-        f"alone. Threshold: {thresholds}; of spans that overlap the one with the best "
-        "coverage counts (score times tokens)."
+        f"alone. Threshold: {', '.join(sorted(thresholds))}; of spans that overlap the "
+        "one with the best coverage counts (score times tokens)."
     )
+    if not thresholds:
+        note = "k = 0 is a prompt without examples."
     return Section(
         "No example",
         notes=[note],
@@ -389,6 +396,39 @@ def _describe_names(cells: Sequence[Cell]) -> Section:
         rows=[rows[key] for key in sorted(rows)],
         words=4,
     )
+
+
+def _describe_asked(cells: Sequence[Cell]) -> Section:
+    """What models behind a server were asked, and what it took."""
+    rows = [
+        [
+            *(cell.backbone, cell.head, cell.dataset),
+            f"{cell.k} ({cell.draw})",
+            *(_show_count(cell.scores.get(key)) for key in ASKED),
+            _show_share(cell.scores.get("ents_f")),
+            _show_share(cell.scores.get("strings_f")),
+        ]
+        for cell in cells
+    ]
+    note = (
+        "Labels in the prompt of a model, in spacy-llm's form with the drawn sentences "
+        "as examples, or UniversalNER's, a question for each label. F1 of spans is "
+        "that of all other tables. F1 of strings is UniversalNER's own rule (sets of "
+        "normalised strings, wherever and however often they stand): it must not be "
+        "compared with F1 of spans. Tokens and cost are of all answers, as the server "
+        "counted them."
+    )
+    header = ["model", "asked by", "data set", "k (draw)", "tokens sent", "received"]
+    header += ["cost", "truncated", "refused", "F1 of spans", "F1 of strings"]
+    return Section("Models in context", 2, [note], header=header, rows=rows, words=3)
+
+
+def _show_count(value: object) -> str:
+    return f"{value:,.6g}" if isinstance(value, int | float) else ABSENT
+
+
+def _show_share(value: object) -> str:
+    return f"{100 * value:.1f}" if isinstance(value, int | float) else ABSENT
 
 
 def _describe_encoders(cells: Sequence[Cell]) -> Section:

@@ -1,8 +1,8 @@
 """An OpenAI-compatible server on loopback, with faults that can be switched on.
 
-It speaks `/v1/chat/completions`, `/v1/responses`, `/v1/files`, `/v1/batches` and
-`/tokenize`, and counts what it is asked, so that tests can compare a run's report with
-the other side's.
+It speaks `/v1/chat/completions`, `/v1/responses`, `/v1/completions`, `/v1/files`,
+`/v1/batches` and `/tokenize`, and counts what it is asked, so that tests can compare a
+run's report with the other side's.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ class Server:
         elif self.key is not None and given != self.key:
             # Some servers repeat the key in what they say.
             await self._json(send, 401, {"error": {"message": f"bad key {given}"}})
-        elif path in ("/v1/chat/completions", "/v1/responses"):
+        elif path in ("/v1/chat/completions", "/v1/responses", "/v1/completions"):
             await self._chat(scope, json.loads(body), send)
         elif path == "/tokenize" and self.tokenizer:
             count = len(json.loads(body)["prompt"].split())
@@ -183,6 +183,8 @@ class Server:
         content = self._content(body)
         if "input" in body:
             return self._response(content)
+        if "prompt" in body:
+            return {"choices": [{"text": content, "finish_reason": "stop"}]}
         if isinstance(content, dict):
             choice["message"] |= content.pop("message", {})
             choice |= content
@@ -372,7 +374,8 @@ class Server:
 
 def asked(body):
     """The sentences of a request."""
-    message = body["input"] if "input" in body else body["messages"][-1]["content"]
+    message = body.get("input", body.get("prompt"))
+    message = body["messages"][-1]["content"] if message is None else message
     slot = message.rpartition("Input: ")[2]
     if slot.startswith("several texts,"):
         return [text for _, text in _NUMBERED.findall(slot)]
