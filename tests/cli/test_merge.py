@@ -13,7 +13,7 @@ from spacy_nuner.cli.merge import merge_stores
 from spacy_nuner.corpus.convert import convert, merge_corpora
 from spacy_nuner.errors import NunerError
 from spacy_nuner.parallel import Share
-from spacy_nuner.readers.answers import Answer
+from spacy_nuner.readers.answers import Answer, Sentence
 
 TEXTS = [f"Room {n} in Lisbon." for n in range(40)] + ["Room 1 in Lisbon."]
 
@@ -100,6 +100,27 @@ def test_sentences_are_dealt_out_by_their_texts(sentences, tmp_path):
     assert all(len(part) > 5 for part in dealt)
 
 
+def test_the_newest_answer_counts_in_any_order_of_the_stores(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("spacy_nuner.annotate.store.time.time", lambda: now[0])
+    sentence = Sentence(1, "s1", "Ana left Lisbon.")
+    for name, content in (("old.db", "nothing"), ("new.db", "Lisbon <> city <> x")):
+        with closing(Store(tmp_path / name)) as store:
+            store.add([(sentence, Answer(content))], settings())
+        now[0] += 60
+    for number, order in enumerate((("old.db", "new.db"), ("new.db", "old.db"))):
+        merged = tmp_path / f"merged{number}.db"
+        merge_stores([tmp_path / name for name in order], merged)
+        with closing(Store(merged)) as store:
+            prompt, model = settings().prompt.hash, settings().model
+            ((_, answer, _),) = store.newest(prompt, model)
+            assert answer.content == "Lisbon <> city <> x"
+            assert store.find_answer(sentence.text, settings()) == answer
+            # The old one alone would be asked about again.
+            state = store.state(sentence, settings(), retry_bad=True)
+            assert state == "answered"
+
+
 def fill(path, sentences, part, *, answer="Lisbon <> city"):
     with closing(Store(path)) as store:
         task = Task(sentences, store, settings(), part=part)
@@ -175,7 +196,8 @@ def test_the_command(answers, tmp_path):
     for wrong in (str(tmp_path / "all"), str(tmp_path / "none.db")):
         words = ["merge", str(answers), wrong, str(tmp_path / "x.db")]
         done = CliRunner().invoke(app, words)
-        assert done.exit_code == 1 and "N657" in done.output or "N210" in done.output
+        assert done.exit_code == 1
+        assert "N657" in done.output or "N210" in done.output
     with pytest.raises(NunerError, match="N657.*store of answers"):
         merge_stores([tmp_path / "all"], tmp_path / "x.db")
     with pytest.raises(NunerError, match="N657.*file and no folder"):
