@@ -763,8 +763,8 @@ class Errors:
         "say how long to train it again. Give --steps, such as 150."
     )
     N714 = Message(
-        "{count} labelled sentences are too few for {folds} folds: each should hold "
-        "two or more. Give fewer --folds, or more sentences."
+        "{count} different labelled sentences are too few for {folds} folds: each "
+        "should hold two or more. Give fewer --folds, or more sentences."
     )
     N715 = Message(
         "There is nothing to choose from in '{source}': {reason}. Expected are "

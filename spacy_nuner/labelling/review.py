@@ -6,6 +6,7 @@ was held out, and a sentence by its most doubtful token (Wang and Mueller 2022,
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors, NunerError
+from ..fewshot.cross_validation import group_texts
 from ..models.concept_tagger import join_rows
 from ..pipeline.decoding import Bools, Floats, get_probabilities
 from ..pipeline.label_pipe import LabelPipe
@@ -59,29 +61,44 @@ def review_docs(
     config (Config): The config of the recogniser; see `train_again`.
     docs (Sequence[Doc]): The labelled sentences.
     folds (int): Into how many parts they are cut; a recogniser is trained for each.
+        Copies of a text, whatever its case and white space, stay together.
     seed (int): Which sentences are in which part, and of the trainings.
     steps (int | None): Steps of each training; None for as many as the config says.
     pipe_name (str | None): Name of the component; None for the first.
     on_fold (Callable[[], None]): Called when a part is done.
     RETURNS (list[Task]): All sentences with their labels, the most doubtful first.
-    RAISES (NunerError): N714 if there are too few sentences; what `Judge` and
-        `train_again` raise.
+    RAISES (NunerError): N714 if there are too few different sentences; what `Judge`
+        and `train_again` raise.
     """
-    if len(docs) < 2 * folds:
-        raise NunerError(Errors.N714, count=len(docs), folds=folds)
-    order = list(range(len(docs)))
+    # A text that was learned by heart says nothing of its copy.
+    groups = group_texts(docs).tolist()
+    order = list(range(len(set(groups))))
+    if len(order) < 2 * folds:
+        raise NunerError(Errors.N714, count=len(order), folds=folds)
     random.Random(seed).shuffle(order)
     doubts: dict[int, Doubt] = {}
     for fold in range(folds):
-        held_out = order[fold::folds]
-        rest = sorted(set(order) - set(held_out))
+        chosen = set(order[fold::folds])
+        held_out = [i for i, group in enumerate(groups) if group in chosen]
+        rest = [i for i, group in enumerate(groups) if group not in chosen]
         nlp = train_again(config, [docs[i] for i in rest], seed=seed, steps=steps)
         found = find_doubts(Judge(nlp, pipe_name), [docs[i] for i in held_out])
         doubts.update(zip(held_out, found, strict=True))
         on_fold()
     # The sort is stable: of equals the first of the file comes first.
     ranked = sorted(range(len(docs)), key=lambda i: -doubts[i].score)
-    return [_make_task(docs[i], doubts[i]) for i in ranked]
+    copies = _count_copies(docs)
+    return [_make_task(docs[i], doubts[i], copies[i]) for i in ranked]
+
+
+def _count_copies(docs: Sequence[Doc]) -> list[int]:
+    """How often the text of each doc occurs before it."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for doc in docs:
+        numbers.append(seen[doc.text])
+        seen[doc.text] += 1
+    return numbers
 
 
 def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
@@ -191,7 +208,7 @@ def _compare_marks(doc: Doc, found: Sequence[Mark]) -> Doubt:
     return Doubt(share, "; ".join(parts) or "no difference", gold)
 
 
-def _make_task(doc: Doc, doubt: Doubt) -> Task:
+def _make_task(doc: Doc, doubt: Doubt, copy: int) -> Task:
     return Task(
         text=doc.text,
         words=[token.text for token in doc],
@@ -199,4 +216,5 @@ def _make_task(doc: Doc, doubt: Doubt) -> Task:
         marks=doubt.marks,
         score=doubt.score,
         reason=doubt.reason,
+        copy=copy,
     )

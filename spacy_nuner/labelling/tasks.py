@@ -52,6 +52,8 @@ class Task:
     reason (str): Why it was chosen.
     source (str): The file or data set that it comes from.
     doc (str): The document inside it.
+    copy (int): How many tasks of the same text there are before it.
+    id (str): Made of the text, and of `copy` where that is not 0.
     """
 
     text: str
@@ -62,11 +64,14 @@ class Task:
     reason: str = ""
     source: str = ""
     doc: str = ""
+    copy: int = 0
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
-        object.__setattr__(self, "id", digest)
+        # Argilla overwrites a record by another of its id.
+        number = f"-{self.copy}" if self.copy else ""
+        object.__setattr__(self, "id", digest + number)
 
     @property
     def meta(self) -> dict[str, Any]:

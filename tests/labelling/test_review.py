@@ -123,6 +123,28 @@ def test_each_sentence_is_judged_once_and_by_others(config, monkeypatch):
         review_docs(config, docs, folds=4)
 
 
+def test_copies_of_a_text_are_judged_together(config, monkeypatch):
+    from spacy_nuner.labelling import review
+
+    seen = []
+
+    def remember(config, docs, **settings):
+        seen.append({doc.text.casefold() for doc in docs})
+        return train_again(config, docs, **{**settings, "steps": 1})
+
+    monkeypatch.setattr(review, "train_again", remember)
+    docs = make_docs(4)
+    shouted = spacy.blank("en")(docs[0].text.upper())
+    tasks = review_docs(config, [*docs, *docs, shouted], folds=2)
+    first, second = seen
+    assert len(first) == len(second) == 2 and not first & second
+    # Each is a task of its own for the tool.
+    assert len({task.id for task in tasks}) == len(tasks) == 9
+    assert len({task.text for task in tasks}) == 5
+    with pytest.raises(NunerError, match="N714"):
+        review_docs(config, [*docs, *docs, shouted], folds=3)
+
+
 def run(*args):
     result = CliRunner().invoke(app, ["review", *map(str, args)])
     assert result.exception is None or isinstance(result.exception, SystemExit), (
