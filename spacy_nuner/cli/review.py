@@ -93,8 +93,7 @@ def review(
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.review import review_docs
-    from ..labelling.suggest import get_gold
-    from ..labelling.uncertainty import Judge
+    from ..labelling.uncertainty import Judge, get_all_spans
     from ._pipeline import load_any
 
     inputs = [pipeline, labelled]
@@ -116,6 +115,6 @@ def review(
                 pipe_name=pipe_name,
                 on_fold=bar.update,
             )
-        labels = sorted({span.label_ for doc in docs for span in get_gold(doc)})
+        labels = sorted({span.label_ for doc in docs for span in get_all_spans(doc)})
         target.write(tasks[:n], labels)
     return tasks[:n], len(tasks)

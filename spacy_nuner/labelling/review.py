@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from confection import Config
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..errors import Errors, NunerError
@@ -24,9 +24,9 @@ from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.targets import get_targets
 from ..readers.docbin import copy_words
 from .retrain import train_again
-from .suggest import BATCH_SIZE, get_gold
+from .suggest import BATCH_SIZE
 from .tasks import Mark, Task
-from .uncertainty import Judge
+from .uncertainty import Judge, get_all_spans
 
 NOTHING = "nothing"
 
@@ -37,8 +37,8 @@ class Doubt:
 
     score (float): From 0 to 1.
     reason (str): Where it does most.
-    marks (list[Mark]): The spans that are labelled, with the probability that the
-        recogniser gives them.
+    marks (list[Mark]): All spans that are labelled; those that the component learns
+        from with the probability that it gives them.
     """
 
     score: float
@@ -123,17 +123,22 @@ def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
         copies = judge.run_before(copies)
         logits = judge.pipe.predict(copies)
         flat = join_rows(judge.pipe.model.ops, logits, len(judge.pipe.labels))
-        likely, others = _get_likelihoods(judge.pipe, copies, batch, flat)
+        golds = [judge.get_gold(doc) for doc in batch]
+        likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
         first = np.cumsum([0, *map(len, batch)]).tolist()
         doubts += [
-            _find_doubt(doc, likely[a:b], others[a:b], judge.pipe.labels)
-            for doc, a, b in zip(batch, first, first[1:], strict=False)
+            _find_doubt(doc, gold, likely[a:b], others[a:b], judge.pipe.labels)
+            for doc, gold, a, b in zip(batch, golds, first, first[1:], strict=False)
         ]
     return doubts
 
 
 def _get_likelihoods(
-    pipe: LabelPipe, docs: Sequence[Doc], references: Sequence[Doc], logits: Floats
+    pipe: LabelPipe,
+    docs: Sequence[Doc],
+    references: Sequence[Doc],
+    golds: Sequence[Sequence[Span]],
+    logits: Floats,
 ) -> tuple[Floats, Floats]:
     """The probability of each token's label, and those of all labels.
 
@@ -142,13 +147,13 @@ def _get_likelihoods(
     in_spans = any(pipe.gold_key in doc.spans for doc in references)
     key = pipe.gold_key if in_spans else None
     labels = pipe.labels
-    for doc in references:
-        for span in get_gold(doc):
+    for gold in golds:
+        for span in gold:
             # spaCy aligns no span with a label that the vocabulary has not seen.
             pipe.vocab.strings.add(span.label_)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
     targets, known = get_targets(examples, labels, spans_key=key)
-    known = known & ~_find_unseen(references, labels)
+    known = known & ~_find_unseen(references, golds, labels)
     found = get_probabilities(logits, exclusive=pipe.exclusive)
     if pipe.exclusive:
         none = 1 - found.sum(axis=1)
@@ -158,29 +163,39 @@ def _get_likelihoods(
     return np.where(known, likely, 1.0), found
 
 
-def _find_unseen(docs: Sequence[Doc], labels: Sequence[str]) -> Bools:
+def _find_unseen(
+    docs: Sequence[Doc], golds: Sequence[Sequence[Span]], labels: Sequence[str]
+) -> Bools:
     """Whether a token lies in a span of a label that is none of these."""
     rows = []
-    for doc in docs:
+    for doc, gold in zip(docs, golds, strict=True):
         row = np.zeros(len(doc), dtype=bool)
-        for span in get_gold(doc):
+        for span in gold:
             row[span.start : span.end] |= span.label_ not in labels
         rows.append(row)
     return np.concatenate([np.zeros(0, dtype=bool), *rows])
 
 
 def _find_doubt(
-    doc: Doc, likely: Floats, others: Floats, labels: Sequence[str]
+    doc: Doc,
+    gold: Sequence[Span],
+    likely: Floats,
+    others: Floats,
+    labels: Sequence[str],
 ) -> Doubt:
-    gold = get_gold(doc)
+    judged = {
+        (span.start, span.end, span.label_): float(likely[span.start : span.end].mean())
+        for span in gold
+    }
+    # Whoever labels them anew loses none, though the component learns from some alone.
     marks = [
         Mark(
             span.start_char,
             span.end_char,
             span.label_,
-            float(likely[span.start : span.end].mean()),
+            judged.get((span.start, span.end, span.label_)),
         )
-        for span in gold
+        for span in get_all_spans(doc)
     ]
     if not len(likely):
         return Doubt(0.0, "no token", marks)
@@ -197,7 +212,7 @@ def _find_doubt(
 
 
 def _compare_marks(doc: Doc, found: Sequence[Mark]) -> Doubt:
-    gold = [Mark(s.start_char, s.end_char, s.label_) for s in get_gold(doc)]
+    gold = [Mark(s.start_char, s.end_char, s.label_) for s in get_all_spans(doc)]
     ours, theirs = ({mark[:3] for mark in marks} for marks in (gold, found))
     differing: list[Any] = sorted(ours ^ theirs)
     parts = []

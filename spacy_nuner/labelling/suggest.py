@@ -13,7 +13,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotate.sample import Document
-from ..readers.docbin import SPANS_KEY, copy_words
+from ..readers.docbin import copy_words
 from ..readers.records import HEAD, Tally
 from .choice import (
     STRATEGIES,
@@ -233,7 +233,7 @@ def judge_labelled(judge: Judge, docs: Sequence[Doc], *, seed: int = 0) -> Label
     seed (int): Which.
     RETURNS (Labelled): Their texts, and the mentions of each label with vectors.
     """
-    mentions = Counter(span.label_ for doc in docs for span in get_gold(doc))
+    mentions = Counter(span.label_ for doc in docs for span in judge.get_gold(doc))
     some = list(docs)
     if len(some) > MOST_LABELLED:
         some = random.Random(seed).sample(some, MOST_LABELLED)
@@ -243,16 +243,11 @@ def judge_labelled(judge: Judge, docs: Sequence[Doc], *, seed: int = 0) -> Label
         copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
         for doc, vectors in zip(batch, judge.embed(copies), strict=True):
             rows += [
-                vectors[span.start : span.end].mean(axis=0) for span in get_gold(doc)
+                vectors[span.start : span.end].mean(axis=0)
+                for span in judge.get_gold(doc)
             ]
     return Labelled(
         mentions=mentions,
         vectors=normalise_rows(np.asarray(rows)) if rows else None,
         texts=[doc.text for doc in docs],
     )
-
-
-def get_gold(doc: Doc) -> list:
-    """RETURNS (list[Span]): All annotated spans of a doc, of groups or entities."""
-    group = doc.spans.get(SPANS_KEY)
-    return list(group) if group else list(doc.ents)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 from ..encoders.batching import batch_by_length
 from ..errors import Errors, NunerError
@@ -22,6 +22,7 @@ from ..pipeline.decoding import (
     join_cells,
 )
 from ..pipeline.label_pipe import LabelPipe
+from ..pipeline.targets import get_annotated
 from .tasks import Mark
 
 # A span is possible from this probability on.
@@ -97,6 +98,18 @@ class Judge:
             for label in self.nlp.pipe_labels.get(name, [])
         ]
         return list(dict.fromkeys(found))
+
+    def get_gold(self, doc: Doc) -> list[Span]:
+        """Read what the component learns from.
+
+        doc (Doc): A labelled doc.
+        RETURNS (list[Span]): Its spans; all that are annotated where it has none of
+            those, and of other components.
+        """
+        found: list[Span] = []
+        if self.pipe is not None:
+            found = get_annotated(doc, spans_key=self.pipe.gold_key)
+        return found or get_all_spans(doc)
 
     def judge(self, texts: Sequence[str]) -> Iterator[Judgement | Exception]:
         """Run the pipeline; where it fails, find out by halves on which texts.
@@ -249,6 +262,16 @@ class Judge:
             Mark(*place, scores.get(place))
             for place in (ents if doc.ents else sorted(scores))
         ]
+
+
+def get_all_spans(doc: Doc) -> list[Span]:
+    """RETURNS (list[Span]): The annotated spans of all groups, then the entities that
+    are not among them."""
+    found: dict[tuple[int, int, str], Span] = {}
+    for group in (*doc.spans.values(), doc.ents):
+        for span in group:
+            found.setdefault((span.start, span.end, span.label_), span)
+    return list(found.values())
 
 
 def get_likelihoods(logits: Floats, thresholds: Floats | None) -> Floats:

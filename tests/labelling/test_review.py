@@ -12,10 +12,18 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 from spacy_nuner.labelling.retrain import train_again
 from spacy_nuner.labelling.review import find_doubts, review_docs
+from spacy_nuner.labelling.suggest import judge_labelled
+from spacy_nuner.labelling.tasks import Mark
 from spacy_nuner.labelling.uncertainty import Judge
 
 from ..conftest import ROOT
-from ..pipeline.conftest import make_examples, make_ner, tiny, train  # noqa: F401
+from ..pipeline.conftest import (  # noqa: F401
+    make_examples,
+    make_ner,
+    make_nlp,
+    tiny,
+    train,
+)
 from .conftest import read_rows, write_rows
 
 # In each sentence a place and a price, always in the same way.
@@ -86,6 +94,31 @@ def test_without_probabilities_spans_are_compared():
     wrong, right = find_doubts(Judge(nlp), docs)
     assert wrong.score == 1.0 and "only found: 'Leyton' AREA" in wrong.reason
     assert right.score == 0.5 and "only labelled: '710 pounds' PRICE" in right.reason
+
+
+def test_the_gold_is_what_the_component_learns_from(tiny):  # noqa: F811
+    nlp = make_nlp(tiny, shared=False, spans_key="sc")
+    examples = make_examples(nlp, spans_key="sc")
+    train(nlp, examples, steps=20)
+    docs = [eg.reference for eg in examples]
+    spans = [(s.start_char, s.end_char, s.label_) for s in docs[1].spans["sc"]]
+    docs[1].spans["others"] = [Span(docs[1], 0, 3, "ELSE")]
+    doubt = find_doubts(Judge(nlp), docs)[1]
+    # It is not judged by what it never learned, and nothing is lost.
+    assert [mark[:3] for mark in doubt.marks if mark.score is not None] == spans
+    assert [mark.label for mark in doubt.marks if mark.score is None] == ["ELSE"]
+    labelled = judge_labelled(Judge(nlp), docs)
+    assert labelled.mentions.keys() == {"AREA", "PRICE"}
+    # Of any other pipeline all groups are.
+    other = spacy.blank("en")
+    ruler = other.add_pipe("span_ruler", config={"spans_key": "sc"})
+    ruler.add_patterns([{"label": "AREA", "pattern": "Leyton"}])
+    doc = spacy.blank("en")("flat in Leyton")
+    doc.spans["sc"] = [Span(doc, 2, 3, "AREA")]
+    (right,) = find_doubts(Judge(other), [doc])
+    assert right.score == 0 and right.marks == [Mark(8, 14, "AREA")]
+    doc.ents = doc.spans["sc"]
+    assert judge_labelled(Judge(other), [doc]).mentions == {"AREA": 1}
 
 
 @pytest.fixture(scope="module")
