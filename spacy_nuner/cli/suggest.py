@@ -260,8 +260,10 @@ def suggest(
             )
             reason += f"; {report.tally.describe()}" if report.tally.total() else ""
             raise NunerError(Errors.N715, source=texts, reason=reason)
-        names = dict.fromkeys([*judge.labels, *sorted(report.mentions)])
-        target.write(tasks, list(names))
+        # Other components may set entities too.
+        others = {mark.label for task in tasks for mark in task.marks}
+        others.update(report.mentions)
+        target.write(tasks, list(dict.fromkeys([*judge.labels, *sorted(others)])))
     return tasks, report
 
 

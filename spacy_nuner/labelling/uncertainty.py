@@ -22,6 +22,7 @@ from ..pipeline.decoding import (
     join_cells,
 )
 from ..pipeline.label_pipe import LabelPipe
+from ..pipeline.nuner_concepts import NunerConcepts
 from ..pipeline.targets import get_annotated
 from .tasks import Mark
 
@@ -247,8 +248,12 @@ class Judge:
         )
 
     def _get_marks(self, doc: Doc) -> list[Mark]:
-        """Read the spans that are set: entities, else those of span groups."""
+        """Read the spans that are set: entities, else those of span groups.
+
+        Of a component that sets no entities, those in `doc.ents` are of others.
+        """
         keys = list(doc.spans) if self.pipe is None else [self.pipe.spans_key]
+        sets_ents = not isinstance(self.pipe, NunerConcepts) or self.pipe.annotate_ents
         scores: dict[tuple[int, int, str], float | None] = {}
         for key in keys:
             group = doc.spans.get(key, [])
@@ -260,7 +265,7 @@ class Judge:
         ents = {(ent.start_char, ent.end_char, ent.label_): None for ent in doc.ents}
         return [
             Mark(*place, scores.get(place))
-            for place in (ents if doc.ents else sorted(scores))
+            for place in (ents if ents and sets_ents else sorted(scores))
         ]
 
 

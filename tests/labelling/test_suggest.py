@@ -190,6 +190,37 @@ def test_a_pipeline_without_scores(texts, ruler, tmp_path):
     assert code == 0 and "W711" not in printed
 
 
+def add_places(nlp):
+    """A component that sets entities of its own, before all others."""
+    ruler = nlp.add_pipe("entity_ruler", first=True)
+    ruler.add_patterns([{"label": "PLACE", "pattern": [{"IS_TITLE": True}]}])
+
+
+def test_the_spans_are_those_of_the_component(tiny_backbone):
+    nlp = spacy.blank("en")
+    config = {"backbone": tiny_backbone, "labels": LABELS, "threshold": 0.01}
+    nlp.add_pipe("nuner_concepts", config=config)
+    nlp.initialize()
+    add_places(nlp)
+    texts = [row["text"] for row in read_rows(count=5)]
+    for one in Judge(nlp, "nuner_concepts").judge(texts):
+        assert one.marks and {mark.label for mark in one.marks} <= set(LABELS)
+        assert all(mark.score is not None for mark in one.marks)
+
+
+def test_the_tool_gets_the_labels_of_all_spans(texts, tiny_backbone, tmp_path):
+    nlp = spacy.blank("en")
+    config = {"backbone": tiny_backbone, "labels": LABELS}
+    nlp.add_pipe("nuner_ner", config=config)
+    nlp.initialize()
+    add_places(nlp)
+    nlp.to_disk(tmp_path / "pipe")
+    output = tmp_path / "out.json"
+    code, printed = run(tmp_path / "pipe", texts, output, "--format", "label-studio")
+    assert code == 0, printed
+    assert '<Label value="PLACE"/>' in (tmp_path / "out.xml").read_text("utf8")
+
+
 @Language.component("fails_on_gardens")
 def fail(doc):
     if "garden" in doc.text:
