@@ -7,7 +7,7 @@ was held out, and a sentence by its most doubtful token (Wang and Mueller 2022,
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,10 @@ def review_docs(
         held_out = [i for i, group in enumerate(groups) if group in chosen]
         rest = [i for i, group in enumerate(groups) if group not in chosen]
         nlp = train_again(config, [docs[i] for i in rest], seed=seed, steps=steps)
-        found = find_doubts(Judge(nlp, pipe_name), [docs[i] for i in held_out])
+        judge = Judge(nlp, pipe_name)
+        # The config may name labels of which the others have no example.
+        seen = {span.label_ for i in rest for span in judge.get_gold(docs[i])}
+        found = find_doubts(judge, [docs[i] for i in held_out], seen=seen)
         doubts.update(zip(held_out, found, strict=True))
         on_fold()
     # The sort is stable: of equals the first of the file comes first.
@@ -101,11 +104,15 @@ def _count_copies(docs: Sequence[Doc]) -> list[int]:
     return numbers
 
 
-def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
+def find_doubts(
+    judge: Judge, docs: Sequence[Doc], *, seen: Collection[str] | None = None
+) -> list[Doubt]:
     """Compare the labels of sentences with what a recogniser says of them.
 
     judge (Judge): The recogniser, which was trained on other sentences.
     docs (Sequence[Doc]): The labelled sentences.
+    seen (Collection[str] | None): Labels that it had examples of; None for all of its
+        labels. Others can't be judged: they count as certain.
     RETURNS (list[Doubt]): One for each. Without probabilities it is the share of the
         spans, labelled or found, that only one of both sides has.
     """
@@ -116,7 +123,7 @@ def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
         if judge.pipe is None:
             judged = judge.judge_all(copies)
             doubts += [
-                _compare_marks(doc, one.marks)
+                _compare_marks(doc, one.marks, seen)
                 for doc, one in zip(batch, judged, strict=True)
             ]
             continue
@@ -125,6 +132,9 @@ def find_doubts(judge: Judge, docs: Sequence[Doc]) -> list[Doubt]:
         flat = join_rows(judge.pipe.model.ops, logits, len(judge.pipe.labels))
         golds = [judge.get_gold(doc) for doc in batch]
         likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
+        labels = set(judge.pipe.labels)
+        labels &= labels if seen is None else set(seen)
+        likely = np.where(_find_unseen(batch, golds, labels), 1.0, likely)
         first = np.cumsum([0, *map(len, batch)]).tolist()
         doubts += [
             _find_doubt(doc, gold, likely[a:b], others[a:b], judge.pipe.labels)
@@ -142,7 +152,7 @@ def _get_likelihoods(
 ) -> tuple[Floats, Floats]:
     """The probability of each token's label, and those of all labels.
 
-    A label that the recogniser has never seen can't be judged: it counts as certain.
+    What is not annotated can't be judged: it counts as certain.
     """
     in_spans = any(pipe.gold_key in doc.spans for doc in references)
     key = pipe.gold_key if in_spans else None
@@ -153,7 +163,6 @@ def _get_likelihoods(
             pipe.vocab.strings.add(span.label_)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
     targets, known = get_targets(examples, labels, spans_key=key)
-    known = known & ~_find_unseen(references, golds, labels)
     found = get_probabilities(logits, exclusive=pipe.exclusive)
     if pipe.exclusive:
         none = 1 - found.sum(axis=1)
@@ -164,7 +173,7 @@ def _get_likelihoods(
 
 
 def _find_unseen(
-    docs: Sequence[Doc], golds: Sequence[Sequence[Span]], labels: Sequence[str]
+    docs: Sequence[Doc], golds: Sequence[Sequence[Span]], labels: Collection[str]
 ) -> Bools:
     """Whether a token lies in a span of a label that is none of these."""
     rows = []
@@ -211,9 +220,14 @@ def _find_doubt(
     return Doubt(1 - float(likely[i]), reason, marks)
 
 
-def _compare_marks(doc: Doc, found: Sequence[Mark]) -> Doubt:
+def _compare_marks(
+    doc: Doc, found: Sequence[Mark], seen: Collection[str] | None
+) -> Doubt:
     gold = [Mark(s.start_char, s.end_char, s.label_) for s in get_all_spans(doc)]
-    ours, theirs = ({mark[:3] for mark in marks} for marks in (gold, found))
+    ours, theirs = (
+        {mark[:3] for mark in marks if seen is None or mark.label in seen}
+        for marks in (gold, found)
+    )
     differing: list[Any] = sorted(ours ^ theirs)
     parts = []
     for start, end, label in differing[:3]:

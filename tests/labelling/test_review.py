@@ -94,6 +94,9 @@ def test_without_probabilities_spans_are_compared():
     wrong, right = find_doubts(Judge(nlp), docs)
     assert wrong.score == 1.0 and "only found: 'Leyton' AREA" in wrong.reason
     assert right.score == 0.5 and "only labelled: '710 pounds' PRICE" in right.reason
+    # What it had no example of can't be compared.
+    wrong, right = find_doubts(Judge(nlp), docs, seen=["AREA"])
+    assert wrong.score == 1.0 and right.score == 0.0 and len(right.marks) == 2
 
 
 def test_the_gold_is_what_the_component_learns_from(tiny):  # noqa: F811
@@ -154,6 +157,16 @@ def test_each_sentence_is_judged_once_and_by_others(config, monkeypatch):
     assert len(first) == len(second) == 3 and not first & second
     with pytest.raises(NunerError, match="N714"):
         review_docs(config, docs, folds=4)
+
+
+def test_a_label_that_one_part_alone_has_is_not_judged(config):
+    config = config.copy()
+    config["components"]["nuner_ner"]["labels"] = ["AREA", "PRICE", "ROOM"]
+    docs = make_docs(6)
+    docs[2] = relabel(docs[2], 0, "ROOM")
+    tasks = review_docs(config, docs, folds=2, steps=1)
+    scores = {mark.label: mark.score for task in tasks for mark in task.marks}
+    assert scores["ROOM"] == 1.0 and scores["AREA"] < 1 > scores["PRICE"]
 
 
 def test_copies_of_a_text_are_judged_together(config, monkeypatch):
