@@ -66,12 +66,14 @@ def as_label_studio(text):
 
 
 def as_argilla(text):
-    """Submitted as they are: the suggestion becomes a response."""
-    rows = json.loads(text)
-    for row in rows:
+    """Submitted as they are, as `records.to_list(flatten=True)` has them."""
+    rows = []
+    for row in json.loads(text):
         value = row["suggestions"]["spans"]["value"]
-        response = {"value": value, "user_id": USER, "status": "submitted"}
-        row |= {"responses": {"spans": [response]}, "_server_id": "x"}
+        flat = {"id": row["id"], "_server_id": "x", **row["fields"], **row["metadata"]}
+        flat |= {"spans.responses": [value], "spans.responses.users": [USER]}
+        flat |= {"spans.responses.status": ["submitted"], "spans.suggestion": value}
+        rows.append({**flat, "spans.suggestion.agent": "spacy_nuner"})
     return json.dumps(rows)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 
 from ..fields import add_loss
 from ..records import BadRow, Entity, Reading, Record
-from .annotators import NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
+from .annotators import CANCELLED, NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
 from .offsets import Offsets, choose_text
 
 _FLAT = re.compile(r"(.+)\.(responses|suggestion)")
+# What may be the status of a response.
+SUBMITTED, DISCARDED = "submitted", "discarded"
 # Keys of a flat record beside those of the user's fields.
 _OWN = {"id", "status", "_server_id"}
 
@@ -28,7 +30,8 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
     data (dict[str, Any]): The record: "fields" with the text under a key of the
         user's, "responses" with a list of answers by question, each with "value" and
         "user_id", and "suggestions" with one by question; or the same in columns, as
-        its `to_datasets` writes it.
+        its `to_list(flatten=True)` and `to_datasets` have it. Where answers have no
+        "status" that of the record counts: what is "pending" nobody submitted.
     reading (Reading): What to take. Suggestions are predictions.
     RETURNS (Record): The entities of the responses that count.
     RAISES (BadRow): If nobody answered.
@@ -38,7 +41,13 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
     fields = data.get("fields")
     if not isinstance(fields, dict):
         raise BadRow("no text", f"found {sorted(data)}")
-    answers = _find_responses(data.get("responses"))
+    responses = _find_responses(data.get("responses"))
+    # `to_json` writes no status of responses.
+    default = None if data.get("status") == "pending" else SUBMITTED
+    known = [(names, values, status or default) for names, values, status in responses]
+    answers = [(names, values) for names, values, one in known if one == SUBMITTED]
+    if not answers and any(status == DISCARDED for _, _, status in known):
+        raise BadRow(CANCELLED)
     if not answers:
         suggestions = [
             suggestion["value"]
@@ -92,11 +101,12 @@ def _nest(data: dict[str, Any]) -> dict[str, Any]:
         ]
     fields = {key: one for key, one in data.items() if key not in _OWN}
     fields = {key: one for key, one in fields.items() if "." not in key}
-    return {"fields": fields, "responses": responses, "suggestions": suggestions}
+    nested = {"fields": fields, "responses": responses, "suggestions": suggestions}
+    return {**nested, "status": data.get("status")}
 
 
-def _find_responses(values: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
-    """Who answered, and with which spans."""
+def _find_responses(values: Any) -> list[tuple[tuple[str, ...], list[Any], Any]]:
+    """Who answered, with which spans, and whether they were submitted."""
     if isinstance(values, list):
         # By person, as its server has them.
         values = {
@@ -111,9 +121,8 @@ def _find_responses(values: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
         for response in question if isinstance(question, list) else [question]:
             if not isinstance(response, dict) or not _is_spans(response.get("value")):
                 continue
-            if response.get("status") in (None, "submitted"):
-                names = get_names(response.get("user_id"))
-                answers.append((names, response["value"]))
+            names = get_names(response.get("user_id"))
+            answers.append((names, response["value"], response.get("status")))
     return answers
 
 

@@ -83,6 +83,27 @@ def test_one_annotator_or_one_who_is_not_there(form):
         read(form({"7": [ANA]}), annotators="nobody")
 
 
+def test_argilla_says_of_responses_or_of_records_what_was_submitted():
+    (record,) = argilla({"7": [ANA]})
+    # `to_json` writes no status of responses, later releases that of the record.
+    assert read([{**record, "status": "completed"}]).entities
+    with pytest.raises(BadRow, match="not annotated yet"):
+        read([{**record, "status": "pending"}])
+    (response,) = record["responses"]["ner"]
+    for status, reason in (("draft", "not annotated"), ("discarded", "cancelled")):
+        responses = {"ner": [{**response, "status": status}]}
+        for suggestions in ({}, SUGGESTED):
+            row = {**record, "responses": responses, "suggestions": suggestions}
+            with pytest.raises(BadRow, match=reason):
+                read([{**row, "status": "completed"}])
+    # Of several people those count who submitted.
+    drafted = {**response, "user_id": "8", "value": spans([BO]), "status": "draft"}
+    submitted = {**response, "status": "submitted"}
+    responses = {"ner": [drafted, submitted]}
+    found = read([{**record, "responses": responses, "status": "pending"}])
+    assert [one.text for one in found.entities] == ["Ana"]
+
+
 def test_what_was_checked_comes_first():
     (task,) = label_studio(VOTES)
     task["annotations"][2]["ground_truth"] = True
