@@ -48,13 +48,14 @@ class Plan:
     pool: int
     test_limit: int
     steps: int | None
+    settings: dict[str, Any]
 
     def count_done(self) -> int:
-        """How many rounds stand, whatever their settings."""
-        path = Path(self.output, self.dataset, self.by, f"seed{self.seed}.json")
-        if not path.is_file():
-            return 0
-        return len(json.loads(path.read_text(encoding="utf8"))["rounds"])
+        """How many rounds stand that have these settings."""
+        from spacy_nuner.labelling.simulate import Run
+
+        run = Run(self.dataset, self.by, self.seed, self.settings)  # type: ignore[arg-type]
+        return len(run.resume(Path(self.output)).rounds)
 
 
 def find_part(data: str, dataset: str, part: str) -> Path:
@@ -66,6 +67,12 @@ def find_part(data: str, dataset: str, part: str) -> Path:
     raise typer.BadParameter(f"no {part} file of {dataset} in {data} or assets")
 
 
+def find_labels(dataset: str) -> Path | None:
+    """What the labels of a set mean, where that is written down."""
+    path = ROOT / "assets" / "labels" / f"{dataset}.json"
+    return path if path.is_file() else None
+
+
 def simulate_plan(plan: Plan, rounds: int | None = None) -> float:
     """Do the rounds of a plan; give the seconds."""
     import torch
@@ -74,13 +81,12 @@ def simulate_plan(plan: Plan, rounds: int | None = None) -> float:
 
     torch.set_num_threads(1)
     start = time.perf_counter()
-    labels = ROOT / "assets" / "labels" / f"{plan.dataset}.json"
     simulate_set(
         find_part(plan.data, plan.dataset, "train"),
         find_part(plan.data, plan.dataset, "test"),
         Path(plan.output),
         backbone=plan.backbone,
-        labels=labels if labels.is_file() else None,
+        labels=find_labels(plan.dataset),
         rounds=plan.rounds if rounds is None else rounds,
         n=plan.n,
         by=[plan.by],
@@ -117,6 +123,27 @@ def simulate(
     estimate: bool = typer.Option(False, help="Do one round and stop"),
 ) -> None:
     """Label sets in rounds, and print what is saved."""
+    from spacy_nuner.corpus.labelled_docs import read_docs
+    from spacy_nuner.fewshot.zero_shot import complete_labels
+    from spacy_nuner.labelling.simulate import get_settings
+    from spacy_nuner.pipeline.labels import read_labels
+
+    settings = {}
+    for dataset in sets.split(","):
+        train = find_part(data, dataset, "train")
+        labels = find_labels(dataset)
+        known = read_labels(labels) if labels else {}
+        settings[dataset] = get_settings(
+            train,
+            find_part(data, dataset, "test"),
+            backbone=backbone,
+            labels=complete_labels(read_docs(train), known),
+            n=n,
+            steps=steps,
+            pool=pool,
+            test_limit=test_limit,
+            lang="en",
+        )
     plans = [
         Plan(
             data=data,
@@ -130,6 +157,7 @@ def simulate(
             pool=pool,
             test_limit=test_limit,
             steps=steps,
+            settings=settings[dataset],
         )
         # Seeds last, so that all sets are there early.
         for seed in range(seeds)
@@ -172,6 +200,11 @@ def report(
     from spacy_nuner.printing import markdown_table
 
     runs = read_runs(output)
+    for name in savings.get_datasets(runs):
+        first, *others = [run for run in runs if run.dataset == name]
+        if any(run.settings != first.settings for run in others):
+            message = f"runs of {name} in {output} have different settings"
+            raise typer.BadParameter(message)
     for name in [*savings.get_datasets(runs), savings.MEAN]:
         header, rows = savings.curve_table(runs, name)
         typer.echo(f"\n{name}\n\n{markdown_table(header, rows)}")
@@ -220,8 +253,8 @@ def review(
     rows = []
     for dataset in sets.split(","):
         docs = take(read_docs(find_part(data, dataset, "train")), limit)
-        path = ROOT / "assets" / "labels" / f"{dataset}.json"
-        labels = complete_labels(docs, read_labels(path) if path.is_file() else {})
+        path = find_labels(dataset)
+        labels = complete_labels(docs, read_labels(path) if path else {})
         places = [(i, k) for i, doc in enumerate(docs) for k in range(len(doc.ents))]
         for seed in range(seeds):
             chance = random.Random(seed)

@@ -50,7 +50,8 @@ def simulate_cli(
     """Label a set in rounds, with its own labels as the person.
 
     F1 of nuner_ner, trained anew after each round, against labelled sentences: as a
-    table, and as a figure in OUTPUT. Rounds that are done are not done again.
+    table, and as a figure in OUTPUT. Rounds that are done with the same settings are
+    not done again.
     """
     from spacy.cli._util import setup_gpu
 
@@ -105,14 +106,14 @@ def simulate(
     by (Sequence[str]): The strategies.
     seeds (Sequence[int]): A run of each strategy for each.
     steps (int | None): Steps of each training; None for those of configs/ner.cfg.
-    pool (int): Sentences to choose from, 0 for all.
+    pool (int): Sentences to choose from, others for each seed; 0 for all.
     test_limit (int): Sentences to score on, 0 for all.
     dataset (str | None): What to call the data set; None for the folder of `train`.
     lang (str): The language of the tokenizer for texts.
-    figure (bool): Whether to draw all runs of the folder.
+    figure (bool): Whether to draw all runs of the folder that have these settings.
     RETURNS (list[Run]): The runs.
     RAISES (NunerError): N717 for a strategy that is none; what `read_docs`,
-        `read_labels` and `simulate_run` raise.
+        `read_labels`, `get_settings` and `simulate_run` raise.
     """
     from tqdm import tqdm
 
@@ -121,7 +122,13 @@ def simulate(
     from ..fewshot.zero_shot import complete_labels
     from ..labelling.choice import STRATEGIES
     from ..labelling.savings import draw_savings
-    from ..labelling.simulate import Run, read_runs, simulate_run, take
+    from ..labelling.simulate import (
+        Run,
+        get_settings,
+        read_runs,
+        simulate_run,
+        take,
+    )
     from ..outputs import check_output, write_files
     from ..pipeline.labels import read_labels
     from ..plotting import get_paths
@@ -134,15 +141,18 @@ def simulate(
             raise NunerError(Errors.N717, name=name, known=", ".join(known))
     docs, gold = (read_docs(path, lang=lang) for path in (train, test))
     meanings = complete_labels(docs, read_labels(labels) if labels else {})
-    docs, gold = take(docs, pool), take(gold, test_limit)
-    settings = {
-        "backbone": backbone,
-        "n": n,
-        "steps": steps,
-        "pool": len(docs),
-        "test": len(gold),
-        "labels": {label: known.to_setting() for label, known in meanings.items()},
-    }
+    settings = get_settings(
+        train,
+        test,
+        backbone=backbone,
+        labels=meanings,
+        n=n,
+        steps=steps,
+        pool=pool,
+        test_limit=test_limit,
+        lang=lang,
+    )
+    gold = take(gold, test_limit)
     name = printable(dataset or Path(train).resolve().parent.name)
     plans = [Run(name, one, seed, settings) for seed in seeds for one in by]  # type: ignore[arg-type]
     runs = []
@@ -153,20 +163,24 @@ def simulate(
                 simulate_run(
                     plan,
                     output,
-                    pool=docs,
+                    # Without it seeds of one strategy would choose nearly the same.
+                    pool=take(docs, pool, seed=plan.seed),
                     test=gold,
                     labels=meanings,
                     backbone=backbone,
                     rounds=rounds,
                     n=n,
                     steps=steps,
+                    lang=lang,
                     on_round=bar.update,
                 )
             )
     if figure:
+        # Others would be averaged with these.
+        like = [run for run in read_runs(output) if run.settings == settings]
         paths = get_paths(output / FIGURE)
         with write_files(paths, command="simulate") as folder:
-            draw_savings(read_runs(output), folder / FIGURE)
+            draw_savings(like, folder / FIGURE)
     return runs
 
 

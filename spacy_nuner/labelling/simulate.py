@@ -5,6 +5,7 @@ sentences are suggested, get the labels that the set has for them, and `nuner_ne
 trained anew on all that is labelled by then.
 """
 
+import hashlib
 import json
 import random
 import time
@@ -17,11 +18,17 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_config
 
+from ..encoders.folder import CONCEPT_ENCODER, INFO_FILE
+from ..encoders.names import resolve_weights
+from ..encoders.safety import find_weights
 from ..errors import Errors, NunerError
 from ..fewshot.zero_shot import make_tagger
-from ..files import find_shipped, write_whole
+from ..files import find_shipped, hash_file, write_whole
 from ..outputs import check_output, claimed
+from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
+from ..readers.sources import hash_input
+from ..tokenizers import blank
 from .choice import By
 from .retrain import train_again
 from .suggest import Sentence, suggest_tasks
@@ -59,7 +66,7 @@ class Run:
 
     dataset (str): What the data set is called.
     by (By): The strategy.
-    seed (int): Of the choice and the trainings.
+    seed (int): Of the sentences to choose from, the choice and the trainings.
     settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
     rounds (list[Round]): The first is that of the names alone.
     """
@@ -92,6 +99,70 @@ class Run:
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise NunerError(Errors.N716, path=path, reason=error) from error
 
+    def resume(self, root: Path) -> Self:
+        """Find what is done of the run.
+
+        root (Path): The folder of results.
+        RETURNS (Run): The run that is there, if its settings are those of this one;
+            else this one.
+        RAISES (NunerError): N716 if the file is something else.
+        """
+        path = self.get_path(root)
+        if not path.is_file():
+            return self
+        found = self.from_disk(path)
+        return found if found.settings == self.settings else self
+
+
+def get_settings(
+    train: str | Path,
+    test: str | Path,
+    *,
+    backbone: str,
+    labels: Mapping[str, Label],
+    n: int,
+    steps: int | None,
+    pool: int,
+    test_limit: int,
+    lang: str,
+) -> dict[str, Any]:
+    """Collect what the scores of a run depend on, but for its strategy and its seed.
+
+    train, test (str | Path): The labelled sets.
+    backbone (str): The backbone, which has a concept encoder.
+    labels (Mapping[str, Label]): The labels and what they mean.
+    n (int): Sentences in each round.
+    steps (int | None): Steps of each training; None for those of configs/ner.cfg.
+    pool, test_limit (int): Sentences to choose from and to score on, 0 for all.
+    lang (str): The language of the tokenizer for texts.
+    RETURNS (dict[str, Any]): The settings, as JSON has them.
+    RAISES (NunerError): N625 if the backbone has no concept encoder; what `hash_input`
+        and `resolve_weights` raise.
+    """
+    folder = find_label_vectors(backbone)
+    if folder is None:
+        raise NunerError(Errors.N625, name=backbone)
+    files = [*find_weights(Path(resolve_weights(backbone))), folder / INFO_FILE]
+    # The vectors of ordinary text lie there too.
+    files += sorted(x for x in (folder / CONCEPT_ENCODER).rglob("*") if x.is_file())
+    weights = " ".join(map(hash_file, files))
+    config = load_config(find_shipped(CONFIG)).to_str()
+    return {
+        "backbone": {"name": backbone, "sha256": _hash_text(weights)},
+        "data": {"train": hash_input(train), "test": hash_input(test)},
+        "lang": lang,
+        "labels": {label: known.to_setting() for label, known in labels.items()},
+        "config": _hash_text(config),
+        "n": n,
+        "steps": steps,
+        "pool": pool,
+        "test_limit": test_limit,
+    }
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
 
 def read_runs(root: Path) -> list[Run]:
     """Read every run below a folder.
@@ -114,6 +185,7 @@ def simulate_run(
     rounds: int,
     n: int,
     steps: int | None = None,
+    lang: str = "en",
     on_round: Callable[[], None] = lambda: None,
 ) -> Run:
     """Go through the rounds that are not done yet.
@@ -128,6 +200,7 @@ def simulate_run(
     rounds (int): How many rounds.
     n (int): Sentences in each.
     steps (int | None): Steps of each training; None for those of configs/ner.cfg.
+    lang (str): The language of the tokenizer.
     on_round (Callable[[], None]): Called after each round.
     RETURNS (Run): The run with all its rounds.
     RAISES (NunerError): N625 if the backbone has no concept encoder, N716 if there is
@@ -136,16 +209,17 @@ def simulate_run(
     path = check_output(run.get_path(output))
     gold = {doc.text: doc for doc in pool}
     with claimed(path, "simulate"):
-        if path.is_file():
-            found = Run.from_disk(path)
-            if found.settings == run.settings:
-                run = found
+        run = run.resume(output)
+
+        def make(docs: Sequence[Doc]) -> Language:
+            return _make(backbone, labels, docs, seed=run.seed, steps=steps, lang=lang)
+
         nlp: Language | None = None
         while len(run.rounds) <= rounds:
             start = time.perf_counter()
             done = [gold[text] for one in run.rounds for text in one.texts]
             if nlp is None:
-                nlp = _make(backbone, labels, done, run, steps)
+                nlp = make(done)
             chosen: list[Task] = []
             share = None
             if run.rounds:
@@ -159,7 +233,7 @@ def simulate_run(
                 )
                 share = get_share(chosen, gold)
                 done += [gold[task.text] for task in chosen]
-                nlp = _make(backbone, labels, done, run, steps)
+                nlp = make(done)
             new = Round(
                 sentences=len(done),
                 words=sum(map(len, done)),
@@ -175,15 +249,18 @@ def simulate_run(
     return run
 
 
-def make_config(backbone: str, labels: Mapping[str, Label]) -> Any:
+def make_config(backbone: str, labels: Mapping[str, Label], *, lang: str = "en") -> Any:
     """The shipped config of `nuner_ner` for a backbone and labels.
 
     backbone (str): The backbone.
     labels (Mapping[str, Label]): The labels; those without an example are known too.
+    lang (str): The language, whose tokenizer is that of a blank pipeline.
     RETURNS (Config): For `train_again`.
     """
     overrides = {"paths.backbone": backbone}
     config = load_config(find_shipped(CONFIG), overrides=overrides)
+    config["nlp"]["lang"] = lang
+    config["nlp"]["tokenizer"] = blank(lang).config["nlp"]["tokenizer"]
     config["components"]["nuner_ner"]["labels"] = [
         {"label": label, "name": known.name, "description": known.description}
         for label, known in labels.items()
@@ -195,14 +272,16 @@ def _make(
     backbone: str,
     labels: Mapping[str, Label],
     docs: Sequence[Doc],
-    run: Run,
+    *,
+    seed: int,
     steps: int | None,
+    lang: str,
 ) -> Language:
     """Train on what is labelled; without a mention labels are known by their names."""
     if not any(doc.ents for doc in docs):
-        return make_tagger(backbone, labels, lang="en")
-    config = make_config(backbone, labels)
-    return train_again(config, docs, seed=run.seed, steps=steps)
+        return make_tagger(backbone, labels, lang=lang)
+    config = make_config(backbone, labels, lang=lang)
+    return train_again(config, docs, seed=seed, steps=steps)
 
 
 def _get_seed(run: Run) -> int:
@@ -247,15 +326,16 @@ def _get_places(doc: Doc) -> set[tuple[int, int, str]]:
     return {(ent.start_char, ent.end_char, ent.label_) for ent in doc.ents}
 
 
-def take(docs: Sequence[Doc], limit: int) -> list[Doc]:
+def take(docs: Sequence[Doc], limit: int, *, seed: int = 0) -> list[Doc]:
     """Take some of the sentences, the same ones each time.
 
     docs (Sequence[Doc]): The sentences.
     limit (int): How many at most; 0 for all.
+    seed (int): Another seed, other sentences.
     RETURNS (list[Doc]): In their order, each text once.
     """
     distinct = list({doc.text: doc for doc in docs if doc.text.strip()}.values())
     if not limit or len(distinct) <= limit:
         return distinct
-    order = sorted(random.Random(0).sample(range(len(distinct)), limit))
+    order = sorted(random.Random(seed).sample(range(len(distinct)), limit))
     return [distinct[i] for i in order]

@@ -1,27 +1,36 @@
 """Rounds with a set's own labels as the person, and what is made of them."""
 
 import json
+import shutil
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.simulate import simulate
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
+from spacy_nuner.files import find_shipped
 from spacy_nuner.labelling import savings
 from spacy_nuner.labelling.simulate import (
     Round,
     Run,
     get_f1,
+    get_settings,
     get_share,
     read_runs,
     take,
 )
 from spacy_nuner.labelling.tasks import Mark, Task
+from spacy_nuner.pipeline.labels import Label
+from spacy_nuner.plotting import get_paths
 
-from .conftest import read_rows, write_rows
+from ..docs.test_commands import load_app
+from .conftest import LABELS, read_rows, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +82,9 @@ def test_a_run_goes_on_where_it_was(result, sets, settings, monkeypatch, tmp_pat
     made = []
     original = module._make
 
-    def count(*args):
+    def count(*args, **settings):
         made.append(len(args[2]))
-        return original(*args)
+        return original(*args, **settings)
 
     monkeypatch.setattr(module, "_make", count)
     (again,) = simulate(*args, rounds=2, by=["random"], **settings)
@@ -88,6 +97,119 @@ def test_a_run_goes_on_where_it_was(result, sets, settings, monkeypatch, tmp_pat
     # Of other settings nothing is taken.
     simulate(*args, rounds=1, by=["random"], **{**settings, "n": 4})
     assert len(made) == 4
+
+
+def copy_to(folder, *paths):
+    return [Path(shutil.copy(path, folder)) for path in paths]
+
+
+def test_a_run_of_other_sets_or_weights_or_configs_is_another(
+    sets, settings, tmp_path, monkeypatch
+):
+    from spacy_nuner.labelling import simulate as module
+
+    backbone = str(shutil.copytree(settings["backbone"], tmp_path / "backbone"))
+    train, test = copy_to(tmp_path, sets / "train.jsonl", sets / "test.jsonl")
+    config = tmp_path / "ner.cfg"
+    shutil.copy(find_shipped(module.CONFIG), config)
+    monkeypatch.setattr(module, "find_shipped", lambda _: config)
+    options = {"labels": {}, "n": 3, "steps": 1, "pool": 9, "test_limit": 0}
+
+    def get(lang="en"):
+        return get_settings(train, test, backbone=backbone, lang=lang, **options)
+
+    found = [get(), get("de")]
+    assert get() == found[0] == json.loads(json.dumps(found[0]))
+    for path in (train, test, Path(backbone, "nuner.json")):
+        path.write_text(path.read_text() + "\n")
+        found.append(get())
+    for path in (backbone, Path(backbone, "concept_encoder")):
+        weights = Path(path, "model.safetensors")
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+        found.append(get())
+    config.write_text(config.read_text().replace("dropout = 0.1", "dropout = 0.2"))
+    found.append(get())
+    assert len({json.dumps(one) for one in found}) == len(found) == 8
+    shutil.rmtree(Path(backbone, "concept_encoder"))
+    with pytest.raises(NunerError, match="N625"):
+        get()
+
+
+def test_the_figure_has_runs_of_one_kind(result, sets, settings, monkeypatch, tmp_path):
+    runs = result[1]
+    output = shutil.copytree(result[0], tmp_path / "out")
+    strange = replace(runs[1], seed=7, settings={**runs[1].settings, "n": 99})
+    strange.to_disk(output)
+    drawn = []
+
+    def draw(runs, path):
+        drawn.extend(runs)
+        for one in get_paths(path):
+            one.write_text("")
+
+    monkeypatch.setattr(savings, "draw_savings", draw)
+    options = {**settings, "figure": True}
+    sets = [sets / "train.jsonl", sets / "test.jsonl"]
+    simulate(*sets, output, rounds=2, **options)
+    strange.get_path(output).unlink()
+    assert sorted(drawn, key=lambda run: run.by) == read_runs(output)
+
+
+def test_seeds_choose_from_other_sentences(sets, settings, monkeypatch, tmp_path):
+    from spacy_nuner.labelling import simulate as module
+
+    pools = {}
+
+    def remember(run, output, *, pool, **settings):
+        pools[run.by, run.seed] = {doc.text for doc in pool}
+        return run
+
+    monkeypatch.setattr(module, "simulate_run", remember)
+    paths = [sets / "train.jsonl", sets / "test.jsonl"]
+    simulate(*paths, tmp_path / "out", pool=6, seeds=[0, 1], **settings)
+    assert pools["spans", 0] == pools["random", 0] != pools["spans", 1]
+    assert pools["spans", 1] == pools["random", 1] and len(pools["random", 1]) == 6
+
+
+def test_the_language_reaches_the_recogniser(settings, sets):
+    from spacy_nuner.labelling import simulate as module
+
+    docs = read_docs(sets / "train.jsonl")[:2]
+    labels = {label: Label() for label in LABELS}
+    for some in ([], docs):
+        nlp = module._make(
+            settings["backbone"], labels, some, seed=0, steps=1, lang="zh"
+        )
+        assert nlp.lang == "zh"
+        # spaCy's own tokenizer for it, which needs no blanks.
+        assert len(nlp.make_doc("三室两厅")) == 4
+
+
+def test_the_benchmark_counts_rounds_of_its_settings(result, sets, tmp_path):
+    output, runs = result
+    load_app("benchmarks/suggest.py")
+    plan = sys.modules["benchmark"].Plan(
+        data="",
+        output=str(output),
+        dataset=runs[1].dataset,
+        by="random",
+        seed=0,
+        backbone="",
+        rounds=2,
+        n=3,
+        pool=0,
+        test_limit=0,
+        steps=1,
+        settings=runs[1].settings,
+    )
+    assert plan.count_done() == 3
+    assert replace(plan, settings={**plan.settings, "n": 4}).count_done() == 0
+    runs[1].to_disk(tmp_path)
+    replace(runs[1], seed=1, settings={}).to_disk(tmp_path)
+    with pytest.raises(typer.BadParameter, match="different settings"):
+        sys.modules["benchmark"].report(tmp_path)
 
 
 def test_the_command_draws_and_prints(result, sets, settings):
