@@ -9,8 +9,6 @@ from .choice import By
 from .simulate import Run
 
 MEAN = "mean"
-# Of all runs of a strategy, by data set: label -> the F1 after each round.
-Curve = dict[int, list[float]]
 ROUNDS = (1, 3, 6)
 
 
@@ -72,18 +70,21 @@ def get_needed(band: Band, f1: float) -> float | None:
     """Find how many sentences a strategy needs.
 
     band (Band): Its curve.
-    f1 (float): The F1 to reach, in points.
-    RETURNS (float | None): Sentences, between rounds on a line; None if it is never
-        reached.
+    f1 (float): The F1 to reach and to keep, in points: a curve that falls below it
+        again has passed it by chance.
+    RETURNS (float | None): Sentences, between rounds on a line; None if the last round
+        is below.
     """
-    for i, value in enumerate(band.means):
-        if value >= f1:
-            if i == 0:
-                return float(band.sentences[0])
-            below, before = band.means[i - 1], band.sentences[i - 1]
-            step = band.sentences[i] - before
-            return before + step * (f1 - below) / (value - below)
-    return None
+    below = [i for i, value in enumerate(band.means) if value < f1]
+    if not below:
+        return float(band.sentences[0])
+    last = below[-1]
+    if last + 1 == len(band.means):
+        return None
+    (low, high), (first, second) = (
+        values[last : last + 2] for values in (band.means, band.sentences)
+    )
+    return first + (second - first) * (f1 - low) / (high - low)
 
 
 def get_suggested(runs: Sequence[Run], by: By, number: int) -> float | None:
@@ -110,30 +111,35 @@ def savings_table(runs: Sequence[Run], by: By) -> tuple[list[str], list[list[str
     runs (Sequence[Run]): All runs, those of "random" among them.
     by (By): The strategy.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set and
-        their mean F1 at the end, and the sentences that are needed for that of random.
+        their mean F1 at the end, and the sentences that both need for that of random,
+        with ">" where it is not reached with all that are labelled.
     """
     rows = []
-    needed: list[float] = []
+    # Of each data set: the sentences of both, and whether ours are more than that.
+    needed: list[tuple[float, float, bool]] = []
     names = get_datasets(runs)
     for name in [*names, MEAN] if len(names) > 1 else names:
         random, ours = (get_band(runs, name, one) for one in ("random", by))
         if not random.means or not ours.means:
             continue
-        found = get_needed(ours, random.means[-1])
-        if name == MEAN:
+        if name == MEAN and needed:
             # Of the data sets, not of their mean curve.
-            found = mean(needed) if needed else None
+            columns = list(zip(*needed, strict=True))
+            row = (mean(columns[0]), mean(columns[1]), any(columns[2]))
         else:
-            needed.append(found if found is not None else float(ours.sentences[-1]))
-        least = ">" if found is None else ""
-        shown = ours.sentences[-1] if found is None else found
+            found = get_needed(ours, random.means[-1])
+            mine = float(ours.sentences[-1]) if found is None else found
+            # Random gets where it ends.
+            theirs = get_needed(random, random.means[-1]) or 0.0
+            row = (mine, theirs, found is None)
+            needed.append(row)
         gaps = [a - b for a, b in zip(ours.means, random.means, strict=False)]
         rows.append(
             [
                 name,
                 f"{random.means[-1]:.1f} ± {random.spreads[-1]:.1f}",
                 f"{ours.means[-1]:.1f} ± {ours.spreads[-1]:.1f}",
-                f"{least}{shown:.0f} of {random.sentences[-1]}",
+                f"{'>' if row[2] else ''}{row[0]:.0f} of {row[1]:.0f}",
                 f"{min(gaps):+.1f}",
             ]
         )

@@ -262,14 +262,27 @@ def test_savings():
     assert rows == [
         ["a", "60.0 ± 14.1", "70.0 ± 14.1", "15 of 20", "+0.0"],
         ["b", "40.0 ± 0.0", "30.0 ± 0.0", ">20 of 20", "-10.0"],
-        # 17.5, of which one is more than was labelled.
-        ["mean", "50.0 ± 7.1", "50.0 ± 7.1", "18 of 20", "+0.0"],
+        # 17.5 and more, since one is more than was labelled.
+        ["mean", "50.0 ± 7.1", "50.0 ± 7.1", ">18 of 20", "+0.0"],
     ]
     header, rows = savings.curve_table(RUNS, savings.MEAN)
     assert header == ["sentences", "0", "10", "20"]
     assert [row[0] for row in rows] == ["spans", "random"]
     assert savings.get_suggested(RUNS, "spans", 1) == pytest.approx(0.1)
     assert savings.get_suggested(RUNS, "spans", 3) is None
+
+
+def test_what_is_passed_by_chance_is_not_reached():
+    runs = [
+        make_run("a", "random", 0, [0.1, 0.5, 0.5, 0.5]),
+        make_run("a", "spans", 0, [0.1, 0.6, 0.4, 0.6]),
+    ]
+    _, (row,) = savings.savings_table(runs, "spans")
+    # 50 is reached for good in the middle of the last round; random has it at once.
+    assert row[3] == "25 of 10"
+    runs[1] = make_run("a", "spans", 0, [0.1, 0.6, 0.6, 0.4])
+    _, (row,) = savings.savings_table(runs, "spans")
+    assert row[3] == ">30 of 10"
 
 
 def test_a_seed_that_a_set_lacks_is_no_mean():
