@@ -79,8 +79,8 @@ def suggest_cli(
     form: TaskFormat = FORMAT,
     labelled: Path | None = typer.Option(
         None,
-        help="What is labelled already: it is left out, and labels that it has few of "
-        f"come first; {SOURCE}",
+        help="What is labelled already: it is left out, with what was rejected or "
+        f"ignored, and labels that it has few of come first; {SOURCE}",
     ),
     backbone: str | None = typer.Option(
         None,
@@ -186,7 +186,8 @@ def suggest(
     output (str | Path): A file, or a folder for brat.
     n (int): How many sentences.
     form (str): The form of the output, one of `labelling.tasks.FORMS`.
-    labelled (Path | None): What is labelled already, as `read_docs` reads it.
+    labelled (Path | None): What is labelled already, as `read_docs` reads it. What a
+        person refused in it is left out too.
     backbone (str | None): A backbone that finds labels by their names.
     labels (Path | None): JSON of these labels, see `read_labels`.
     by (str): The strategy: "random" or one of `labelling.choice.STRATEGIES`.
@@ -210,7 +211,7 @@ def suggest(
     import itertools
 
     from ..annotate.sample import LINE, load_splitter, read_documents
-    from ..corpus.labelled_docs import read_docs
+    from ..corpus.labelled_docs import read_docs, read_skipped
     from ..labelling.suggest import (
         QuarantineTally,
         SuggestReport,
@@ -225,6 +226,7 @@ def suggest(
         judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
         check_labels(form, judge.labels)  # type: ignore[arg-type]
         known = [] if labelled is None else read_docs(labelled, lang=lang)
+        skipped = [] if labelled is None else read_skipped(labelled)
         nlp = load_splitter(splitter, lang)
         with target.open_quarantine() as file:
             report = SuggestReport(tally=QuarantineTally(file))
@@ -249,6 +251,7 @@ def suggest(
                     n,
                     by=by,  # type: ignore[arg-type]
                     labelled=known,
+                    skipped=skipped,
                     seed=seed,
                     report=report,
                     on_batch=on_batch,

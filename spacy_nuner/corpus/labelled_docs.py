@@ -85,6 +85,21 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
     return docs
 
 
+def read_skipped(path: str | Path) -> list[str]:
+    """Read the texts that a person saw and refused: rejected, ignored or cancelled.
+
+    path (str | Path): As for `read_docs`.
+    RETURNS (list[str]): The texts in the order of the file.
+    RAISES (NunerError): What `find_sources` and `read_rows` raise.
+    """
+    found = []
+    for source in find_sources([path]):
+        # A DocBin has no row that was refused.
+        rows = [] if source.format == "docbin" else group_annotators(read_rows(source))
+        found += [one.skipped for row in rows if (one := parse(row)).skipped]
+    return found
+
+
 def import_docs(
     path: str | Path,
     output: Path,

@@ -77,6 +77,7 @@ class Outcome:
     dropped (str | None): Why the record is not wanted.
     lost (list[Loss]): The annotations that were not found or not wanted.
     line (int): The line of the row, or of what is wrong in it.
+    skipped (str | None): The text of a row that a person refused.
     """
 
     doc: Doc | None = None
@@ -87,6 +88,7 @@ class Outcome:
     dropped: str | None = None
     lost: list[Loss] = field(default_factory=list)
     line: int = 0
+    skipped: str | None = None
 
     @property
     def descriptions(self) -> dict[str, str]:
@@ -108,7 +110,7 @@ def parse(row: Row) -> Outcome:
         return Outcome(record=read_record(row), line=row.line)
     except BadRow as bad:
         refused = Loss(bad.kind, row.where(bad.line), bad.detail)
-        return Outcome(refused=refused, line=bad.line or row.line)
+        return Outcome(refused=refused, line=bad.line or row.line, skipped=bad.text)
 
 
 def process(

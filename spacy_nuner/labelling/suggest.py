@@ -59,7 +59,7 @@ class SuggestReport:
     sentences (int): Sentences that were looked at, repeated ones counted.
     outside (int): Sentences that were too short or too long.
     words (int): Tokens of the sentences that were looked at.
-    labelled (int): Sentences that are labelled already.
+    labelled (int): Sentences that are labelled or refused already.
     kept (int): Sentences that were kept to choose from.
     by (By): The strategy.
     mentions (Counter[str]): How many labelled mentions each label has.
@@ -105,6 +105,7 @@ def suggest_tasks(
     *,
     by: By = "spans",
     labelled: Sequence[Doc] = (),
+    skipped: Sequence[str] = (),
     seed: int = 0,
     report: SuggestReport | None = None,
     pool_size: int | None = None,
@@ -118,6 +119,7 @@ def suggest_tasks(
     by (By): The strategy.
     labelled (Sequence[Doc]): What is labelled already. It is left out, and labels that
         it has few of come first.
+    skipped (Sequence[str]): Texts that a person refused; left out too.
     seed (int): Another seed, another choice among equals, and another one at random.
     report (SuggestReport | None): Counts what was read.
     pool_size (int | None): How many candidates are kept to choose from; None for 25
@@ -130,6 +132,7 @@ def suggest_tasks(
     report = report or SuggestReport()
     report.by = by
     known = judge_labelled(judge, labelled, seed=seed)
+    known.texts.extend(skipped)
     report.mentions = known.mentions
     done = {normalise_text(text) for text in known.texts}
     # What is drawn at random is a sample alone.

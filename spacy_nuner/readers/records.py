@@ -209,13 +209,22 @@ class BadRow(Exception):
     kind (str): Why, in a fixed wording that can be counted.
     detail (str): What exactly was found.
     line (int | None): Where that is, if not on the first line of the row.
+    text (str | None): The text, where it was a person who refused it.
     """
 
-    def __init__(self, kind: str, detail: str = "", line: int | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        detail: str = "",
+        line: int | None = None,
+        *,
+        text: str | None = None,
+    ) -> None:
         super().__init__(kind, detail, line)
         self.kind = kind
         self.detail = detail
         self.line = line
+        self.text = text
 
 
 class Line(NamedTuple):

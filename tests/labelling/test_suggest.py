@@ -88,6 +88,36 @@ def test_what_is_labelled_is_left_out(texts, first, tmp_path):
     assert code == 1 and "N715" in printed and "40 of them labelled" in printed
 
 
+def give(text, *, verdict):
+    """A row of Prodigy, of Label Studio and of Argilla."""
+    submitted = {"status": "submitted" if verdict == "accept" else "discarded"}
+    return [
+        {"text": text, "spans": [], "answer": verdict},
+        {
+            "data": {"text": text},
+            "annotations": [{"result": [], "was_cancelled": verdict != "accept"}],
+        },
+        {
+            "text": text,
+            "spans.responses": [[]],
+            "spans.responses.status": [submitted["status"]],
+        },
+    ]
+
+
+@pytest.mark.parametrize("tool", [0, 1, 2], ids=["prodigy", "label-studio", "argilla"])
+@pytest.mark.parametrize("verdict", ["ignore", "reject"])
+def test_what_was_skipped_is_left_out(texts, first, tmp_path, tool, verdict):
+    rows = read_rows(count=40)
+    given = [give(row["text"], verdict=verdict)[tool] for row in rows[2:10]]
+    done = [{"text": row["text"], "spans": row["spans"]} for row in rows[:2]]
+    labelled = write_rows(tmp_path / "labelled.jsonl", [*done, *given])
+    output = tmp_path / "out.jsonl"
+    code, printed = run(texts, output, *first, "-n", 40, "--labelled", labelled)
+    assert code == 0 and "10 labelled already" in printed, printed
+    assert {row["text"] for row in read(output)} == {row["text"] for row in rows[10:]}
+
+
 def test_rows_that_hold_no_text_are_put_aside(first, tmp_path):
     rows = read_rows(count=6)
     texts = write_rows(tmp_path / "texts.jsonl", [*rows, {"body": "x"}, 7])

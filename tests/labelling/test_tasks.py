@@ -112,7 +112,7 @@ def test_nothing_is_lost_on_the_way_through_a_tool(form, tmp_path):
     assert read(path, tmp_path) == expected
 
 
-@pytest.mark.parametrize("form", ["label-studio", "argilla"])
+@pytest.mark.parametrize("form", ["label-studio", "argilla", "prodigy"])
 def test_predictions_are_none_of_a_person(form, tmp_path):
     path = write(form, tmp_path)
     with pytest.raises(NunerError, match="N102"):

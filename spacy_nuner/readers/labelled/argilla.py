@@ -7,7 +7,7 @@ from typing import Any
 from ..fields import add_loss
 from ..records import BadRow, Entity, Reading, Record
 from .annotators import CANCELLED, NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
-from .offsets import Offsets, choose_text
+from .offsets import Offsets, choose_text, refuse
 
 _FLAT = re.compile(r"(.+)\.(responses|suggestion)")
 # What may be the status of a response.
@@ -47,7 +47,7 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
     known = [(names, values, status or default) for names, values, status in responses]
     answers = [(names, values) for names, values, one in known if one == SUBMITTED]
     if not answers and any(status == DISCARDED for _, _, status in known):
-        raise BadRow(CANCELLED)
+        raise refuse(CANCELLED, fields)
     if not answers:
         suggestions = [
             suggestion["value"]

@@ -14,7 +14,7 @@ from .annotators import (
     get_names,
     set_choice,
 )
-from .offsets import Offsets, choose_text
+from .offsets import Offsets, choose_text, refuse
 
 # Keys of JSON-MIN beside those of the user's data and controls.
 _OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
@@ -50,8 +50,9 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
     if not annotations:
         predictions = _objects(data.get("predictions"))
         if not reading.predictions or not predictions:
-            refused = PREDICTED if predictions else NOT_ANNOTATED
-            raise BadRow(CANCELLED if given else refused)
+            if given:
+                raise refuse(CANCELLED, task)
+            raise BadRow(PREDICTED if predictions else NOT_ANNOTATED)
         annotations = predictions[:1]
         # A model is none of the annotators to choose from.
         reading = Reading(fix_offsets=reading.fix_offsets)

@@ -159,6 +159,19 @@ def _fold(words: str) -> str:
     return " ".join(words.replace("\\n", "\n").split())
 
 
+def refuse(kind: str, fields: dict[str, Any]) -> BadRow:
+    """Make the refusal of a row by its annotator.
+
+    kind (str): Why.
+    fields (dict[str, Any]): The fields by name.
+    RETURNS (BadRow): What to raise, with the text if a field holds one.
+    """
+    try:
+        return BadRow(kind, text=choose_text(fields, []))
+    except BadRow:
+        return BadRow(kind)
+
+
 def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str:
     """Find which of several fields was annotated; their names are the user's own.
 

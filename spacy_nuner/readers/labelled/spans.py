@@ -5,7 +5,7 @@ from typing import Any
 
 from ..fields import add_loss, get_string
 from ..records import BadRow, Entity, Reading, Record
-from .annotators import IGNORED, REJECTED, check_annotator
+from .annotators import IGNORED, PREDICTED, REJECTED, check_annotator
 from .offsets import Offsets
 from .tokens import Tokens, place_words
 
@@ -34,16 +34,20 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
         span has "start", "end" (character offsets, end exclusive) and "label", and
         perhaps "text" and a "description". The tokens of "tokens" are taken if they
         fit the text.
-    reading (Reading): What to take.
+    reading (Reading): What to take. The spans of a task of `suggest` for Prodigy that
+        has no verdict are predictions.
     RETURNS (Record): The spans; one that is in several groups counts once.
-    RAISES (BadRow): If the annotator refused the text, or there is no list.
+    RAISES (BadRow): If the annotator refused the text or has not seen it, or there is
+        no list.
     """
     text = get_string(data, "text")
     if text is None:
         raise BadRow("no text", f"found the keys {sorted(data)}")
     verdict = data.get("answer")
     if isinstance(verdict, str) and verdict in REFUSALS:
-        raise BadRow(REFUSALS[verdict])
+        raise BadRow(REFUSALS[verdict], text=text)
+    if not reading.predictions and _is_suggested(data):
+        raise BadRow(PREDICTED)
     check_annotator(data, reading)
     record = Record(text, [])
     tokens = _find_tokens(data, record)
@@ -60,6 +64,17 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
                 record.entities.append(entity)
     record.passed += offsets.passed
     return record
+
+
+def _is_suggested(data: dict[str, Any]) -> bool:
+    """Tell a task that `suggest` or `review` wrote for Prodigy and nobody has seen."""
+    meta = data.get("meta")
+    return (
+        "answer" not in data
+        and "tokens" in data
+        and isinstance(meta, dict)
+        and "reason" in meta
+    )
 
 
 def _values(data: dict[str, Any]) -> Iterator[tuple[int, Any]]:

@@ -130,7 +130,10 @@ NONE = {
             "responses": {"q": [{"value": spans([ROME]), "status": "draft"}]},
         },
     ],
-    "cancelled by the annotator": label_studio(VOTES, was_cancelled=True),
+    "cancelled by the annotator": [
+        *label_studio(VOTES, was_cancelled=True),
+        {"data": {"image": 7}, "annotations": [{"was_cancelled": True}]},
+    ],
     "not annotated, but predicted": [
         {"data": {"t": TEXT}, "annotations": [], "predictions": PREDICTED},
         {"fields": {"t": TEXT}, "responses": {}, "suggestions": SUGGESTED},
