@@ -1,6 +1,7 @@
 """Which of many sentences to label next."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,8 +40,22 @@ STRATEGIES: dict[By, Weights] = {
 NEAR_DUPLICATE = 0.8
 # What a span is worth that stands where a labelled one does, as a share.
 LEAST_NOVELTY = 0.1
-_WORD = re.compile(r"\w+")
-_DIGITS = re.compile(r"\d+")
+# Spans that all others are compared with at once.
+BLOCK = 64
+_NUMBER = re.compile("0+")
+
+
+class _Letters(dict[int, str]):
+    """What is left of each character: letters and their marks, and 0 for numbers."""
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        kept = {"L": char, "M": char, "N": "0"}
+        self[code] = kept.get(unicodedata.category(char)[0], "")
+        return self[code]
+
+
+_LETTERS = _Letters()
 
 
 @dataclass(frozen=True)
@@ -65,11 +80,13 @@ class Labelled:
     mentions (Counter[str]): How many spans each label has.
     vectors (Halves): Vectors of these spans. *Shape:* (n_spans, width)
     texts (list[str]): The sentences.
+    words (list[list[str]]): The tokens of each.
     """
 
     mentions: Counter[str] = field(default_factory=Counter)
     vectors: Halves | None = None
     texts: list[str] = field(default_factory=list)
+    words: list[list[str]] = field(default_factory=list)
 
 
 class Choice(NamedTuple):
@@ -86,9 +103,10 @@ class Choice(NamedTuple):
 
 
 def normalise_text(text: str) -> str:
-    """RETURNS (str): A text without what two copies may differ in: case, punctuation,
-    blanks and the numbers in it."""
-    return " ".join(_WORD.findall(_DIGITS.sub("0", text.casefold())))
+    """RETURNS (str): A text without what two copies may differ in: case, width of
+    characters, punctuation, blanks and the numbers in it."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return _NUMBER.sub("0", folded.translate(_LETTERS))
 
 
 def get_values(scores: Floats, weights: Weights) -> Any:
@@ -149,18 +167,25 @@ class Spans:
             np.arange(len(judged)), [len(one.labels) for one in judged]
         )
         rows = [one.vectors for one in judged if len(one.vectors)]
-        vectors = np.concatenate(rows) if rows else np.zeros((0, 1), np.float16)
+        # The largest table there is: it is changed where it lies.
+        self.vectors: Any = np.zeros((0, 1), dtype="f4")
         # All vectors of an encoder point the same way; what is left says what differs.
         self.mean: Any = np.zeros(1, dtype="f4")
-        if len(vectors):
-            self.mean = vectors.mean(axis=0, dtype="f4")
-        self.vectors = self.centre(vectors)
+        if rows:
+            self.vectors = np.concatenate(rows, dtype="f4")
+            self.mean = self.vectors.mean(axis=0)
+        self._centre(self.vectors)
 
     def centre(self, vectors: Halves) -> Any:
         """RETURNS (Floats): Vectors without what all have in common, of length 1."""
-        found = vectors.astype("f4") - self.mean
-        norms = np.linalg.norm(found, axis=1, keepdims=True)
-        return (found / np.maximum(norms, 1e-6)).astype("f4")
+        found: Any = vectors.astype("f4")
+        self._centre(found)
+        return found
+
+    def _centre(self, vectors: Any) -> None:
+        vectors -= self.mean
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        vectors /= np.maximum(norms, 1e-6)[:, np.newaxis]
 
     def get_distances(self, others: Any) -> Any:
         """How far each span lies from the nearest of others.
@@ -172,8 +197,8 @@ class Spans:
             return np.ones(len(self.vectors), dtype="f4")
         found: Any = np.ones(len(self.vectors), dtype="f4")
         # A block at a time: many labelled spans are no table in memory.
-        for start in range(0, len(others), 256):
-            near = (self.vectors @ others[start : start + 256].T).max(axis=1)
+        for start in range(0, len(others), BLOCK):
+            near = (self.vectors @ others[start : start + BLOCK].T).max(axis=1)
             found = np.minimum(found, 1 - near)
         return np.clip(found, 0.0, 1.0)
 
@@ -197,11 +222,11 @@ def choose(
         are near-duplicates of these or of what is labelled.
     """
     order = rng.permutation(len(candidates)).tolist()
-    seen = [_get_words(text) for text in labelled.texts]
+    seen = [_get_words(words) for words in labelled.words]
     chosen: list[Choice] = []
     if by == "random" or not candidates:
         for index in order:
-            if len(chosen) < n and _add_if_new(candidates[index].text, seen):
+            if len(chosen) < n and _add_if_new(candidates[index], seen):
                 chosen.append(Choice(index, 0.0, "drawn at random"))
         return chosen
     weights = STRATEGIES[by]
@@ -212,24 +237,29 @@ def choose(
     if weights.novelty and labelled.vectors is not None:
         novelty = spans.get_distances(spans.centre(labelled.vectors))
     left = np.ones(len(candidates), dtype=bool)
+    worth: Any = None
     while len(chosen) < n and left.any():
-        scarcity = get_balance(spans.names, mentions, weights)
-        worth = values * np.maximum(novelty, LEAST_NOVELTY)
-        worth = worth * scarcity[spans.labels] if len(spans.labels) else worth
-        totals = np.bincount(spans.sentences, worth, minlength=len(candidates))
-        totals[~left] = -1.0
+        if worth is None:
+            scarcity = get_balance(spans.names, mentions, weights)
+            worth = values * np.maximum(novelty, LEAST_NOVELTY)
+            worth = worth * scarcity[spans.labels] if len(spans.labels) else worth
+            totals = np.bincount(spans.sentences, worth, minlength=len(candidates))
+            totals[~left] = -1.0
         index = max(order, key=totals.__getitem__)
-        left[index] = False
-        if not _add_if_new(candidates[index].text, seen):
+        score = float(totals[index])
+        left[index], totals[index] = False, -1.0
+        if not _add_if_new(candidates[index], seen):
             continue
         own = slice(spans.bounds[index], spans.bounds[index + 1])
         reason = _explain(candidates[index], worth[own], novelty[own], mentions)
-        chosen.append(Choice(index, float(totals[index]), reason))
+        chosen.append(Choice(index, score, reason))
         for label, score in zip(spans.labels[own], spans.scores[own], strict=True):
             mentions[spans.names[label]] += score
         if weights.novelty:
             found = spans.get_distances(spans.vectors[own])
             novelty = np.minimum(novelty, found)
+        # What was chosen changes it, a near-duplicate does not.
+        worth = None
     return chosen
 
 
@@ -252,13 +282,14 @@ def _explain(
     return ", ".join(parts) + more
 
 
-def _get_words(text: str) -> frozenset[str]:
-    return frozenset(normalise_text(text).split())
+def _get_words(words: Sequence[str]) -> frozenset[str]:
+    # Of a text without letters the tokens as they are.
+    return frozenset(filter(None, map(normalise_text, words))) or frozenset(words)
 
 
-def _add_if_new(text: str, seen: list[frozenset[str]]) -> bool:
+def _add_if_new(candidate: Candidate, seen: list[frozenset[str]]) -> bool:
     """Remember the words of a text, unless it is the near-duplicate of one before."""
-    words = _get_words(text)
+    words = _get_words(candidate.judgement.words)
     for other in seen:
         common = len(words & other)
         if common >= NEAR_DUPLICATE * (len(words) + len(other) - common):

@@ -2,7 +2,6 @@
 
 import hashlib
 import heapq
-import itertools
 
 from .choice import Candidate, normalise_text
 
@@ -14,9 +13,9 @@ SAMPLED = 0.25
 class Pool:
     """Keeps the most promising candidates of a stream, and a uniform sample of it.
 
-    What is kept does not depend on the order of the stream, but where two are worth
-    exactly the same and have the same hash. Texts that differ in case, punctuation,
-    blanks and numbers alone are kept once.
+    What is kept does not depend on the order of the stream. Of texts that differ in
+    case, punctuation, blanks and numbers alone the most promising is kept; where two
+    are worth the same, that which is first by its characters.
     """
 
     def __init__(self, size: int, *, seed: int = 0, sampled: float = SAMPLED) -> None:
@@ -50,7 +49,7 @@ class Pool:
         """RETURNS (list[Candidate]): The candidates, in an order that only they and the
         seed decide."""
         kept = {**self._sample.kept, **self._best.kept}
-        return [kept[rank] for rank in sorted(kept)]
+        return [kept[rank][1] for rank in sorted(kept)]
 
 
 class _Best:
@@ -58,18 +57,22 @@ class _Best:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.kept: dict[int, Candidate] = {}
-        self._heap: list[tuple[float, int, int]] = []
-        self._number = itertools.count()
+        self.kept: dict[int, tuple[float, Candidate]] = {}
+        self._heap: list[tuple[float, int]] = []
 
     def offer(self, rank: int, value: float, candidate: Candidate) -> None:
+        item = (value, -rank)
         if rank in self.kept:
-            return
-        item = (value, -rank, next(self._number))
-        if len(self._heap) < self.size:
+            old, other = self.kept[rank]
+            if value < old or (value == old and candidate.text >= other.text):
+                return
+            if value > old:
+                self._heap[self._heap.index((old, -rank))] = item
+                heapq.heapify(self._heap)
+        elif len(self._heap) < self.size:
             heapq.heappush(self._heap, item)
         elif self.size and item > self._heap[0]:
             del self.kept[-heapq.heapreplace(self._heap, item)[1]]
         else:
             return
-        self.kept[rank] = candidate
+        self.kept[rank] = (value, candidate)

@@ -34,6 +34,9 @@ BATCH_SIZE = 256
 ZONE_BATCHES = 16
 # Candidates that are kept, for each sentence that is asked for and in all.
 POOL_SHARE, LEAST_POOL = 25, 2000
+# More are kept only if more than half as many are asked for: they are in memory with
+# the vectors of their spans, up to 37 KB each with 24 spans of a width of 384.
+MOST_POOL = 10_000
 # Labelled sentences whose spans are compared with those of the candidates.
 MOST_LABELLED = 1000
 FAILED = "the pipeline failed"
@@ -122,8 +125,8 @@ def suggest_tasks(
     skipped (Sequence[str]): Texts that a person refused; left out too.
     seed (int): Another seed, another choice among equals, and another one at random.
     report (SuggestReport | None): Counts what was read.
-    pool_size (int | None): How many candidates are kept to choose from; None for 25
-        times n, at least 2,000.
+    pool_size (int | None): How many candidates are kept to choose from; None for
+        those of `get_pool_size`.
     on_batch (Callable[[int, int], None]): Called with sentences and words of each batch
         that was looked at.
     RETURNS (list[Task]): The sentences with the spans that the pipeline sets, the most
@@ -131,13 +134,12 @@ def suggest_tasks(
     """
     report = report or SuggestReport()
     report.by = by
-    known = judge_labelled(judge, labelled, seed=seed)
-    known.texts.extend(skipped)
+    known = judge_labelled(judge, labelled, skipped, seed=seed)
     report.mentions = known.mentions
     done = {normalise_text(text) for text in known.texts}
     # What is drawn at random is a sample alone.
     sampled = {"sampled": 1.0} if by == "random" else {}
-    pool = Pool(pool_size or max(POOL_SHARE * n, LEAST_POOL), seed=seed, **sampled)
+    pool = Pool(pool_size or get_pool_size(n), seed=seed, **sampled)
     for sentence, judgement in _judge_all(judge, sentences, report, on_batch):
         if normalise_text(sentence.text) in done:
             report.labelled += 1
@@ -152,6 +154,12 @@ def suggest_tasks(
     rng = np.random.default_rng(seed)
     chosen = choose(candidates, n, by=by, labelled=known, rng=rng)
     return [make_task(candidates[one.number], one.score, one.reason) for one in chosen]
+
+
+def get_pool_size(n: int) -> int:
+    """RETURNS (int): How many candidates are kept to choose n from: 25 times n, from
+    2,000 to 10,000, but twice n at least."""
+    return max(LEAST_POOL, min(POOL_SHARE * n, MOST_POOL), 2 * n)
 
 
 def make_task(candidate: Candidate, score: float, reason: str) -> Task:
@@ -228,11 +236,14 @@ def split_documents(
             report.outside += 1
 
 
-def judge_labelled(judge: Judge, docs: Sequence[Doc], *, seed: int = 0) -> Labelled:
+def judge_labelled(
+    judge: Judge, docs: Sequence[Doc], skipped: Sequence[str] = (), *, seed: int = 0
+) -> Labelled:
     """Look at what is labelled as the pipeline sees it.
 
     judge (Judge): The pipeline.
     docs (Sequence[Doc]): The labelled sentences; of many, the vectors of some.
+    skipped (Sequence[str]): Texts that a person refused.
     seed (int): Which.
     RETURNS (Labelled): Their texts, and the mentions of each label with vectors.
     """
@@ -252,5 +263,9 @@ def judge_labelled(judge: Judge, docs: Sequence[Doc], *, seed: int = 0) -> Label
     return Labelled(
         mentions=mentions,
         vectors=normalise_rows(np.asarray(rows)) if rows else None,
-        texts=[doc.text for doc in docs],
+        texts=[*(doc.text for doc in docs), *skipped],
+        words=[
+            [token.text for token in doc]
+            for doc in (*docs, *map(judge.nlp.make_doc, skipped))
+        ],
     )

@@ -1,22 +1,28 @@
 """Which candidates are chosen, and which are kept of a stream."""
 
 import random
+import tracemalloc
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spacy_nuner.labelling import choice
 from spacy_nuner.labelling.choice import (
     STRATEGIES,
     Candidate,
     Labelled,
+    Spans,
     choose,
+    get_balance,
     get_promise,
     normalise_text,
 )
 from spacy_nuner.labelling.pool import Pool
+from spacy_nuner.labelling.suggest import get_pool_size
 from spacy_nuner.labelling.uncertainty import Judgement, normalise_rows
 
 WIDTH = 4
@@ -77,7 +83,8 @@ def test_near_duplicates_are_chosen_once(by):
         make(f"The flat in Leyton is cheap now and bright {x}", ("X", 0.5, 0))
         for x in "ab"
     ]
-    done = Labelled(texts=["the FLAT in Leyton, is cheap now and bright!"])
+    text = "the FLAT in Leyton, is cheap now and bright!"
+    done = Labelled(words=[text.split()])
     other = make("Nobody asked for a garden", ("X", 0.4, 1))
     assert len(pick([*same, other], 3, by=by)) == 2
     assert pick([*same, other], 3, by=by, labelled=done) == [other.text]
@@ -96,13 +103,60 @@ def test_a_reason_has_words_label_and_examples():
 def test_texts_are_the_same_but_for_case_numbers_and_punctuation():
     assert normalise_text("1,650 pcm!  Now") == normalise_text("900,1 PCM now")
     assert normalise_text("no pets") != normalise_text("pets")
+    # Marks belong to their letters, and characters of full width are the same.
+    assert normalise_text("की") != normalise_text("का")
+    assert normalise_text("ＡＢＣ１２") == normalise_text("abc 3")
     assert pick([], 3) == []
+
+
+def test_near_duplicates_are_found_without_blanks():
+    """Words are those of the pipeline."""
+    words = list("莱顿的两居室公寓现在很便宜")
+    same = []
+    for number in ("一", "二"):
+        candidate = make("".join([*words, number]), ("X", 0.5, 0))
+        judgement = replace(candidate.judgement, words=[*words, number])
+        same.append(replace(candidate, judgement=judgement))
+    assert len(pick(same, 2)) == 1
+    assert pick(same, 2, labelled=Labelled(words=[words])) == []
+
+
+def test_a_rejected_near_duplicate_changes_nothing(monkeypatch):
+    counted = []
+
+    def count(*args):
+        counted.append(1)
+        return get_balance(*args)
+
+    monkeypatch.setattr(choice, "get_balance", count)
+    same = [make(f"one two three {'x' * (i % 2)}", ("X", 0.5, 0)) for i in range(20)]
+    other = make("p q r", ("Y", 0.4, 1))
+    assert len(pick([*same, other], 9)) == 3
+    assert len(counted) == 3 + 1
+
+
+def test_the_table_of_vectors_is_in_memory_once():
+    many = [make(f"t{i}", *[("X", 0.5, j % WIDTH) for j in range(50)]) for i in (1, 2)]
+    wide = np.zeros((50, 4096), np.float16)
+    wide[:, 0] = 1
+    many = [replace(o, judgement=replace(o.judgement, vectors=wide)) for o in many]
+    tracemalloc.start()
+    spans = Spans(many)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * spans.vectors.nbytes
+
+
+def test_a_pool_has_a_limit():
+    assert [get_pool_size(n) for n in (1, 100, 1000, 9000)] == [
+        *(2000, 2500, 10_000, 18_000)
+    ]
 
 
 candidates = st.lists(
     st.builds(
         make,
-        st.text("abc ", min_size=1, max_size=6),
+        st.text("abAB ", min_size=1, max_size=6),
         st.tuples(st.sampled_from("XY"), st.floats(0.1, 1), st.integers(0, 3)),
     ),
     min_size=1,
@@ -122,17 +176,16 @@ def test_a_pool_is_bounded_and_knows_no_order(found, size, chance):
             assert len(pool) <= size
         return pool.get_candidates()
 
-    distinct = list(
-        {normalise_text(one.text) or one.text: one for one in found}.values()
-    )
-    kept = [one.text for one in fill(distinct)]
-    chance.shuffle(distinct)
-    assert [one.text for one in fill(distinct)] == kept
+    # The same but for blanks, and worth something else.
+    kept = [one.text for one in fill(found)]
+    chance.shuffle(found)
+    assert [one.text for one in fill(found)] == kept
     # Where all have room, none is lost.
+    distinct = {normalise_text(one.text) or one.text for one in found}
     if len(distinct) <= size // 2:
         assert len(kept) == len(distinct)
     # Seen twice, kept once.
-    assert [one.text for one in fill([*distinct, *distinct])] == kept
+    assert [one.text for one in fill([*found, *found])] == kept
 
 
 def test_a_pool_keeps_the_promising_and_a_sample():
