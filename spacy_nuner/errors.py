@@ -775,6 +775,12 @@ class Errors:
         "or remove the file to do the run again."
     )
     N717 = Message("There is no strategy '{name}'. Known are: {known}.")
+    N718 = Message(
+        "The component '{name}' is in training.frozen_components of the pipeline's "
+        "config, so trainings would not change what it says of a label. Expected is "
+        "one that is trained: name another by --pipe-name, or a pipeline where it is "
+        "not frozen."
+    )
 
 
 class Warnings:

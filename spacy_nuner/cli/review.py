@@ -84,8 +84,9 @@ def review(
     overwrite (bool): Replace files that this did not make, too.
     RETURNS (tuple[list[Task], int]): What was written, the most doubtful first, and how
         many sentences there are.
-    RAISES (NunerError): N713 if the config does not say how long to train, N714 if
-        there are too few sentences; what `load_any`, `read_docs`, `review_docs` and
+    RAISES (NunerError): N712 for labels that brat can't hold, N713 if the config does
+        not say how long to train, N714 if there are too few sentences, N718 if the
+        component is frozen; what `load_any`, `read_docs`, `review_docs` and
         `check_name` raise, and what `write_files` or `write_folder` raises.
     """
     from tqdm import tqdm
@@ -93,6 +94,7 @@ def review(
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.review import review_docs
+    from ..labelling.tasks import check_labels
     from ..labelling.uncertainty import Judge, get_all_spans
     from ._pipeline import load_any
 
@@ -100,11 +102,21 @@ def review(
     with open_output(output, form, "review", inputs, overwrite=overwrite) as target:
         nlp = load_any(pipeline)
         # Before the trainings: whether there is something to train.
-        Judge(nlp, pipe_name)
+        judge = Judge(nlp, pipe_name)
         config = nlp.config.interpolate()
-        if steps is None and not config["paths"].get("train"):
+        # Another reader than spaCy's may have no path.
+        reader = config["corpora"].get("train", {})
+        if steps is None and not reader.get("path", True):
             raise NunerError(Errors.N713, name=pipeline)
+        frozen = config["training"]["frozen_components"]
+        if judge.pipe is not None and judge.pipe.name in frozen:
+            raise NunerError(Errors.N718, name=judge.pipe.name)
+        for name in frozen:
+            # spaCy saves from what they were made, not from where they were taken.
+            config["components"][name] = {"source": str(pipeline)}
         docs = read_docs(labelled, lang=nlp.lang or "en")
+        labels = sorted({span.label_ for doc in docs for span in get_all_spans(doc)})
+        check_labels(form, labels)  # type: ignore[arg-type]
         with tqdm(total=folds, unit=" trainings", disable=None) as bar:
             tasks = review_docs(
                 config,
@@ -115,6 +127,5 @@ def review(
                 pipe_name=pipe_name,
                 on_fold=bar.update,
             )
-        labels = sorted({span.label_ for doc in docs for span in get_all_spans(doc)})
         target.write(tasks[:n], labels)
     return tasks[:n], len(tasks)

@@ -227,6 +227,8 @@ def suggest(
         check_labels(form, judge.labels)  # type: ignore[arg-type]
         known = [] if labelled is None else read_docs(labelled, lang=lang)
         skipped = [] if labelled is None else read_skipped(labelled)
+        gold = {span.label_ for doc in known for span in judge.get_gold(doc)}
+        check_labels(form, sorted(gold))  # type: ignore[arg-type]
         nlp = load_splitter(splitter, lang)
         with target.open_quarantine() as file:
             report = SuggestReport(tally=QuarantineTally(file))
@@ -264,8 +266,7 @@ def suggest(
             reason += f"; {report.tally.describe()}" if report.tally.total() else ""
             raise NunerError(Errors.N715, source=texts, reason=reason)
         # Other components may set entities too.
-        others = {mark.label for task in tasks for mark in task.marks}
-        others.update(report.mentions)
+        others = gold | {mark.label for task in tasks for mark in task.marks}
         target.write(tasks, list(dict.fromkeys([*judge.labels, *sorted(others)])))
     return tasks, report
 

@@ -2,15 +2,28 @@
 
 import hashlib
 import heapq
+from typing import Generic, Protocol, TypeVar
 
-from .choice import Candidate, normalise_text
+from .choice import normalise_text
 
 # Of the candidates that are kept so many are a uniform sample: where all that looks
 # promising is alike, there is something else to choose from.
 SAMPLED = 0.25
 
 
-class Pool:
+class Named(Protocol):
+    """Whatever has a text."""
+
+    @property
+    def text(self) -> str:
+        """RETURNS (str): The text."""
+        ...
+
+
+T = TypeVar("T", bound=Named)
+
+
+class Pool(Generic[T]):
     """Keeps the most promising candidates of a stream, and a uniform sample of it.
 
     What is kept does not depend on the order of the stream. Of texts that differ in
@@ -27,16 +40,16 @@ class Pool:
         """
         self._salt = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
         n_sampled = min(size, round(size * sampled))
-        self._sample = _Best(n_sampled)
-        self._best = _Best(size - n_sampled)
+        self._sample = _Best[T](n_sampled)
+        self._best = _Best[T](size - n_sampled)
 
     def __len__(self) -> int:
         return len(self._best.kept.keys() | self._sample.kept.keys())
 
-    def offer(self, candidate: Candidate, promise: float) -> None:
+    def offer(self, candidate: T, promise: float) -> None:
         """Keep a candidate if it is among the best so far, or of the sample.
 
-        candidate (Candidate): The candidate.
+        candidate (T): The candidate.
         promise (float): What it is worth by itself.
         """
         name = normalise_text(candidate.text) or candidate.text
@@ -45,22 +58,22 @@ class Pool:
         self._best.offer(rank, promise, candidate)
         self._sample.offer(rank, -rank, candidate)
 
-    def get_candidates(self) -> list[Candidate]:
-        """RETURNS (list[Candidate]): The candidates, in an order that only they and the
+    def get_candidates(self) -> list[T]:
+        """RETURNS (list): The candidates, in an order that only they and the
         seed decide."""
         kept = {**self._sample.kept, **self._best.kept}
         return [kept[rank][1] for rank in sorted(kept)]
 
 
-class _Best:
+class _Best(Generic[T]):
     """The candidates of the highest values, each name once."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.kept: dict[int, tuple[float, Candidate]] = {}
+        self.kept: dict[int, tuple[float, T]] = {}
         self._heap: list[tuple[float, int]] = []
 
-    def offer(self, rank: int, value: float, candidate: Candidate) -> None:
+    def offer(self, rank: int, value: float, candidate: T) -> None:
         item = (value, -rank)
         if rank in self.kept:
             old, other = self.kept[rank]

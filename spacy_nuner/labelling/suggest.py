@@ -24,7 +24,7 @@ from .choice import (
     get_promise,
     normalise_text,
 )
-from .pool import Pool
+from .pool import SAMPLED, Pool
 from .tasks import Task
 from .uncertainty import Judge, Judgement, normalise_rows
 
@@ -61,22 +61,18 @@ class SuggestReport:
 
     sentences (int): Sentences that were looked at, repeated ones counted.
     outside (int): Sentences that were too short or too long.
-    words (int): Tokens of the sentences that were looked at.
+    words (int): Tokens of the sentences that were tagged.
     labelled (int): Sentences that are labelled or refused already.
     kept (int): Sentences that were kept to choose from.
-    by (By): The strategy.
-    mentions (Counter[str]): How many labelled mentions each label has.
     unscored (bool): Whether the pipeline gave spans without scores.
     tally (Tally): What could not be read or tagged.
     """
 
-    by: By = "spans"
     sentences: int = 0
     outside: int = 0
     words: int = 0
     labelled: int = 0
     kept: int = 0
-    mentions: Counter[str] = field(default_factory=Counter)
     unscored: bool = False
     tally: Tally = field(default_factory=Tally)
 
@@ -128,25 +124,30 @@ def suggest_tasks(
     pool_size (int | None): How many candidates are kept to choose from; None for
         those of `get_pool_size`.
     on_batch (Callable[[int, int], None]): Called with sentences and words of each batch
-        that was looked at.
+        that was tagged.
     RETURNS (list[Task]): The sentences with the spans that the pipeline sets, the most
         worthy first.
     """
     report = report or SuggestReport()
-    report.by = by
-    known = judge_labelled(judge, labelled, skipped, seed=seed)
-    report.mentions = known.mentions
-    done = {normalise_text(text) for text in known.texts}
-    # What is drawn at random is a sample alone.
-    sampled = {"sampled": 1.0} if by == "random" else {}
-    pool = Pool(pool_size or get_pool_size(n), seed=seed, **sampled)
-    for sentence, judgement in _judge_all(judge, sentences, report, on_batch):
-        if normalise_text(sentence.text) in done:
-            report.labelled += 1
-            continue
+    weights = None if by == "random" else STRATEGIES[by]
+    with_vectors = weights is not None and weights.novelty
+    known = judge_labelled(
+        judge, labelled, skipped, seed=seed, with_vectors=with_vectors
+    )
+    left = _leave_out(sentences, known.texts, report)
+    size = pool_size or get_pool_size(n)
+    share = 1.0 if weights is None else SAMPLED
+    if weights is None:
+        # To draw needs no judgement: what is drawn is tagged alone.
+        drawn = Pool[Sentence](size, seed=seed, sampled=share)
+        for sentence in left:
+            drawn.offer(sentence, 0.0)
+        left = iter(drawn.get_candidates())
+    pool = Pool[Candidate](size, seed=seed, sampled=share)
+    for sentence, judgement in _judge_all(judge, left, report, on_batch):
         promise = 0.0
-        if by != "random":
-            promise = get_promise(judgement, known.mentions, STRATEGIES[by])
+        if weights is not None:
+            promise = get_promise(judgement, known.mentions, weights)
         pool.offer(Candidate(sentence.text, judgement, *sentence[1:]), promise)
     candidates = pool.get_candidates()
     report.kept = len(candidates)
@@ -154,6 +155,19 @@ def suggest_tasks(
     rng = np.random.default_rng(seed)
     chosen = choose(candidates, n, by=by, labelled=known, rng=rng)
     return [make_task(candidates[one.number], one.score, one.reason) for one in chosen]
+
+
+def _leave_out(
+    sentences: Iterable[Sentence], done: Iterable[str], report: SuggestReport
+) -> Iterator[Sentence]:
+    """Leave out what is done, whatever its case, punctuation, blanks and numbers."""
+    names = {normalise_text(text) for text in done}
+    for sentence in sentences:
+        report.sentences += 1
+        if normalise_text(sentence.text) in names:
+            report.labelled += 1
+        else:
+            yield sentence
 
 
 def get_pool_size(n: int) -> int:
@@ -198,7 +212,6 @@ def _judge_all(
                 words = 0
                 found = judge.judge([one.text for one in batch])
                 for sentence, judgement in zip(batch, found, strict=True):
-                    report.sentences += 1
                     if isinstance(judgement, Exception):
                         where = f"{sentence.source}:{sentence.doc}"
                         detail = f"{type(judgement).__name__}: {judgement}"
@@ -237,7 +250,12 @@ def split_documents(
 
 
 def judge_labelled(
-    judge: Judge, docs: Sequence[Doc], skipped: Sequence[str] = (), *, seed: int = 0
+    judge: Judge,
+    docs: Sequence[Doc],
+    skipped: Sequence[str] = (),
+    *,
+    seed: int = 0,
+    with_vectors: bool = True,
 ) -> Labelled:
     """Look at what is labelled as the pipeline sees it.
 
@@ -245,10 +263,11 @@ def judge_labelled(
     docs (Sequence[Doc]): The labelled sentences; of many, the vectors of some.
     skipped (Sequence[str]): Texts that a person refused.
     seed (int): Which.
+    with_vectors (bool): Whether vectors are needed.
     RETURNS (Labelled): Their texts, and the mentions of each label with vectors.
     """
     mentions = Counter(span.label_ for doc in docs for span in judge.get_gold(doc))
-    some = list(docs)
+    some = list(docs) if with_vectors else []
     if len(some) > MOST_LABELLED:
         some = random.Random(seed).sample(some, MOST_LABELLED)
     rows = []

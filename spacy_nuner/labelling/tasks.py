@@ -262,8 +262,10 @@ def write_spacy(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> Non
     docbin = DocBin(store_user_data=True)
     for task in tasks:
         doc = Doc(vocab, words=task.words, spaces=task.spaces)
-        made = [doc.char_span(one.start, one.end, one.label) for one in task.marks]
-        spans = [span for span in made if span is not None]
+        # Marks are spans of these tokens, so there is one for each.
+        spans: list[Any] = [
+            doc.char_span(one.start, one.end, one.label) for one in task.marks
+        ]
         doc.spans[SPANS_KEY] = spans
         scores = [one.score for one in task.marks]
         if scores and None not in scores:

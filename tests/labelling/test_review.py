@@ -139,22 +139,33 @@ def test_training_anew_is_what_the_config_says(config):
     assert config["paths"]["train"] == "a" and config["training"]["max_steps"] == 150
 
 
-def test_each_sentence_is_judged_once_and_by_others(config, monkeypatch):
+@pytest.fixture
+def folds(monkeypatch):
+    """The texts that each fold learned from, and those that it judged."""
     from spacy_nuner.labelling import review
 
-    seen = []
+    learned, judged = [], []
 
-    def remember(config, docs, **settings):
-        seen.append({doc.text for doc in docs})
+    def remember_learned(config, docs, **settings):
+        learned.append({doc.text.casefold() for doc in docs})
         return train_again(config, docs, **{**settings, "steps": 1})
 
-    monkeypatch.setattr(review, "train_again", remember)
+    def remember_judged(judge, docs, **settings):
+        judged.append([doc.text.casefold() for doc in docs])
+        return find_doubts(judge, docs, **settings)
+
+    monkeypatch.setattr(review, "train_again", remember_learned)
+    monkeypatch.setattr(review, "find_doubts", remember_judged)
+    return learned, judged
+
+
+def test_each_sentence_is_judged_once_and_by_others(config, folds):
     docs = make_docs(6)
     tasks = review_docs(config, docs, folds=2)
     assert sorted(task.text for task in tasks) == sorted(doc.text for doc in docs)
     assert [t.score for t in tasks] == sorted((t.score for t in tasks), reverse=True)
-    first, second = seen
-    assert len(first) == len(second) == 3 and not first & second
+    for learned, judged in zip(*folds, strict=True):
+        assert len(learned) == len(judged) == 3 and learned.isdisjoint(judged)
     with pytest.raises(NunerError, match="N714"):
         review_docs(config, docs, folds=4)
 
@@ -169,21 +180,12 @@ def test_a_label_that_one_part_alone_has_is_not_judged(config):
     assert scores["ROOM"] == 1.0 and scores["AREA"] < 1 > scores["PRICE"]
 
 
-def test_copies_of_a_text_are_judged_together(config, monkeypatch):
-    from spacy_nuner.labelling import review
-
-    seen = []
-
-    def remember(config, docs, **settings):
-        seen.append({doc.text.casefold() for doc in docs})
-        return train_again(config, docs, **{**settings, "steps": 1})
-
-    monkeypatch.setattr(review, "train_again", remember)
+def test_copies_of_a_text_are_judged_together(config, folds):
     docs = make_docs(4)
     shouted = spacy.blank("en")(docs[0].text.upper())
     tasks = review_docs(config, [*docs, *docs, shouted], folds=2)
-    first, second = seen
-    assert len(first) == len(second) == 2 and not first & second
+    for learned, judged in zip(*folds, strict=True):
+        assert len(learned) == 2 and len(judged) > 3 and learned.isdisjoint(judged)
     # Each is a task of its own for the tool.
     assert len({task.id for task in tasks}) == len(tasks) == 9
     assert len({task.text for task in tasks}) == 5
@@ -197,6 +199,74 @@ def run(*args):
         result.exception
     )
     return result.exit_code, " ".join(result.output.split())
+
+
+def make_pipeline(folder, backbone):
+    """A pipeline with a frozen component, saved as `spacy train` does it."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("nuner_ner", config={"backbone": backbone, "labels": ["AREA"]})
+    nlp.initialize()
+    ruler = nlp.add_pipe("entity_ruler", first=True)
+    ruler.add_patterns([{"label": "AREA", "pattern": "Leyton"}])
+    nlp.config["training"]["frozen_components"] = ["entity_ruler"]
+    nlp.to_disk(folder)
+    return folder
+
+
+def test_frozen_components_are_those_of_the_pipeline(
+    tiny_backbone, tmp_path, monkeypatch
+):
+    from spacy_nuner.labelling import review
+
+    pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)
+    labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))
+    made = []
+
+    def remember(config, docs, **settings):
+        made.append(train_again(config, docs, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(review, "train_again", remember)
+    options = ["--folds", 2, "--steps", 1]
+    output = tmp_path / "out.jsonl"
+    code, printed = run(pipeline, labelled, output, *options)
+    assert code == 0, printed
+    assert len(made) == 2
+    for nlp in made:
+        assert [one["pattern"] for one in nlp.get_pipe("entity_ruler").patterns] == [
+            "Leyton"
+        ]
+    # What is judged has to be trained.
+    nlp = spacy.load(pipeline)
+    nlp.config["training"]["frozen_components"] = ["nuner_ner"]
+    nlp.to_disk(tmp_path / "frozen")
+    code, printed = run(tmp_path / "frozen", labelled, output, *options)
+    assert code == 1 and "N718" in printed
+
+
+def test_a_config_may_name_its_sentences_itself(tiny_backbone, tmp_path):
+    pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)
+    labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))
+    config = load_config(pipeline / "config.cfg")
+    config["corpora"]["train"]["path"] = "train.spacy"
+    config["training"]["max_steps"] = 1
+    config.to_disk(pipeline / "config.cfg")
+    code, printed = run(pipeline, labelled, tmp_path / "out.jsonl", "--folds", 2)
+    assert code == 0, printed
+
+
+def test_labels_are_checked_before_the_trainings(tiny_backbone, tmp_path, monkeypatch):
+    from spacy_nuner.labelling import review
+
+    monkeypatch.setattr(review, "review_docs", None)
+    pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)
+    rows = read_rows(count=8)
+    for row in rows:
+        row["spans"] = [{**span, "label": "the area"} for span in row["spans"]]
+    labelled = write_rows(tmp_path / "rows.jsonl", rows)
+    options = ["--format", "brat", "--steps", 1]
+    code, printed = run(pipeline, labelled, tmp_path / "out", *options)
+    assert code == 1 and "N712" in printed
 
 
 def test_the_command(tiny_backbone, tmp_path):

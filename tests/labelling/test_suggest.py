@@ -1,6 +1,7 @@
 """`suggest` as people call it, with pipelines of several kinds."""
 
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.cli.suggest import suggest
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
+from spacy_nuner.labelling.choice import STRATEGIES
 from spacy_nuner.labelling.suggest import (
     Sentence,
     SuggestReport,
@@ -156,12 +158,36 @@ def test_every_strategy_gives_distinct_sentences(nlp, by):
         assert {task.text for task in other} != {task.text for task in tasks}
 
 
-def test_memory_is_bounded_by_the_pool(nlp):
+def test_memory_is_bounded_by_the_pool(nlp, monkeypatch):
+    from spacy_nuner.labelling import suggest as module
+
     report = SuggestReport()
-    sentences = (Sentence(row["text"]) for row in read_rows())
-    judge = Judge(nlp)
-    tasks = suggest_tasks(judge, sentences, 4, report=report, pool_size=12)
+    alive: set[int] = set()
+    most = 0
+
+    class Counting(Judge):
+        def judge(self, texts):
+            for one in super().judge(texts):
+                alive.add(id(one))
+                weakref.finalize(one, alive.remove, id(one))
+                yield one
+
+    def on_batch(sentences, words):
+        nonlocal most
+        most = max(most, len(alive))
+
+    monkeypatch.setattr(module, "BATCH_SIZE", 10)
+    tasks = suggest_tasks(
+        Counting(nlp),
+        (Sentence(row["text"]) for row in read_rows()),
+        4,
+        report=report,
+        pool_size=12,
+        on_batch=on_batch,
+    )
     assert report.sentences == 150 and report.kept <= 12 and len(tasks) == 4
+    # Those of the pool and of a batch.
+    assert 12 <= most <= 12 + 10
 
 
 def test_a_judgement_has_the_spans_of_the_pipeline(nlp):
@@ -251,6 +277,43 @@ def test_the_tool_gets_the_labels_of_all_spans(texts, tiny_backbone, tmp_path):
     assert '<Label value="PLACE"/>' in (tmp_path / "out.xml").read_text("utf8")
 
 
+def test_only_what_may_be_chosen_is_tagged(nlp):
+    """What is labelled is not, and of a random choice a sample alone."""
+    tagged = []
+
+    class Remembering(Judge):
+        def judge(self, texts):
+            tagged.extend(texts)
+            return super().judge(texts)
+
+    rows = read_rows(count=40)
+    sentences = [Sentence(row["text"]) for row in rows]
+    done = [nlp.make_doc(row["text"]) for row in rows[:10]]
+    report = SuggestReport()
+    options = {"labelled": done, "report": report}
+    suggest_tasks(Remembering(nlp), sentences, 4, **options)
+    assert tagged == [row["text"] for row in rows[10:]]
+    assert report.sentences == 40 and report.labelled == 10
+    tagged.clear()
+    tasks = suggest_tasks(Remembering(nlp), sentences, 4, by="random", pool_size=6)
+    assert len(tagged) == 6 and {task.text for task in tasks} <= set(tagged)
+
+
+@pytest.mark.parametrize("by", [*STRATEGIES, "random"])
+def test_vectors_are_made_where_they_are_used(nlp, by, tmp_path):
+    embedded = []
+
+    class Remembering(Judge):
+        def embed(self, docs):
+            embedded.extend(docs)
+            return super().embed(docs)
+
+    docs = read_docs(write_rows(tmp_path / "a.jsonl", read_rows(count=5)))
+    sentences = [Sentence(row["text"]) for row in read_rows(count=10)]
+    suggest_tasks(Remembering(nlp), sentences, 2, by=by, labelled=docs)
+    assert len(embedded) == (5 if by == "spans" else 0)
+
+
 @Language.component("fails_on_gardens")
 def fail(doc):
     if "garden" in doc.text:
@@ -269,7 +332,11 @@ def test_where_the_pipeline_fails(ruler, texts):
     assert tasks and not any("garden" in task.text for task in tasks)
 
 
-def test_what_is_asked_for_has_to_make_sense(texts, first, ruler, tmp_path, labels):
+def test_what_is_asked_for_has_to_make_sense(
+    texts, first, ruler, tmp_path, labels, monkeypatch
+):
+    from spacy_nuner.labelling import suggest as module
+
     output = tmp_path / "out.jsonl"
     for args in (
         [texts, output],
@@ -302,3 +369,11 @@ def test_what_is_asked_for_has_to_make_sense(texts, first, ruler, tmp_path, labe
             labels=labels.with_name("blanks.json"),
         )
     assert not (tmp_path / "brat").exists()
+    # Those of what is labelled are known before the pass as well.
+    (row,) = read_rows(count=1)
+    row["spans"] = [{**span, "label": "a b"} for span in row["spans"]]
+    labelled = write_rows(tmp_path / "labelled.jsonl", [row])
+    monkeypatch.setattr(module, "suggest_tasks", None)
+    options = {"labelled": labelled, "form": "brat"}
+    with pytest.raises(NunerError, match="N712"):
+        suggest(ruler, str(texts), tmp_path / "brat", **options)
