@@ -909,6 +909,11 @@ class Warnings:
         "and sentences are chosen by how many spans they have, how few examples their "
         "labels have and how unlike each other they are."
     )
+    W712 = Message(
+        "{count} texts of '{path}' have characters beyond U+FFFF, such as emoji. "
+        "Argilla shows spans behind them shifted, and what is marked there comes back "
+        "shifted. Look at these texts with another --format."
+    )
 
 
 class NunerError(ValueError):

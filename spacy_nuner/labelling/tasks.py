@@ -6,13 +6,14 @@ suggestions, or labels that are set already. `import` reads what comes back.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import quoteattr
 
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..readers.docbin import SPANS_KEY
 
 Form = Literal[
@@ -194,7 +195,14 @@ def get_config_path(path: Path) -> Path:
 
 
 def write_argilla(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
-    """Write records with suggestions, for `dataset.records.from_json`."""
+    """Write records with suggestions, for `dataset.records.from_json`.
+
+    Warns (W712) of texts that its interface counts in another way.
+    """
+    # It counts UTF-16 units, of which these have two.
+    if wide := sum(any(char > "\uffff" for char in task.text) for task in tasks):
+        message = Warnings.W712.format(count=wide, path=path.name)
+        warnings.warn(message, stacklevel=2)
     rows = []
     for task in tasks:
         value = [
