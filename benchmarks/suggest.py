@@ -53,8 +53,9 @@ class Plan:
     def count_done(self) -> int:
         """How many rounds stand that have these settings."""
         from spacy_nuner.labelling.simulate import Run
+        from spacy_nuner.labelling.strategies import Strategy
 
-        run = Run(self.dataset, self.by, self.seed, self.settings)  # type: ignore[arg-type]
+        run = Run(self.dataset, Strategy(self.by), self.seed, self.settings)
         return len(run.resume(Path(self.output)).rounds)
 
 

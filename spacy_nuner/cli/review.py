@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ..labelling.tasks import TaskFormat, check_labels
 from ._util import OVERWRITE, SOURCE, msg
-from .suggest import FORMAT, OUTPUT, TaskFormat, open_output, show_tasks
+from .suggest import FORMAT, OUTPUT, open_output, show_tasks
 
 if TYPE_CHECKING:
     from ..labelling.tasks import Task
@@ -46,7 +47,7 @@ def review_cli(
         labelled,
         output,
         n=n,
-        form=form.value,
+        form=form,
         folds=folds,
         steps=steps,
         seed=seed,
@@ -63,7 +64,7 @@ def review(
     output: str | Path,
     *,
     n: int = 20,
-    form: str = "jsonl",
+    form: TaskFormat = TaskFormat.jsonl,
     folds: int = 5,
     steps: int | None = None,
     seed: int = 0,
@@ -76,7 +77,7 @@ def review(
     labelled (str | Path): A labelled set, as `read_docs` reads it.
     output (str | Path): A file, or a folder for brat.
     n (int): How many sentences.
-    form (str): The form of the output, one of `labelling.tasks.FORMS`.
+    form (TaskFormat): The form of the output.
     folds (int): Into how many parts the set is cut.
     steps (int | None): Steps of each training; None for as many as the config says.
     seed (int): Another seed, other parts.
@@ -94,7 +95,6 @@ def review(
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.review import review_docs
-    from ..labelling.tasks import check_labels
     from ..labelling.uncertainty import Judge, get_all_spans
     from ._pipeline import load_any
 
@@ -116,7 +116,7 @@ def review(
             config["components"][name] = {"source": str(pipeline)}
         docs = read_docs(labelled, lang=nlp.lang or "en")
         labels = sorted({span.label_ for doc in docs for span in get_all_spans(doc)})
-        check_labels(form, labels)  # type: ignore[arg-type]
+        check_labels(form, labels)
         with tqdm(total=folds, unit=" trainings", disable=None) as bar:
             tasks = review_docs(
                 config,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..labelling.strategies import Strategy
 from ._util import LANG, SOURCE, msg, split_list
 
 if TYPE_CHECKING:
@@ -120,7 +121,6 @@ def simulate(
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..fewshot.zero_shot import complete_labels
-    from ..labelling.choice import STRATEGIES
     from ..labelling.savings import draw_savings
     from ..labelling.simulate import (
         Run,
@@ -137,7 +137,7 @@ def simulate(
     inputs: list[Any] = [train, test, backbone, *([labels] if labels else [])]
     output = check_output(output, inputs=inputs, folder=True)
     for name in by:
-        if name not in (known := [*STRATEGIES, "random"]):
+        if name not in (known := list(Strategy)):
             raise NunerError(Errors.N717, name=name, known=", ".join(known))
     docs, gold = (read_docs(path, lang=lang) for path in (train, test))
     meanings = complete_labels(docs, read_labels(labels) if labels else {})
@@ -154,7 +154,7 @@ def simulate(
     )
     gold = take(gold, test_limit)
     name = printable(dataset or Path(train).resolve().parent.name)
-    plans = [Run(name, one, seed, settings) for seed in seeds for one in by]  # type: ignore[arg-type]
+    plans = [Run(name, Strategy(one), seed, settings) for seed in seeds for one in by]
     runs = []
     with tqdm(total=len(plans) * (rounds + 1), unit=" rounds", disable=None) as bar:
         for plan in plans:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
 from ..errors import Errors, NunerError, Warnings
+from ..labelling.strategies import Strategy
+from ..labelling.tasks import FORMS, TaskFormat, check_labels, check_name
 from ._util import (
     FIELD,
     MAX_DOCUMENTS,
@@ -27,27 +28,6 @@ if TYPE_CHECKING:
 
     from ..labelling.suggest import SuggestReport
     from ..labelling.tasks import Task
-
-
-class TaskFormat(StrEnum):
-    """What the sentences are written as."""
-
-    jsonl = "jsonl"
-    prodigy = "prodigy"
-    doccano = "doccano"
-    label_studio = "label-studio"
-    argilla = "argilla"
-    brat = "brat"
-    spacy = "spacy"
-
-
-class Strategy(StrEnum):
-    """How sentences are chosen."""
-
-    spans = "spans"
-    balance = "balance"
-    uncertainty = "uncertainty"
-    random = "random"
 
 
 OUTPUT = typer.Argument(
@@ -126,11 +106,11 @@ def suggest_cli(
         texts,
         output,
         n=n,
-        form=form.value,
+        form=form,
         labelled=labelled,
         backbone=backbone,
         labels=labels,
-        by=by.value,
+        by=by,
         seed=seed,
         field=field,
         splitter=splitter,
@@ -162,11 +142,11 @@ def suggest(
     output: str | Path,
     *,
     n: int = 20,
-    form: str = "jsonl",
+    form: TaskFormat = TaskFormat.jsonl,
     labelled: Path | None = None,
     backbone: str | None = None,
     labels: Path | None = None,
-    by: str = "spans",
+    by: Strategy = Strategy.spans,
     seed: int = 0,
     field: str = "text",
     splitter: str = "rule",
@@ -185,12 +165,12 @@ def suggest(
     texts (str): What `annotate.sample.read_documents` takes.
     output (str | Path): A file, or a folder for brat.
     n (int): How many sentences.
-    form (str): The form of the output, one of `labelling.tasks.FORMS`.
+    form (TaskFormat): The form of the output.
     labelled (Path | None): What is labelled already, as `read_docs` reads it. What a
         person refused in it is left out too.
     backbone (str | None): A backbone that finds labels by their names.
     labels (Path | None): JSON of these labels, see `read_labels`.
-    by (str): The strategy: "random" or one of `labelling.choice.STRATEGIES`.
+    by (Strategy): The strategy.
     seed (int): Another seed, another choice at random.
     field (str): The field that holds the text.
     splitter (str): "rule", "line", or the name of a spaCy pipeline.
@@ -218,17 +198,16 @@ def suggest(
         split_documents,
         suggest_tasks,
     )
-    from ..labelling.tasks import check_labels
     from ..labelling.uncertainty import Judge
 
     given = [one for one in (pipeline, texts, labelled, backbone, labels) if one]
     with open_output(output, form, "suggest", given, overwrite=overwrite) as target:
         judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
-        check_labels(form, judge.labels)  # type: ignore[arg-type]
+        check_labels(form, judge.labels)
         known = [] if labelled is None else read_docs(labelled, lang=lang)
         skipped = [] if labelled is None else read_skipped(labelled)
         gold = {span.label_ for doc in known for span in judge.get_gold(doc)}
-        check_labels(form, sorted(gold))  # type: ignore[arg-type]
+        check_labels(form, sorted(gold))
         nlp = load_splitter(splitter, lang)
         with target.open_quarantine() as file:
             report = SuggestReport(tally=QuarantineTally(file))
@@ -251,7 +230,7 @@ def suggest(
                     judge,
                     sentences,
                     n,
-                    by=by,  # type: ignore[arg-type]
+                    by=by,
                     labelled=known,
                     skipped=skipped,
                     seed=seed,
@@ -292,13 +271,12 @@ def _load(
 class Target:
     """Where tasks are written, with what could not be read."""
 
-    def __init__(self, path: Path, form: Any) -> None:
+    def __init__(self, path: Path, form: TaskFormat) -> None:
         """Name the files.
 
         path (Path): The file or folder while it is written.
-        form (Form): Its form.
+        form (TaskFormat): Its form.
         """
-        from ..labelling.tasks import FORMS
         from ..readers.sources import QUARANTINE
 
         self.path = path
@@ -326,23 +304,27 @@ class Target:
 
 @contextmanager
 def open_output(
-    output: str | Path, form: str, command: str, inputs: list[Any], *, overwrite: bool
+    output: str | Path,
+    form: TaskFormat,
+    command: str,
+    inputs: list[Any],
+    *,
+    overwrite: bool,
 ) -> Iterator[Target]:
     """Claim the output of `suggest` or `review`.
 
     output (str | Path): A file, or a folder for brat.
-    form (str): Its form.
+    form (TaskFormat): Its form.
     command (str): The command.
     inputs (list): What it reads.
     overwrite (bool): Replace files that the command did not make.
     YIELDS (Target): Where to write.
     RAISES (NunerError): What `check_name`, and `write_files` or `write_folder`, raise.
     """
-    from ..labelling.tasks import check_name
     from ..outputs import write_files, write_folder
 
     output = Path(output)
-    paths = check_name(output, form)  # type: ignore[arg-type]
+    paths = check_name(output, form)
     if not paths:
         with write_folder(output, command=command, inputs=inputs) as work:
             yield Target(work.target, form)

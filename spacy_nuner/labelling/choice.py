@@ -5,37 +5,14 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..pipeline.decoding import Floats, Ints
+from .strategies import STRATEGIES, Strategy, Weights
 from .uncertainty import Halves, Judgement
 
-# How sentences are chosen.
-By = Literal["spans", "balance", "uncertainty", "random"]
-
-
-class Weights(NamedTuple):
-    """What a possible span of probability p is worth.
-
-    It is worth `uncertainty` x min(p, 1 - p) + `presence` x p, divided by
-    (1 + mentions of its label) ** `balance`, times how far it lies from what is
-    labelled or chosen, if `novelty`.
-    """
-
-    uncertainty: float
-    presence: float
-    balance: float
-    novelty: bool
-
-
-# docs/decisions.md has what was measured of each.
-STRATEGIES: dict[By, Weights] = {
-    "spans": Weights(2.0, 1.0, 0.5, True),
-    "balance": Weights(2.0, 1.0, 0.5, False),
-    "uncertainty": Weights(1.0, 0.0, 0.0, False),
-}
 # Two texts are one if so many of their words are the same (Jaccard).
 NEAR_DUPLICATE = 0.8
 # What a span is worth that stands where a labelled one does, as a share.
@@ -207,7 +184,7 @@ def choose(
     candidates: Sequence[Candidate],
     n: int,
     *,
-    by: By,
+    by: Strategy,
     labelled: Labelled,
     rng: np.random.Generator,
 ) -> list[Choice]:
@@ -215,7 +192,7 @@ def choose(
 
     candidates (Sequence[Candidate]): The sentences.
     n (int): How many to choose.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     labelled (Labelled): What is labelled already.
     rng (Generator): For "random", and where two are worth the same.
     RETURNS (list[Choice]): The chosen ones, the most worthy first; fewer where the rest

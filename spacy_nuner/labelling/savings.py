@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from .choice import By
 from .simulate import Run
+from .strategies import Strategy
 
 MEAN = "mean"
 ROUNDS = (1, 3, 6)
@@ -29,18 +29,18 @@ def get_datasets(runs: Sequence[Run]) -> list[str]:
     return sorted({run.dataset for run in runs})
 
 
-def get_strategies(runs: Sequence[Run]) -> list[By]:
-    """RETURNS (list[By]): The strategies of runs, random last."""
+def get_strategies(runs: Sequence[Run]) -> list[Strategy]:
+    """RETURNS (list[Strategy]): The strategies of runs, random last."""
     return sorted({run.by for run in runs}, key=lambda by: (by == "random", by))
 
 
-def get_band(runs: Sequence[Run], dataset: str, by: By) -> Band:
+def get_band(runs: Sequence[Run], dataset: str, by: Strategy) -> Band:
     """Average over seeds.
 
     runs (Sequence[Run]): All runs.
     dataset (str): A data set, or `MEAN` for the mean over all of them: of each seed
         first, so that the spread is that of the mean between seeds.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     RETURNS (Band): The rounds that all of its runs have.
     """
     names = get_datasets(runs) if dataset == MEAN else [dataset]
@@ -87,11 +87,11 @@ def get_needed(band: Band, f1: float) -> float | None:
     return first + (second - first) * (f1 - low) / (high - low)
 
 
-def get_suggested(runs: Sequence[Run], by: By, number: int) -> float | None:
+def get_suggested(runs: Sequence[Run], by: Strategy, number: int) -> float | None:
     """What the person is spared in a round.
 
     runs (Sequence[Run]): All runs.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     number (int): The round, from 1.
     RETURNS (float | None): The share of the gold spans that stood right in the
         suggestion, mean of the runs; None if there is none.
@@ -105,11 +105,13 @@ def get_suggested(runs: Sequence[Run], by: By, number: int) -> float | None:
     return mean(shares) if shares else None
 
 
-def savings_table(runs: Sequence[Run], by: By) -> tuple[list[str], list[list[str]]]:
+def savings_table(
+    runs: Sequence[Run], by: Strategy
+) -> tuple[list[str], list[list[str]]]:
     """Compare a strategy with random.
 
     runs (Sequence[Run]): All runs, those of "random" among them.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set and
         their mean F1 at the end, and the sentences that both need for that of random,
         with ">" where it is not reached with all that are labelled.
@@ -119,7 +121,7 @@ def savings_table(runs: Sequence[Run], by: By) -> tuple[list[str], list[list[str
     needed: list[tuple[float, float, bool]] = []
     names = get_datasets(runs)
     for name in [*names, MEAN] if len(names) > 1 else names:
-        random, ours = (get_band(runs, name, one) for one in ("random", by))
+        random, ours = (get_band(runs, name, one) for one in (Strategy.random, by))
         if not random.means or not ours.means:
             continue
         if name == MEAN and needed:

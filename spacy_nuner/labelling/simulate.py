@@ -29,8 +29,8 @@ from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.labels import Label
 from ..readers.sources import hash_input
 from ..tokenizers import blank
-from .choice import By
 from .retrain import train_again
+from .strategies import Strategy
 from .suggest import Sentence, suggest_tasks
 from .tasks import Task
 from .uncertainty import Judge
@@ -65,14 +65,14 @@ class Run:
     """A simulated evening: its settings and the rounds that are done.
 
     dataset (str): What the data set is called.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     seed (int): Of the sentences to choose from, the choice and the trainings.
     settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
     rounds (list[Round]): The first is that of the names alone.
     """
 
     dataset: str
-    by: By
+    by: Strategy
     seed: int
     settings: dict[str, Any]
     rounds: list[Round] = field(default_factory=list)

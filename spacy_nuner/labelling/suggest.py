@@ -16,8 +16,6 @@ from ..annotate.sample import Document
 from ..readers.docbin import copy_words
 from ..readers.records import HEAD, Tally
 from .choice import (
-    STRATEGIES,
-    By,
     Candidate,
     Labelled,
     choose,
@@ -25,6 +23,7 @@ from .choice import (
     normalise_text,
 )
 from .pool import SAMPLED, Pool
+from .strategies import STRATEGIES, Strategy
 from .tasks import Task
 from .uncertainty import Judge, Judgement, normalise_rows
 
@@ -102,7 +101,7 @@ def suggest_tasks(
     sentences: Iterable[Sentence],
     n: int,
     *,
-    by: By = "spans",
+    by: Strategy = Strategy.spans,
     labelled: Sequence[Doc] = (),
     skipped: Sequence[str] = (),
     seed: int = 0,
@@ -115,7 +114,7 @@ def suggest_tasks(
     judge (Judge): The pipeline.
     sentences (Iterable[Sentence]): The sentences, read once.
     n (int): How many to choose.
-    by (By): The strategy.
+    by (Strategy): The strategy.
     labelled (Sequence[Doc]): What is labelled already. It is left out, and labels that
         it has few of come first.
     skipped (Sequence[str]): Texts that a person refused; left out too.
@@ -129,7 +128,7 @@ def suggest_tasks(
         worthy first.
     """
     report = report or SuggestReport()
-    weights = None if by == "random" else STRATEGIES[by]
+    weights = None if by == Strategy.random else STRATEGIES[by]
     with_vectors = weights is not None and weights.novelty
     known = judge_labelled(
         judge, labelled, skipped, seed=seed, with_vectors=with_vectors

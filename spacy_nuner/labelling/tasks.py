@@ -9,16 +9,27 @@ import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from ..errors import Errors, NunerError, Warnings
 from ..readers.docbin import SPANS_KEY
 
-Form = Literal[
-    "jsonl", "prodigy", "doccano", "label-studio", "argilla", "brat", "spacy"
-]
+
+class TaskFormat(StrEnum):
+    """What the sentences are written as."""
+
+    jsonl = "jsonl"
+    prodigy = "prodigy"
+    doccano = "doccano"
+    label_studio = "label-studio"
+    argilla = "argilla"
+    brat = "brat"
+    spacy = "spacy"
+
+
 # What the controls and questions are called in Label Studio's configuration and in
 # Argilla's settings.
 CONTROL, TEXT, QUESTION = "label", "text", "spans"
@@ -228,7 +239,7 @@ def write_argilla(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> N
 
 def write_brat(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
     """Write a folder with a text and its annotations for each task."""
-    check_labels("brat", labels)
+    check_labels(TaskFormat.brat, labels)
     path.mkdir(exist_ok=True)
     width = len(str(len(tasks)))
     for number, task in enumerate(tasks, 1):
@@ -295,22 +306,22 @@ class TaskForm(NamedTuple):
     write: Callable[[Sequence[Task], Sequence[str], Path], None]
 
 
-FORMS: dict[Form, TaskForm] = {
-    "jsonl": TaskForm(".jsonl", write_jsonl),
-    "prodigy": TaskForm(".jsonl", write_prodigy),
-    "doccano": TaskForm(".jsonl", write_doccano),
-    "label-studio": TaskForm(".json", write_label_studio),
-    "argilla": TaskForm(".json", write_argilla),
-    "brat": TaskForm("", write_brat),
-    "spacy": TaskForm(".spacy", write_spacy),
+FORMS = {
+    TaskFormat.jsonl: TaskForm(".jsonl", write_jsonl),
+    TaskFormat.prodigy: TaskForm(".jsonl", write_prodigy),
+    TaskFormat.doccano: TaskForm(".jsonl", write_doccano),
+    TaskFormat.label_studio: TaskForm(".json", write_label_studio),
+    TaskFormat.argilla: TaskForm(".json", write_argilla),
+    TaskFormat.brat: TaskForm("", write_brat),
+    TaskFormat.spacy: TaskForm(".spacy", write_spacy),
 }
 
 
-def check_name(output: Path, form: Form) -> list[Path]:
+def check_name(output: Path, form: TaskFormat) -> list[Path]:
     """Check the name of an output before anything is read.
 
     output (Path): The output.
-    form (Form): Its form.
+    form (TaskFormat): Its form.
     RETURNS (list[Path]): The files that are written; none for a folder.
     RAISES (NunerError): N107 if the name ends in another way.
     """
@@ -320,18 +331,21 @@ def check_name(output: Path, form: Form) -> list[Path]:
     if output.suffix != suffix:
         expected = f"a name that ends in {suffix} for the format {form}"
         raise NunerError(Errors.N107, path=output, expected=expected)
-    return [output, *([get_config_path(output)] if form == "label-studio" else [])]
+    return [
+        output,
+        *([get_config_path(output)] if form == TaskFormat.label_studio else []),
+    ]
 
 
-def check_labels(form: Form, labels: Sequence[str]) -> None:
+def check_labels(form: TaskFormat, labels: Sequence[str]) -> None:
     """Check whether a form can hold labels, before anything is tagged.
 
-    form (Form): The form.
+    form (TaskFormat): The form.
     labels (Sequence[str]): The labels.
     RAISES (NunerError): N712 if a label has a blank, which brat can't hold.
     """
     wrong = [label for label in labels if label.split() != [label]]
-    if form == "brat" and wrong:
+    if form == TaskFormat.brat and wrong:
         raise NunerError(Errors.N712, labels=", ".join(wrong))
 
 

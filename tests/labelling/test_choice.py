@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from spacy_nuner.labelling import choice
 from spacy_nuner.labelling.choice import (
-    STRATEGIES,
     Candidate,
     Labelled,
     Spans,
@@ -22,6 +21,7 @@ from spacy_nuner.labelling.choice import (
     normalise_text,
 )
 from spacy_nuner.labelling.pool import Pool
+from spacy_nuner.labelling.strategies import STRATEGIES, Strategy
 from spacy_nuner.labelling.suggest import get_pool_size
 from spacy_nuner.labelling.uncertainty import Judgement, normalise_rows
 
@@ -77,7 +77,7 @@ def test_what_is_like_the_chosen_waits():
     assert pick([*twins, other], labelled=seen) == ["p q r"]
 
 
-@pytest.mark.parametrize("by", [*STRATEGIES, "random"])
+@pytest.mark.parametrize("by", Strategy)
 def test_near_duplicates_are_chosen_once(by):
     same = [
         make(f"The flat in Leyton is cheap now and bright {x}", ("X", 0.5, 0))
@@ -167,7 +167,7 @@ candidates = st.lists(
 @settings(max_examples=30)
 @given(candidates, st.integers(1, 8), st.randoms(use_true_random=False))
 def test_a_pool_is_bounded_and_knows_no_order(found, size, chance):
-    weights = STRATEGIES["spans"]
+    weights = STRATEGIES[Strategy.spans]
 
     def fill(values):
         pool = Pool(size, seed=1)

@@ -13,7 +13,7 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.cli.suggest import suggest
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
-from spacy_nuner.labelling.choice import STRATEGIES
+from spacy_nuner.labelling.strategies import Strategy
 from spacy_nuner.labelling.suggest import (
     Sentence,
     SuggestReport,
@@ -144,7 +144,7 @@ def test_rows_that_hold_no_text_are_put_aside(first, tmp_path):
     assert result.exit_code == 0 and len(read(tmp_path / "x.jsonl")) == 3
 
 
-@pytest.mark.parametrize("by", ["spans", "balance", "uncertainty", "random"])
+@pytest.mark.parametrize("by", Strategy)
 def test_every_strategy_gives_distinct_sentences(nlp, by):
     sentences = [Sentence(row["text"]) for row in read_rows(count=30)]
     tasks = suggest_tasks(Judge(nlp), [*sentences, *sentences], 8, by=by, seed=1)
@@ -299,7 +299,7 @@ def test_only_what_may_be_chosen_is_tagged(nlp):
     assert len(tagged) == 6 and {task.text for task in tasks} <= set(tagged)
 
 
-@pytest.mark.parametrize("by", [*STRATEGIES, "random"])
+@pytest.mark.parametrize("by", Strategy)
 def test_vectors_are_made_where_they_are_used(nlp, by, tmp_path):
     embedded = []
 
