@@ -75,6 +75,19 @@ def test_a_pipeline_loads_without_the_rooms_that_train():
     assert out.stdout.strip() == "[]"
 
 
+def test_the_command_line_is_there_before_spacy_and_torch():
+    """Each command imports what it needs."""
+    code = (
+        "import sys\n"
+        "import spacy_nuner.cli.app\n"
+        "print({'spacy', 'torch', 'datasets'} & set(sys.modules))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "set()"
+
+
 def test_no_module_name_occurs_twice():
     """But in `cli`, where a command has the name of what it calls."""
     names = [

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 from xml.sax.saxutils import quoteattr
 
 from ..errors import Errors, NunerError, Warnings
-from ..readers.docbin import SPANS_KEY
 
 
 class TaskFormat(StrEnum):
@@ -273,9 +272,12 @@ def _cut_at_breaks(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 def write_spacy(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
     """Write a DocBin: spans with scores, and entities where they do not overlap."""
+    # The command line knows the formats, and takes no spaCy with it.
     from spacy.tokens import Doc, DocBin
     from spacy.util import filter_spans
     from spacy.vocab import Vocab
+
+    from ..readers.docbin import SPANS_KEY
 
     vocab = Vocab()
     docbin = DocBin(store_user_data=True)
