@@ -589,7 +589,8 @@ class Errors:
         "grid), or label more."
     )
     N627 = Message(
-        "{count} of {total} questions about '{name}' have no answer: {reason}. Those "
+        "{count} of {total} questions about '{name}' with k = {k} have no answer: "
+        "{reason}. Those "
         "that came are in '{store}': run the same command again to go on."
     )
     N628 = Message(

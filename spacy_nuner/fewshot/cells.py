@@ -662,6 +662,10 @@ def _open_set(folder: Path) -> OpenSet:
     return OpenSet(folder)
 
 
-def find_versions() -> dict[str, str]:
-    """RETURNS (dict[str, str]): Packages that a cell depends on, and their versions."""
-    return {name: version(name) for name in PACKAGES}
+def find_versions(*more: str) -> dict[str, str]:
+    """Look up what a cell depends on.
+
+    more (str): Packages besides the usual ones.
+    RETURNS (dict[str, str]): Packages and their versions.
+    """
+    return {name: version(name) for name in (*PACKAGES, *more)}

@@ -50,7 +50,7 @@ PROTOCOLS = {
 }
 OTHER = ("other_curve", "k", "ents_f")
 # Of models that were asked: counts in their scores.
-ASKED = ("prompt_tokens", "completion_tokens", "cost", "truncated", "refused")
+ASKED = ("prompt_tokens", "completion_tokens", "truncated", "refused", "unasked")
 
 
 @dataclass(frozen=True)
@@ -404,7 +404,9 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
         [
             *(cell.backbone, cell.head, cell.dataset),
             f"{cell.k} ({cell.draw})",
+            _show_count(cell.settings.get("test_sentences")),
             *(_show_count(cell.scores.get(key)) for key in ASKED),
+            _show_cost(cell.scores),
             _show_share(cell.scores.get("ents_f")),
             _show_share(cell.scores.get("strings_f")),
         ]
@@ -418,13 +420,21 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
         "compared with F1 of spans. Tokens and cost are of all answers, as the server "
         "counted them."
     )
-    header = ["model", "asked by", "data set", "k (draw)", "tokens sent", "received"]
-    header += ["cost", "truncated", "refused", "F1 of spans", "F1 of strings"]
+    header = ["model", "asked by", "data set", "k (draw)", "test sentences"]
+    header += ["tokens sent", "received", "truncated", "refused", "not asked", "cost"]
+    header += ["F1 of spans", "F1 of strings"]
     return Section("Models in context", 2, [note], header=header, rows=rows, words=3)
 
 
 def _show_count(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, int | float) else ABSENT
+    return f"{value:,}" if isinstance(value, int) else ABSENT
+
+
+def _show_cost(scores: Mapping[str, object]) -> str:
+    cost = scores.get("cost")
+    if not isinstance(cost, int | float):
+        return ABSENT
+    return f"{cost:,.4f} {scores.get('currency', '')}"
 
 
 def _show_share(value: object) -> str:
