@@ -31,7 +31,7 @@ def card_cli(
     metrics: Path | None = typer.Option(
         None,
         help="Results of `fewshot` with this backbone [default: the folder metrics "
-        "next to it, if it has any]",
+        "next to it or a level higher, if it has any]",
     ),
     overwrite: bool = OVERWRITE,
 ) -> None:

@@ -37,10 +37,10 @@ def push_cli(
     contents, address = push(folder, repo, yes=yes, public=public, card=card)
     show_contents(contents)
     if address is None:
-        kept = "public" if public else "private"
+        visibility = "public" if public else "private"
         msg.info(
-            f"Nothing was uploaded. To upload this to {repo} ({kept}, if it is not "
-            "there yet), add --yes."
+            f"Nothing was uploaded. To upload this to {repo} ({visibility}, if it "
+            "is not there yet), add --yes."
         )
     else:
         msg.good(address)
