@@ -37,8 +37,8 @@ def card_cli(
 ) -> None:
     """Write the model card of a backbone or a pipeline, for the Hugging Face hub.
 
-    Counts, concepts and settings are those of its own files; paths, user names and keys
-    are masked.
+    Counts, concepts and settings are those of its own files; absolute paths, user@host,
+    keys, and in the command of a run the names of user and host are masked.
     """
     text = card(
         folder,
