@@ -159,8 +159,9 @@ def make_card(
     RAISES (NunerError): N670 if the folder is neither, N303 if `nuner.json` lacks what
         a card has, N005 for a `meta.json` that does, N672 if there is no result with
         these weights in the folder that was named, N673 for another form of
-        name, N675 of licence, N679 if its metadata would hold something private; what
-        `read_whole_info` and `read_cells` raise.
+        name, N675 of licence, N678 if keys of `nuner.json` can't be masked, N679 if
+        its metadata would hold something private; what `read_whole_info` and
+        `read_cells` raise.
     """
     if name is not None:
         check_repo(name)
