@@ -715,6 +715,17 @@ class Errors:
         "'{license}' is no licence as the hub abbreviates them. Expected is one of its "
         "list, such as mit, apache-2.0, cc-by-4.0 or other."
     )
+    N678 = Message(
+        "In '{path}' keys look private and would be the same when they are masked: "
+        "'{key}' and one before it. Nothing is uploaded, since one of them would be "
+        "lost. Expected are keys that are no absolute paths, logins or keys of a "
+        "service: rename them."
+    )
+    N679 = Message(
+        "The metadata of the model card of '{path}' hold something private: '{line}' "
+        "when it is masked. Expected are names on the hub. Change what stands between "
+        "the lines of '---', or name another card by --card."
+    )
 
     # Demo
     N690 = Message(
