@@ -61,7 +61,8 @@ class Work:
     leftovers (str): Regular expression of what a run may leave in it.
     names (frozenset[str]): For files: all that the command may write.
     keep (bool): Whether it stays if the block that writes it fails.
-    unfinished (bool): Whether it stays if the block ends well, for a later run.
+    unfinished (bool): Whether it stays if the block ends well, for a later run, and
+        nothing in it becomes the output.
     """
 
     path: Path
@@ -210,7 +211,7 @@ def write_folder(
         if not resumable:
             work.target.mkdir(parents=True)
         yield work
-        if not any(work.target.iterdir()):
+        if work.unfinished or not any(_list_files(work.target)):
             return
         manifest = {"command": command, "files": _list_sizes(work.target)}
         _write_json(work.target / MANIFEST, manifest)

@@ -163,7 +163,8 @@ def tag_corpus(
         }
         if report := _read_finished(work.path, run):
             logger.warning("'%s' is there already, from the same input.", output)
-            _drop_empty(work)
+            # The parts of a run of other settings, which is not this one's to end.
+            work.unfinished = work.keep
             return Applied(report, 0, 0.0)
         _begin(work, run)
         start = time.perf_counter()
@@ -276,11 +277,6 @@ def _read_finished(output: Path, run: dict[str, Any]) -> dict[str, Any] | None:
         return None
     same = isinstance(report, dict) and all(report.get(k) == v for k, v in run.items())
     return report if same and whole else None
-
-
-def _drop_empty(work: Work) -> None:
-    work.keep = False
-    work.target.mkdir(parents=True, exist_ok=True)
 
 
 def _make_bar(corpus: Corpus, *, progress: bool) -> tqdm:

@@ -168,6 +168,23 @@ def test_an_output_that_is_complete_is_not_made_again(
     assert (output / "notes.txt").read_text() == "mine"
 
 
+def test_an_output_outlasts_a_run_of_another_form_that_broke_off(
+    tag, source, tmp_path, monkeypatch, caplog
+):
+    output = tmp_path / "out"
+    tag(source, output, form="parquet")
+    before = contents(output)
+    break_off(tag, source, output, monkeypatch, after=4)
+    tag(source, output, form="parquet")
+    assert "is there already" in caplog.text
+    assert contents(output) == before
+    # Nor is the other run lost.
+    left = count_written(tag, source, output, monkeypatch)
+    assert left == list(range(4, PARTS))
+    assert len(read_jsonl(output)) == 3 * PARTS - 1
+    assert not (tmp_path / "out.work").exists()
+
+
 @pytest.mark.weekly
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
