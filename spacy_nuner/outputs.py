@@ -132,10 +132,15 @@ class Work:
                 self.folder.rmdir()
 
     def find_foreign(self) -> str | None:
-        """RETURNS (str | None): A file in it that no run leaves there, if any."""
+        """RETURNS (str | None): A file in it that no run of the command leaves there,
+        or that another command can go on with, if any."""
         own = {*UNSIGNED, RUN_FILE}
+        before = self.read_run()
+        is_other = bool(before and before["run"] and before["command"] != self.command)
         for name in _list_files(self.folder):
-            if not (name[-1] == "/" or name in own or self._is_leftover(name)):
+            if name[-1] == "/" or name in own:
+                continue
+            if is_other or not self._is_leftover(name):
                 return name
         return None
 
