@@ -14,7 +14,7 @@ from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..readers.records import HEAD
 from ..readers.texts import TextRow, Unit
-from ..utf8 import replace_surrogates
+from ..utf8 import is_utf8, replace_surrogates
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -222,7 +222,7 @@ class Tagger:
         failed: list[str] = []
         usable: list[TextRow] = []
         for row in rows:
-            if row.problem or not _is_utf8(row.text):
+            if row.problem or not is_utf8(row.text):
                 reason = row.problem or SURROGATES
                 counts.failed[reason] += 1
                 failed.append(self._describe(row, reason))
@@ -342,14 +342,6 @@ def get_scores(group: Any) -> list[float]:
     except (KeyError, TypeError, ValueError):
         return []
     return scores if len(scores) == len(group) else []
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def add_counts(all_counts: Iterable[TagCounts]) -> TagCounts:

@@ -9,10 +9,11 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from ..errors import Errors, NunerError
 from ..outputs import MANIFEST
+from ..utf8 import is_utf8
 from .arrow_rows import count_rows, read_tables
 from .hub import HUB_PREFIX, find_on_hub, read_hub
-from .json_list import read_json_list
-from .records import HEAD, Line, Source
+from .json_list import read_values
+from .records import HEAD, Line
 from .sources import QUARANTINE, STDIN, open_source, plain_suffix, read_lines
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -27,6 +28,10 @@ MAX_PARAGRAPH_LINES = 200
 MAX_TEXT = 100_000_000
 # What is a row of a text file.
 Unit = Literal["line", "paragraph", "file"]
+
+NOT_UTF8 = "not UTF-8"
+# Behind what is wrong with a value of a list.
+NOT_READ = "; nothing behind it in the file was read"
 
 Lines = Iterator[Line]
 
@@ -50,6 +55,10 @@ class TextRow(NamedTuple):
     fields: dict[str, Any] = {}
     problem: str = ""
     found: str = ""
+
+
+# Makes a row of a file's name, a number, a value and its size.
+Make = Callable[[str, int, Any, int], TextRow]
 
 
 def find_texts(source: str) -> list[str]:
@@ -102,12 +111,12 @@ def read_texts(
 
     def make(file: str, number: int, data: Any, size: int) -> TextRow:
         if not isinstance(data, dict):
-            found = json.dumps(data)[:HEAD]
+            found = _show(data)
             return TextRow(file, number, "", size, {}, "not a JSON object", found)
         fields = {name: data[name] for name in keep if name in data}
         text = data.get(field)
         if not isinstance(text, str):
-            found = str(data)[:HEAD]
+            found = _show(data)
             problem = f"without a text in '{field}'"
             return TextRow(file, number, "", size, fields, problem, found)
         return TextRow(file, number, text, size, fields)
@@ -139,7 +148,7 @@ def _read_file(
     path: str,
     name: str,
     file: BinaryIO,
-    make: Callable[[str, int, Any, int], TextRow],
+    make: Make,
     unit: Unit,
 ) -> Iterator[TextRow]:
     is_json = plain_suffix(path) in JSON_SUFFIXES
@@ -147,15 +156,7 @@ def _read_file(
         start = file.read(HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
         file.seek(0)
         if start.startswith(b"["):
-            for row in read_json_list(Source(path, "json"), file):
-                if row.problem is None:
-                    contents: Any = row.content
-                    for data in contents:
-                        yield make(name, row.line, data, row.size // len(contents))
-                else:
-                    found = f"{row.problem.detail} {row.content}"[:HEAD]
-                    kind = row.problem.kind
-                    yield TextRow(name, row.line, "", row.size, {}, kind, found)
+            yield from _from_list(file, name, make)
             return
     lines = read_lines(file, limit=MAX_TEXT)
     if path == STDIN:
@@ -166,6 +167,14 @@ def _read_file(
         yield _from_whole(lines, name)
     else:
         yield from _from_text(lines, name, 1 if unit == "line" else MAX_PARAGRAPH_LINES)
+
+
+def _show(value: Any) -> str:
+    """The beginning of a value that is no text."""
+    try:
+        return str(value)[:HEAD]
+    except RecursionError:
+        return "nested too deep to be shown"
 
 
 def _peek(lines: Lines) -> tuple[Lines, bool]:
@@ -181,7 +190,7 @@ def _peek(lines: Lines) -> tuple[Lines, bool]:
 
 def _decode(line: Line, name: str) -> tuple[str, TextRow | None]:
     """Decode a line, or make the row that says why not."""
-    problem = "not UTF-8"
+    problem = NOT_UTF8
     if line.problem is not None:
         problem = line.problem.kind
     else:
@@ -193,9 +202,7 @@ def _decode(line: Line, name: str) -> tuple[str, TextRow | None]:
     return "", TextRow(name, line.number, "", line.size, {}, problem, found)
 
 
-def _from_json(
-    lines: Lines, name: str, make: Callable[[str, int, Any, int], TextRow]
-) -> Iterator[TextRow]:
+def _from_json(lines: Lines, name: str, make: Make) -> Iterator[TextRow]:
     for line in lines:
         if not line.data.strip():
             continue
@@ -210,6 +217,21 @@ def _from_json(
                 yield make(name, line.number, data, line.size)
                 continue
         yield bad
+
+
+def _from_list(file: BinaryIO, name: str, make: Make) -> Iterator[TextRow]:
+    for number, one in enumerate(read_values(file, longest=MAX_TEXT), 1):
+        size = len(one.text.encode("utf8", "surrogateescape"))
+        problem, found = "", one.text
+        if one.problem is not None:
+            problem = one.problem.kind + (NOT_READ if one.breaks_off else "")
+            found = f"{one.problem.detail}: {one.text}"
+        elif not is_utf8(one.text):
+            problem = NOT_UTF8
+        if problem:
+            yield TextRow(name, number, "", size, {}, problem, found[:HEAD])
+        else:
+            yield make(name, number, one.value, size)
 
 
 def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
