@@ -111,12 +111,12 @@ def read_texts(
 
     def make(file: str, number: int, data: Any, size: int) -> TextRow:
         if not isinstance(data, dict):
-            found = _show(data)
+            found = str(data)[:HEAD]
             return TextRow(file, number, "", size, {}, "not a JSON object", found)
         fields = {name: data[name] for name in keep if name in data}
         text = data.get(field)
         if not isinstance(text, str):
-            found = _show(data)
+            found = str(data)[:HEAD]
             problem = f"without a text in '{field}'"
             return TextRow(file, number, "", size, fields, problem, found)
         return TextRow(file, number, text, size, fields)
@@ -167,14 +167,6 @@ def _read_file(
         yield _from_whole(lines, name)
     else:
         yield from _from_text(lines, name, 1 if unit == "line" else MAX_PARAGRAPH_LINES)
-
-
-def _show(value: Any) -> str:
-    """The beginning of a value that is no text."""
-    try:
-        return str(value)[:HEAD]
-    except RecursionError:
-        return "nested too deep to be shown"
 
 
 def _peek(lines: Lines) -> tuple[Lines, bool]:

@@ -1,4 +1,4 @@
-"""Rows of text out of files of every kind: none is passed over without being counted."""
+"""Rows of text out of files of every kind: none is lost without being counted."""
 
 import json
 
@@ -62,7 +62,7 @@ def test_bytes_of_a_list_that_are_not_utf8(tmp_path):
 def test_so_many_broken_values_of_a_list_are_skipped(tmp_path, monkeypatch):
     monkeypatch.setattr(json_list, "BLOCK", 16)
     path = tmp_path / "a.json"
-    path.write_text("[\n" + ',\n'.join(['{"text": "x}'] * 2000))
+    path.write_text("[\n" + ",\n".join(['{"text": "x}'] * 2000))
     # After a thousand of them the rest is taken for broken.
     rows = read(path)
     assert len(rows) == json_list.MAX_BROKEN
