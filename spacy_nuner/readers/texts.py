@@ -134,14 +134,23 @@ def read_texts(
         name = "stdin" if path == STDIN else os.path.relpath(path, source)
         name = Path(path).name if name == "." else Path(name).as_posix()
         if plain_suffix(path) in TABLE_SUFFIXES:
-            rows = count_rows(path)
-            size = os.path.getsize(path) // max(rows, 1)
-            tables = read_tables(path, [field, *keep])
-            for number, data in enumerate(itertools.chain.from_iterable(tables), 1):
-                yield make(name, number, data, size)
+            yield from _read_table(path, name, [field, *keep], make)
             continue
         with open_source(path) as file:
             yield from _read_file(path, name, file, make, unit)
+
+
+def _read_table(
+    path: str, name: str, columns: Sequence[str], make: Make
+) -> Iterator[TextRow]:
+    size = os.path.getsize(path) // max(count_rows(path), 1)
+    tables = read_tables(path, columns)
+    for number, data in enumerate(itertools.chain.from_iterable(tables), 1):
+        row = make(name, number, data, size)
+        if not is_utf8(row.text):
+            found = row.text[:HEAD]
+            row = row._replace(text="", problem=NOT_UTF8, found=found)
+        yield row
 
 
 def _read_file(

@@ -1,9 +1,14 @@
 """Rows of text out of files of every kind: none is lost without being counted."""
 
+import itertools
 import json
+import struct
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from spacy_nuner.errors import NunerError
 from spacy_nuner.readers import json_list
 from spacy_nuner.readers.records import MAX_ROW
 from spacy_nuner.readers.texts import read_texts
@@ -77,3 +82,55 @@ def test_values_that_are_nested_too_deep_to_be_shown(tmp_path):
     path.write_text("".join(f'{one}\n{{"text": {one}}}\n' for one in nested))
     rows = read(path)
     assert len(rows) == 300 and all(reasons(rows))
+
+
+def make_strings(values, kind):
+    """A column of strings that were not checked, as other writers make them."""
+    if kind == "dictionary":
+        indices = pa.array(range(len(values)), pa.int32())
+        return pa.DictionaryArray.from_arrays(indices, make_strings(values, "string"))
+    kinds = {"string": pa.binary(), "large_string": pa.large_binary()}
+    return pa.array(values, kinds[kind]).view(getattr(pa, kind)())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        ("parquet", "dictionary"),
+        *itertools.product(["parquet", "arrow", "stream"], ["string", "large_string"]),
+    ],
+)
+def test_strings_of_a_table_that_are_not_utf8(tmp_path, kind, suffix):
+    texts = [b"Porto", b"caf\xe9", b"K\xc3\xb6ln", b"x"]
+    table = pa.table(
+        {
+            "text": make_strings(texts, kind),
+            "id": make_strings([b"a", b"b", b"\xff", b"d"], "string"),
+        }
+    )
+    path = tmp_path / f"a.{suffix}".replace("stream", "arrow")
+    if suffix == "parquet":
+        parquet.write_table(table, path, store_schema=kind != "string")
+    else:
+        new = pa.ipc.new_file if suffix == "arrow" else pa.ipc.new_stream
+        with new(path, table.schema) as writer:
+            writer.write_table(table)
+    rows = read(path)
+    assert [row.text for row in rows] == ["Porto", "", "Köln", "x"]
+    assert reasons(rows) == ["", "not UTF-8", "", ""]
+    assert rows[1].found == "caf\udce9"
+    assert [row.fields["id"] for row in rows] == ["a", "b", "\udcff", "d"]
+
+
+def test_offsets_that_lead_outside_are_still_an_error(tmp_path):
+    path = tmp_path / "a.arrow"
+    table = pa.table({"text": make_strings([b"\xff" * 77], "string")})
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    assert reasons(read(path)) == ["not UTF-8"]
+    offsets = struct.pack("<ii", 0, 77)
+    # The same numbers before it are the place of a buffer.
+    before, after = path.read_bytes().rsplit(offsets, 1)
+    path.write_bytes(before + struct.pack("<ii", 0, 2**31 - 1) + after)
+    with pytest.raises(NunerError, match="N640"):
+        read(path)
