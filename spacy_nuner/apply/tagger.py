@@ -4,11 +4,14 @@ import hashlib
 import itertools
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import numpy
 
 from ..errors import Errors, NunerError
 from ..files import hash_file
@@ -25,6 +28,16 @@ Form = Literal["parquet", "jsonl", "docbin"]
 DIGITS = 4
 SURROGATES = "half of a surrogate pair, which UTF-8 can't hold"
 FAILED = "the pipeline failed"
+# How many characters are tagged at once: some 60,000 word pieces, whose vectors take a
+# quarter of a gigabyte.
+AT_ONCE = 250_000
+# So many rows are not all odd ones.
+MANY = 10
+# How errors begin that torch and CuPy have no class for.
+_MACHINE = re.compile(
+    r"CUDA error|CUDA out of memory|cudaError|CUBLAS_STATUS|cuDNN error"
+    r"|can't allocate memory|not enough memory|backend out of memory"
+)
 
 
 @dataclass(frozen=True)
@@ -216,7 +229,7 @@ class Tagger:
         rows (Sequence[TextRow]): The rows.
         RETURNS (Tagged): What became of them; the same in each process.
         """
-        from .forms_out import write_docs
+        from .forms_out import make_writer
 
         counts = TagCounts(rows=len(rows))
         failed: list[str] = []
@@ -228,29 +241,41 @@ class Tagger:
                 failed.append(self._describe(row, reason))
             else:
                 usable.append(row)
-        docs: list[tuple[str, Doc]] = []
+        writer = make_writer(self.settings.form, text=self.settings.keep_text)
         # Else the vocabulary grows with every new word of the corpus.
         with self.nlp.memory_zone():
             pieces = [cut_text(row.text, self.nlp.max_length) for row in usable]
             made = self._run(list(itertools.chain.from_iterable(pieces)))
             for row, texts in zip(usable, pieces, strict=True):
                 found = list(itertools.islice(made, len(texts)))
-                tagged = [one for one in found if not isinstance(one, Exception)]
-                errors = [one for one in found if isinstance(one, Exception)]
-                if errors:
+                try:
+                    doc = _join(found)
+                    writer.add(make_id(row, self.settings.id_field), doc)
+                except Exception as error:  # whatever a component raises, or has made
+                    _check_machine(error, row)
                     counts.failed[FAILED] += 1
-                    detail = f"{type(errors[0]).__name__}: {errors[0]}"
+                    detail = f"{type(error).__name__}: {error}"
                     failed.append(self._describe(row, FAILED, detail))
-                    continue
-                doc = join_docs(tagged)
-                counts.add(doc, len(texts))
-                docs.append((make_id(row, self.settings.id_field), doc))
-            data = write_docs(docs, self.settings.form, text=self.settings.keep_text)
+                    if counts.failed[FAILED] == len(usable) >= MANY:
+                        raise NunerError(
+                            Errors.N659, count=len(usable), reason=detail
+                        ) from error
+                else:
+                    counts.add(doc, len(texts))
+            data = writer.to_bytes()
         # A byte that is not UTF-8 is written as JSON escapes its surrogate.
         lines = "".join(failed).encode("utf8", "backslashreplace")
         return Tagged(data, lines, counts)
 
     def _run(self, texts: Sequence[str]) -> "Iterator[Doc | Exception]":
+        """Tag texts, some at once; docs hold vectors until the next ones are asked for.
+
+        Which are tagged together depends on the texts alone, since a score may.
+        """
+        for some in _group(texts, AT_ONCE):
+            yield from self._run_at_once(some)
+
+    def _run_at_once(self, texts: Sequence[str]) -> "Iterator[Doc | Exception]":
         """Tag texts; where the pipeline fails, find out by halves for which of them."""
         try:
             docs = list(self.nlp.pipe(texts))
@@ -262,11 +287,11 @@ class Tagger:
                 yield error
                 return
         else:
-            yield from docs
+            yield from map(_drop_vectors, docs)
             return
         half = len(texts) // 2
-        yield from self._run(texts[:half])
-        yield from self._run(texts[half:])
+        yield from self._run_at_once(texts[:half])
+        yield from self._run_at_once(texts[half:])
 
     def _describe(self, row: TextRow, reason: str, detail: str = "") -> str:
         """A line about a row that was not tagged, which is a row that can be."""
@@ -282,11 +307,16 @@ def make_id(row: TextRow, field: str) -> str:
 
     row (TextRow): The row.
     field (str): The field that may hold its id.
-    RETURNS (str): The id as a text; without one, the file and the number of the row.
+    RETURNS (str): The id as a text; without one, or of one that has no form as a text,
+        the file and the number of the row.
     """
     found = row.fields.get(field)
     if isinstance(found, list | dict):
-        found = json.dumps(found, sort_keys=True)
+        try:
+            # Columns have types that JSON doesn't, such as dates.
+            found = json.dumps(found, sort_keys=True, default=str)
+        except (TypeError, RecursionError):
+            found = None
     name = f"{row.file}:{row.number}" if found is None else str(found)
     return replace_surrogates(name)
 
@@ -309,6 +339,47 @@ def cut_text(text: str, limit: int) -> list[str]:
     return [*pieces, text]
 
 
+def _group(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a list of texts where a group has so many characters."""
+    start = characters = 0
+    for number, text in enumerate(texts, 1):
+        characters += len(text)
+        if characters >= size:
+            yield texts[start:number]
+            start, characters = number, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _drop_vectors(doc: "Doc") -> "Doc":
+    """Drop what components leave in a doc and nobody writes.
+
+    It is large, or of a type that can't be saved or joined.
+    """
+    doc.user_data = {}
+    doc.tensor = numpy.zeros((0,), dtype="float32")
+    return doc
+
+
+def _join(found: "Sequence[Doc | Exception]") -> "Doc":
+    """Join the docs of a row, or raise the error that is among them."""
+    docs: list[Doc] = []
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+        docs.append(one)
+    return join_docs(docs)
+
+
+def _check_machine(error: Exception, row: TextRow) -> None:
+    """Raise N658 for an error that is not the row's: memory, or a GPU."""
+    lost = isinstance(error, RuntimeError) and _MACHINE.search(str(error))
+    if lost or isinstance(error, MemoryError):
+        reason = f"{type(error).__name__}: {error}"[:HEAD]
+        where = f"{row.file}:{row.number}"
+        raise NunerError(Errors.N658, row=where, reason=reason) from error
+
+
 def join_docs(docs: "Sequence[Doc]") -> "Doc":
     """Join the docs of a text that was cut.
 
@@ -319,9 +390,6 @@ def join_docs(docs: "Sequence[Doc]") -> "Doc":
 
     if len(docs) == 1:
         return docs[0]
-    for doc in docs:
-        # It can't be joined in general, and is not written.
-        doc.user_data = {}
     joined = Doc.from_docs(list(docs), ensure_whitespace=False)
     for key, group in joined.spans.items():
         groups = [doc.spans[key] for doc in docs if key in doc.spans]
