@@ -1,6 +1,7 @@
 """Files: their hashes, those that are written whole, and those that ship with us."""
 
 import hashlib
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -14,6 +15,20 @@ def hash_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> str:
+    """Take the SHA-256 of all files of a folder and their names, but compiled code.
+
+    folder (Path): The folder.
+    RETURNS (str): In hexadecimal.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            inside = os.fsencode(path.relative_to(folder).as_posix())
+            digest.update(inside + b"\0" + hash_file(path).encode())
+    return digest.hexdigest()
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy
 
 from ..errors import Errors, NunerError
-from ..files import hash_file
+from ..files import hash_folder
 from ..readers.records import HEAD
 from ..readers.texts import TextRow, Unit
 from ..utf8 import is_utf8, replace_surrogates
@@ -171,25 +170,16 @@ def hash_pipeline(name: str) -> str:
     """
     from spacy.util import get_package_path, is_package
 
-    digest = hashlib.sha256()
     if name.startswith("blank:"):
         return hashlib.sha256(name.encode()).hexdigest()
     try:
         folder = get_package_path(name) if is_package(name) else Path(name)
-        files = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and path.suffix != ".pyc"
-        )
-        if not any(path.name == "config.cfg" for path in files):
+        if not any(path.is_file() for path in folder.rglob("config.cfg")):
             raise FileNotFoundError("it is no folder with a config.cfg and no package")
-        for path in files:
-            inside = os.fsencode(path.relative_to(folder).as_posix())
-            digest.update(inside + b"\0" + hash_file(path).encode())
+        return hash_folder(folder)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise NunerError(Errors.N650, name=name, reason=reason) from error
-    return digest.hexdigest()
 
 
 class Tagger:

@@ -13,7 +13,7 @@ from ..utf8 import is_utf8
 from .arrow_rows import count_rows, read_tables
 from .hub import HUB_PREFIX, find_on_hub, read_hub
 from .json_list import read_values
-from .records import HEAD, Line
+from .records import HEAD, Line, Source
 from .sources import QUARANTINE, STDIN, open_source, plain_suffix, read_lines
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -103,7 +103,8 @@ def read_texts(
     unit (Unit): What is a row of a text file: a line; a paragraph, up to a blank line,
         as in hard-wrapped text; or the file.
     split (str | None): The split of a data set on the hub, if its name has none.
-    revision (str | None): Its commit; None for the latest.
+    revision (str | None): Its commit, of which `split` has to be named; None to find
+        out both.
     seed (int | None): Orders the shards of a data set on the hub; None for its order.
     YIELDS (TextRow): The rows.
     RAISES (NunerError): N005, N104, N109, N201 or N640 if the source can't be read.
@@ -122,9 +123,10 @@ def read_texts(
         return TextRow(file, number, text, size, fields)
 
     if source.startswith(HUB_PREFIX):
-        found = find_on_hub(source, split=split)
-        if revision is not None:
-            found = found._replace(revision=revision)
+        if revision is None:
+            found = find_on_hub(source, split=split)
+        else:
+            found = Source(source, "hub", split, revision)
         for number, data in enumerate(read_hub(found, seed=seed), start=1):
             text = data.get(field)
             size = len(text.encode("utf8", "replace")) if isinstance(text, str) else 0
