@@ -484,6 +484,19 @@ def _check_files(path: Path, names: Iterable[str], command: str) -> None:
             raise NunerError(Errors.N110, path=one, command=command)
 
 
+def find_made(folder: Path) -> set[str]:
+    """List what commands of this package have made in a folder, by their manifests.
+
+    folder (Path): The folder.
+    RETURNS (set[str]): The names, those of the manifests among them.
+    """
+    made: set[str] = set()
+    for path in folder.glob(f"*{MANIFEST}"):
+        if path.name.startswith("."):
+            made |= {path.name, *_read_manifest(path)}
+    return made
+
+
 def _has_size(path: Path, size: int | None) -> bool:
     if path.is_symlink() or not path.exists():
         return False

@@ -3,12 +3,14 @@
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from ..errors import Errors, NunerError
-from ..outputs import MANIFEST
+from ..outputs import MANIFEST, find_made
 from ..utf8 import is_utf8
 from .arrow_rows import count_rows, read_tables
 from .hub import HUB_PREFIX, find_on_hub, read_hub
@@ -19,8 +21,10 @@ from .sources import QUARANTINE, STDIN, open_source, plain_suffix, read_lines
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 TABLE_SUFFIXES = (".parquet", ".arrow")
-# What commands of this package write beside texts.
-OWN = (QUARANTINE, "report.json", MANIFEST)
+# What commands of this package write beside texts, if they say so in their manifests.
+OWN = re.compile(
+    rf"_?report\.json|(.+\.|_)?{re.escape(QUARANTINE)}|.*{re.escape(MANIFEST)}"
+)
 # A file with a sentence a line has no blank lines: a paragraph ends here at the latest.
 MAX_PARAGRAPH_LINES = 200
 # Bounds the memory of a row, in bytes: a hundred times the longest text that spaCy
@@ -67,15 +71,19 @@ def find_texts(source: str) -> list[str]:
     source (str): A file, a folder, or "-" for standard input.
     RETURNS (list[str]): The file; of a folder those that end as JSON Lines, text,
         Parquet and Arrow files do, those of its folders too, in the order of the names;
-        but no quarantine and no report of this package.
+        but no quarantine and no report that this package made.
     RAISES (NunerError): N201 if a folder has no such file.
     """
     if source == STDIN or not os.path.isdir(source):
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES + TABLE_SUFFIXES
-    paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
+    made = lru_cache(maxsize=None)(find_made)
     files = sorted(
-        path for path in paths if plain_suffix(path) in known and not path.endswith(OWN)
+        str(path)
+        for path in Path(source).rglob("*")
+        if plain_suffix(path) in known
+        and path.is_file()
+        and not (OWN.fullmatch(path.name) and path.name in made(path.parent))
     )
     if not files:
         reason = f"the folder holds no file that ends in {', '.join(known)}"

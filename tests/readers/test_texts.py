@@ -134,3 +134,35 @@ def test_offsets_that_lead_outside_are_still_an_error(tmp_path):
     path.write_bytes(before + struct.pack("<ii", 0, 2**31 - 1) + after)
     with pytest.raises(NunerError, match="N640"):
         read(path)
+
+
+def test_files_of_the_users_that_are_called_like_ours_are_read(tmp_path):
+    names = [
+        "_quarantine.jsonl",
+        "_report.json",
+        "annual_report.json",
+        "incident-report.json",
+        "my.quarantine.jsonl",
+        "quarantine.jsonl",
+        "report.json",
+        "sub/report.json",
+    ]
+    (tmp_path / "sub").mkdir()
+    for name in names:
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    assert [row.file for row in read(tmp_path)] == sorted([*names, "a.jsonl"])
+    # Not where a list of a command says that they are its own.
+    made = ["_quarantine.jsonl", "_report.json", "a.jsonl", "annual_report.json"]
+    files = json.dumps({"command": "apply", "files": dict.fromkeys(made, 14)})
+    (tmp_path / ".spacy_nuner.json").write_text(files)
+    files = json.dumps({"command": "import", "files": {"my.quarantine.jsonl": 14}})
+    (tmp_path / ".my.spacy.spacy_nuner.json").write_text(files)
+    assert [row.file for row in read(tmp_path)] == [
+        "a.jsonl",
+        "annual_report.json",
+        "incident-report.json",
+        "quarantine.jsonl",
+        "report.json",
+        "sub/report.json",
+    ]
