@@ -177,8 +177,24 @@ def hash_pipeline(name: str) -> str:
         if not any(path.is_file() for path in folder.rglob("config.cfg")):
             raise FileNotFoundError("it is no folder with a config.cfg and no package")
         return hash_folder(folder)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever a package raises when it is imported
         reason = getattr(error, "strerror", None) or str(error)
+        raise NunerError(Errors.N650, name=name, reason=reason) from error
+
+
+def load_pipeline(name: str | Path) -> "Language":
+    """Load any pipeline.
+
+    name (str | Path): As for `spacy.load`.
+    RETURNS (Language): The pipeline.
+    RAISES (NunerError): N650 if it can't be loaded.
+    """
+    import spacy
+
+    try:
+        return spacy.load(name)
+    except Exception as error:  # whatever a component raises when it is loaded
+        reason = f"{type(error).__name__}: {error}"
         raise NunerError(Errors.N650, name=name, reason=reason) from error
 
 
@@ -192,7 +208,6 @@ class Tagger:
         RAISES (NunerError): N650 if it can't be loaded, N652 if it is another one than
             where the run was started.
         """
-        import spacy
         from spacy.cli._util import setup_gpu
 
         found = hash_pipeline(settings.pipeline)
@@ -204,13 +219,7 @@ class Tagger:
                 expected=settings.sha256[:12],
             )
         setup_gpu(settings.gpu_id, silent=True)
-        try:
-            self.nlp: Language = spacy.load(settings.pipeline)
-        except Exception as error:  # whatever a component raises when it is loaded
-            reason = f"{type(error).__name__}: {error}"
-            raise NunerError(
-                Errors.N650, name=settings.pipeline, reason=reason
-            ) from error
+        self.nlp = load_pipeline(settings.pipeline)
         self.settings = settings
 
     def tag(self, rows: Sequence[TextRow]) -> Tagged:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -10,8 +11,9 @@ from pyarrow import parquet
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
+from spacy_nuner.apply import on_ray
 from spacy_nuner.apply.parts import choose_part_size, get_tagger
-from spacy_nuner.apply.tagger import Tagger, TagSettings, cut_text
+from spacy_nuner.apply.tagger import Tagger, TagSettings, cut_text, hash_pipeline
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.hub import HUB_PREFIX
@@ -284,6 +286,28 @@ def test_a_pipeline_that_can_not_be_loaded(tag, tmp_path):
     source = write_jsonl(tmp_path / "a.jsonl", make_rows(2))
     with pytest.raises(NunerError, match="N650"):
         tag(source, tmp_path / "out", pipe=tmp_path / "nlp")
+
+
+@pytest.mark.parametrize("code", ["import no_such_package", "1 / 0"])
+def test_a_package_that_can_not_be_imported(tmp_path, monkeypatch, code):
+    (tmp_path / "tests_broken.py").write_text(code)
+    info = tmp_path / "tests_broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tests-broken\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # By the name of the distribution, which is none to import.
+    for name in ("tests-broken", "tests_broken"):
+        with pytest.raises(NunerError, match=f"N650.*'{name}'"):
+            hash_pipeline(name)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError, ValueError])
+def test_a_cluster_that_can_not_be_reached(error):
+    def init(**settings):
+        raise error("No cluster at\n10.0.0.1:6379.")
+
+    with pytest.raises(NunerError, match=r"N655.*10.0.0.1:6379"):
+        on_ray.connect(SimpleNamespace(init=init, is_initialized=lambda: False))
 
 
 def test_another_pipeline_than_where_it_was_started(pipeline):
