@@ -4,10 +4,10 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from spacy.about import __version__ as spacy_version
@@ -26,6 +26,7 @@ from .parts import (
     TextPart,
     choose_part_size,
     cut_into_parts,
+    get_tagger,
     start_tagging,
 )
 from .tagger import TagSettings, add_counts
@@ -49,7 +50,8 @@ class Applied(NamedTuple):
 
     report (dict[str, Any]): The content of _report.json.
     words (int): The words that this run tagged; what was done before is not counted.
-    seconds (float): How long that took, in seconds.
+    seconds (float): How long that took, in seconds. With several processes and on Ray
+        each of them loads the pipeline in this time.
     """
 
     report: dict[str, Any]
@@ -185,13 +187,16 @@ def tag_corpus(
             # The parts of a run of other settings, which is not this one's to end.
             work.unfinished = work.keep
             return Applied(report, 0, 0.0)
+        if engine == "local" and n_process == 1:
+            # No part of the speed.
+            get_tagger(settings)
         _begin(work, run, earlier)
-        start = time.perf_counter()
+        start = perf_counter()
         with _make_bar(corpus, progress=progress) as bar:
             count, words = _tag(
                 work, corpus, settings, size, bar, n_process=n_process, engine=engine
             )
-        seconds = time.perf_counter() - start
+        seconds = perf_counter() - start
         if not count:
             work.keep = False
             raise NunerError(Errors.N653, source=source)
@@ -214,12 +219,12 @@ def _tag(
     cut: Callable[[], Iterator[TextPart]] = partial(
         _cut, corpus, settings, size, work.target, folder
     )
-    start, words = time.perf_counter(), 0
+    start, words = perf_counter(), 0
 
     def count(more: int) -> None:
         nonlocal words
         words += more
-        speed = words / (time.perf_counter() - start)
+        speed = words / (perf_counter() - start)
         bar.set_postfix_str(f"{speed:,.0f} words/s", refresh=False)
 
     try:

@@ -1,6 +1,7 @@
 """Every form of input and output, and rows of every kind."""
 
 import gzip
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from pyarrow import parquet
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from spacy_nuner.apply import on_ray
+from spacy_nuner.apply import on_ray, tag_corpus
 from spacy_nuner.apply.parts import choose_part_size, get_tagger
 from spacy_nuner.apply.tagger import Tagger, TagSettings, cut_text, hash_pipeline
 from spacy_nuner.cli.app import app
@@ -248,6 +249,20 @@ def test_the_command(pipeline, tmp_path):
     assert failed.exit_code == 3
     assert "1 rows were not tagged" in failed.output
     assert len(read_quarantine(tmp_path / "out")) == 1
+
+
+def test_loading_is_no_part_of_the_speed_of_one_process(tag, tmp_path, monkeypatch):
+    source = write_jsonl(tmp_path / "a.jsonl", make_rows(5))
+    loaded, clock = [], itertools.count()
+
+    def look_at_the_clock():
+        loaded.append(get_tagger.cache_info().currsize)
+        return next(clock)
+
+    monkeypatch.setattr(tag_corpus, "perf_counter", look_at_the_clock)
+    get_tagger.cache_clear()
+    tag(source, tmp_path / "out")
+    assert loaded and all(loaded)
 
 
 @pytest.mark.parametrize(
