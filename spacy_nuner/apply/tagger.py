@@ -210,6 +210,8 @@ class Tagger:
         """
         from spacy.cli._util import setup_gpu
 
+        from ..tokenizers import guard_tokenizer
+
         found = hash_pipeline(settings.pipeline)
         if found != settings.sha256:
             raise NunerError(
@@ -220,6 +222,7 @@ class Tagger:
             )
         setup_gpu(settings.gpu_id, silent=True)
         self.nlp = load_pipeline(settings.pipeline)
+        guard_tokenizer(self.nlp)
         self.settings = settings
 
     def tag(self, rows: Sequence[TextRow]) -> Tagged:

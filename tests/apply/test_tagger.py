@@ -12,9 +12,15 @@ from spacy.language import Language
 from spacy.tokens import Span, SpanGroup
 
 from spacy_nuner.apply import tagger as tagging
-from spacy_nuner.apply.tagger import Tagger, TagSettings, hash_pipeline, make_id
+from spacy_nuner.apply.tagger import (
+    Tagger,
+    TagSettings,
+    hash_pipeline,
+    make_id,
+)
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.texts import TextRow
+from spacy_nuner.tokenizers import LONGEST, InParts
 
 ROWS = [TextRow("a.jsonl", n, f"Room {n} in Porto.", 20) for n in range(1, 31)]
 
@@ -163,3 +169,18 @@ def test_a_row_that_can_not_be_written_fails_alone(make, form, text, error):
 )
 def test_ids_of_any_type(found, name):
     assert make_id(TextRow("a.jsonl", 7, "", 0, {"id": found}), "id") == name
+
+
+def test_long_stretches_without_a_blank_go_through_in_parts(make):
+    """spaCy's tokenizer takes a minute for 20,000 brackets, and a day for more."""
+    tagger = make(lambda doc: doc)
+    seen = []
+    inner = tagger.nlp.tokenizer._tokenize
+    tagger.nlp.tokenizer._tokenize = lambda text: seen.append(text) or inner(text)
+    text = f"In Porto {'(' * 20_000} and Porto"
+    tagged = tagger.tag([TextRow("a.jsonl", 1, text, len(text))])
+    assert tagged.counts.entities == {"CITY": 2}
+    assert max(len(word) for part in seen for word in part.split()) == LONGEST
+    # A tokenizer that is not spaCy's may have no such fault, and needs whole sentences.
+    other = Tagger(TagSettings("blank:zh", hash_pipeline("blank:zh")))
+    assert not isinstance(other.nlp.tokenizer, InParts)
