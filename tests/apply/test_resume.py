@@ -10,7 +10,8 @@ import time
 import pytest
 
 from spacy_nuner.apply import tag_corpus
-from spacy_nuner.apply.parts import TextPart
+from spacy_nuner.apply.parts import PartFiles, TextPart
+from spacy_nuner.apply.tagger import TagCounts, Tagged
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers import texts
 from spacy_nuner.readers.hub import HUB_PREFIX
@@ -245,6 +246,33 @@ def test_a_data_set_on_the_hub_is_gone_on_with_at_its_commit(
         shutil.rmtree(output)
         commits.pop()
     assert set(read) == {(commits[0], "train")}
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_a_part_of_which_a_file_was_lost_is_tagged_again(
+    tag, source, tmp_path, monkeypatch, suffix
+):
+    """After a loss of power, names may be there in one folder and not in the other."""
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(source, whole, form="jsonl")
+    break_off(tag, source, output, monkeypatch, after=4)
+    (tmp_path / "out.work" / "parts" / f"000002.{suffix}").unlink()
+    written = count_written(tag, source, output, monkeypatch)
+    assert written == [2, *range(4, PARTS)]
+    assert contents(output) == contents(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be synchronised")
+def test_files_and_folders_of_a_part_are_synchronised(tmp_path, monkeypatch):
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    for name in ("new", "parts"):
+        (tmp_path / name).mkdir()
+    files = PartFiles(tmp_path / "new", tmp_path / "parts", 3, "jsonl")
+    files.write(Tagged(b"1", b"2", TagCounts()), {})
+    paths = sorted(tmp_path.rglob("*"))
+    assert len(paths) == 5
+    assert synced == {path.stat().st_ino for path in paths}
 
 
 @pytest.mark.weekly
