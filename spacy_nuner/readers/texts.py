@@ -44,7 +44,8 @@ class TextRow(NamedTuple):
     """A text of a corpus and where it stands, or why there is none.
 
     file (str): The data set, or the file from the folder that was named.
-    number (int): The number of its line or row, from 1. Of a paragraph its last line.
+    number (int): The number of its line or row, from 1. Of a paragraph its last line
+        with text.
     text (str): The text.
     size (int): Its share of the file, in bytes.
     fields (dict[str, Any]): Other fields of the row, those that were asked for.
@@ -108,8 +109,9 @@ def read_texts(
         for Parquet and Arrow.
     field (str): The field that holds the text, but in text files.
     keep (Sequence[str]): Other fields to keep.
-    unit (Unit): What is a row of a text file: a line; a paragraph, up to a blank line,
-        as in hard-wrapped text; or the file.
+    unit (Unit): What is a row of a text file: a line, as it stands there; a paragraph,
+        up to a blank line, as in hard-wrapped text, its lines stripped and joined by
+        blanks; or the file.
     split (str | None): The split of a data set on the hub, if its name has none.
     revision (str | None): Its commit, of which `split` has to be named; None to find
         out both.
@@ -184,8 +186,10 @@ def _read_file(
         yield from _from_json(lines, name, make)
     elif unit == "file":
         yield _from_whole(lines, name)
+    elif unit == "line":
+        yield from _from_lines(lines, name)
     else:
-        yield from _from_text(lines, name, 1 if unit == "line" else MAX_PARAGRAPH_LINES)
+        yield from _from_paragraphs(lines, name)
 
 
 def _peek(lines: Lines) -> tuple[Lines, bool]:
@@ -245,11 +249,26 @@ def _from_list(file: BinaryIO, name: str, make: Make) -> Iterator[TextRow]:
             yield make(name, number, one.value, size)
 
 
-def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
+def _from_lines(lines: Lines, name: str) -> Iterator[TextRow]:
+    """Lines as they are, so that offsets in them are offsets in the file."""
+    size = 0
+    for line in lines:
+        text, bad = _decode(line, name)
+        if bad is not None:
+            yield bad
+            continue
+        # A blank line counts with the next one.
+        size += line.size
+        if text.strip():
+            yield TextRow(name, line.number, text.rstrip("\r\n"), size)
+            size = 0
+
+
+def _from_paragraphs(lines: Lines, name: str) -> Iterator[TextRow]:
+    """Paragraphs of hard-wrapped text, their lines stripped and joined by blanks."""
     paragraph: list[str] = []
     number = size = 0
     for line in lines:
-        number = line.number
         text, bad = _decode(line, name)
         if bad is not None:
             yield bad
@@ -257,7 +276,8 @@ def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
         size += line.size
         if text := text.strip():
             paragraph.append(text)
-        if paragraph and (not text or len(paragraph) >= limit):
+            number = line.number
+        if paragraph and (not text or len(paragraph) >= MAX_PARAGRAPH_LINES):
             yield TextRow(name, number, " ".join(paragraph), size)
             paragraph, size = [], 0
     if paragraph:

@@ -201,7 +201,7 @@ def test_what_is_a_row_of_a_text_file(tag, tmp_path):
     path.write_text("\ufeffPorto is\nwrapped.\n\nKöln\n", encoding="utf8")
     expected = {
         "line": [("a.txt:1", "Porto is"), ("a.txt:2", "wrapped."), ("a.txt:4", "Köln")],
-        "paragraph": [("a.txt:3", "Porto is wrapped."), ("a.txt:4", "Köln")],
+        "paragraph": [("a.txt:2", "Porto is wrapped."), ("a.txt:4", "Köln")],
         "file": [("a.txt:1", "Porto is\nwrapped.\n\nKöln\n")],
     }
     for unit, rows in expected.items():

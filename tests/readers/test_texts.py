@@ -166,3 +166,17 @@ def test_files_of_the_users_that_are_called_like_ours_are_read(tmp_path):
         "report.json",
         "sub/report.json",
     ]
+
+
+def test_lines_of_text_are_as_they_stand_in_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"  Ana left \t\r\n\r\n \nAna\x0c\n\xc2\xa0b")
+    assert [(row.number, row.text) for row in read(path)] == [
+        (1, "  Ana left \t"),
+        (4, "Ana\x0c"),
+        (5, "\xa0b"),
+    ]
+    # Of paragraphs the number is that of the last line with text.
+    path.write_bytes(b"\n  Ana\n left \n \n\nb\n\n\n")
+    rows = read(path, unit="paragraph")
+    assert [(row.number, row.text) for row in rows] == [(3, "Ana left"), (6, "b")]
