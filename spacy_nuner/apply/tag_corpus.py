@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,9 @@ LEFTOVERS = (
     rf"|new/.*/(\d{{6,}}\.(parquet|jsonl|spacy)|{re.escape(REPORT)}"
     rf"|{re.escape(FAILED_ROWS)}|{re.escape(MANIFEST)})"
 )
+
+# Seconds between two lines about the progress where there is no terminal.
+PAUSE = 60
 
 logger = logging.getLogger("spacy_nuner")
 
@@ -309,14 +313,29 @@ def _read_finished(output: Path, run: dict[str, Any]) -> dict[str, Any] | None:
     return report if same and whole else None
 
 
+class _Lines:
+    """Standard error where it is no terminal: each state of a bar is a line."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip():
+            sys.stderr.write(f"{text}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
 def _make_bar(corpus: Corpus, *, progress: bool) -> tqdm:
+    is_terminal = sys.stderr.isatty()
     return tqdm(
         total=corpus.total if corpus.is_plain else None,
         unit="B",
         unit_scale=True,
         # The mean since the start: parts come in groups.
         smoothing=0,
-        disable=None if progress else True,
+        disable=not progress,
+        file=sys.stderr if is_terminal else _Lines(),
+        mininterval=0.1 if is_terminal else PAUSE,
+        miniters=1,
     )
 
 

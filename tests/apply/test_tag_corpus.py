@@ -251,6 +251,21 @@ def test_the_command(pipeline, tmp_path):
     assert len(read_quarantine(tmp_path / "out")) == 1
 
 
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    pipeline, tmp_path, monkeypatch, capsys
+):
+    source = write_jsonl(tmp_path / "a.jsonl", make_rows(30))
+    settings = TagSettings(str(pipeline), hash_pipeline(str(pipeline)), "jsonl")
+    for pause, least in ((0, 10), (3600, 1)):
+        monkeypatch.setattr(tag_corpus, "PAUSE", pause)
+        output = tmp_path / str(pause)
+        tag_corpus.tag_corpus(settings, str(source), output, part_size=390)
+        lines = capsys.readouterr().err.split("\n")
+        assert lines.pop() == "" and "\r" not in "".join(lines)
+        assert least <= len(lines) <= least + 2
+        assert lines[-1].startswith("100%") and "words/s" in lines[-1]
+
+
 def test_loading_is_no_part_of_the_speed_of_one_process(tag, tmp_path, monkeypatch):
     source = write_jsonl(tmp_path / "a.jsonl", make_rows(5))
     loaded, clock = [], itertools.count()
