@@ -683,6 +683,16 @@ class Errors:
         "Can't merge '{path}': it is no {expected}. Expected are stores of annotate, "
         "which are files, or parts of convert, which are folders; not both."
     )
+    N658 = Message(
+        "Tagging stopped at the row {row}: {reason}. Memory or a GPU failed, not the "
+        "row. What is tagged is kept: run the same command again, with fewer "
+        "processes, on the CPU (--gpu-id -1) or on a machine with more memory."
+    )
+    N659 = Message(
+        "The pipeline failed on all {count} rows of a part, on the last with {reason}. "
+        "Expected is one that can tag most rows. Try it on one of the texts with "
+        "spacy.load, mend it, and run the command again."
+    )
 
     # Publish
     N670 = Message(

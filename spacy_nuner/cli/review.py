@@ -85,21 +85,21 @@ def review(
     RETURNS (tuple[list[Task], int]): What was written, the most doubtful first, and how
         many sentences there are.
     RAISES (NunerError): N713 if the config does not say how long to train, N714 if
-        there are too few sentences; what `load_any`, `read_docs`, `review_docs` and
-        `check_name` raise, and what `write_files` or `write_folder` raises.
+        there are too few sentences; what `load_pipeline`, `read_docs`, `review_docs`
+        and `check_name` raise, and what `write_files` or `write_folder` raises.
     """
     from tqdm import tqdm
 
+    from ..apply.tagger import load_pipeline
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.review import review_docs
     from ..labelling.suggest import get_gold
     from ..labelling.uncertainty import Judge
-    from ._pipeline import load_any
 
     inputs = [pipeline, labelled]
     with open_output(output, form, "review", inputs, overwrite=overwrite) as target:
-        nlp = load_any(pipeline)
+        nlp = load_pipeline(pipeline)
         # Before the trainings: whether there is something to train.
         Judge(nlp, pipe_name)
         config = nlp.config.interpolate()
