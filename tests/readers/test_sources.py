@@ -105,5 +105,5 @@ def test_only_a_quarantine_of_ours_is_passed_over(tmp_path):
         (tmp_path / name).write_text(row, "utf8")
     made = {"command": "convert", "files": {"quarantine.jsonl": len(row)}}
     (tmp_path / f".a{MANIFEST}").write_text(json.dumps(made), "utf8")
-    found = [Path(source.file).name for source in find_sources([tmp_path])]
+    found = [Path(source.name).name for source in find_sources([tmp_path])]
     assert found == ["a.jsonl", "my_quarantine.jsonl"]
