@@ -622,7 +622,7 @@ def main(
         for name, source in models.items()
     ]
     rivals = find_backbones([backbone], layers=["last"]) if backbone else []
-    ours = [Ours(one.name, one.source, one.identity, OURS) for one in rivals]
+    ours = [Ours(one.name, one.source, one.naming_identity, OURS) for one in rivals]
     rows = []
     every: list[System] = [*systems, *ours]
     for system in every:

@@ -244,6 +244,8 @@ def _plan(
                         for label, known in dataset.meanings.items()
                     },
                 }
+            if head == "nuner_ner":
+                settings["encoder"] = backbone.naming_identity
             name = f"{draw.protocol}-{head}-{weights}"
             # Probes have a folder for each layer set.
             name = f"{name}-{layers}" if head in PROBES else name

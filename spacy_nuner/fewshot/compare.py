@@ -1,15 +1,18 @@
 """What is compared: labelled sets, and encoders with their layers."""
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from spacy.tokens import Doc
 
 from ..corpus.labelled_docs import read_docs
-from ..encoders.folder import read_info, recommended_layers
+from ..encoders.folder import CONCEPT_ENCODER, read_info, recommended_layers
 from ..encoders.layers import read_config
 from ..encoders.names import resolve_weights
 from ..encoders.safety import find_weights
@@ -129,6 +132,24 @@ class Backbone:
     source: str
     identity: dict[str, str]
     layers: dict[str, list[int]]
+
+    @cached_property
+    def naming_identity(self) -> dict[str, str]:
+        """RETURNS (dict[str, str]): The identity, and under "concepts" the SHA-256 of
+        what makes weights of the names of labels, if it has a concept encoder.
+        """
+        info = read_info(self.source)
+        folder = Path(self.source) / CONCEPT_ENCODER
+        if info is None or not folder.is_dir():
+            return self.identity
+        # With the vectors of ordinary text, which lie there too.
+        read: list[Any] = [
+            hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        ]
+        read += [info.pooling, info.template, info.max_concept_length]
+        read += [info.scale, info.bias]
+        digest = hashlib.sha256(json.dumps(read).encode()).hexdigest()
+        return {**self.identity, "concepts": digest}
 
 
 def find_backbones(

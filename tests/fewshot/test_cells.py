@@ -158,3 +158,12 @@ def test_processes_change_nothing(sets, backbones, tmp_path):
     for one, other in zip(alone, shared, strict=True):
         assert one.settings == other.settings
         assert one.scores["ents_f"] == pytest.approx(other.scores["ents_f"], abs=0.02)
+
+
+def test_a_head_that_reads_names_rests_on_the_concept_encoder(sets, backbone, tmp_path):
+    found = find_backbones([backbone], names=["nuner"], layers=["both"])
+    cells = run(sets, found, tmp_path, heads=["prototype", "nuner_ner"])
+    assert {cell.head: "concepts" in cell.settings["encoder"] for cell in cells} == {
+        "prototype": False,
+        "nuner_ner": True,
+    }
