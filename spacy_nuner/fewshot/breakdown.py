@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any, TypeGuard
 
 from .overlap import Overlap
-from .results import ABSENT, AVERAGE, Cell, Curves
+from .results import ABSENT, ALL, AVERAGE, Cell, Curves, title_k
 
 OUTSIDE = "O"
 # Mentions of each label that a breakdown is of, or the nearest that was measured: few,
@@ -48,10 +48,9 @@ def choose_cells(cells: Sequence[Cell]) -> list[Cell]:
     found = sorted({cell.layers for cell in drawn})
     layers = next((name for name in ("both", "last") if name in found), found[0])
     drawn = [cell for cell in drawn if cell.layers == layers]
-    # On a logarithmic scale.
-    k = min(
-        {cell.k for cell in drawn}, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k)
-    )
+    # On a logarithmic scale; whole sets only where there is nothing else.
+    numbers = {cell.k for cell in drawn if isinstance(cell.k, int)}
+    k = min(numbers, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k), default=ALL)
     return [cell for cell in drawn if cell.k == k]
 
 
@@ -144,7 +143,7 @@ def best_table(
                 best = max(points, key=points.__getitem__, default=None)
                 row.append(f"{100 * points[best]:.1f} {best}" if best else ABSENT)
             rows.append(row)
-    return ["data set", "backbone", *(f"k={k}" for k in curves.ks)], rows
+    return ["data set", "backbone", *map(title_k, curves.ks)], rows
 
 
 def sum_confusion(cells: Iterable[Cell]) -> dict[str, dict[str, Counter[str]]]:

@@ -51,7 +51,7 @@ from .probe import (
     find_labels,
     fit_probe,
 )
-from .results import Cell
+from .results import ALL, Cell, K
 
 PACKAGES = ("spacy-nuner", "spacy", "torch", "transformers", "scikit-learn")
 PARTS = ("test", "train", "dev")
@@ -228,8 +228,6 @@ def _plan(
             standing = head == "probe" and draw.protocol == "mentions"
             if not standing:
                 settings |= {"words": draw.words, "attempts": draw.attempts}
-            if draw.is_all:
-                settings["all"] = True
             if head in PROBES:
                 settings |= {"labels": "IO", "l2": L2}
             else:
@@ -253,7 +251,7 @@ def _plan(
                 dataset=dataset.name,
                 backbone=backbone.name,
                 layers=layers if standing else name,
-                k=draw.k,
+                k=ALL if draw.is_all else draw.k,
                 draw=number,
                 sentences=len(draw.docs),
                 tokens=sum(len(dataset.train[i]) for i in draw.docs),
@@ -293,8 +291,8 @@ class Job:
         )
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
-        """RETURNS (tuple[str, str, str, int]): What its rates are chosen for."""
+    def key(self) -> tuple[str, str, str, K]:
+        """RETURNS (tuple[str, str, str, K]): What its rates are chosen for."""
         cell = self.cell
         return cell.dataset, cell.backbone, cell.layers, cell.k
 
@@ -436,10 +434,10 @@ class Trial:
 
 def _plan_trials(
     jobs: Sequence[Job], datasets: Sequence[Dataset], fits: Fits
-) -> dict[tuple[str, str, str, int], list[Trial]]:
+) -> dict[tuple[str, str, str, K], list[Trial]]:
     """The trials that choose rates: every pair of rates on the first draws."""
     sets = {dataset.name: dataset for dataset in datasets}
-    trials: dict[tuple[str, str, str, int], list[Trial]] = {}
+    trials: dict[tuple[str, str, str, K], list[Trial]] = {}
     for job in jobs:
         found = trials.setdefault(job.key, [])
         if not job.needs_rates or job.cell.draw >= fits.rate_draws:
@@ -480,7 +478,7 @@ def hold_out(
 
 
 def _choose_rates(
-    job: Job, trials: Mapping[tuple[str, str, str, int], Sequence[Trial]]
+    job: Job, trials: Mapping[tuple[str, str, str, K], Sequence[Trial]]
 ) -> Job | None:
     """Give a job the rates that are best on dev; None if some are not tried yet."""
     if not job.needs_rates:

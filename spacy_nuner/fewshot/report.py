@@ -32,8 +32,10 @@ from .results import (
     curve_table,
     get_backbone,
     heads_table,
+    rank_k,
     read_cells,
     read_heads,
+    title_k,
     title_layers,
 )
 
@@ -310,7 +312,7 @@ def _describe_types(
     rows = list_types(chosen)
     if not rows:
         return []
-    what = f"token F1, k={chosen[0].k}, {title_layers(chosen[0].layers)}"
+    what = f"token F1, {title_k(chosen[0].k)}, {title_layers(chosen[0].layers)}"
     header, table = types_table(rows, backbones, overlap)
     section = Section(
         f"By type: {what}",
@@ -337,7 +339,7 @@ def _describe_confusion(
     if not tables:
         return []
     shown = [name for name in backbones if name in tables]
-    what = f"k={chosen[0].k}, {title_layers(chosen[0].layers)}"
+    what = f"{title_k(chosen[0].k)}, {title_layers(chosen[0].layers)}"
     header, rows = confused_table(tables, shown)
     note = "Tokens of either label that were given the other, over all draws."
     title = f"{dataset}: labels that are confused most, {what}"
@@ -357,7 +359,8 @@ def _describe_confusion(
 def _describe_draws(cells: Sequence[Cell]) -> Section:
     """The size of draws: what k mentions cost in sentences."""
     rows = []
-    for dataset, k in sorted({(cell.dataset, cell.k) for cell in cells}):
+    found = {(cell.dataset, cell.k) for cell in cells}
+    for dataset, k in sorted(found, key=lambda one: (one[0], rank_k(one[1]))):
         same = [cell for cell in cells if (cell.dataset, cell.k) == (dataset, k)]
         draws = {cell.draw: cell for cell in same}.values()
         sentences = [cell.sentences for cell in draws]

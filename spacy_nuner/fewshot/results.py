@@ -6,14 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from ..errors import Errors, NunerError
 from ..files import write_whole
 
 AVERAGE = "average"
+# Mentions of each label, or the whole set, whose labels have as many as there are.
+ALL: Final = "all"
+K = int | Literal["all"]
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
 LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
 ABSENT = "–"
@@ -28,7 +32,8 @@ class Cell:
     """What one encoder scored with one draw; planned first, then with its scores.
 
     dataset, backbone, layers (str): What it is of; `layers` names a layer set.
-    k, draw (int): Mentions of each label, 0 for none; number of the draw.
+    k (int | "all"): Mentions of each label, 0 for none; "all" for the whole set.
+    draw (int): Number of the draw.
     sentences, tokens (int): The size of the draw.
     mentions (dict[str, int]): Label -> mentions that the draw has of it.
     settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
@@ -44,7 +49,7 @@ class Cell:
     dataset: str
     backbone: str
     layers: str
-    k: int
+    k: K
     draw: int
     sentences: int
     mentions: dict[str, int]
@@ -106,8 +111,14 @@ def read_cells(root: Path) -> list[Cell]:
     RETURNS (list[Cell]): The cells, ordered by path.
     RAISES (NunerError): N631 if a file is no cell.
     """
-    paths = sorted(root.glob("**/k[0-9]*/draw*.json")) if os.path.isdir(root) else []
-    return [Cell.from_disk(path) for path in paths]
+    if not os.path.isdir(root):
+        return []
+    paths = [
+        path
+        for name in ("k[0-9]*", f"k{ALL}")
+        for path in root.glob(f"**/{name}/draw*.json")
+    ]
+    return [Cell.from_disk(path) for path in sorted(paths)]
 
 
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:
@@ -116,7 +127,7 @@ def _can_be_shown(content: dict[str, Any], key: str) -> bool:
     if key in ("dataset", "backbone", "layers", "protocol", "head"):
         return isinstance(value, str)
     if key in ("k", "draw", "sentences", "tokens"):
-        return _is_count(value)
+        return _is_count(value) or (key, value) == ("k", ALL)
     if key == "seconds":
         return isinstance(value, int | float)
     if not isinstance(value, dict):
@@ -172,6 +183,16 @@ def read_json(
     return dict(content)
 
 
+def rank_k(k: K) -> float:
+    """RETURNS (float): What to sort by, the whole set last."""
+    return inf if k == ALL else k
+
+
+def title_k(k: K) -> str:
+    """RETURNS (str): What tables call it, such as "k=4" or "all"."""
+    return ALL if k == ALL else f"k={k}"
+
+
 class Point(NamedTuple):
     """Mean and sample standard deviation (None for a single draw) over n draws."""
 
@@ -195,7 +216,7 @@ class Curves:
         metric (str): A score of theirs, such as "macro_token_f".
         """
         # (layers, backbone, k) -> data set -> draw -> value
-        self._values: dict[tuple[str, str, int], dict[str, dict[int, float]]] = (
+        self._values: dict[tuple[str, str, K], dict[str, dict[int, float]]] = (
             defaultdict(lambda: defaultdict(dict))
         )
         for cell in cells:
@@ -206,15 +227,15 @@ class Curves:
         )
         self.layers = sorted({layers for layers, _, _ in self._values})
         self.backbones = sorted({backbone for _, backbone, _ in self._values})
-        self.ks = sorted({k for _, _, k in self._values})
+        self.ks = sorted({k for _, _, k in self._values}, key=rank_k)
 
-    def point(self, dataset: str, layers: str, backbone: str, k: int) -> Point | None:
+    def point(self, dataset: str, layers: str, backbone: str, k: K) -> Point | None:
         """Look up a point.
 
         dataset (str): A data set, or `AVERAGE` for the mean over all of them.
         layers (str): A layer set.
         backbone (str): A backbone.
-        k (int): Mentions a label.
+        k (int | "all"): Mentions a label.
         RETURNS (Point | None): None if it was not measured; for the average, if it was
             not measured with the same draws on every data set.
         """
@@ -305,7 +326,7 @@ def curve_table(
         if backbone != backbones[0]:
             gains = map(format_gain, points, base)
             rows.append([f"gain over {backbones[0]}", *gains])
-    return ["backbone", *(f"k={k}" for k in curves.ks)], rows
+    return ["backbone", *map(title_k, curves.ks)], rows
 
 
 def heads_table(

@@ -44,6 +44,12 @@ def test_which_cells_are_broken_down():
     assert choose_cells(other) == other
 
 
+def test_a_whole_set_is_broken_down_where_there_is_nothing_else():
+    whole = make_scored("base", "all")
+    assert choose_cells([whole, make_scored("base", 64)])[0].k == 64
+    assert choose_cells([whole]) == [whole]
+
+
 def test_types_that_gain_most_come_first():
     cells = [
         make_scored("base", token_f_per_label={"city": 0.5, "person": 0.5, "x": 0.1}),

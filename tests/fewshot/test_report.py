@@ -49,8 +49,8 @@ def make_cell(dataset, backbone, k, draw, value):
         layers="last",
         k=k,
         draw=draw,
-        sentences=3 * k + draw,
-        mentions={"A": k, "B": k + draw},
+        sentences=200 if k == "all" else 3 * k + draw,
+        mentions={"A": 9, "B": 99} if k == "all" else {"A": k, "B": k + draw},
         settings={
             "encoder": {"name": backbone, "sha256": backbone * 8},
             "hidden_layers": [-1],
@@ -156,6 +156,23 @@ def test_an_average_needs_the_same_draws_on_every_set(tmp_path):
     assert curves.point("b", "last", "base", 1) == (0.2, None, 1)
     both = Curves([*cells, make_cell("b", "base", 1, 1, 0.4)], "macro_token_f")
     assert both.point(AVERAGE, "last", "base", 1).mean == pytest.approx(0.25)
+
+
+def test_whole_sets_of_any_size_are_one_column(tmp_path):
+    for dataset, backbones in RECORDED.items():
+        for backbone in backbones:
+            make_cell(dataset, backbone, 4, 0, 0.5).to_disk(tmp_path / "in")
+            value = 0.7 if backbone == "base" else 0.8
+            make_cell(dataset, backbone, "all", 0, value).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    rows = rows_below(report, "### Average over data sets: macro token F1, last layer")
+    assert rows[0] == ["backbone", "k=4", "all"]
+    assert rows[4] == ["gain over base", "+0.0", "+10.0"]
+    rows = rows_below(report, "### What was drawn")
+    assert [row[1] for row in rows[2:]] == ["4", "all"] * 2
+    figure = (tmp_path / "out" / "learning_curve.svg").read_text("utf8")
+    assert "<!-- all -->" in figure
 
 
 def test_writing_of_numbers():
