@@ -31,7 +31,8 @@ needs a network, a folder does not). --backbone adds rows of `nuner_concepts`, t
 the same words; GLiNER reads them in batches of 8, its default.
 
 Each result is one JSON, a cell as of `spacy nuner fewshot`; one that stands is not
-computed again. For a try of some minutes:
+computed again. `spacy nuner report` reads those of test/; what chose models and rates
+is in the hidden folders .dev and .rates. For a try of some minutes:
 
     python benchmarks/peers/compare.py $DATA corpus/iii metrics/try \
         --python metrics/gliner/bin/python --zero mit-restaurant --dev wnut17 \
@@ -52,7 +53,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import typer
 from spacy.scorer import get_ner_prf
@@ -125,6 +126,9 @@ TUNING = {
 # above them.
 TUNING_RATES = [(5e-5, 5e-5), (1e-4, 5e-4), (2e-4, 1e-3)]
 THRESHOLD = 0.5
+PROTOCOL = "mentions"
+# Where results are, and what models and rates are chosen by, which a report leaves out.
+TEST_FOLDER, DEV_FOLDER, RATES_FOLDER = "test", ".dev", ".rates"
 # Rates are judged on that many sentences of dev, as heads are in a grid; models too.
 DEV_SENTENCES = 200
 
@@ -157,6 +161,7 @@ class Gliner:
     identity: dict[str, str]
     python: Path
     threshold: float
+    head: ClassVar[str] = "gliner"
 
     def tag(self, docs: Sequence[Doc], labels: Mapping[str, Label]) -> Tagged:
         """Tag copies of docs, in their words."""
@@ -183,6 +188,7 @@ class Ours:
     source: str
     identity: dict[str, str]
     threshold: float
+    head: ClassVar[str] = "nuner_concepts"
 
     def tag(self, docs: Sequence[Doc], labels: Mapping[str, Label]) -> Tagged:
         """Tag copies of docs, in their words."""
@@ -354,6 +360,8 @@ def run_zero(
             },
             "threshold": system.threshold,
         },
+        protocol=PROTOCOL,
+        head=system.head,
     )
     cell = planned.find_finished(root)
     if cell is None:
@@ -387,7 +395,7 @@ class Tuning:
         return Cell(
             dataset=self.data.name,
             backbone=self.model.name,
-            layers="mentions-gliner-tuned",
+            layers=f"{PROTOCOL}-{self.model.head}-tuned",
             k=draw.k,
             draw=draw.seed,
             sentences=len(draw.docs),
@@ -410,12 +418,14 @@ class Tuning:
                     "seed": draw.seed,
                 },
             },
+            protocol=PROTOCOL,
+            head=self.model.head,
         )
 
     def run(self, draw: Draw, rates: tuple[float, float]) -> Cell:
         """Tune on a draw and score on dev and test, or take the cell that stands."""
         planned = self.plan(draw, rates)
-        root = self.root / "rates" / show_rates(rates)
+        root = self.root / RATES_FOLDER / show_rates(rates)
         if finished := planned.find_finished(root):
             return finished
         prompts = make_prompts(self.labels)
@@ -490,7 +500,7 @@ def judge(
     best = max(judged, key=lambda rates: mean(judged[rates]))
     cells = run_all([(draw, best) for draw in drawn[:draws]])
     for cell in cells:
-        cell.to_disk(tuning.root / "test")
+        cell.to_disk(tuning.root / TEST_FOLDER)
     return [
         tuning.data.name,
         str(k),
@@ -536,19 +546,22 @@ def zero_rows(
     for described in (False, True):
         name = f"{system.name}, names and descriptions" if described else system.name
         # Models are chosen by the second.
-        parts = (("test", sets, sentences), ("dev", dev, sentences or DEV_SENTENCES))
+        parts = (
+            ("test", sets, TEST_FOLDER, sentences),
+            ("dev", dev, DEV_FOLDER, sentences or DEV_SENTENCES),
+        )
         test_cells, dev_cells = (
             [
                 run_zero(
                     system,
                     data / one / f"{part}.conll",
-                    root / part,
+                    root / folder,
                     described=described,
                     sentences=most,
                 )
                 for one in tqdm(names, desc=f"{name}, {part}", leave=False)
             ]
-            for part, names, most in parts
+            for part, names, folder, most in parts
         )
         for metric, title, unit in (
             ("ents_f", "entity", 100.0),

@@ -107,9 +107,12 @@ class Cell:
 def read_cells(root: Path) -> list[Cell]:
     """Read every cell below a folder.
 
-    root (Path): The folder, such as the output of `fewshot`.
-    RETURNS (list[Cell]): The cells, ordered by path.
-    RAISES (NunerError): N631 if a file is no cell.
+    root (Path): The folder, such as the output of `fewshot`. Hidden folders in it hold
+        no results.
+    RETURNS (list[Cell]): The cells, ordered by path; of files with the same settings
+        the first.
+    RAISES (NunerError): N629 if there are two of one experiment with different
+        settings, N631 if a file is no cell.
     """
     if not os.path.isdir(root):
         return []
@@ -118,7 +121,24 @@ def read_cells(root: Path) -> list[Cell]:
         for name in ("k[0-9]*", f"k{ALL}")
         for path in root.glob(f"**/{name}/draw*.json")
     ]
-    return [Cell.from_disk(path) for path in sorted(paths)]
+    found: dict[tuple[Any, ...], tuple[Path, Cell]] = {}
+    for path in sorted(paths):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        cell = Cell.from_disk(path)
+        key = (cell.protocol, cell.dataset, cell.backbone, cell.layers)
+        first, same = found.setdefault((*key, cell.k, cell.draw), (path, cell))
+        if same.settings != cell.settings:
+            names = sorted({*same.settings, *cell.settings})
+            differences = ", ".join(
+                name
+                for name in names
+                if same.settings.get(name) != cell.settings.get(name)
+            )
+            raise NunerError(
+                Errors.N629, first=first, second=path, differences=differences
+            )
+    return [cell for _, cell in found.values()]
 
 
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:

@@ -11,6 +11,7 @@ from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.fewshot.draws import PROTOCOLS
 from spacy_nuner.fewshot.grid import Grid
 from spacy_nuner.fewshot.heads import check_heads
+from spacy_nuner.fewshot.results import read_cells
 
 from ..conftest import ROOT
 from .test_commands import load_app
@@ -125,6 +126,10 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
         if text == "very cheap thai":
             assert row["ner"] == [[0, 1, "price"], [2, 2, "cuisine"]]
         assert {"price", "cuisine", "dish"} <= set(row["ner_labels"])
+    # What chose rates and models is no result.
+    results = read_cells(tmp_path / "out")
+    assert {(cell.protocol, cell.head) for cell in results} == {("mentions", "gliner")}
+    assert sorted(cell.k for cell in results) == [0, 0, 1, 1, 1]
     # Nothing is computed again.
     count = len(calls)
     again = CliRunner().invoke(make, [*map(str, arguments)])

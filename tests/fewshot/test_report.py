@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -226,6 +227,25 @@ def test_cells_are_flat_json_and_come_back(tmp_path):
     assert read_cells(tmp_path) == [cell]
     assert replace(cell, scores={}).find_finished(tmp_path) == cell
     assert replace(cell, settings={"other": 1}).find_finished(tmp_path) is None
+
+
+def test_two_results_of_one_cell(tmp_path):
+    cell = make_cell("a", "base", 4, 1, 0.5)
+    for folder in ("one", "two"):
+        cell.to_disk(tmp_path / folder)
+    # The same experiment twice is one result.
+    assert read_cells(tmp_path) == [cell]
+    other = replace(cell, settings={**cell.settings, "seed": 9})
+    other.to_disk(tmp_path / "two")
+    path = Path("a", "base", "last", "k4", "draw1.json")
+    with pytest.raises(NunerError, match="N629.*seed") as caught:
+        read_cells(tmp_path)
+    assert all(str(tmp_path / x / path) in str(caught.value) for x in ("one", "two"))
+    # Of another protocol it is another cell; what is hidden is no result.
+    replace(other, protocol="words").to_disk(tmp_path / "two")
+    assert len(read_cells(tmp_path)) == 2
+    other.to_disk(tmp_path / ".rates")
+    assert len(read_cells(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("missing", ["settings", "mentions", "macro_token_f"])
