@@ -76,20 +76,23 @@ def types_table(
     rows: Sequence[TypeRow],
     backbones: Sequence[str],
     overlap: Mapping[str, Mapping[str, Overlap]],
+    *,
+    base: str,
 ) -> tuple[list[str], list[list[str]]]:
     """Lay out the types, those that gain most first.
 
     rows (Sequence[TypeRow]): The types.
-    backbones (Sequence[str]): The backbones, the base first.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, if it is one of them.
     overlap (Mapping): Data set -> label -> what the corpus has of it; may be empty.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows.
     """
-    base, *others = backbones
+    others = find_rivals(backbones, base)
     header = ["type", "data set"]
     header += ["in the corpus"] if overlap else []
     header += [*backbones, *(f"gain of {name}" for name in others)]
     table = []
-    for row in sort_by_gain(rows, backbones):
+    for row in sort_by_gain(rows, backbones, base=base):
         line = [row.label, row.dataset]
         if overlap:
             line.append(str(overlap.get(row.dataset, {}).get(row.label, ABSENT)))
@@ -103,14 +106,22 @@ def types_table(
     return header, table
 
 
-def sort_by_gain(rows: Iterable[TypeRow], backbones: Sequence[str]) -> list[TypeRow]:
+def find_rivals(backbones: Sequence[str], base: str) -> list[str]:
+    """RETURNS (list[str]): The backbones that may have gains: none without a base."""
+    return [name for name in backbones if name != base] if base in backbones else []
+
+
+def sort_by_gain(
+    rows: Iterable[TypeRow], backbones: Sequence[str], *, base: str
+) -> list[TypeRow]:
     """Sort types by what the first backbone after the base gains on it.
 
     rows (Iterable[TypeRow]): The types.
-    backbones (Sequence[str]): The backbones, the base first.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, if it is one of them.
     RETURNS (list[TypeRow]): The largest gain first, what has none last.
     """
-    base, *others = backbones
+    others = find_rivals(backbones, base)
 
     def key(row: TypeRow) -> tuple[bool, float, str, str]:
         gain = row.gain(base, others[0]) if others else None

@@ -55,8 +55,8 @@ def efficiency_table(
     backbone (str): The backbone.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set, and
         first for their average, the examples of each label, with the factor over k in
-        brackets. No rows if the base was not measured; no column for whole sets, of
-        which no label has k.
+        brackets. No rows if one of the two was not measured; no column for whole
+        sets, of which no label has k.
     """
     rows = []
     ks = [k for k in curves.ks if isinstance(k, int)]
@@ -64,11 +64,11 @@ def efficiency_table(
     for dataset in datasets:
         points = {k: curves.point(dataset, layers, base, k) for k in ks if k}
         measured = {k: point.mean for k, point in points.items() if point}
-        if not measured:
+        own = {k: curves.point(dataset, layers, backbone, k) for k in ks}
+        if not measured or not any(own.values()):
             continue
         row = [dataset]
-        for k in ks:
-            point = curves.point(dataset, layers, backbone, k)
+        for k, point in own.items():
             if point is None:
                 row.append(ABSENT)
                 continue

@@ -157,7 +157,7 @@ def draw_types(
     title (str): What the x axis shows.
     RETURNS (list[Path]): The files.
     """
-    shown = sort_by_gain(rows, backbones)[:MOST_TYPES]
+    shown = sort_by_gain(rows, backbones, base=backbones[0])[:MOST_TYPES]
     with new_figure(path, (6.4, 1.2 + 0.26 * len(shown))) as figure:
         axis = figure.subplots()
         for place, row in enumerate(shown):

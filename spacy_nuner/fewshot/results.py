@@ -327,26 +327,56 @@ def format_gain(point: Point | None, base: Point | None) -> str:
 
 
 def curve_table(
-    curves: Curves, dataset: str, layers: str, backbones: Sequence[str]
+    curves: Curves,
+    dataset: str,
+    layers: str,
+    backbones: Sequence[str],
+    *,
+    base: str | None = None,
 ) -> tuple[list[str], list[list[str]]]:
     """Lay out the learning curves of one data set and layer set.
 
     curves (Curves): The points.
     dataset (str): A data set, or `AVERAGE`.
     layers (str): A layer set.
-    backbones (Sequence[str]): The backbones; gains are over the first.
+    backbones (Sequence[str]): The backbones; what was not measured has no row.
+    base (str | None): What gains are over; None for the first backbone.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: a column for each k;
-        below each backbone but the first its gain.
+        below each backbone but the base its gain, if the base was measured.
+    """
+    base = base or backbones[0]
+    rows = []
+    found = {
+        backbone: [curves.point(dataset, layers, backbone, k) for k in curves.ks]
+        for backbone in [base, *backbones]
+    }
+    for backbone in backbones:
+        if not any(found[backbone]):
+            continue
+        rows.append([backbone, *map(format_point, found[backbone])])
+        if backbone != base and any(found[base]):
+            gains = map(format_gain, found[backbone], found[base])
+            rows.append([f"gain over {base}", *gains])
+    return ["backbone", *map(title_k, curves.ks)], rows
+
+
+def protocol_table(
+    curves: Curves, dataset: str, backbones: Sequence[str], *, base: str
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the learning curves of all heads on one data set.
+
+    curves (Curves): The points.
+    dataset (str): A data set, or `AVERAGE`.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, those of the same head.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: as `curve_table`, head
+        by head.
     """
     rows = []
-    base = [curves.point(dataset, layers, backbones[0], k) for k in curves.ks]
-    for backbone in backbones:
-        points = [curves.point(dataset, layers, backbone, k) for k in curves.ks]
-        rows.append([backbone, *map(format_point, points)])
-        if backbone != backbones[0]:
-            gains = map(format_gain, points, base)
-            rows.append([f"gain over {backbones[0]}", *gains])
-    return ["backbone", *map(title_k, curves.ks)], rows
+    for layers in curves.layers:
+        _, own = curve_table(curves, dataset, layers, backbones, base=base)
+        rows += [[name, title_layers(layers), *points] for name, *points in own]
+    return ["backbone", "head", *map(title_k, curves.ks)], rows
 
 
 def heads_table(

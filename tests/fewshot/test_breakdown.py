@@ -58,7 +58,7 @@ def test_types_that_gain_most_come_first():
         make_scored("other"),
         make_scored("other", token_f_per_label="?"),
     ]
-    header, rows = types_table(list_types(cells), ["base", "nuner"], {})
+    header, rows = types_table(list_types(cells), ["base", "nuner"], {}, base="base")
     assert header == ["type", "data set", "base", "nuner", "gain of nuner"]
     assert rows == [
         ["person", "a", "50.0", "75.0", "+25.0"],
@@ -66,7 +66,9 @@ def test_types_that_gain_most_come_first():
         ["x", "a", "10.0", "–", "–"],
     ]
     overlap = {"a": {"city": Overlap("city", False, True, "city", 1.0)}}
-    header, rows = types_table(list_types(cells), ["base", "nuner"], overlap)
+    header, rows = types_table(
+        list_types(cells), ["base", "nuner"], overlap, base="base"
+    )
     assert header[2] == "in the corpus"
     assert [row[2] for row in rows] == ["–", "case-folded", "–"]
 

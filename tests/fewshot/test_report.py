@@ -119,6 +119,58 @@ def test_report_from_recorded_results(output, written):
     assert rows[2] == ["cooking", "1", "3", "3 to 5", "1 to 3"]
 
 
+def make_head(backbone, head, k, value):
+    cell = make_cell("a", backbone, k, 0, value)
+    return replace(cell, layers=f"mentions-{head}", protocol="mentions", head=head)
+
+
+def test_heads_of_a_protocol_stand_in_one_table(tmp_path):
+    for backbone, head, k, value in (
+        ("base", "linear-frozen", 1, 0.2),
+        ("base", "linear-frozen", 4, 0.4),
+        ("nuner", "linear-frozen", 1, 0.4),
+        ("nuner", "ner-tuned", 4, 0.5),
+        ("some-llm", "spacy-llm", 1, 0.6),
+    ):
+        make_head(backbone, head, k, value).to_disk(tmp_path / "in")
+    make_cell("a", "base", 1, 0, 0.1).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    report = report.split("## Protocol mentions")[1]
+    assert report.count("### a: entity F1") == 1
+    rows = rows_below(report, "### a: entity F1")
+    assert rows[0] == ["backbone", "head", "k=1", "k=4"]
+    # Only what was measured; a gain where the base had the same head.
+    assert rows[2:] == [
+        ["base", "mentions-linear-frozen", "10.0", "20.0"],
+        ["nuner", "mentions-linear-frozen", "20.0", "–"],
+        ["gain over base", "mentions-linear-frozen", "+10.0", "–"],
+        ["nuner", "mentions-ner-tuned", "–", "25.0"],
+        ["some-llm", "mentions-spacy-llm", "30.0", "–"],
+    ]
+    # Nor is there a table of efficiency without a curve.
+    assert report.count("### Data efficiency of") == 1
+
+
+def test_no_gains_where_the_base_was_not_measured(tmp_path):
+    types = {"token_f_per_label": {"city": 0.5, "person": 0.25}}
+    for name, value in (("aaa", 0.2), ("nuner", 0.4)):
+        cell = make_head(name, "linear", 1, value)
+        replace(cell, scores={**cell.scores, **types}).to_disk(tmp_path / "in")
+        cell = make_cell("a", name, 1, 0, value)
+        replace(cell, layers="both").to_disk(tmp_path / "in")
+    make_cell("a", "base", 1, 0, 0.1).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    probe, heads = report.split("## Protocol mentions")
+    assert "gain" not in heads and "Data efficiency" not in report
+    rows = rows_below(heads, "### By type")
+    assert rows[0] == ["type", "data set", "aaa", "nuner"]
+    assert [row[0] for row in rows[2:]] == ["city", "person"]
+    rows = rows_below(probe, "### a: entity F1, last + middle layer")
+    assert [row[0] for row in rows[2:]] == ["aaa", "nuner"]
+
+
 def test_figures_are_whole_and_the_same_each_time(metrics, output, written, tmp_path):
     write_report(metrics, tmp_path)
     for name in ("learning_curve", "heads"):
