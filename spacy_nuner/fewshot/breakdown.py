@@ -35,19 +35,29 @@ class TypeRow:
         return self.scores[backbone] - self.scores[base]
 
 
-def choose_cells(cells: Sequence[Cell]) -> list[Cell]:
+def choose_cells(cells: Sequence[Cell], base: str) -> list[Cell]:
     """Choose the cells that a breakdown is of.
 
     cells (Sequence[Cell]): The cells of one protocol.
-    RETURNS (list[Cell]): Those of one layer set or head, the last and the middle layer
-        if there is a choice, and of one k.
+    base (str): What gains are over.
+    RETURNS (list[Cell]): Those of one k and one layer set or head: what the base has,
+        then what most backbones have, then the last and the middle layer, then what
+        has the best entity F1.
     """
     drawn = [cell for cell in cells if cell.k]
     if not drawn:
         return []
-    found = sorted({cell.layers for cell in drawn})
-    layers = next((name for name in ("both", "last") if name in found), found[0])
-    drawn = [cell for cell in drawn if cell.layers == layers]
+    sets: dict[str, list[Cell]] = defaultdict(list)
+    for cell in drawn:
+        sets[cell.layers].append(cell)
+
+    def rank(layers: str) -> tuple[bool, int, bool, bool, float]:
+        backbones = {cell.backbone for cell in sets[layers]}
+        f = mean(cell.scores["ents_f"] or 0.0 for cell in sets[layers])
+        standing = layers == "both", layers == "last"
+        return base in backbones, len(backbones), *standing, f
+
+    drawn = sets[max(sorted(sets), key=rank)]
     # On a logarithmic scale; whole sets only where there is nothing else.
     numbers = {cell.k for cell in drawn if isinstance(cell.k, int)}
     k = min(numbers, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k), default=ALL)

@@ -208,7 +208,7 @@ def _describe_protocol(
     for dataset in curves[main].datasets:
         found = overlap.get(dataset, {})
         sections += _describe_curves(curves, protocol, compared, base, dataset, found)
-        sections += _describe_confusion(cells, compared, dataset)
+        sections += _describe_confusion(cells, compared, base, dataset)
     if drawn := [cell for cell in cells if cell.k]:
         sections.append(_describe_draws(drawn))
     if zero := [cell for cell in cells if not cell.k]:
@@ -330,7 +330,7 @@ def _describe_types(
 ) -> list[Section]:
     from .figures import draw_types
 
-    chosen = choose_cells(cells)
+    chosen = choose_cells(cells, base)
     rows = list_types(chosen)
     if not rows:
         return []
@@ -356,10 +356,10 @@ def _describe_types(
 
 
 def _describe_confusion(
-    cells: Sequence[Cell], backbones: Sequence[str], dataset: str
+    cells: Sequence[Cell], backbones: Sequence[str], base: str, dataset: str
 ) -> list[Section]:
     """What is taken for what in a data set, where the cells say so."""
-    chosen = choose_cells([cell for cell in cells if cell.dataset == dataset])
+    chosen = choose_cells([cell for cell in cells if cell.dataset == dataset], base)
     tables = sum_confusion(chosen)
     if not tables:
         return []
