@@ -419,7 +419,7 @@ class Trial:
         start = time.perf_counter()
         opened = _open_set(self.job.folder)
         if self.dev is None:
-            docs = opened.docs["dev"][: self.most]
+            docs = opened.docs["dev"]
         else:
             docs = [opened.pool[i] for i in self.dev]
         gold = Gold(docs, opened.labels)
@@ -453,6 +453,16 @@ def _plan_trials(
             tried = replace(job, cell=replace(job.cell, settings=settings))
             found.append(Trial(tried, learned, dev, fits.dev_sentences))
     return trials
+
+
+def choose_dev(dev: Sequence[Doc], most: int) -> list[Doc]:
+    """Choose the sentences of a dev part that rates are judged on.
+
+    dev (Sequence[Doc]): The part.
+    most (int): How many at most.
+    RETURNS (list[Doc]): Random ones, always the same.
+    """
+    return random.Random(0).sample(dev, min(len(dev), most))
 
 
 def hold_out(
@@ -575,8 +585,7 @@ def _write_set(
 ) -> None:
     """Write what cells read of a set: sentences that some draw has, and the tests."""
     indices = sorted(used)
-    count = min(len(dataset.dev), fits.dev_sentences)
-    dev = random.Random(0).sample(dataset.dev, count)
+    dev = choose_dev(dataset.dev, fits.dev_sentences)
     pool = [dataset.train[i] for i in indices]
     for part, docs in zip(PARTS, (dataset.test, pool, dev), strict=True):
         DocBin(docs=docs).to_disk(folder / f"{part}.spacy")
