@@ -83,24 +83,6 @@ class Fits:
     dev_sentences: int = 200
 
 
-def run_probes(
-    dataset: Dataset,
-    backbones: Sequence[Backbone],
-    draws: Mapping[int, Sequence[Draw]],
-    output: Path,
-) -> list[Cell]:
-    """Probe every backbone on the same draws, except for cells that are finished.
-
-    dataset (Dataset): The set; draws refer to its training part.
-    backbones (Sequence[Backbone]): The encoders to compare.
-    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
-    output (Path): The folder of results.
-    RETURNS (list[Cell]): All the cells.
-    RAISES (NunerError): As `run_cells`.
-    """
-    return run_cells([dataset], backbones, {dataset.name: list(draws.values())}, output)
-
-
 def run_cells(
     datasets: Sequence[Dataset],
     backbones: Sequence[Backbone],

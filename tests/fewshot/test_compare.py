@@ -9,7 +9,7 @@ from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import cells as engine
-from spacy_nuner.fewshot.cells import run_probes
+from spacy_nuner.fewshot.cells import run_cells
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
@@ -39,9 +39,9 @@ def tiny(sets, tmp_path_factory):
 
 def run(sets, backbones, output, *, hashes=None):
     train, test = sets
-    draws = {k: [draw_docs(train, k, seed=seed) for seed in (0, 1)] for k in (1, 4)}
+    draws = [[draw_docs(train, k, seed=seed) for seed in (0, 1)] for k in (1, 4)]
     dataset = Dataset("listings", train, test, hashes or {"train": "a", "test": "b"})
-    return run_probes(dataset, backbones, draws, output)
+    return run_cells([dataset], backbones, {"listings": draws}, output)
 
 
 @pytest.fixture
