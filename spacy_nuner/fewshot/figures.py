@@ -65,7 +65,8 @@ def draw_learning_curve(
     # One row for each layer set; with a single data set, one row for all.
     columns = min(len(datasets) if len(datasets) > 1 else len(panels), PANELS_A_ROW)
     # A whole set has no number of its own: it stands behind all that have one.
-    last = max([2, *(k for k in curves.ks if k != ALL)])
+    numbers = {k for k in curves.ks if k != ALL}.union(*(x.points for x in published))
+    last = max([2, *numbers])
     places = {k: WHOLE * last if k == ALL else k for k in curves.ks}
     rows = -(-len(panels) // columns)
     with new_figure(path, (0.7 + 2.9 * columns, 0.6 + 2.6 * rows)) as figure:

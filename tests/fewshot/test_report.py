@@ -1,4 +1,5 @@
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -226,6 +227,15 @@ def test_whole_sets_of_any_size_are_one_column(tmp_path):
     assert [row[1] for row in rows[2:]] == ["4", "all"] * 2
     figure = (tmp_path / "out" / "learning_curve.svg").read_text("utf8")
     assert "<!-- all -->" in figure
+    # And where there is nothing else.
+    shutil.rmtree(tmp_path / "in" / "sailing")
+    for path in tmp_path.rglob("k4"):
+        shutil.rmtree(path)
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    rows = rows_below(report, "### cooking: macro token F1, last layer")
+    assert [row[1] for row in rows] == ["all", "---:", "70.0", "80.0", "+10.0"]
+    assert "Data efficiency" not in report
 
 
 def test_writing_of_numbers():
