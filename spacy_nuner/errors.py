@@ -597,6 +597,11 @@ class Errors:
         "The labels '{first}' and '{second}' are both called '{name}', so an answer "
         "can't say which it means. Give them names with --labels."
     )
+    N629 = Message(
+        "'{first}' and '{second}' are results of one experiment with different "
+        "settings: {differences}. Expected is one result of each: move one of the "
+        "files away, or report their folders one at a time."
+    )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
         "object with '{key}'. Move the file away or make it again."
