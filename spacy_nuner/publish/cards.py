@@ -234,7 +234,8 @@ def _describe_results(folder: Path, metrics: Path | None) -> str:
     digest = " ".join(hash_file(path) for path in find_weights(folder))
     cells, own = [], set()
     for root in roots:
-        cells = [cell for cell in read_cells(root) if cell.k]
+        # Trained heads of other protocols are told by other figures.
+        cells = [one for one in read_cells(root) if one.k and one.protocol == "probe"]
         own = {
             cell.backbone
             for cell in cells

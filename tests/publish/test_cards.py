@@ -31,14 +31,15 @@ def run(*command, code=0):
     return result.output
 
 
-def write_cell(root, dataset, backbone, k, draw, score, encoder):
-    path = root / dataset / backbone / "last" / f"k{k}" / f"draw{draw}.json"
+def write_cell(root, dataset, backbone, k, draw, score, encoder, **more):
+    layers = more.get("layers", "last")
+    path = root / dataset / backbone / layers / f"k{k}" / f"draw{draw}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {"encoder": encoder, "hidden_layers": [-1]}
     cell = {
         **{"dataset": dataset, "backbone": backbone, "layers": "last", "k": k},
         **{"draw": draw, "sentences": 3, "mentions": {"A": k}, "settings": settings},
-        **{"macro_token_f": score, "ents_f": score / 2},
+        **{"macro_token_f": score, "ents_f": score / 2, **more},
     }
     path.write_text(json.dumps(cell))
 
@@ -50,6 +51,9 @@ def write_results(root, folder):
         write_cell(root, "flats", "nuner", 4, draw, score, own)
         write_cell(root, "flats", "base", 4, draw, 0.25, {"name": "b", "sha256": "1"})
         write_cell(root, "other", "base", 4, draw, 0.125, {"name": "b", "sha256": "1"})
+        # Of a trained head, which is no linear classifier on frozen vectors.
+        head = {"layers": "mentions-linear-tuned", "protocol": "mentions"}
+        write_cell(root, "flats", "nuner", 4, draw, 0.875, own, **head, head="linear")
 
 
 def test_what_the_hub_reads_of_a_backbone(backbone):
@@ -145,6 +149,7 @@ def test_results_of_these_weights_are_shown(backbone, tmp_path):
     assert "| gain over base | +20.0 |" in text
     # Where this backbone was not measured, nothing is compared.
     assert "other" not in text and "12.5" not in text and "qzx" not in text
+    assert "87.5" not in text
     # Those that lie beside are found, and those of a project: training/backbone,
     # metrics/probe. What is nearer and of other weights does not hide them.
     root.rename(backbone.parent / "metrics")
