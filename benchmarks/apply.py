@@ -6,9 +6,10 @@
 Each round runs `nlp.pipe` over the texts in one process, as a user's loop does, which
 counts the entities and throws the docs away; then `apply` with one process; then with
 several. Every run is a process of its own with one thread of torch. Loading the
-pipeline is not timed in the loop, and is part of `apply`'s time with several
-processes, so the corpus has to be long. Runs within a round are compared; printed are
-the medians of the rounds as JSON. To be run where nothing else runs.
+pipeline is not timed in the loop nor in `apply` with one process. It is part of the
+time with several processes, so the corpus has to be long. Runs within a round are
+compared; printed are the medians of the rounds as JSON. To be run where nothing else
+runs.
 """
 
 import json

@@ -3,11 +3,11 @@
     python benchmarks/growth.py --output metrics/growth.json
 
 Files of a quarter of a megabyte and of a megabyte, of shapes that have been slow or
-might be, are read as `convert` reads them: rows, answers, tokens, spans. Of each the
-processor time is given in seconds, the better of the rounds. Four times the input may
-take four times as long: the script ends with code 1 if a shape takes more than eight
-times as long and a second or more. (`benchmarks/answers.py` has answers of a megabyte
-against a sentence.)
+might be, are read as `convert` reads them (rows, answers, tokens, spans) and, where
+there may be texts in them, as `apply` does (rows, tokens). Of each the processor time
+is given in seconds, the better of the rounds. Four times the input may take four times
+as long: the script ends with code 1 if a shape takes more than eight times as long and
+a second or more. (`benchmarks/answers.py` has answers of a megabyte, and a sentence.)
 """
 
 import gzip
@@ -28,13 +28,20 @@ from spacy.tokens import DocBin, Span, SpanGroup
 from spacy_nuner.corpus.row_to_doc import ConvertSettings, process
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.rows import read_rows
-from spacy_nuner.readers.sources import find_sources
-from spacy_nuner.tokenizers import make_tokenizer
+from spacy_nuner.readers.sources import find_sources, plain_suffix
+from spacy_nuner.readers.texts import (
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
+    read_texts,
+)
+from spacy_nuner.tokenizers import Tokenize, make_tokenizer
 
 # A row has a megabyte at most.
 SIZES = (240_000, 960_000)
 MOST, SECONDS = 8.0, 1.0
 Shape = Callable[[int], bytes]
+Read = Callable[[Path, Tokenize], None]
 
 
 def main(
@@ -50,20 +57,22 @@ def main(
     for name, shape in SHAPES.items():
         if only not in name:
             continue
-        few, many = (
-            min(read(name, shape(size), tokenize) for _ in range(rounds))
-            for size in sizes
-        )
-        found[name] = {"few": few, "many": many, "times": many / max(few, 1e-6)}
-        typer.echo(f"| {name} | {few:.2f} | {many:.2f} | {found[name]['times']:.1f} |")
+        for way, read in WAYS.items():
+            few, many = (
+                min(measure(read, name, shape(size), tokenize) for _ in range(rounds))
+                for size in sizes
+            )
+            times = many / max(few, 1e-6)
+            found[f"{name}{way}"] = {"few": few, "many": many, "times": times}
+            typer.echo(f"| {name}{way} | {few:.2f} | {many:.2f} | {times:.1f} |")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf8")
     if any(one["times"] > MOST and one["many"] >= SECONDS for one in found.values()):
         raise typer.Exit(1)
 
 
-def read(name: str, content: bytes, tokenize: Callable[[str], Any]) -> float:
-    """Convert a file, whatever comes of it; seconds of the processor."""
+def measure(read: Read, name: str, content: bytes, tokenize: Tokenize) -> float:
+    """Read a file, whatever comes of it; seconds of the processor."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name.split(" ")[0]
         if path.suffix == ".ann":
@@ -72,12 +81,28 @@ def read(name: str, content: bytes, tokenize: Callable[[str], Any]) -> float:
         path.write_bytes(content)
         started = time.process_time()
         try:
-            for source in find_sources([path]):
-                for row in read_rows(source):
-                    process(row, lambda r: tokenize(r.text), ConvertSettings())
+            read(path, tokenize)
         except NunerError as error:
             typer.echo(f"{name}: {str(error)[:200]}", err=True)
         return time.process_time() - started
+
+
+def convert(path: Path, tokenize: Tokenize) -> None:
+    """Go through a file as `convert` does."""
+    for source in find_sources([path]):
+        for row in read_rows(source):
+            process(row, lambda r: tokenize(r.text), ConvertSettings())
+
+
+def apply(path: Path, tokenize: Tokenize) -> None:
+    """Go through a file as `apply` does before there are tokens."""
+    if plain_suffix(path) in JSON_SUFFIXES + TEXT_SUFFIXES + TABLE_SUFFIXES:
+        for row in read_texts(str(path)):
+            tokenize(row.text)
+
+
+# By what stands behind the name of the shape.
+WAYS: dict[str, Read] = {"": convert, ", by apply": apply}
 
 
 def fill(unit: str, size: int) -> str:
@@ -262,6 +287,8 @@ SHAPES: dict[str, Shape] = {
     "a.arrow one row": make_arrow,
     "a.ann each word a span": make_brat,
     "a.txt one letter": repeated("a"),
+    "a.txt brackets": repeated("("),
+    "a.txt lines": repeated("a\n"),
 }
 
 if __name__ == "__main__":

@@ -68,7 +68,9 @@ def train_head(docs: list[Any], backbone: str, output: Path, *, seed: int) -> No
 
     overrides = {"paths.backbone": backbone}
     config = load_config(ROOT / "configs" / "ner.cfg", overrides=overrides)
-    train_again(config, docs, seed=seed).to_disk(output / "trained")
+    nlp = train_again(config, docs, seed=seed)
+    output.mkdir(parents=True, exist_ok=True)
+    nlp.to_disk(output / "trained")
 
 
 def judge(path: Path, docs: list[Any], result: Path) -> dict[str, Any]:

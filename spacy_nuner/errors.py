@@ -589,12 +589,18 @@ class Errors:
         "grid), or label more."
     )
     N627 = Message(
-        "{count} of {total} questions about '{name}' have no answer: {reason}. Those "
+        "{count} of {total} questions about '{name}' with k = {k} have no answer: "
+        "{reason}. Those "
         "that came are in '{store}': run the same command again to go on."
     )
     N628 = Message(
         "The labels '{first}' and '{second}' are both called '{name}', so an answer "
         "can't say which it means. Give them names with --labels."
+    )
+    N629 = Message(
+        "'{first}' and '{second}' are results of one experiment with different "
+        "settings: {differences}. Expected is one result of each: move one of the "
+        "files away, or report their folders one at a time."
     )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
@@ -682,6 +688,16 @@ class Errors:
         "Can't merge '{path}': it is no {expected}. Expected are stores of annotate, "
         "which are files, or parts of convert, which are folders; not both."
     )
+    N658 = Message(
+        "Tagging stopped at the row {row}: {reason}. Memory or a GPU failed, not the "
+        "row. What is tagged is kept: run the same command again, with fewer "
+        "processes, on the CPU (--gpu-id -1) or on a machine with more memory."
+    )
+    N659 = Message(
+        "The pipeline failed on all {count} rows of a part, on the last with {reason}. "
+        "Expected is one that can tag most rows. Try it on one of the texts with "
+        "spacy.load, mend it, and run the command again."
+    )
 
     # Publish
     N670 = Message(
@@ -713,6 +729,17 @@ class Errors:
     N675 = Message(
         "'{license}' is no licence as the hub abbreviates them. Expected is one of its "
         "list, such as mit, apache-2.0, cc-by-4.0 or other."
+    )
+    N678 = Message(
+        "In '{path}' keys look private and would be the same when they are masked: "
+        "'{key}' and one before it. Nothing is uploaded, since one of them would be "
+        "lost. Expected are keys that are no absolute paths, logins or keys of a "
+        "service: rename them."
+    )
+    N679 = Message(
+        "The metadata of the model card of '{path}' hold something private: '{line}' "
+        "when it is masked. Expected are names on the hub. Change what stands between "
+        "the lines of '---', or name another card by --card."
     )
 
     # Demo

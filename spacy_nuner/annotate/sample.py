@@ -92,7 +92,7 @@ def load_splitter(splitter: str, lang: str) -> "Language":
     """
     import spacy
 
-    from ..tokenizers import blank
+    from ..tokenizers import blank, guard_tokenizer
 
     if splitter in (RULE, LINE):
         nlp = blank(lang)
@@ -100,9 +100,11 @@ def load_splitter(splitter: str, lang: str) -> "Language":
             nlp.add_pipe("sentencizer")
         return nlp
     try:
-        return spacy.load(splitter, exclude=NOT_SPLITTING)
+        nlp = spacy.load(splitter, exclude=NOT_SPLITTING)
     except (ImportError, OSError, ValueError) as error:
         raise NunerError(Errors.N202, name=splitter, reason=error) from error
+    guard_tokenizer(nlp)
+    return nlp
 
 
 def split_sentences(

@@ -2,8 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .tagger import Form, get_scores
 
@@ -18,27 +17,85 @@ SUFFIXES: dict[Form, str] = {
 }
 
 
-def write_docs(docs: "Sequence[tuple[str, Doc]]", form: Form, *, text: bool) -> bytes:
-    """Write tagged docs.
+class DocWriter(Protocol):
+    """Takes tagged docs one after another and keeps of each what is written alone."""
 
-    docs (Sequence[tuple[str, Doc]]): Ids and docs.
+    def add(self, name: str, doc: "Doc") -> None:
+        """Add a doc, or fail and be as before.
+
+        name (str): Its id.
+        doc (Doc): The doc.
+        """
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): The content of the file."""
+
+
+def make_writer(form: Form, *, text: bool) -> DocWriter:
+    """Make the writer of a form.
+
     form (Form): The form of the file.
     text (bool): Whether to write the texts, but in a DocBin.
-    RETURNS (bytes): The content of the file.
+    RETURNS : The writer.
     """
     if form == "docbin":
-        return _write_docbin(docs)
-    rows = [describe_doc(name, doc, text=text) for name, doc in docs]
-    if form == "jsonl":
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        return "".join(lines).encode("utf8")
-    import pyarrow
-    from pyarrow import parquet
+        return _DocBinWriter()
+    return _ParquetWriter(text) if form == "parquet" else _JsonWriter(text)
 
-    table = pyarrow.Table.from_pylist(rows, schema=make_schema(text=text))
-    buffer = io.BytesIO()
-    parquet.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+
+class _JsonWriter:
+    def __init__(self, text: bool) -> None:
+        self.text = text
+        self.lines: list[bytes] = []
+
+    def add(self, name: str, doc: "Doc") -> None:
+        row = describe_doc(name, doc, text=self.text)
+        self.lines.append(json.dumps(row, ensure_ascii=False).encode("utf8") + b"\n")
+
+    def to_bytes(self) -> bytes:
+        return b"".join(self.lines)
+
+
+class _ParquetWriter:
+    def __init__(self, text: bool) -> None:
+        self.schema = make_schema(text=text)
+        self.text = text
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, name: str, doc: "Doc") -> None:
+        self.rows.append(describe_doc(name, doc, text=self.text))
+
+    def to_bytes(self) -> bytes:
+        import pyarrow
+        from pyarrow import parquet
+
+        table = pyarrow.Table.from_pylist(self.rows, schema=self.schema)
+        buffer = io.BytesIO()
+        parquet.write_table(table, buffer, compression="zstd")
+        return buffer.getvalue()
+
+
+class _DocBinWriter:
+    def __init__(self) -> None:
+        from spacy.tokens import DocBin
+
+        self.docbin = DocBin(store_user_data=True)
+
+    def add(self, name: str, doc: "Doc") -> None:
+        import srsly
+        from spacy.tokens import DocBin
+
+        doc.user_data = {"id": name}
+        for group in doc.spans.values():
+            if scores := get_scores(group):
+                group.attrs["scores"] = scores
+        # A DocBin that fails on a doc has a part of it.
+        one = DocBin(docs=[doc], store_user_data=True)
+        srsly.msgpack_dumps(one.cats)
+        self.docbin.merge(one)
+
+    def to_bytes(self) -> bytes:
+        return self.docbin.to_bytes()
 
 
 def describe_doc(name: str, doc: "Doc", *, text: bool = True) -> dict[str, Any]:
@@ -96,17 +153,3 @@ def make_schema(*, text: bool) -> "pyarrow.Schema":
         ("spans", pa.list_(pa.struct([("key", pa.string()), *span]))),
     ]
     return pa.schema([one for one in columns if text or one[0] != "text"])
-
-
-def _write_docbin(docs: "Sequence[tuple[str, Doc]]") -> bytes:
-    from spacy.tokens import DocBin
-
-    docbin = DocBin(store_user_data=True)
-    for name, doc in docs:
-        # What components leave there can be large, or of a type that can't be saved.
-        doc.user_data = {"id": name}
-        for group in doc.spans.values():
-            if scores := get_scores(group):
-                group.attrs["scores"] = scores
-        docbin.add(doc)
-    return docbin.to_bytes()

@@ -86,11 +86,7 @@ def tag_on_ray(
         from ray.exceptions import RayError
     except ImportError as error:
         raise NunerError(Errors.N006, package="ray[data]", extra="ray") from error
-    started = not ray.is_initialized()
-    if started:
-        ray.init(
-            include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-        )
+    started = connect(ray)
     with warnings.catch_warnings():
         # Of settings that Ray has and deprecates, and nobody here uses.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -123,10 +119,28 @@ def tag_on_ray(
                 _write(row, part_files, bar, on_written)
             return count
     except RayError as error:
-        raise NunerError(Errors.N655, reason=_first_line(error)) from error
+        raise NunerError(Errors.N655, reason=_last_line(error)) from error
     finally:
         if started:
             ray.shutdown()
+
+
+def connect(ray: Any) -> bool:
+    """Connect to a cluster, as `ray.init` does it.
+
+    ray (module): Ray.
+    RETURNS (bool): Whether there was no connection before.
+    RAISES (NunerError): N655 if there is none now.
+    """
+    if ray.is_initialized():
+        return False
+    try:
+        ray.init(
+            include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
+    except Exception as error:  # of Python's kinds, and not of Ray's
+        raise NunerError(Errors.N655, reason=_last_line(error)) from error
+    return True
 
 
 def _localise(settings: TagSettings) -> TagSettings:
@@ -178,7 +192,7 @@ def _write(
     bar.update(row["size"])
 
 
-def _first_line(error: Exception) -> str:
-    """What happened, without the traces of processes elsewhere."""
+def _last_line(error: Exception) -> str:
+    """What happened, which stands behind the traces of processes elsewhere."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

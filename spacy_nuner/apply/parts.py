@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..files import sync_folder, write_synced
 from ..readers.texts import TextRow
 from .forms_out import SUFFIXES
 from .tagger import Form, TagCounts, Tagged, Tagger, TagSettings
@@ -50,7 +51,7 @@ class PartFiles:
 
     @property
     def tagged(self) -> Path:
-        """The tagged rows. If it is there, the part is done."""
+        """The tagged rows, which are written last."""
         return self.folder / f"{self.number:06}{SUFFIXES[self.form]}"
 
     @property
@@ -70,24 +71,24 @@ class PartFiles:
         span (dict[str, Any]): The first and the last row of the part.
         """
         notes = {"part": span, "counts": tagged.counts.to_json()}
-        self._write(self.failed, tagged.failed)
-        self._write(self.notes, json.dumps(notes).encode())
-        self._write(self.tagged, tagged.data)
+        write_synced(self.failed, tagged.failed, self.parts)
+        write_synced(self.notes, json.dumps(notes).encode(), self.parts)
+        write_synced(self.tagged, tagged.data, self.parts)
+        for folder in (self.parts, self.folder):
+            sync_folder(folder)
+
+    def is_done(self) -> bool:
+        """RETURNS (bool): Whether all files are there.
+
+        That of the tagged rows is written last, but after a loss of power the names in
+        its folder may be there and those in the other one not.
+        """
+        return all(map(Path.is_file, (self.tagged, self.notes, self.failed)))
 
     def read_notes(self) -> tuple[dict[str, Any], TagCounts]:
         """RETURNS (tuple[dict[str, Any], TagCounts]): What `write` was given."""
         notes = json.loads(self.notes.read_text(encoding="utf8"))
         return notes["part"], TagCounts.from_json(notes["counts"])
-
-    def _write(self, path: Path, data: bytes) -> None:
-        # Not in the folder of the tagged rows, where it would stay after a kill.
-        temporary = self.parts / f"{path.name}.{os.getpid()}"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            # A name that stands for a part must not outlast its content.
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
 
 @dataclass
@@ -107,7 +108,7 @@ class TextPart:
 
     def is_done(self) -> bool:
         """RETURNS (bool): Whether the part need not be tagged again."""
-        return self.files.tagged.is_file()
+        return self.files.is_done()
 
     def write(self) -> int:
         """Tag the rows and write the files.

@@ -4,10 +4,11 @@ import json
 import logging
 import os
 import re
-import time
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
 from spacy.about import __version__ as spacy_version
@@ -15,10 +16,10 @@ from tqdm import tqdm
 
 from .. import about
 from ..errors import Errors, NunerError
-from ..files import hash_file
+from ..files import hash_file, hash_folder
 from ..outputs import MANIFEST, Work, write_folder
 from ..parallel import write_parts
-from ..readers.hub import HUB_PREFIX, find_on_hub
+from ..readers.hub import HUB_PREFIX, find_on_hub, parse_hub_name
 from ..readers.sources import FILE_SUFFIXES, PACKED, QUARANTINE, STDIN, unreadable
 from ..readers.texts import TextRow, find_texts, read_texts
 from .parts import (
@@ -26,6 +27,7 @@ from .parts import (
     TextPart,
     choose_part_size,
     cut_into_parts,
+    get_tagger,
     start_tagging,
 )
 from .tagger import TagSettings, add_counts
@@ -41,6 +43,9 @@ LEFTOVERS = (
     rf"|{re.escape(FAILED_ROWS)}|{re.escape(MANIFEST)})"
 )
 
+# Seconds between two lines about the progress where there is no terminal.
+PAUSE = 60
+
 logger = logging.getLogger("spacy_nuner")
 
 
@@ -49,7 +54,8 @@ class Applied(NamedTuple):
 
     report (dict[str, Any]): The content of _report.json.
     words (int): The words that this run tagged; what was done before is not counted.
-    seconds (float): How long that took, in seconds.
+    seconds (float): How long that took, in seconds. With several processes and on Ray
+        each of them loads the pipeline in this time.
     """
 
     report: dict[str, Any]
@@ -84,20 +90,18 @@ class Corpus(NamedTuple):
         )
 
 
-def find_corpus(source: str) -> Corpus:
+def find_corpus(source: str, earlier: dict[str, Any] | None = None) -> Corpus:
     """Find out what is to be read, and identify it.
 
     source (str): A file, a folder of files, or "hub:NAME:CONFIG:SPLIT".
+    earlier (dict[str, Any] | None): The run that may be gone on with, whose data set
+        on the hub stays at its commit.
     RETURNS (Corpus): The corpus.
     RAISES (NunerError): N005, N104 or N201 if it can't be read.
     """
     if source.startswith(HUB_PREFIX):
-        found = find_on_hub(source)
-        one = {"file": source, "split": found.split, "revision": found.revision}
-        if found.revision is None:
-            # A folder: nobody knows whether it is still the same.
-            one["begun"] = str(time.time())
-        return Corpus(source, [one], None, False)
+        one = _find_set(source, earlier or {})
+        return Corpus(one["file"], [one], None, False)
     if source == STDIN:
         raise unreadable(STDIN, OSError("standard input can't be read twice"))
     described: list[dict[str, Any]] = []
@@ -115,6 +119,26 @@ def find_corpus(source: str) -> Corpus:
     total = sum(one["bytes"] for one in described)
     is_plain = not any(one["file"].lower().endswith(PACKED) for one in described)
     return Corpus(source, described, total, is_plain)
+
+
+def _find_set(source: str, earlier: dict[str, Any]) -> dict[str, Any]:
+    """Describe a data set by its commit, or by the files of its folder."""
+    parts = parse_hub_name(source)
+    for before in earlier.get("input", ()):
+        if not before.get("revision"):
+            continue
+        same = parse_hub_name(before["file"])._replace(revision=before["revision"])
+        if before["file"] == source or same == parts:
+            # In the order in which a new run writes them.
+            return {key: before[key] for key in ("file", "split", "revision")}
+    found = find_on_hub(source)
+    one = {"file": source, "split": found.split, "revision": found.revision}
+    if found.revision is None:
+        try:
+            one["sha256"] = hash_folder(Path(parts.path))
+        except OSError as error:
+            raise unreadable(parts.path, error) from error
+    return one
 
 
 def tag_corpus(
@@ -152,7 +176,8 @@ def tag_corpus(
     with write_folder(
         output, command="apply", inputs=inputs, leftovers=LEFTOVERS
     ) as work:
-        corpus = find_corpus(source)
+        earlier = _read_earlier(work)
+        corpus = find_corpus(source, earlier)
         size = part_size or choose_part_size(corpus.total)
         run = {
             "version": about.__version__,
@@ -163,15 +188,19 @@ def tag_corpus(
         }
         if report := _read_finished(work.path, run):
             logger.warning("'%s' is there already, from the same input.", output)
-            _drop_empty(work)
+            # The parts of a run of other settings, which is not this one's to end.
+            work.unfinished = work.keep
             return Applied(report, 0, 0.0)
-        _begin(work, run)
-        start = time.perf_counter()
+        if engine == "local" and n_process == 1:
+            # No part of the speed.
+            get_tagger(settings)
+        _begin(work, run, earlier)
+        start = perf_counter()
         with _make_bar(corpus, progress=progress) as bar:
             count, words = _tag(
                 work, corpus, settings, size, bar, n_process=n_process, engine=engine
             )
-        seconds = time.perf_counter() - start
+        seconds = perf_counter() - start
         if not count:
             work.keep = False
             raise NunerError(Errors.N653, source=source)
@@ -194,12 +223,12 @@ def _tag(
     cut: Callable[[], Iterator[TextPart]] = partial(
         _cut, corpus, settings, size, work.target, folder
     )
-    start, words = time.perf_counter(), 0
+    start, words = perf_counter(), 0
 
     def count(more: int) -> None:
         nonlocal words
         words += more
-        speed = words / (time.perf_counter() - start)
+        speed = words / (perf_counter() - start)
         bar.set_postfix_str(f"{speed:,.0f} words/s", refresh=False)
 
     try:
@@ -239,12 +268,18 @@ def _cut(
     return cut_into_parts(rows, size, folder=folder, parts=parts, settings=settings)
 
 
-def _begin(work: Work, run: dict[str, Any]) -> None:
+def _read_earlier(work: Work) -> dict[str, Any]:
+    """Read what a run that broke off was; empty if there is none."""
+    before = work.read_run()
+    if before is None or before["command"] != work.command or not before["run"]:
+        return {}
+    return json.loads(before["run"])
+
+
+def _begin(work: Work, run: dict[str, Any], earlier: dict[str, Any]) -> None:
     """Go on with the parts that are there, if they are of the same run."""
-    before = work.read_run() or {"run": ""}
     done = sum(1 for _ in work.target.glob("*")) if work.target.is_dir() else 0
-    if done and before["run"]:
-        earlier = json.loads(before["run"])
+    if done and earlier:
         names = {
             "version": "the version of spacy-nuner",
             "spacy": "the version of spaCy",
@@ -278,19 +313,29 @@ def _read_finished(output: Path, run: dict[str, Any]) -> dict[str, Any] | None:
     return report if same and whole else None
 
 
-def _drop_empty(work: Work) -> None:
-    work.keep = False
-    work.target.mkdir(parents=True, exist_ok=True)
+class _Lines:
+    """Standard error where it is no terminal: each state of a bar is a line."""
+
+    def write(self, text: str) -> None:
+        if text := text.strip():
+            sys.stderr.write(f"{text}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _make_bar(corpus: Corpus, *, progress: bool) -> tqdm:
+    is_terminal = sys.stderr.isatty()
     return tqdm(
         total=corpus.total if corpus.is_plain else None,
         unit="B",
         unit_scale=True,
         # The mean since the start: parts come in groups.
         smoothing=0,
-        disable=None if progress else True,
+        disable=not progress,
+        file=sys.stderr if is_terminal else _Lines(),
+        mininterval=0.1 if is_terminal else PAUSE,
+        miniters=1,
     )
 
 

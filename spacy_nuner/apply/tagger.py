@@ -3,18 +3,20 @@
 import hashlib
 import itertools
 import json
-import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy
+
 from ..errors import Errors, NunerError
-from ..files import hash_file
+from ..files import hash_folder
 from ..readers.records import HEAD
 from ..readers.texts import TextRow, Unit
-from ..utf8 import replace_surrogates
+from ..utf8 import is_utf8, replace_surrogates
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -25,6 +27,16 @@ Form = Literal["parquet", "jsonl", "docbin"]
 DIGITS = 4
 SURROGATES = "half of a surrogate pair, which UTF-8 can't hold"
 FAILED = "the pipeline failed"
+# How many characters are tagged at once: some 60,000 word pieces, whose vectors take a
+# quarter of a gigabyte.
+AT_ONCE = 250_000
+# So many rows are not all odd ones.
+MANY = 10
+# How errors begin that torch and CuPy have no class for.
+_MACHINE = re.compile(
+    r"CUDA error|CUDA out of memory|cudaError|CUBLAS_STATUS|cuDNN error"
+    r"|can't allocate memory|not enough memory|backend out of memory"
+)
 
 
 @dataclass(frozen=True)
@@ -158,25 +170,32 @@ def hash_pipeline(name: str) -> str:
     """
     from spacy.util import get_package_path, is_package
 
-    digest = hashlib.sha256()
     if name.startswith("blank:"):
         return hashlib.sha256(name.encode()).hexdigest()
     try:
         folder = get_package_path(name) if is_package(name) else Path(name)
-        files = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and path.suffix != ".pyc"
-        )
-        if not any(path.name == "config.cfg" for path in files):
+        if not any(path.is_file() for path in folder.rglob("config.cfg")):
             raise FileNotFoundError("it is no folder with a config.cfg and no package")
-        for path in files:
-            inside = os.fsencode(path.relative_to(folder).as_posix())
-            digest.update(inside + b"\0" + hash_file(path).encode())
-    except (OSError, ValueError) as error:
+        return hash_folder(folder)
+    except Exception as error:  # whatever a package raises when it is imported
         reason = getattr(error, "strerror", None) or str(error)
         raise NunerError(Errors.N650, name=name, reason=reason) from error
-    return digest.hexdigest()
+
+
+def load_pipeline(name: str | Path) -> "Language":
+    """Load any pipeline.
+
+    name (str | Path): As for `spacy.load`.
+    RETURNS (Language): The pipeline.
+    RAISES (NunerError): N650 if it can't be loaded.
+    """
+    import spacy
+
+    try:
+        return spacy.load(name)
+    except Exception as error:  # whatever a component raises when it is loaded
+        reason = f"{type(error).__name__}: {error}"
+        raise NunerError(Errors.N650, name=name, reason=reason) from error
 
 
 class Tagger:
@@ -189,8 +208,9 @@ class Tagger:
         RAISES (NunerError): N650 if it can't be loaded, N652 if it is another one than
             where the run was started.
         """
-        import spacy
         from spacy.cli._util import setup_gpu
+
+        from ..tokenizers import guard_tokenizer
 
         found = hash_pipeline(settings.pipeline)
         if found != settings.sha256:
@@ -201,13 +221,8 @@ class Tagger:
                 expected=settings.sha256[:12],
             )
         setup_gpu(settings.gpu_id, silent=True)
-        try:
-            self.nlp: Language = spacy.load(settings.pipeline)
-        except Exception as error:  # whatever a component raises when it is loaded
-            reason = f"{type(error).__name__}: {error}"
-            raise NunerError(
-                Errors.N650, name=settings.pipeline, reason=reason
-            ) from error
+        self.nlp = load_pipeline(settings.pipeline)
+        guard_tokenizer(self.nlp)
         self.settings = settings
 
     def tag(self, rows: Sequence[TextRow]) -> Tagged:
@@ -216,41 +231,53 @@ class Tagger:
         rows (Sequence[TextRow]): The rows.
         RETURNS (Tagged): What became of them; the same in each process.
         """
-        from .forms_out import write_docs
+        from .forms_out import make_writer
 
         counts = TagCounts(rows=len(rows))
         failed: list[str] = []
         usable: list[TextRow] = []
         for row in rows:
-            if row.problem or not _is_utf8(row.text):
+            if row.problem or not is_utf8(row.text):
                 reason = row.problem or SURROGATES
                 counts.failed[reason] += 1
                 failed.append(self._describe(row, reason))
             else:
                 usable.append(row)
-        docs: list[tuple[str, Doc]] = []
+        writer = make_writer(self.settings.form, text=self.settings.keep_text)
         # Else the vocabulary grows with every new word of the corpus.
         with self.nlp.memory_zone():
             pieces = [cut_text(row.text, self.nlp.max_length) for row in usable]
             made = self._run(list(itertools.chain.from_iterable(pieces)))
             for row, texts in zip(usable, pieces, strict=True):
                 found = list(itertools.islice(made, len(texts)))
-                tagged = [one for one in found if not isinstance(one, Exception)]
-                errors = [one for one in found if isinstance(one, Exception)]
-                if errors:
+                try:
+                    doc = _join(found)
+                    writer.add(make_id(row, self.settings.id_field), doc)
+                except Exception as error:  # whatever a component raises, or has made
+                    _check_machine(error, row)
                     counts.failed[FAILED] += 1
-                    detail = f"{type(errors[0]).__name__}: {errors[0]}"
+                    detail = f"{type(error).__name__}: {error}"
                     failed.append(self._describe(row, FAILED, detail))
-                    continue
-                doc = join_docs(tagged)
-                counts.add(doc, len(texts))
-                docs.append((make_id(row, self.settings.id_field), doc))
-            data = write_docs(docs, self.settings.form, text=self.settings.keep_text)
+                    if counts.failed[FAILED] == len(usable) >= MANY:
+                        raise NunerError(
+                            Errors.N659, count=len(usable), reason=detail
+                        ) from error
+                else:
+                    counts.add(doc, len(texts))
+            data = writer.to_bytes()
         # A byte that is not UTF-8 is written as JSON escapes its surrogate.
         lines = "".join(failed).encode("utf8", "backslashreplace")
         return Tagged(data, lines, counts)
 
     def _run(self, texts: Sequence[str]) -> "Iterator[Doc | Exception]":
+        """Tag texts, some at once; docs hold vectors until the next ones are asked for.
+
+        Which are tagged together depends on the texts alone, since a score may.
+        """
+        for some in _group(texts, AT_ONCE):
+            yield from self._run_at_once(some)
+
+    def _run_at_once(self, texts: Sequence[str]) -> "Iterator[Doc | Exception]":
         """Tag texts; where the pipeline fails, find out by halves for which of them."""
         try:
             docs = list(self.nlp.pipe(texts))
@@ -262,11 +289,11 @@ class Tagger:
                 yield error
                 return
         else:
-            yield from docs
+            yield from map(_drop_vectors, docs)
             return
         half = len(texts) // 2
-        yield from self._run(texts[:half])
-        yield from self._run(texts[half:])
+        yield from self._run_at_once(texts[:half])
+        yield from self._run_at_once(texts[half:])
 
     def _describe(self, row: TextRow, reason: str, detail: str = "") -> str:
         """A line about a row that was not tagged, which is a row that can be."""
@@ -282,11 +309,16 @@ def make_id(row: TextRow, field: str) -> str:
 
     row (TextRow): The row.
     field (str): The field that may hold its id.
-    RETURNS (str): The id as a text; without one, the file and the number of the row.
+    RETURNS (str): The id as a text; without one, or of one that has no form as a text,
+        the file and the number of the row.
     """
     found = row.fields.get(field)
     if isinstance(found, list | dict):
-        found = json.dumps(found, sort_keys=True)
+        try:
+            # Columns have types that JSON doesn't, such as dates.
+            found = json.dumps(found, sort_keys=True, default=str)
+        except (TypeError, RecursionError):
+            found = None
     name = f"{row.file}:{row.number}" if found is None else str(found)
     return replace_surrogates(name)
 
@@ -309,6 +341,47 @@ def cut_text(text: str, limit: int) -> list[str]:
     return [*pieces, text]
 
 
+def _group(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a list of texts where a group has so many characters."""
+    start = characters = 0
+    for number, text in enumerate(texts, 1):
+        characters += len(text)
+        if characters >= size:
+            yield texts[start:number]
+            start, characters = number, 0
+    if start < len(texts):
+        yield texts[start:]
+
+
+def _drop_vectors(doc: "Doc") -> "Doc":
+    """Drop what components leave in a doc and nobody writes.
+
+    It is large, or of a type that can't be saved or joined.
+    """
+    doc.user_data = {}
+    doc.tensor = numpy.zeros((0,), dtype="float32")
+    return doc
+
+
+def _join(found: "Sequence[Doc | Exception]") -> "Doc":
+    """Join the docs of a row, or raise the error that is among them."""
+    docs: list[Doc] = []
+    for one in found:
+        if isinstance(one, Exception):
+            raise one
+        docs.append(one)
+    return join_docs(docs)
+
+
+def _check_machine(error: Exception, row: TextRow) -> None:
+    """Raise N658 for an error that is not the row's: memory, or a GPU."""
+    lost = isinstance(error, RuntimeError) and _MACHINE.search(str(error))
+    if lost or isinstance(error, MemoryError):
+        reason = f"{type(error).__name__}: {error}"[:HEAD]
+        where = f"{row.file}:{row.number}"
+        raise NunerError(Errors.N658, row=where, reason=reason) from error
+
+
 def join_docs(docs: "Sequence[Doc]") -> "Doc":
     """Join the docs of a text that was cut.
 
@@ -319,9 +392,6 @@ def join_docs(docs: "Sequence[Doc]") -> "Doc":
 
     if len(docs) == 1:
         return docs[0]
-    for doc in docs:
-        # It can't be joined in general, and is not written.
-        doc.user_data = {}
     joined = Doc.from_docs(list(docs), ensure_whitespace=False)
     for key, group in joined.spans.items():
         groups = [doc.spans[key] for doc in docs if key in doc.spans]
@@ -342,14 +412,6 @@ def get_scores(group: Any) -> list[float]:
     except (KeyError, TypeError, ValueError):
         return []
     return scores if len(scores) == len(group) else []
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def add_counts(all_counts: Iterable[TagCounts]) -> TagCounts:

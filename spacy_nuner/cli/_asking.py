@@ -122,7 +122,12 @@ def name_max_tokens(api: str, base_url: str) -> str:
 
 
 async def show_plan(
-    plan: "Plan", task: "Task", endpoint: "Endpoint", limits: "Limits"
+    plan: "Plan",
+    task: "Task",
+    endpoint: "Endpoint",
+    limits: "Limits",
+    *,
+    unit: str = "sentences",
 ) -> None:
     """Print what a run will ask and about what it will cost.
 
@@ -130,6 +135,7 @@ async def show_plan(
     task (Task): The sentences and the answers so far.
     endpoint (Endpoint): The server, whose tokenizer is asked if it has one.
     limits (Limits): The price.
+    unit (str): What is asked.
     """
     from ..annotate.client import URL_VARIABLE, default_url
     from ..annotate.collect import estimate
@@ -141,13 +147,13 @@ async def show_plan(
         msg.info(f"The server is that in {URL_VARIABLE}: {endpoint.address}")
     total = plan.states.total()
     msg.info(
-        f"{total:,} sentences, {total - plan.to_ask:,} need no asking, "
+        f"{total:,} {unit}, {total - plan.to_ask:,} need no asking, "
         f"{plan.to_ask:,} to ask in {plan.requests:,} requests"
     )
     if repeated := plan.states["repeated"]:
-        msg.text(f"{repeated:,} sentences are in the file more than once")
+        msg.text(f"{repeated:,} {unit} are there more than once")
     if waiting := plan.states["in a batch"]:
-        msg.text(f"{waiting:,} sentences are in a batch, which --batch collects")
+        msg.text(f"{waiting:,} {unit} are in a batch, which --batch collects")
     if not plan.to_ask:
         return
     tokens = await estimate(plan, task, endpoint)

@@ -35,21 +35,3 @@ def load_pipe(
             return nlp, pipe
     found = ", ".join(nlp.pipe_names) or "no components"
     raise NunerError(Errors.N513, path=source, found=found)
-
-
-def load_any(source: str | Path) -> "Language":
-    """Load any pipeline.
-
-    source (str | Path): A folder that `nlp.to_disk` made, or an installed package.
-    RETURNS (Language): The pipeline.
-    RAISES (NunerError): N650 if it can't be loaded.
-    """
-    import spacy
-
-    from ..errors import Errors, NunerError
-
-    try:
-        return spacy.load(source)
-    except Exception as error:  # whatever a component raises when it is loaded
-        reason = f"{type(error).__name__}: {error}"
-        raise NunerError(Errors.N650, name=source, reason=reason) from error

@@ -34,7 +34,7 @@ class RowOfText(StrEnum):
     file = "file"
 
 
-class Where(StrEnum):
+class Engine(StrEnum):
     """Where the parts are tagged."""
 
     local = "local"
@@ -69,8 +69,8 @@ def apply_cli(
         min=1,
     ),
     gpu_id: int = typer.Option(-1, help="GPU to tag on; -1 is the CPU"),
-    engine: Where = typer.Option(
-        Where.local, help="Where to tag: processes of this machine, or a Ray cluster"
+    engine: Engine = typer.Option(
+        Engine.local, help="Where to tag: processes of this machine, or a Ray cluster"
     ),
 ) -> None:
     """Tag a corpus: entities and spans with their scores, as Parquet, JSON or DocBin.

@@ -31,14 +31,14 @@ def card_cli(
     metrics: Path | None = typer.Option(
         None,
         help="Results of `fewshot` with this backbone [default: the folder metrics "
-        "next to it, if it has any]",
+        "next to it or a level higher, if it has any]",
     ),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write the model card of a backbone or a pipeline, for the Hugging Face hub.
 
-    Counts, concepts and settings are those of its own files; paths, user names and keys
-    are masked.
+    Counts, concepts and settings are those of its own files; absolute paths, user@host,
+    keys, and in the command of a run the names of user and host are masked.
     """
     text = card(
         folder,

@@ -32,7 +32,7 @@ from ._asking import (
     read_params,
     show_plan,
 )
-from ._util import LANG, PROTOCOL, SOURCE, split_list
+from ._util import LANG, PROTOCOL, SOURCE, split_numbers
 from .fewshot import print_cells
 
 if TYPE_CHECKING:
@@ -102,16 +102,12 @@ def in_context_cli(
     the store, and the same command goes on where it was.
     """
     from ..annotate.accounting import Limits, load_price
-    from ..fewshot.in_context import WAYS
+    from ..fewshot.in_context import UNIVERSALNER, WAYS
 
     if way not in WAYS:
         raise typer.BadParameter(f"expected {' or '.join(WAYS)}", param_hint="--way")
-    shown = k or ("0" if way == "universalner" else "0,5,20")
-    try:
-        numbers = [int(number) for number in split_list(shown)]
-    except ValueError:
-        raise typer.BadParameter("expected numbers", param_hint="--k") from None
-    if way == "universalner" and any(numbers):
+    numbers = split_numbers(k or ("0" if way == UNIVERSALNER else "0,5,20"))
+    if way == UNIVERSALNER and any(numbers):
         raise typer.BadParameter("universalner has no examples", param_hint="--k")
     connection = make_connection(
         base_url,
@@ -209,33 +205,36 @@ def in_context(
     from ..annotate.accounting import Account
     from ..annotate.client import Endpoint
     from ..annotate.store import Store, Task
-    from ..fewshot.compare import Dataset, make_name
+    from ..fewshot.compare import Dataset
     from ..fewshot.draws import draw_groups
     from ..fewshot.in_context import (
         Model,
         ask,
         make_questions,
         plan_tasks,
-        score_question,
+        score_all,
         write_texts,
     )
-    from ..fewshot.probe import OUTSIDE, Gold, find_labels
-    from ..outputs import check_output, claimed
-    from ..pipeline.labels import Label, read_labels
+    from ..fewshot.probe import find_labels
+    from ..fewshot.zero_shot import complete_labels
+    from ..outputs import check_output
+    from ..pipeline.labels import read_labels
 
     inputs: list[str | Path] = [train, test, *([labels] if labels else [])]
     check_output(output, inputs=[*inputs, store], folder=True)
     check_output(store, inputs=inputs)
-    shown = name or make_name(model)
+    # All of it: "7b" is the size of many.
+    shown = name or re.sub(r"[^\w.+-]+", "-", model).strip("-.+")
     if not re.fullmatch(r"\w[\w.+-]*", shown):
         raise NunerError(Errors.N621, count=1, found=shown)
     given = read_labels(labels) if labels else {}
     data = Dataset.from_files(test, train, name=dataset, lang=lang)
+    find_labels(data.train, data.test)
+    meanings = complete_labels([*data.train, *data.test], given)
+    of = len(data.test)
     if limit is not None and limit < len(data.test):
         chosen = sorted(random.Random(0).sample(range(len(data.test)), limit))
         data = replace(data, test=[data.test[i] for i in chosen])
-    known = find_labels(data.train, data.test)
-    meanings = {label: given.get(label, Label()) for label in known if label != OUTSIDE}
     drawn: list[Draw | None] = [None] if 0 in k else []
     for group in draw_groups(
         *(data.train, protocol, [number for number in k if number]),
@@ -245,7 +244,9 @@ def in_context(
     ):
         drawn += group
     asked = Model(model, shown, params or {})
-    questions = make_questions(data, meanings, drawn, asked, way=way)
+    questions = make_questions(
+        *(data, meanings, drawn, asked), way=way, protocol=protocol, of=of
+    )
 
     missing = [one for one in questions if one.cell.find_finished(output) is None]
 
@@ -254,7 +255,7 @@ def in_context(
         make_logs_printable()
         async with endpoint.client:
             plan = plan_tasks(tasks)
-            await show_plan(plan, tasks[0], endpoint, limits)
+            await show_plan(plan, tasks[0], endpoint, limits, unit="questions")
             if dry_run:
                 return
             with tqdm(total=plan.to_ask, unit=" answers", disable=None) as bar:
@@ -276,10 +277,4 @@ def in_context(
             raise NunerError(Errors.N217) from None
         if dry_run:
             return []
-        gold = Gold(data.test, known)
-        with claimed(check_output(output / data.name, folder=True), "fewshot"):
-            for question in missing:
-                cell = score_question(question, data, gold, opened, account)
-                cell.to_disk(output)
-        found = [one.cell.find_finished(output) for one in questions]
-        return [cell for cell in found if cell is not None]
+        return score_all(questions, data, meanings, opened, account, output)

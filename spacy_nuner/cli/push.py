@@ -30,17 +30,18 @@ def push_cli(
 ) -> None:
     """Upload a backbone or a pipeline to the Hugging Face hub, private at first.
 
-    Paths, user names, host names and keys are masked in what is uploaded; the files of
-    the folder stay as they are. The token comes from HF_TOKEN, or from `hf auth login`.
-    A run that broke off goes on if it is run again.
+    Absolute paths, user@host, keys, and in the account of a run the names of user and
+    host are masked in what is uploaded; the files of the folder stay as they are. The
+    token comes from HF_TOKEN, or from `hf auth login`. A run that broke off goes on if
+    it is run again.
     """
     contents, address = push(folder, repo, yes=yes, public=public, card=card)
     show_contents(contents)
     if address is None:
-        kept = "public" if public else "private"
+        visibility = "public" if public else "private"
         msg.info(
-            f"Nothing was uploaded. To upload this to {repo} ({kept}, if it is not "
-            "there yet), add --yes."
+            f"Nothing was uploaded. To upload this to {repo} ({visibility}, if it "
+            "is not there yet), add --yes."
         )
     else:
         msg.good(address)

@@ -87,20 +87,20 @@ def review(
         many sentences there are.
     RAISES (NunerError): N712 for labels that brat can't hold, N713 if the config does
         not say how long to train, N714 if there are too few sentences, N718 if the
-        component is frozen; what `load_any`, `read_docs`, `review_docs` and
-        `check_name` raise, and what `write_files` or `write_folder` raises.
+        component is frozen; what `load_pipeline`, `read_docs`, `review_docs`
+        and `check_name` raise, and what `write_files` or `write_folder` raises.
     """
     from tqdm import tqdm
 
+    from ..apply.tagger import load_pipeline
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.review import review_docs
     from ..labelling.uncertainty import Judge, get_all_spans
-    from ._pipeline import load_any
 
     inputs = [pipeline, labelled]
     with open_output(output, form, "review", inputs, overwrite=overwrite) as target:
-        nlp = load_any(pipeline)
+        nlp = load_pipeline(pipeline)
         # Before the trainings: whether there is something to train.
         judge = Judge(nlp, pipe_name)
         config = nlp.config.interpolate()

@@ -184,7 +184,7 @@ def suggest(
     RETURNS (tuple[list[Task], SuggestReport]): What was chosen, and from what.
     RAISES (NunerError): N710 without one pipeline or backbone, N711 if it sets no
         spans, N712 for labels that brat can't hold, N715 if there is nothing to choose
-        from; what `load_any`, `make_tagger`, `read_docs`, `read_documents`,
+        from; what `load_pipeline`, `make_tagger`, `read_docs`, `read_documents`,
         `load_splitter` and `check_name` raise, and what `write_files` or `write_folder`
         raises.
     """
@@ -254,10 +254,10 @@ def _load(
     pipeline: "str | Path | None", backbone: str | None, labels: Path | None, lang: str
 ) -> "Language":
     """Load the pipeline, or make one that knows labels by their names alone."""
-    from ._pipeline import load_any
+    from ..apply.tagger import load_pipeline
 
     if pipeline is not None and backbone is None and labels is None:
-        return load_any(pipeline)
+        return load_pipeline(pipeline)
     if pipeline is not None or backbone is None or labels is None:
         options = {"a pipeline": pipeline, "--backbone": backbone, "--labels": labels}
         found = " and ".join(name for name, value in options.items() if value)

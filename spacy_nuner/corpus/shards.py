@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..files import hash_file
+from ..files import hash_file, write_synced
 from ..readers.docbin import ShardBin
 from ..readers.records import Row
 from ..tokenizers import make_tokenizer
@@ -72,10 +71,7 @@ class ShardFiles:
         path (Path): The file.
         data (bytes): Its content.
         """
-        # Not in the folder of the shards, where it would stay if the process is killed.
-        temporary = self.parts / f"{path.name}.{os.getpid()}"
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_synced(path, data, self.parts)
 
 
 @dataclass(slots=True)

@@ -169,6 +169,7 @@ def answer(
             )
         },
     )
+    known = concepts or finder.label_data
     content = to_json(
         scored.doc.text,
         spans,
@@ -177,7 +178,7 @@ def answer(
         thresholds=None
         if scores is None
         else dict(zip(scored.labels, thresholds.tolist(), strict=True)),
-        labels={label: concepts.get(label) for label in wanted or labels},
+        labels={label: known.get(label) for label in wanted or labels},
     )
     st.download_button(
         "Download as JSON",

@@ -143,6 +143,16 @@ class SpanFinder:
         return tuple(sorted({x for name in names for x in known.get(name, [])}))
 
     @property
+    def label_data(self) -> dict[str, Any]:
+        """RETURNS (dict[str, Any]): What is known of each of its own labels: label ->
+        description, or label -> {"name", "description"}; None of those that another
+        component has.
+        """
+        if self.takes_concepts or self.pipe is None:
+            return dict.fromkeys(self.labels)
+        return self.pipe.label_data
+
+    @property
     def threshold(self) -> float | dict[str, float] | None:
         """RETURNS (float | dict[str, float] | None): The threshold of the component,
         for all labels or for some; None if it has none of its own.
@@ -201,7 +211,7 @@ def to_json(
     *,
     source: str,
     thresholds: Mapping[str, float] | None,
-    labels: Mapping[str, str | None],
+    labels: Mapping[str, str | Mapping[str, str | None] | None],
 ) -> dict[str, Any]:
     """Describe what was found, in a form that `spacy nuner import` reads as well.
 
@@ -210,7 +220,8 @@ def to_json(
     scores (Floats | None): Their scores. *Shape:* (n_spans,)
     source (str): What found them.
     thresholds (Mapping[str, float] | None): Label -> threshold.
-    labels (Mapping[str, str | None]): Label -> description, of all that was looked for.
+    labels (Mapping[str, str | Mapping[str, str | None] | None]): Of all that was looked
+        for, label -> description, or label -> {"name", "description"}.
     RETURNS (dict[str, Any]): `text`, `spans` (`start` and `end` in characters, the end
         exclusive), `labels` in the form of the setting, `thresholds` and `pipeline`.
     """
@@ -230,7 +241,9 @@ def to_json(
         "text": text,
         "spans": rows,
         "labels": [
-            {"label": label, "description": known} for label, known in labels.items()
+            {"label": label}
+            | (dict(known) if isinstance(known, Mapping) else {"description": known})
+            for label, known in labels.items()
         ],
         "thresholds": None if thresholds is None else dict(thresholds),
         "pipeline": source,

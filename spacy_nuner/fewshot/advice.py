@@ -20,7 +20,12 @@ FEW_MENTIONS = 10
 # A label whose F1 rose by more when the texts were doubled last has not seen enough.
 STEEP = 0.05
 MOST_NAMED = 5
-HEAD = "a linear head (configs/ner.cfg)"
+# What is said is said of the probe.
+TRAINED = (
+    "These are figures of a linear probe on a frozen encoder. A trained head "
+    "(configs/ner.cfg) usually has more: 'spacy nuner fewshot' with --heads nuner_ner "
+    "--encoders tuned measures it, on a test set."
+)
 
 
 @dataclass(frozen=True)
@@ -121,14 +126,15 @@ def give_advice(candidates: Sequence[Candidate], labels: Sequence[LabelRow]) -> 
     curve, texts = best.curve, best.curve.texts
     lines = [_recommend(candidates)]
     lines.append(
-        f"Expect an entity F1 of {_show(curve.predict(texts))} with the {texts} texts "
-        "that are labelled, on other texts of the same source."
+        f"Expect an entity F1 of {_show(curve.predict(texts))} from a linear probe "
+        f"with the {texts} texts that are labelled, on other texts of the same source."
     )
     twice = 2 * texts
     lines.append(
         f"Twice as many, {twice} texts, would bring {_show(curve.predict(twice))}: a "
         f"difference of {_show(curve.gain(twice), signed=True)} points."
     )
+    lines.append(TRAINED)
     short = [row for row in labels if row.is_short]
     if short:
         named = [
@@ -191,13 +197,17 @@ def to_json(
 
 def _recommend(candidates: Sequence[Candidate]) -> str:
     best = candidates[0]
-    text = f"Take {best.backbone}, {title_layers(best.layers)}, with {HEAD}"
-    if len(candidates) == 1:
-        return f"{text}; there was nothing to compare it with."
-    second = candidates[1]
+    text = f"Take {best.backbone}, {title_layers(best.layers)}"
+    others = (one for one in candidates if one.backbone != best.backbone)
+    second = next(others, None)
+    if second is None:
+        return f"{text}; there was no other backbone to compare it with."
     lead = best.curve.compare(second.curve)
     against = f"{second.backbone}, {title_layers(second.layers)}"
-    text += f": its F1 is {_show(lead, signed=True)} points from that of {against}"
+    text += (
+        ": the F1 of a linear probe on it, frozen, is "
+        f"{_show(lead, signed=True)} points from that of {against}"
+    )
     return (
         f"{text}, so these texts can't tell the two apart."
         if lead.low <= 0

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any, TypeGuard
 
 from .overlap import Overlap
-from .results import ABSENT, AVERAGE, Cell, Curves
+from .results import ABSENT, ALL, AVERAGE, Cell, Curves, title_k
 
 OUTSIDE = "O"
 # Mentions of each label that a breakdown is of, or the nearest that was measured: few,
@@ -35,23 +35,32 @@ class TypeRow:
         return self.scores[backbone] - self.scores[base]
 
 
-def choose_cells(cells: Sequence[Cell]) -> list[Cell]:
+def choose_cells(cells: Sequence[Cell], base: str) -> list[Cell]:
     """Choose the cells that a breakdown is of.
 
     cells (Sequence[Cell]): The cells of one protocol.
-    RETURNS (list[Cell]): Those of one layer set or head, the last and the middle layer
-        if there is a choice, and of one k.
+    base (str): What gains are over.
+    RETURNS (list[Cell]): Those of one k and one layer set or head: what the base has,
+        then what most backbones have, then the last and the middle layer, then what
+        has the best entity F1.
     """
     drawn = [cell for cell in cells if cell.k]
     if not drawn:
         return []
-    found = sorted({cell.layers for cell in drawn})
-    layers = next((name for name in ("both", "last") if name in found), found[0])
-    drawn = [cell for cell in drawn if cell.layers == layers]
-    # On a logarithmic scale.
-    k = min(
-        {cell.k for cell in drawn}, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k)
-    )
+    sets: dict[str, list[Cell]] = defaultdict(list)
+    for cell in drawn:
+        sets[cell.layers].append(cell)
+
+    def rank(layers: str) -> tuple[bool, int, bool, bool, float]:
+        backbones = {cell.backbone for cell in sets[layers]}
+        f = mean(cell.scores["ents_f"] or 0.0 for cell in sets[layers])
+        standing = layers == "both", layers == "last"
+        return base in backbones, len(backbones), *standing, f
+
+    drawn = sets[max(sorted(sets), key=rank)]
+    # On a logarithmic scale; whole sets only where there is nothing else.
+    numbers = {cell.k for cell in drawn if isinstance(cell.k, int)}
+    k = min(numbers, key=lambda k: (max(k / REFERENCE, REFERENCE / k), k), default=ALL)
     return [cell for cell in drawn if cell.k == k]
 
 
@@ -77,20 +86,23 @@ def types_table(
     rows: Sequence[TypeRow],
     backbones: Sequence[str],
     overlap: Mapping[str, Mapping[str, Overlap]],
+    *,
+    base: str,
 ) -> tuple[list[str], list[list[str]]]:
     """Lay out the types, those that gain most first.
 
     rows (Sequence[TypeRow]): The types.
-    backbones (Sequence[str]): The backbones, the base first.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, if it is one of them.
     overlap (Mapping): Data set -> label -> what the corpus has of it; may be empty.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows.
     """
-    base, *others = backbones
+    others = find_rivals(backbones, base)
     header = ["type", "data set"]
     header += ["in the corpus"] if overlap else []
     header += [*backbones, *(f"gain of {name}" for name in others)]
     table = []
-    for row in sort_by_gain(rows, backbones):
+    for row in sort_by_gain(rows, backbones, base=base):
         line = [row.label, row.dataset]
         if overlap:
             line.append(str(overlap.get(row.dataset, {}).get(row.label, ABSENT)))
@@ -104,14 +116,22 @@ def types_table(
     return header, table
 
 
-def sort_by_gain(rows: Iterable[TypeRow], backbones: Sequence[str]) -> list[TypeRow]:
+def find_rivals(backbones: Sequence[str], base: str) -> list[str]:
+    """RETURNS (list[str]): The backbones that may have gains: none without a base."""
+    return [name for name in backbones if name != base] if base in backbones else []
+
+
+def sort_by_gain(
+    rows: Iterable[TypeRow], backbones: Sequence[str], *, base: str
+) -> list[TypeRow]:
     """Sort types by what the first backbone after the base gains on it.
 
     rows (Iterable[TypeRow]): The types.
-    backbones (Sequence[str]): The backbones, the base first.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, if it is one of them.
     RETURNS (list[TypeRow]): The largest gain first, what has none last.
     """
-    base, *others = backbones
+    others = find_rivals(backbones, base)
 
     def key(row: TypeRow) -> tuple[bool, float, str, str]:
         gain = row.gain(base, others[0]) if others else None
@@ -144,7 +164,7 @@ def best_table(
                 best = max(points, key=points.__getitem__, default=None)
                 row.append(f"{100 * points[best]:.1f} {best}" if best else ABSENT)
             rows.append(row)
-    return ["data set", "backbone", *(f"k={k}" for k in curves.ks)], rows
+    return ["data set", "backbone", *map(title_k, curves.ks)], rows
 
 
 def sum_confusion(cells: Iterable[Cell]) -> dict[str, dict[str, Counter[str]]]:

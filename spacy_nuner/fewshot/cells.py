@@ -51,7 +51,7 @@ from .probe import (
     find_labels,
     fit_probe,
 )
-from .results import Cell
+from .results import ALL, Cell, K
 
 PACKAGES = ("spacy-nuner", "spacy", "torch", "transformers", "scikit-learn")
 PARTS = ("test", "train", "dev")
@@ -81,24 +81,6 @@ class Fits:
     epochs: int | None = None
     rate_draws: int = 1
     dev_sentences: int = 200
-
-
-def run_probes(
-    dataset: Dataset,
-    backbones: Sequence[Backbone],
-    draws: Mapping[int, Sequence[Draw]],
-    output: Path,
-) -> list[Cell]:
-    """Probe every backbone on the same draws, except for cells that are finished.
-
-    dataset (Dataset): The set; draws refer to its training part.
-    backbones (Sequence[Backbone]): The encoders to compare.
-    draws (Mapping[int, Sequence[Draw]]): k -> its draws.
-    output (Path): The folder of results.
-    RETURNS (list[Cell]): All the cells.
-    RAISES (NunerError): As `run_cells`.
-    """
-    return run_cells([dataset], backbones, {dataset.name: list(draws.values())}, output)
 
 
 def run_cells(
@@ -228,8 +210,6 @@ def _plan(
             standing = head == "probe" and draw.protocol == "mentions"
             if not standing:
                 settings |= {"words": draw.words, "attempts": draw.attempts}
-            if draw.is_all:
-                settings["all"] = True
             if head in PROBES:
                 settings |= {"labels": "IO", "l2": L2}
             else:
@@ -244,6 +224,8 @@ def _plan(
                         for label, known in dataset.meanings.items()
                     },
                 }
+            if head == "nuner_ner":
+                settings["encoder"] = backbone.naming_identity
             name = f"{draw.protocol}-{head}-{weights}"
             # Probes have a folder for each layer set.
             name = f"{name}-{layers}" if head in PROBES else name
@@ -251,7 +233,7 @@ def _plan(
                 dataset=dataset.name,
                 backbone=backbone.name,
                 layers=layers if standing else name,
-                k=draw.k,
+                k=ALL if draw.is_all else draw.k,
                 draw=number,
                 sentences=len(draw.docs),
                 tokens=sum(len(dataset.train[i]) for i in draw.docs),
@@ -291,8 +273,8 @@ class Job:
         )
 
     @property
-    def key(self) -> tuple[str, str, str, int]:
-        """RETURNS (tuple[str, str, str, int]): What its rates are chosen for."""
+    def key(self) -> tuple[str, str, str, K]:
+        """RETURNS (tuple[str, str, str, K]): What its rates are chosen for."""
         cell = self.cell
         return cell.dataset, cell.backbone, cell.layers, cell.k
 
@@ -419,7 +401,7 @@ class Trial:
         start = time.perf_counter()
         opened = _open_set(self.job.folder)
         if self.dev is None:
-            docs = opened.docs["dev"][: self.most]
+            docs = opened.docs["dev"]
         else:
             docs = [opened.pool[i] for i in self.dev]
         gold = Gold(docs, opened.labels)
@@ -434,10 +416,10 @@ class Trial:
 
 def _plan_trials(
     jobs: Sequence[Job], datasets: Sequence[Dataset], fits: Fits
-) -> dict[tuple[str, str, str, int], list[Trial]]:
+) -> dict[tuple[str, str, str, K], list[Trial]]:
     """The trials that choose rates: every pair of rates on the first draws."""
     sets = {dataset.name: dataset for dataset in datasets}
-    trials: dict[tuple[str, str, str, int], list[Trial]] = {}
+    trials: dict[tuple[str, str, str, K], list[Trial]] = {}
     for job in jobs:
         found = trials.setdefault(job.key, [])
         if not job.needs_rates or job.cell.draw >= fits.rate_draws:
@@ -453,6 +435,16 @@ def _plan_trials(
             tried = replace(job, cell=replace(job.cell, settings=settings))
             found.append(Trial(tried, learned, dev, fits.dev_sentences))
     return trials
+
+
+def choose_dev(dev: Sequence[Doc], most: int) -> list[Doc]:
+    """Choose the sentences of a dev part that rates are judged on.
+
+    dev (Sequence[Doc]): The part.
+    most (int): How many at most.
+    RETURNS (list[Doc]): Random ones, always the same.
+    """
+    return random.Random(0).sample(dev, min(len(dev), most))
 
 
 def hold_out(
@@ -478,7 +470,7 @@ def hold_out(
 
 
 def _choose_rates(
-    job: Job, trials: Mapping[tuple[str, str, str, int], Sequence[Trial]]
+    job: Job, trials: Mapping[tuple[str, str, str, K], Sequence[Trial]]
 ) -> Job | None:
     """Give a job the rates that are best on dev; None if some are not tried yet."""
     if not job.needs_rates:
@@ -575,8 +567,7 @@ def _write_set(
 ) -> None:
     """Write what cells read of a set: sentences that some draw has, and the tests."""
     indices = sorted(used)
-    count = min(len(dataset.dev), fits.dev_sentences)
-    dev = random.Random(0).sample(dataset.dev, count)
+    dev = choose_dev(dataset.dev, fits.dev_sentences)
     pool = [dataset.train[i] for i in indices]
     for part, docs in zip(PARTS, (dataset.test, pool, dev), strict=True):
         DocBin(docs=docs).to_disk(folder / f"{part}.spacy")
@@ -662,6 +653,10 @@ def _open_set(folder: Path) -> OpenSet:
     return OpenSet(folder)
 
 
-def find_versions() -> dict[str, str]:
-    """RETURNS (dict[str, str]): Packages that a cell depends on, and their versions."""
-    return {name: version(name) for name in PACKAGES}
+def find_versions(*more: str) -> dict[str, str]:
+    """Look up what a cell depends on.
+
+    more (str): Packages besides the usual ones.
+    RETURNS (dict[str, str]): Packages and their versions.
+    """
+    return {name: version(name) for name in (*PACKAGES, *more)}

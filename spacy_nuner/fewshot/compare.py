@@ -1,15 +1,18 @@
 """What is compared: labelled sets, and encoders with their layers."""
 
+import hashlib
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from spacy.tokens import Doc
 
 from ..corpus.labelled_docs import read_docs
-from ..encoders.folder import read_info, recommended_layers
+from ..encoders.folder import CONCEPT_ENCODER, read_info, recommended_layers
 from ..encoders.layers import read_config
 from ..encoders.names import resolve_weights
 from ..encoders.safety import find_weights
@@ -17,7 +20,10 @@ from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..pipeline.labels import Label
 from ..readers.hub import HUB_PREFIX, name_split
-from ..readers.sources import hash_input
+from ..readers.sources import find_sources, hash_input
+
+# Forms of files that have the words of their sentences.
+WITH_WORDS = ("bio", "iob", "docbin")
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Dataset:
     name (str): What tables and folders call it.
     train (list[Doc]): The pool to draw from, entities in `doc.ents`; may be empty.
     test (list[Doc]): What is scored on.
-    hashes (dict[str, str]): Part -> SHA-256, see `hash_input`.
+    hashes (dict[str, str]): What tells it from others: part -> SHA-256, see
+        `hash_input`; "only", the labels that count, and "lang", see `name_lang`.
     dev (list[Doc]): What rates are chosen on; may be empty.
     meanings (dict[str, Label]): What labels are called, where they don't tell.
     """
@@ -75,6 +82,7 @@ class Dataset:
         }
         docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
         hashes = {part: hash_input(path) for part, path in paths.items()}
+        hashes |= name_lang(paths.values(), lang)
         if only:
             _leave_only(docs, only, source=str(test))
             hashes["only"] = ", ".join(sorted(only))
@@ -91,6 +99,19 @@ class Dataset:
             dev=docs.get("dev", []),
             meanings=dict(meanings or {}),
         )
+
+
+def name_lang(paths: Iterable[str | Path], lang: str) -> dict[str, str]:
+    """Name the language of the tokenizer, if sets may depend on it.
+
+    paths (Iterable[str | Path]): The sets, each an input of `find_sources`.
+    lang (str): The language.
+    RETURNS (dict[str, str]): It as "lang"; nothing if all are files of words.
+    RAISES (NunerError): What `find_sources` raises.
+    """
+    sources = find_sources(paths)
+    given = all(source.format in WITH_WORDS for source in sources)
+    return {} if given else {"lang": lang}
 
 
 def _complete(path: str, part: str) -> str:
@@ -129,6 +150,24 @@ class Backbone:
     source: str
     identity: dict[str, str]
     layers: dict[str, list[int]]
+
+    @cached_property
+    def naming_identity(self) -> dict[str, str]:
+        """RETURNS (dict[str, str]): The identity, and under "concepts" the SHA-256 of
+        what makes weights of the names of labels, if it has a concept encoder.
+        """
+        info = read_info(self.source)
+        folder = Path(self.source) / CONCEPT_ENCODER
+        if info is None or not folder.is_dir():
+            return self.identity
+        # With the vectors of ordinary text, which lie there too.
+        read: list[Any] = [
+            hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()
+        ]
+        read += [info.pooling, info.template, info.max_concept_length]
+        read += [info.scale, info.bias]
+        digest = hashlib.sha256(json.dumps(read).encode()).hexdigest()
+        return {**self.identity, "concepts": digest}
 
 
 def find_backbones(

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..errors import Errors, NunerError, Warnings
+from .results import ALL
 
-# The k that is the whole set.
-ALL = "all"
 # How often Few-NERD's rule is tried anew, each time in another order.
 ATTEMPTS = 100
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import exp, log
 from typing import NamedTuple
 
-from .results import ABSENT, AVERAGE, Curves
+from .results import ABSENT, AVERAGE, Curves, title_k
 
 
 class Needed(NamedTuple):
@@ -55,18 +55,20 @@ def efficiency_table(
     backbone (str): The backbone.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set, and
         first for their average, the examples of each label, with the factor over k in
-        brackets. No rows if the base was not measured.
+        brackets. No rows if one of the two was not measured; no column for whole
+        sets, of which no label has k.
     """
     rows = []
+    ks = [k for k in curves.ks if isinstance(k, int)]
     datasets = [*([AVERAGE] if len(curves.datasets) > 1 else []), *curves.datasets]
     for dataset in datasets:
-        points = {k: curves.point(dataset, layers, base, k) for k in curves.ks if k}
+        points = {k: curves.point(dataset, layers, base, k) for k in ks if k}
         measured = {k: point.mean for k, point in points.items() if point}
-        if not measured:
+        own = {k: curves.point(dataset, layers, backbone, k) for k in ks}
+        if not measured or not any(own.values()):
             continue
         row = [dataset]
-        for k in curves.ks:
-            point = curves.point(dataset, layers, backbone, k)
+        for k, point in own.items():
             if point is None:
                 row.append(ABSENT)
                 continue
@@ -74,4 +76,4 @@ def efficiency_table(
             # No example at all is no part of anything.
             row.append(f"{needed} ({needed.factor(k)})" if k else str(needed))
         rows.append(row)
-    return ["data set", *(f"k={k}" for k in curves.ks)], rows
+    return ["data set", *map(title_k, ks)], rows

@@ -79,7 +79,7 @@ class LearningCurve:
         #: *Shape:* (samples, sizes)
         self._sampled = _get_f(sampled)
         self._level, self._slope = self._fit(_get_logit(sampled), rng)
-        self._noise = rng.normal(size=(3, SAMPLES))
+        self._noise = rng.normal(size=(4, SAMPLES))
 
     def _fit(
         self, logits: Doubles, rng: np.random.Generator
@@ -128,14 +128,18 @@ class LearningCurve:
     def _get_samples(self, texts: int) -> Doubles:
         """Logits of F1 with so many texts. *Shape:* (samples,)"""
         steps = np.log2(texts / self.sizes[-1])
-        mine, new, bend = self._noise
+        mine, new, bend, more = self._noise
         entities = max(self._density, 0.5)
+        # What is labelled stays when more comes, with its share of the luck.
+        kept = min(texts, self.texts)
+        added = texts - kept
+        luck = (new * np.sqrt(kept) + more * np.sqrt(added)) / texts
         return (
             self._level
             + self._slope * steps
             + bend * BEND * abs(steps)
             + mine * DRAW_SPREAD / np.sqrt(entities * self.texts)
-            + new * DRAW_SPREAD / np.sqrt(entities * texts)
+            + luck * DRAW_SPREAD / np.sqrt(entities)
         )
 
 

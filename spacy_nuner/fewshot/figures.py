@@ -20,7 +20,7 @@ from ..plotting import (
 from .breakdown import TypeRow, sort_by_gain
 from .extrapolation import LearningCurve
 from .published import MARK, Published
-from .results import AVERAGE, Curves, Point, get_backbone, title_layers
+from .results import ALL, AVERAGE, Curves, Point, get_backbone, title_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,8 @@ LONGEST_NAME = 24
 MOST_TYPES = 24
 K_TITLE = "mentions of each label (k)"
 PALE = "#a8a8a8"
+# How many times the largest k whole sets are drawn at.
+WHOLE = 4
 
 
 def draw_learning_curve(
@@ -62,6 +64,10 @@ def draw_learning_curve(
     panels = [(layers, name) for layers in reversed(curves.layers) for name in datasets]
     # One row for each layer set; with a single data set, one row for all.
     columns = min(len(datasets) if len(datasets) > 1 else len(panels), PANELS_A_ROW)
+    # A whole set has no number of its own: it stands behind all that have one.
+    numbers = {k for k in curves.ks if k != ALL}.union(*(x.points for x in published))
+    last = max([2, *numbers])
+    places = {k: WHOLE * last if k == ALL else k for k in curves.ks}
     rows = -(-len(panels) // columns)
     with new_figure(path, (0.7 + 2.9 * columns, 0.6 + 2.6 * rows)) as figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -74,7 +80,7 @@ def draw_learning_curve(
                 found = {
                     k: curves.point(dataset, layers, backbone, k) for k in curves.ks
                 }
-                points = {k: point for k, point in found.items() if point}
+                points = {places[k]: point for k, point in found.items() if point}
                 _draw_line(axis, points, number)
             if dataset == datasets[-1]:
                 _draw_published(axis, published)
@@ -82,7 +88,7 @@ def draw_learning_curve(
             axis.set_title("\n".join(literal(line, longest=30) for line in lines))
             # Linear up to 1, so that no example (k = 0) is on the axis too.
             axis.set_xscale("symlog", base=2, linthresh=1)
-            axis.set_xticks(curves.ks, [str(k) for k in curves.ks])
+            axis.set_xticks(list(places.values()), list(map(str, places)))
             axis.grid(axis="y", color="#dddddd", linewidth=0.8)
         # Set last: a limit set earlier stops the scale from growing with later panels.
         axes.flat[0].set_ylim(bottom=0)
@@ -152,7 +158,7 @@ def draw_types(
     title (str): What the x axis shows.
     RETURNS (list[Path]): The files.
     """
-    shown = sort_by_gain(rows, backbones)[:MOST_TYPES]
+    shown = sort_by_gain(rows, backbones, base=backbones[0])[:MOST_TYPES]
     with new_figure(path, (6.4, 1.2 + 0.26 * len(shown))) as figure:
         axis = figure.subplots()
         for place, row in enumerate(shown):

@@ -20,9 +20,9 @@ from ..pipeline.labels import read_labels
 from ..readers.hub import HUB_PREFIX, name_split
 from .cells import Fits, run_cells
 from .compare import Dataset, find_backbones
-from .draws import ALL, draw_groups, find_protocol
+from .draws import draw_groups, find_protocol
 from .heads import check_heads
-from .results import Cell
+from .results import ALL, Cell
 
 Count = Annotated[int, Field(ge=1)]
 

@@ -8,21 +8,23 @@ from typing import Any, Protocol
 
 from spacy.tokens import Doc, Span
 
-from ..annotate.accounting import Account
+from ..annotate.accounting import Account, Price
 from ..annotate.client import Endpoint
 from ..annotate.collect import Plan, Run, make_plan
 from ..annotate.prompts import SLOT, Prompt, Settings
 from ..annotate.responses import FILTERED, TRUNCATED, Api
 from ..annotate.store import Store, Task
 from ..errors import Errors, NunerError
+from ..outputs import check_output, claimed
 from ..pipeline.labels import Label
-from ..readers.answers import Answer
 from ..readers.docbin import copy_words
 from ..readers.reasoning import strip_reasoning
+from ..readers.sources import is_broken
 from ..tokenizers import blank
+from .cells import find_versions
 from .compare import Dataset
 from .draws import Draw
-from .probe import Gold
+from .probe import OUTSIDE, Gold
 from .results import Cell
 from .universalner import (
     PARAMS,
@@ -81,10 +83,10 @@ class SpacyLLM:
         words = {label: known.get_words(label) for label, known in labels.items()}
         self._labels: dict[str, str] = {}
         for label, name in words.items():
-            # It compares names without regard to case.
-            if other := self._labels.get(name.lower()):
+            # It compares names without regard to case and blanks around them.
+            if other := self._labels.get(_fold(name)):
                 raise NunerError(Errors.N628, first=other, second=label, name=name)
-            self._labels[name.lower()] = label
+            self._labels[_fold(name)] = label
         self._task = registry.llm_tasks.get("spacy.NER.v3")(
             labels=list(words.values()),
             label_definitions={
@@ -119,7 +121,7 @@ class SpacyLLM:
         read = list(self._task.parse_responses([[doc] for doc in docs], given))
         for doc in read:
             doc.ents = [
-                Span(doc, ent.start, ent.end, label=self._labels[ent.label_.lower()])
+                Span(doc, ent.start, ent.end, label=self._labels[_fold(ent.label_)])
                 for ent in doc.ents
             ]
         return read
@@ -129,6 +131,10 @@ class SpacyLLM:
     ) -> dict[str, float]:
         """RETURNS (dict[str, float]): None, see `Way`."""
         return {}
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower()
 
 
 class UniversalNER:
@@ -163,11 +169,12 @@ class UniversalNER:
         ]
 
 
+SPACY_LLM, UNIVERSALNER = "spacy-llm", "universalner"
 # Name of a way -> how its requests are sent, and their parameters.
 WAYS: dict[str, tuple[Api, dict[str, Any]]] = {
-    "spacy-llm": ("chat", {"temperature": 0}),
+    SPACY_LLM: ("chat", {"temperature": 0}),
     # Its model has no chat template: the whole conversation is the prompt.
-    "universalner": ("completions", PARAMS),
+    UNIVERSALNER: ("completions", PARAMS),
 }
 
 
@@ -215,6 +222,8 @@ def make_questions(
     model: Model,
     *,
     way: str,
+    protocol: str,
+    of: int,
 ) -> list[Question]:
     """Make the questions of a comparison, a cell for each draw.
 
@@ -223,11 +232,17 @@ def make_questions(
     draws (Iterable[Draw | None]): What goes into the prompt; None for no example.
     model (Model): Who is asked.
     way (str): One of `WAYS`.
-    RETURNS (list[Question]): The questions.
+    protocol (str): How the draws were made.
+    of (int): How many sentences the whole test part has.
+    RETURNS (list[Question]): The questions. The name of a cell says where it is scored
+        on fewer sentences than a head is.
     RAISES (NunerError): What `SpacyLLM` raises.
     """
     api, params = WAYS[way]
     params = {**params, **model.params}
+    name = f"{protocol}-{way}"
+    if len(dataset.test) < of:
+        name += f"-on-{len(dataset.test)}"
     questions = []
     counts: dict[int, int] = {}
     for draw in draws:
@@ -235,17 +250,14 @@ def make_questions(
         number = counts[k] = counts.get(k, -1) + 1
         docs = draw.docs if draw else []
         examples = [dataset.train[i] for i in docs]
-        asked: Way
-        if way == "spacy-llm":
+        asked: Way = UniversalNER(labels)
+        if way == SPACY_LLM:
             asked = SpacyLLM(labels, examples)
-        else:
-            asked = UniversalNER(labels)
         requests = [Settings(one, model.model, params, api) for one in asked.prompts]
-        protocol = draw.protocol if draw else "mentions"
         cell = Cell(
             dataset=dataset.name,
             backbone=model.name,
-            layers=f"{protocol}-{way}",
+            layers=name,
             k=k,
             draw=number,
             sentences=len(docs),
@@ -275,15 +287,25 @@ def make_questions(
     return questions
 
 
+def can_ask(text: str) -> bool:
+    """Tell whether a text is asked about.
+
+    text (str): The text.
+    RETURNS (bool): Not one without a word, or one that `annotate` doesn't send, since
+        it was decoded wrongly: they count as texts in which nothing was found.
+    """
+    return bool(text.strip()) and not is_broken(text)
+
+
 def write_texts(docs: Sequence[Doc], path: Path) -> None:
-    """Write the texts of a set as `annotate` reads them, those without a word left out.
+    """Write the texts of a set as `annotate` reads them.
 
     docs (Sequence[Doc]): The set.
     path (Path): JSON Lines to write.
     """
     with path.open("w", encoding="utf8") as file:
         for number, doc in enumerate(docs):
-            if doc.text.strip():
+            if can_ask(doc.text):
                 file.write(json.dumps({"id": str(number), "text": doc.text}) + "\n")
 
 
@@ -324,56 +346,109 @@ def score_question(
     dataset (Dataset): The set.
     gold (Gold): Its test part.
     store (Store): The answers.
-    account (Account): Has the price, and what the server said at the last failure.
+    account (Account): What the server said at the last failure.
     RETURNS (Cell): Its cell, with the scores of `Gold.score_ents`, those of the way,
-        and `prompt_tokens`, `completion_tokens` and `cost` of all its answers (None
-        where the server counted no tokens, or there is no price), and how many of them
-        were `truncated` or `refused`.
-    RAISES (NunerError): N627 if there are texts without an answer.
+        `prompt_tokens` and `completion_tokens` of all its answers (None where the
+        server counted none), how many answers were `truncated` or `refused`, and how
+        many texts could not be asked about (`unasked`, see `can_ask`). Its seconds are
+        those of all requests, one after another.
+    RAISES (NunerError): N627 if there are questions without an answer.
     """
     texts = [doc.text for doc in dataset.test]
-    found: list[list[Answer]] = []
-    paid: dict[tuple[str, int], Answer] = {}
-    missing = 0
-    for text in texts:
-        row = []
-        for number, settings in enumerate(question.settings):
-            # A text without a word has no entity, and is not asked about.
-            answer = store.find_answer(text, settings) if text.strip() else Answer("")
-            missing += answer is None
-            row.append(answer or Answer(""))
-            if text.strip():
-                paid[text, number] = row[-1]
-        found.append(row)
-    if missing:
+    found = {
+        text: [store.find_answer(text, settings) for settings in question.settings]
+        for text in dict.fromkeys(texts)
+        if can_ask(text)
+    }
+    answers = [one for row in found.values() for one in row if one is not None]
+    if missing := sum(map(len, found.values())) - len(answers):
         raise NunerError(
             Errors.N627,
             count=missing,
-            total=len(texts) * len(question.settings),
+            total=missing + len(answers),
             name=dataset.name,
+            k=question.cell.k,
             reason=account.report.reason or "the run was stopped",
             store=store.path,
         )
+    nothing = [""] * len(question.settings)
+    contents = [
+        [one.content for one in found[text] if one] if text in found else nothing
+        for text in texts
+    ]
     vocab = blank("xx").vocab
-    contents = [[answer.content for answer in row] for row in found]
     copies = [copy_words(doc, vocab) for doc in dataset.test]
     scores = gold.score_ents(question.way.read(copies, contents))
     scores |= question.way.score(dataset.test, contents)
-    sent, received = (
-        None if None in counts else sum(filter(None, counts))
-        for counts in (
-            [answer.prompt_tokens for answer in paid.values()],
-            [answer.completion_tokens for answer in paid.values()],
-        )
-    )
-    price = account.limits.price
     scores |= {
-        "prompt_tokens": sent,
-        "completion_tokens": received,
-        "cost": None,
-        "truncated": sum(one.finish_reason == TRUNCATED for one in paid.values()),
-        "refused": sum(one.finish_reason == FILTERED for one in paid.values()),
+        "prompt_tokens": _sum(one.prompt_tokens for one in answers),
+        "completion_tokens": _sum(one.completion_tokens for one in answers),
+        "truncated": sum(one.finish_reason == TRUNCATED for one in answers),
+        "refused": sum(one.finish_reason == FILTERED for one in answers),
+        "unasked": sum(text not in found for text in texts),
     }
-    if price and sent is not None and received is not None:
-        scores["cost"] = price.cost(sent, received)
-    return replace(question.cell, scores=scores)
+    seconds = round(sum(one.latency or 0.0 for one in answers), 2)
+    more = ["spacy-llm"] if question.cell.head == SPACY_LLM else []
+    versions = find_versions(*more)
+    return replace(question.cell, scores=scores, seconds=seconds, versions=versions)
+
+
+def score_all(
+    questions: Iterable[Question],
+    dataset: Dataset,
+    labels: Iterable[str],
+    store: Store,
+    account: Account,
+    output: Path,
+) -> list[Cell]:
+    """Score the answers to all questions, and write their cells.
+
+    questions (Iterable[Question]): The questions.
+    dataset (Dataset): The set.
+    labels (Iterable[str]): All its labels.
+    store (Store): The answers.
+    account (Account): Has the price, which finished cells get too.
+    output (Path): The folder of results.
+    RETURNS (list[Cell]): The cells.
+    RAISES (NunerError): N627 if one has no answer to some texts, after all others were
+        written; what `claimed` raises.
+    """
+    gold = Gold(dataset.test, [OUTSIDE, *labels])
+    cells = []
+    missed: NunerError | None = None
+    with claimed(check_output(output / dataset.name, folder=True), "fewshot"):
+        for question in questions:
+            try:
+                cell = question.cell.find_finished(output) or score_question(
+                    question, dataset, gold, store, account
+                )
+            except NunerError as error:
+                missed = error
+                continue
+            cells.append(price_cell(cell, account.limits.price))
+            cells[-1].to_disk(output)
+    if missed:
+        raise missed
+    return cells
+
+
+def price_cell(cell: Cell, price: Price | None) -> Cell:
+    """Say what the answers of a cell cost.
+
+    cell (Cell): A cell with scores.
+    price (Price | None): The price of the model; None to leave the cell as it is.
+    RETURNS (Cell): The cell, with `cost` and `currency` among its scores if there is a
+        price and its tokens were counted.
+    """
+    sent = cell.scores.get("prompt_tokens")
+    received = cell.scores.get("completion_tokens")
+    if price is None or sent is None or received is None:
+        return cell
+    paid = {"cost": price.cost(sent, received), "currency": price.currency}
+    return replace(cell, scores=cell.scores | paid)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """RETURNS (int | None): The sum; None if a count is not known."""
+    known = list(counts)
+    return None if None in known else sum(count or 0 for count in known)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 from ..errors import Errors, NunerError
@@ -15,6 +15,7 @@ from .breakdown import (
     choose_cells,
     confused_table,
     confusion_table,
+    find_rivals,
     list_types,
     sum_confusion,
     types_table,
@@ -32,8 +33,11 @@ from .results import (
     curve_table,
     get_backbone,
     heads_table,
+    protocol_table,
+    rank_k,
     read_cells,
     read_heads,
+    title_k,
     title_layers,
 )
 
@@ -50,7 +54,7 @@ PROTOCOLS = {
 }
 OTHER = ("other_curve", "k", "ents_f")
 # Of models that were asked: counts in their scores.
-ASKED = ("prompt_tokens", "completion_tokens", "cost", "truncated", "refused")
+ASKED = ("prompt_tokens", "completion_tokens", "truncated", "refused", "unasked")
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,12 @@ def write_report(
     concepts: Mapping[str, int] | None = None,
     encode: Encode | None = None,
 ) -> list[Path]:
-    """Write tables and figures of the probe and of trained heads.
+    """Write tables and figures of the probe, of heads and of models in context.
 
     metrics (Path): The folder of results: cells anywhere below it, scores of heads in
         `heads/`.
     output (Path): Where `report.html`, `report.md` and the figures, as PNG and SVG, go.
-    base (str): The backbone that gains are over.
+    base (str): The backbone that gains are over, where it was measured, too.
     overwrite (bool): Replace files that this did not make, too.
     concepts (Mapping[str, int] | None): Concepts of the pre-training corpus with their
         counts, to look the types up in.
@@ -181,6 +185,8 @@ def _describe_protocol(
     from .figures import draw_learning_curve
 
     figure, k_title, main = PROTOCOLS.get(protocol, OTHER)
+    # Whether or not it has results of this protocol.
+    base = backbones[0]
     curves = {metric: Curves(cells, metric) for metric in METRICS}
     compared = [name for name in backbones if name in curves[main].backbones]
     published = read_published(protocol, main)
@@ -194,15 +200,15 @@ def _describe_protocol(
     )
     sections = [
         _introduce(protocol, figure),
-        *_describe_curves(curves, compared, AVERAGE),
-        *_describe_efficiency(curves[main], METRICS[main], compared),
+        *_describe_curves(curves, protocol, compared, base, AVERAGE),
+        *_describe_efficiency(curves[main], METRICS[main], compared, base),
         *_describe_best(curves["ents_f"], compared),
-        *_describe_types(cells, compared, overlap, folder),
+        *_describe_types(cells, compared, base, overlap, folder),
     ]
     for dataset in curves[main].datasets:
         found = overlap.get(dataset, {})
-        sections += _describe_curves(curves, compared, dataset, found)
-        sections += _describe_confusion(cells, compared, dataset)
+        sections += _describe_curves(curves, protocol, compared, base, dataset, found)
+        sections += _describe_confusion(cells, compared, base, dataset)
     if drawn := [cell for cell in cells if cell.k]:
         sections.append(_describe_draws(drawn))
     if zero := [cell for cell in cells if not cell.k]:
@@ -225,40 +231,58 @@ def _introduce(protocol: str, figure: str) -> Section:
     else:
         title = f"Protocol {protocol}"
         note = (
-            "Heads that were trained on the same draws of every backbone: percent, "
-            "mean ± standard deviation over draws."
+            "Heads that were trained on the same draws of every backbone, or models "
+            "that had these in their prompt: percent, mean ± standard deviation over "
+            "draws. Gains are over the same head of the base."
         )
     return Section(title, 2, [note], figure=figure, caption="Learning curves")
 
 
 def _describe_curves(
     curves: Mapping[str, Curves],
+    protocol: str,
     backbones: Sequence[str],
+    base: str,
     dataset: str,
     overlap: Mapping[str, Overlap] | None = None,
 ) -> list[Section]:
-    """A table of a data set, or of the average, for each metric and layer set."""
+    """A table of a data set, or of the average, for each metric.
+
+    Heads stand in one, to be compared; layer sets of the probe have one each.
+    """
     if dataset == AVERAGE and all(len(one.datasets) < 2 for one in curves.values()):
         return []
     name = "Average over data sets" if dataset == AVERAGE else dataset
     sections = []
     for metric, title in METRICS.items():
         curve = curves[metric]
-        for layers in curve.layers:
-            header, rows = curve_table(curve, dataset, layers, backbones)
-            notes = [_count_draws(curve, dataset, layers)]
+        heading = f"{name}: {title}"
+        if protocol == PROBE:
+            tables = {
+                f"{heading}, {title_layers(layers)}": (
+                    [layers],
+                    curve_table(curve, dataset, layers, backbones, base=base),
+                )
+                for layers in curve.layers
+            }
+        else:
+            table = protocol_table(curve, dataset, backbones, base=base)
+            tables = {heading: (curve.layers, table)}
+        for heading, (sets, (header, rows)) in tables.items():
+            notes = [_count_draws(curve, dataset, sets)]
             if overlap:
                 notes.append(count_overlap(overlap))
-            heading = f"{name}: {title}, {title_layers(layers)}"
-            sections.append(Section(heading, notes=notes, header=header, rows=rows))
+            words = 1 if protocol == PROBE else 2
+            if rows:
+                section = Section(heading, 3, notes, header, rows, words)
+                sections.append(section)
     return sections
 
 
-def _count_draws(curves: Curves, dataset: str, layers: str) -> str:
+def _count_draws(curves: Curves, dataset: str, sets: Sequence[str]) -> str:
     found = [
         point.n
-        for backbone in curves.backbones
-        for k in curves.ks
+        for layers, backbone, k in product(sets, curves.backbones, curves.ks)
         if (point := curves.point(dataset, layers, backbone, k)) and k
     ]
     return f"Draws of each k: {_range(found)}." if found else "No draws."
@@ -277,13 +301,12 @@ def _describe_best(curves: Curves, backbones: Sequence[str]) -> list[Section]:
 
 
 def _describe_efficiency(
-    curves: Curves, metric: str, backbones: Sequence[str]
+    curves: Curves, metric: str, backbones: Sequence[str], base: str
 ) -> list[Section]:
     """How many examples the base needs for what each other backbone has."""
-    base, *others = backbones
     sections = []
     for layers in curves.layers:
-        for backbone in others:
+        for backbone in find_rivals(backbones, base):
             header, rows = efficiency_table(curves, layers, base, backbone)
             title = f"Data efficiency of {backbone}: {metric}, {title_layers(layers)}"
             note = (
@@ -301,27 +324,31 @@ def _describe_efficiency(
 def _describe_types(
     cells: Sequence[Cell],
     backbones: Sequence[str],
+    base: str,
     overlap: Mapping[str, Mapping[str, Overlap]],
     folder: Path,
 ) -> list[Section]:
     from .figures import draw_types
 
-    chosen = choose_cells(cells)
+    chosen = choose_cells(cells, base)
     rows = list_types(chosen)
     if not rows:
         return []
-    what = f"token F1, k={chosen[0].k}, {title_layers(chosen[0].layers)}"
-    header, table = types_table(rows, backbones, overlap)
+    what = f"token F1, {title_k(chosen[0].k)}, {title_layers(chosen[0].layers)}"
+    measured = {cell.backbone for cell in chosen}
+    backbones = [name for name in backbones if name in measured]
+    header, table = types_table(rows, backbones, overlap, base=base)
+    gains = bool(find_rivals(backbones, base))
     section = Section(
         f"By type: {what}",
-        notes=["The types that gain most come first."] if len(backbones) > 1 else [],
+        notes=["The types that gain most come first."] if gains else [],
         header=header,
         rows=table,
         words=3 if overlap else 2,
         sortable=True,
     )
     # Of one protocol: figures have one name.
-    if len(backbones) > 1 and not (folder / f"{TYPES_FIGURE}.svg").exists():
+    if gains and not (folder / f"{TYPES_FIGURE}.svg").exists():
         draw_types(rows, backbones, folder / TYPES_FIGURE, title=what)
         caption = "The types that gain most over the base"
         section = replace(section, figure=TYPES_FIGURE, caption=caption)
@@ -329,15 +356,15 @@ def _describe_types(
 
 
 def _describe_confusion(
-    cells: Sequence[Cell], backbones: Sequence[str], dataset: str
+    cells: Sequence[Cell], backbones: Sequence[str], base: str, dataset: str
 ) -> list[Section]:
     """What is taken for what in a data set, where the cells say so."""
-    chosen = choose_cells([cell for cell in cells if cell.dataset == dataset])
+    chosen = choose_cells([cell for cell in cells if cell.dataset == dataset], base)
     tables = sum_confusion(chosen)
     if not tables:
         return []
     shown = [name for name in backbones if name in tables]
-    what = f"k={chosen[0].k}, {title_layers(chosen[0].layers)}"
+    what = f"{title_k(chosen[0].k)}, {title_layers(chosen[0].layers)}"
     header, rows = confused_table(tables, shown)
     note = "Tokens of either label that were given the other, over all draws."
     title = f"{dataset}: labels that are confused most, {what}"
@@ -357,7 +384,8 @@ def _describe_confusion(
 def _describe_draws(cells: Sequence[Cell]) -> Section:
     """The size of draws: what k mentions cost in sentences."""
     rows = []
-    for dataset, k in sorted({(cell.dataset, cell.k) for cell in cells}):
+    found = {(cell.dataset, cell.k) for cell in cells}
+    for dataset, k in sorted(found, key=lambda one: (one[0], rank_k(one[1]))):
         same = [cell for cell in cells if (cell.dataset, cell.k) == (dataset, k)]
         draws = {cell.draw: cell for cell in same}.values()
         sentences = [cell.sentences for cell in draws]
@@ -383,9 +411,9 @@ def _describe_names(cells: Sequence[Cell]) -> Section:
         for label, meaning in cell.settings["names"].items()
     }
     note = (
-        "k = 0 is no probe: nuner_concepts knows the labels by name and description "
-        f"alone. Threshold: {', '.join(sorted(thresholds))}; of spans that overlap the "
-        "one with the best coverage counts (score times tokens)."
+        "k = 0 is no probe: labels are known by name and description alone. "
+        f"Threshold: {', '.join(sorted(thresholds))}; of spans that overlap "
+        "nuner_concepts takes the one with the best coverage (score times tokens)."
     )
     if not thresholds:
         note = "k = 0 is a prompt without examples."
@@ -404,7 +432,9 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
         [
             *(cell.backbone, cell.head, cell.dataset),
             f"{cell.k} ({cell.draw})",
+            _show_count(cell.settings.get("test_sentences")),
             *(_show_count(cell.scores.get(key)) for key in ASKED),
+            _show_cost(cell.scores),
             _show_share(cell.scores.get("ents_f")),
             _show_share(cell.scores.get("strings_f")),
         ]
@@ -418,13 +448,21 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
         "compared with F1 of spans. Tokens and cost are of all answers, as the server "
         "counted them."
     )
-    header = ["model", "asked by", "data set", "k (draw)", "tokens sent", "received"]
-    header += ["cost", "truncated", "refused", "F1 of spans", "F1 of strings"]
+    header = ["model", "asked by", "data set", "k (draw)", "test sentences"]
+    header += ["tokens sent", "received", "truncated", "refused", "not asked", "cost"]
+    header += ["F1 of spans", "F1 of strings"]
     return Section("Models in context", 2, [note], header=header, rows=rows, words=3)
 
 
 def _show_count(value: object) -> str:
-    return f"{value:,.6g}" if isinstance(value, int | float) else ABSENT
+    return f"{value:,}" if isinstance(value, int) else ABSENT
+
+
+def _show_cost(scores: Mapping[str, object]) -> str:
+    cost = scores.get("cost")
+    if not isinstance(cost, int | float):
+        return ABSENT
+    return f"{cost:,.4f} {scores.get('currency', '')}"
 
 
 def _show_share(value: object) -> str:

@@ -6,14 +6,18 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from ..errors import Errors, NunerError
 from ..files import write_whole
 
 AVERAGE = "average"
+# Mentions of each label, or the whole set, whose labels have as many as there are.
+ALL: Final = "all"
+K = int | Literal["all"]
 METRICS = {"macro_token_f": "macro token F1", "ents_f": "entity F1"}
 LAYER_TITLES = {"last": "last layer", "both": "last + middle layer"}
 ABSENT = "–"
@@ -28,7 +32,8 @@ class Cell:
     """What one encoder scored with one draw; planned first, then with its scores.
 
     dataset, backbone, layers (str): What it is of; `layers` names a layer set.
-    k, draw (int): Mentions of each label, 0 for none; number of the draw.
+    k (int | "all"): Mentions of each label, 0 for none; "all" for the whole set.
+    draw (int): Number of the draw.
     sentences, tokens (int): The size of the draw.
     mentions (dict[str, int]): Label -> mentions that the draw has of it.
     settings (dict[str, Any]): Whatever else the scores depend on, as JSON has it.
@@ -44,7 +49,7 @@ class Cell:
     dataset: str
     backbone: str
     layers: str
-    k: int
+    k: K
     draw: int
     sentences: int
     mentions: dict[str, int]
@@ -102,12 +107,38 @@ class Cell:
 def read_cells(root: Path) -> list[Cell]:
     """Read every cell below a folder.
 
-    root (Path): The folder, such as the output of `fewshot`.
-    RETURNS (list[Cell]): The cells, ordered by path.
-    RAISES (NunerError): N631 if a file is no cell.
+    root (Path): The folder, such as the output of `fewshot`. Hidden folders in it hold
+        no results.
+    RETURNS (list[Cell]): The cells, ordered by path; of files with the same settings
+        the first.
+    RAISES (NunerError): N629 if there are two of one experiment with different
+        settings, N631 if a file is no cell.
     """
-    paths = sorted(root.glob("**/k[0-9]*/draw*.json")) if os.path.isdir(root) else []
-    return [Cell.from_disk(path) for path in paths]
+    if not os.path.isdir(root):
+        return []
+    paths = [
+        path
+        for name in ("k[0-9]*", f"k{ALL}")
+        for path in root.glob(f"**/{name}/draw*.json")
+    ]
+    found: dict[tuple[Any, ...], tuple[Path, Cell]] = {}
+    for path in sorted(paths):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
+        cell = Cell.from_disk(path)
+        key = (cell.protocol, cell.dataset, cell.backbone, cell.layers)
+        first, same = found.setdefault((*key, cell.k, cell.draw), (path, cell))
+        if same.settings != cell.settings:
+            names = sorted({*same.settings, *cell.settings})
+            differences = ", ".join(
+                name
+                for name in names
+                if same.settings.get(name) != cell.settings.get(name)
+            )
+            raise NunerError(
+                Errors.N629, first=first, second=path, differences=differences
+            )
+    return [cell for _, cell in found.values()]
 
 
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:
@@ -116,7 +147,7 @@ def _can_be_shown(content: dict[str, Any], key: str) -> bool:
     if key in ("dataset", "backbone", "layers", "protocol", "head"):
         return isinstance(value, str)
     if key in ("k", "draw", "sentences", "tokens"):
-        return _is_count(value)
+        return _is_count(value) or (key, value) == ("k", ALL)
     if key == "seconds":
         return isinstance(value, int | float)
     if not isinstance(value, dict):
@@ -172,6 +203,16 @@ def read_json(
     return dict(content)
 
 
+def rank_k(k: K) -> float:
+    """RETURNS (float): What to sort by, the whole set last."""
+    return inf if k == ALL else k
+
+
+def title_k(k: K) -> str:
+    """RETURNS (str): What tables call it, such as "k=4" or "all"."""
+    return ALL if k == ALL else f"k={k}"
+
+
 class Point(NamedTuple):
     """Mean and sample standard deviation (None for a single draw) over n draws."""
 
@@ -195,7 +236,7 @@ class Curves:
         metric (str): A score of theirs, such as "macro_token_f".
         """
         # (layers, backbone, k) -> data set -> draw -> value
-        self._values: dict[tuple[str, str, int], dict[str, dict[int, float]]] = (
+        self._values: dict[tuple[str, str, K], dict[str, dict[int, float]]] = (
             defaultdict(lambda: defaultdict(dict))
         )
         for cell in cells:
@@ -206,15 +247,15 @@ class Curves:
         )
         self.layers = sorted({layers for layers, _, _ in self._values})
         self.backbones = sorted({backbone for _, backbone, _ in self._values})
-        self.ks = sorted({k for _, _, k in self._values})
+        self.ks = sorted({k for _, _, k in self._values}, key=rank_k)
 
-    def point(self, dataset: str, layers: str, backbone: str, k: int) -> Point | None:
+    def point(self, dataset: str, layers: str, backbone: str, k: K) -> Point | None:
         """Look up a point.
 
         dataset (str): A data set, or `AVERAGE` for the mean over all of them.
         layers (str): A layer set.
         backbone (str): A backbone.
-        k (int): Mentions a label.
+        k (int | "all"): Mentions a label.
         RETURNS (Point | None): None if it was not measured; for the average, if it was
             not measured with the same draws on every data set.
         """
@@ -286,26 +327,56 @@ def format_gain(point: Point | None, base: Point | None) -> str:
 
 
 def curve_table(
-    curves: Curves, dataset: str, layers: str, backbones: Sequence[str]
+    curves: Curves,
+    dataset: str,
+    layers: str,
+    backbones: Sequence[str],
+    *,
+    base: str | None = None,
 ) -> tuple[list[str], list[list[str]]]:
     """Lay out the learning curves of one data set and layer set.
 
     curves (Curves): The points.
     dataset (str): A data set, or `AVERAGE`.
     layers (str): A layer set.
-    backbones (Sequence[str]): The backbones; gains are over the first.
+    backbones (Sequence[str]): The backbones; what was not measured has no row.
+    base (str | None): What gains are over; None for the first backbone.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: a column for each k;
-        below each backbone but the first its gain.
+        below each backbone but the base its gain, if the base was measured.
+    """
+    base = base or backbones[0]
+    rows = []
+    found = {
+        backbone: [curves.point(dataset, layers, backbone, k) for k in curves.ks]
+        for backbone in [base, *backbones]
+    }
+    for backbone in backbones:
+        if not any(found[backbone]):
+            continue
+        rows.append([backbone, *map(format_point, found[backbone])])
+        if backbone != base and any(found[base]):
+            gains = map(format_gain, found[backbone], found[base])
+            rows.append([f"gain over {base}", *gains])
+    return ["backbone", *map(title_k, curves.ks)], rows
+
+
+def protocol_table(
+    curves: Curves, dataset: str, backbones: Sequence[str], *, base: str
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the learning curves of all heads on one data set.
+
+    curves (Curves): The points.
+    dataset (str): A data set, or `AVERAGE`.
+    backbones (Sequence[str]): The backbones.
+    base (str): What gains are over, those of the same head.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows: as `curve_table`, head
+        by head.
     """
     rows = []
-    base = [curves.point(dataset, layers, backbones[0], k) for k in curves.ks]
-    for backbone in backbones:
-        points = [curves.point(dataset, layers, backbone, k) for k in curves.ks]
-        rows.append([backbone, *map(format_point, points)])
-        if backbone != backbones[0]:
-            gains = map(format_gain, points, base)
-            rows.append([f"gain over {backbones[0]}", *gains])
-    return ["backbone", *(f"k={k}" for k in curves.ks)], rows
+    for layers in curves.layers:
+        _, own = curve_table(curves, dataset, layers, backbones, base=base)
+        rows += [[name, title_layers(layers), *points] for name, *points in own]
+    return ["backbone", "head", *map(title_k, curves.ks)], rows
 
 
 def heads_table(

@@ -20,7 +20,7 @@ from ..masking import mask_texts
 from ..outputs import check_output, claimed, write_folder
 from ..printing import printable, shorten
 from ..readers.sources import hash_input
-from .compare import Backbone
+from .compare import Backbone, name_lang
 from .episode_scores import EpisodeScore, count_matches, score_episodes
 from .episodes import (
     Episode,
@@ -167,6 +167,7 @@ def find_episodes(
                 episodes=dict(enumerate(found[:count], 1)),
             )
         ]
+    origin |= name_lang([test], lang)
     sampler = EpisodeSampler(read_sentences(test, lang=lang))
     sets = []
     for n in dict.fromkeys(ways):
@@ -218,6 +219,7 @@ def run_tadner(
         made_with: dict[str, Any] = {
             "encoder": backbone.identity,
             "data": [hash_input(path) for path in train],
+            **name_lang(train, lang),
             "names": {name: names[name] for name in sorted(of_source)},
             "settings": asdict(source),
             "precision": _get_precision(),

@@ -39,7 +39,7 @@ def read_strings(content: str) -> list[str]:
     """Read an answer, as its evaluation does.
 
     content (str): The answer.
-    RETURNS (list[str]): The entities: strings of a JSON list that the answer begins
+    RETURNS (list[str]): The entities: a JSON list of strings that the answer begins
         with, up to the first bracket that closes. Anything else has none.
     """
     found = re.match(r"\[(.*?)\]", content.rpartition("ASSISTANT:")[2].strip())
@@ -47,7 +47,7 @@ def read_strings(content: str) -> list[str]:
         strings = json.loads(found[0]) if found else []
     except (ValueError, RecursionError):
         return []
-    return [one for one in strings if isinstance(one, str)]
+    return strings if all(isinstance(one, str) for one in strings) else []
 
 
 def find_ents(doc: Doc, strings: Mapping[str, Iterable[str]]) -> list[Span]:

@@ -112,7 +112,7 @@ def run_zero_shot(
                 sentences=0,
                 mentions={},
                 settings={
-                    "encoder": backbone.identity,
+                    "encoder": backbone.naming_identity,
                     "hidden_layers": [-1],
                     "data": dataset.hashes,
                     "names": {

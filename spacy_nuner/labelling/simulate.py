@@ -18,10 +18,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_config
 
-from ..encoders.folder import CONCEPT_ENCODER, INFO_FILE
-from ..encoders.names import resolve_weights
-from ..encoders.safety import find_weights
+from ..encoders.folder import INFO_FILE
 from ..errors import Errors, NunerError
+from ..fewshot.compare import find_backbones
 from ..fewshot.zero_shot import make_tagger
 from ..files import find_shipped, hash_file, write_whole
 from ..outputs import check_output, claimed
@@ -137,31 +136,26 @@ def get_settings(
     lang (str): The language of the tokenizer for texts.
     RETURNS (dict[str, Any]): The settings, as JSON has them.
     RAISES (NunerError): N625 if the backbone has no concept encoder; what `hash_input`
-        and `resolve_weights` raise.
+        and `find_backbones` raise.
     """
     folder = find_label_vectors(backbone)
     if folder is None:
         raise NunerError(Errors.N625, name=backbone)
-    files = [*find_weights(Path(resolve_weights(backbone))), folder / INFO_FILE]
-    # The vectors of ordinary text lie there too.
-    files += sorted(x for x in (folder / CONCEPT_ENCODER).rglob("*") if x.is_file())
-    weights = " ".join(map(hash_file, files))
+    (found,) = find_backbones([backbone], names=["backbone"], layers=["last"])
+    # It recommends the layers that configs/ner.cfg takes.
+    info = {"info": hash_file(folder / INFO_FILE)}
     config = load_config(find_shipped(CONFIG)).to_str()
     return {
-        "backbone": {"name": backbone, "sha256": _hash_text(weights)},
+        "backbone": found.naming_identity | info,
         "data": {"train": hash_input(train), "test": hash_input(test)},
         "lang": lang,
         "labels": {label: known.to_setting() for label, known in labels.items()},
-        "config": _hash_text(config),
+        "config": hashlib.sha256(config.encode()).hexdigest(),
         "n": n,
         "steps": steps,
         "pool": pool,
         "test_limit": test_limit,
     }
-
-
-def _hash_text(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_runs(root: Path) -> list[Run]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,20 @@ from ..encoders.names import DEFAULT, find_folder
 from ..encoders.safety import describe, find_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
-from ..printing import escape_markdown, markdown_table
+from ..printing import escape_markdown, markdown_table, printable
 from .private import Masker
 
 CARD_FILE = "README.md"
 PIPELINE_CONFIG, PIPELINE_META = "config.cfg", "meta.json"
 # Where `fewshot` and `report` have results, as docs and project.yml call it.
 METRICS_FOLDER = "metrics"
+# What spaCy puts between backticks in the card of a pipeline.
+CODE_FIELDS = {
+    *("lang", "name", "version", "spacy_version", "license", "pipeline", "components"),
+    *("labels", "performance"),
+}
+# And as paragraphs of their own.
+PARAGRAPHS = {"description", "notes"}
 TAGS = ["spacy", "token-classification", "named-entity-recognition", "nuner"]
 
 PIPELINE_CARD = """\
@@ -147,25 +154,33 @@ def make_card(
     datasets (Sequence[str]): Names on the hub of the data it was trained on.
     metrics (Path | None): Results of `fewshot`. Of them those count that were measured
         with these weights, as their hash says; None for a folder `metrics` that lies
-        beside.
+        beside, or a level higher.
     RETURNS (str): Markdown with the metadata block of the hub.
     RAISES (NunerError): N670 if the folder is neither, N303 if `nuner.json` lacks what
         a card has, N005 for a `meta.json` that does, N672 if there is no result with
         these weights in the folder that was named, N673 for another form of
-        name, N675 of licence;
-        what `read_whole_info` and
+        name, N675 of licence, N678 if keys of `nuner.json` can't be masked, N679 if
+        its metadata would hold something private; what `read_whole_info` and
         `read_cells` raise.
     """
     if name is not None:
         check_repo(name)
     if license and not is_license(license):
         raise NunerError(Errors.N675, license=license)
-    masker = Masker(folder)
+    masker = Masker(folder, repo=name)
     if find_kind(folder) == "pipeline":
-        return _make_pipeline_card(
-            folder, name=name, license=license, languages=languages, datasets=datasets
+        card = _make_pipeline_card(
+            folder,
+            masker,
+            name=name,
+            license=license,
+            languages=languages,
+            datasets=datasets,
         )
-    info = masker.mask_data(asdict(read_whole_info(folder)))
+        return mask_card(card, masker, path=folder)
+    info = asdict(read_whole_info(folder))
+    masker.add_labels(info)
+    info = masker.mask_data(info, source=folder / INFO_FILE, is_run=True)
     try:
         card = model_card(
             info,
@@ -180,7 +195,27 @@ def make_card(
             raise
         path, reason = folder / INFO_FILE, describe(error)
         raise NunerError(Errors.N303, path=path, reason=reason) from error
-    return masker.mask_text(card)
+    return mask_card(card, masker, path=folder)
+
+
+def mask_card(text: str, masker: Masker, *, path: Path) -> str:
+    """Mask what is private in a card, but for its metadata, which the hub reads.
+
+    text (str): The card.
+    masker (Masker): What is private.
+    path (Path): The card, or the folder that it is of.
+    RETURNS (str): The card with "***" for what was private.
+    RAISES (NunerError): N679 if something in its metadata is.
+    """
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+    found = REGEX_YAML_BLOCK.search(text)
+    end = found.end() if found else 0
+    for line in text[:end].splitlines():
+        shown = masker.mask_text(line)
+        if shown != line:
+            raise NunerError(Errors.N679, path=path, line=shown.strip())
+    return text[:end] + masker.mask_text(text[end:])
 
 
 def _describe_results(folder: Path, metrics: Path | None) -> str:
@@ -193,14 +228,21 @@ def _describe_results(folder: Path, metrics: Path | None) -> str:
         title_layers,
     )
 
-    root = metrics or folder.absolute().parent / METRICS_FOLDER
-    cells = [cell for cell in read_cells(root) if cell.k]
+    # Of a project it is a level higher: training/backbone, metrics/probe.
+    higher = [*folder.absolute().parents][:2]
+    roots = [metrics] if metrics else [one / METRICS_FOLDER for one in higher]
     digest = " ".join(hash_file(path) for path in find_weights(folder))
-    own = {
-        cell.backbone
-        for cell in cells
-        if cell.settings["encoder"].get("sha256") == digest
-    }
+    cells, own = [], set()
+    for root in roots:
+        # Trained heads of other protocols are told by other figures.
+        cells = [one for one in read_cells(root) if one.k and one.protocol == "probe"]
+        own = {
+            cell.backbone
+            for cell in cells
+            if cell.settings["encoder"].get("sha256") == digest
+        }
+        if own:
+            break
     if not own:
         if metrics is not None:
             raise NunerError(Errors.N672, path=metrics, folder=folder)
@@ -228,6 +270,7 @@ def _describe_results(folder: Path, metrics: Path | None) -> str:
 
 def _make_pipeline_card(
     folder: Path,
+    masker: Masker,
     *,
     name: str | None,
     license: str,
@@ -238,24 +281,28 @@ def _make_pipeline_card(
 
     try:
         meta: Any = json.loads((folder / PIPELINE_META).read_text(encoding="utf8"))
+        masker.add_labels(meta)
         license = license or meta.get("license") or ""
         # Headings of the table stand below the one of the section.
-        table = generate_readme(meta).strip().replace("\n### ", "\n#### ")
+        table = generate_readme(_escape_meta(meta)).strip()
+        table = table.replace("\n### ", "\n#### ")
         return PIPELINE_CARD.format(
             metadata=front_matter(
                 library_name="spacy",
                 pipeline_tag="token-classification",
                 tags=TAGS,
                 license=license.lower() if is_license(license.lower()) else "",
-                language=list(languages) or [meta["lang"]],
+                language=list(languages) or [printable(meta["lang"])],
                 datasets=list(datasets),
             ),
             title=escape_markdown(name or f"{meta['lang']}_{meta['name']}"),
             load=FROM_HUB.format(name=name)
             if name
             else FROM_FOLDER.format(name=PLACEHOLDER),
-            table=Masker(folder).mask_text(table, user=False),
-            license=LICENSE.format(license=license) if license else NO_LICENSE,
+            table=table,
+            license=LICENSE.format(license=escape_markdown(license))
+            if license
+            else NO_LICENSE,
         )
     except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
         todo = "Expected is what nlp.to_disk wrote."
@@ -263,3 +310,39 @@ def _make_pipeline_card(
         raise NunerError(
             Errors.N005, path=path, reason=describe(error), todo=todo
         ) from error
+
+
+def _escape_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Escape the texts of `meta.json`: spaCy writes them into Markdown as they are."""
+    escaped = {}
+    for key, value in meta.items():
+        if key in PARAGRAPHS:
+            escaped[key] = _escape(value, _escape_paragraphs)
+        else:
+            escape = _escape_code if key in CODE_FIELDS else escape_markdown
+            escaped[key] = _escape(value, escape)
+    # Pipes in labels spaCy escapes by itself.
+    for name, labels in escaped.get("labels", {}).items():
+        escaped["labels"][name] = [str(one).replace(r"\|", "|") for one in labels]
+    return escaped
+
+
+def _escape(value: Any, escape: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return escape(value)
+    if isinstance(value, Mapping):
+        return {escape(key): _escape(one, escape) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_escape(one, escape) for one in value]
+    return value
+
+
+def _escape_code(text: str) -> str:
+    """For a code span in a table: between its backticks nothing else acts."""
+    return printable(text).replace("`", r"\x60").replace("|", r"\|")
+
+
+def _escape_paragraphs(text: str) -> str:
+    texts = (escape_markdown(" ".join(one.split())) for one in text.split("\n\n"))
+    # What begins a heading, a list or a line is none.
+    return "\n\n".join(re.sub(r"^(\d*)([#+=.)-])", r"\1\\\2", one) for one in texts)

@@ -5,9 +5,12 @@ import mmap
 import os
 import re
 from collections.abc import Iterator
+from configparser import Error as ConfigError
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from confection import Config
 
 from ..encoders.card import PLACEHOLDER
 from ..encoders.folder import (
@@ -34,11 +37,12 @@ from .cards import (
     Kind,
     find_kind,
     make_card,
+    mask_card,
 )
 from .private import Masker
 
-# As spaCy and people call them.
-NOTES = {CARD_FILE, "LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSES_SOURCES"}
+# As spaCy and people call them. Their words hold as they are.
+LICENSES = {"LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSES_SOURCES"}
 PIPELINE_FILES = {PIPELINE_CONFIG, PIPELINE_META, "tokenizer"}
 VOCAB = "vocab"
 ENCODER_NAMES = {CONFIG, WEIGHTS, WEIGHTS_INDEX, *TOKENIZER_FILES}
@@ -47,8 +51,6 @@ DESCRIPTIONS = {
     *(INFO_FILE, PIPELINE_META, CONFIG, "tokenizer_config.json", "labels.json", "cfg"),
     "special_tokens_map.json",
 }
-# Where the name of the user may be masked: elsewhere it may be a label.
-ABOUT_THE_RUN = {INFO_FILE}
 # What its author wants to be read.
 SIGNED = ("author", "email", "url", "license", "description", "name")
 # What torch.save writes is a zip of a pickle and the numbers.
@@ -115,8 +117,9 @@ def find_contents(
     card (Path | None): The model card, if it is not the README.md of the folder. Where
         there is none, one is made.
     RETURNS (Contents): The files and what they hold.
-    RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N005
-        if the card can't be read; for a backbone what `read_whole_info`,
+    RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N678
+        if the keys of a file can't be masked, N005 if the card can't be read, N679 if
+        its metadata hold something private; for a backbone what `read_whole_info`,
         `check_encoder` and `find_weights` raise.
     """
     kind = find_kind(folder)
@@ -128,7 +131,7 @@ def find_contents(
             find_weights(one)
     else:
         components = _read_components(folder)
-    masker = Masker(folder)
+    masker = Masker(folder, repo=name)
     paths: dict[str, Path] = {}
     left_out: dict[str, str] = {}
     for found in _walk(folder):
@@ -139,22 +142,23 @@ def find_contents(
             raise NunerError(Errors.N671, path=path)
         else:
             paths[found] = path
-    text = _read_card(card or paths.get(CARD_FILE))
-    if text is None:
-        text = make_card(folder, name=name)
+    source = card or paths.get(CARD_FILE)
+    text = _read_card(source) if source else make_card(folder, name=name)
     text = text.replace(PLACEHOLDER, name or PLACEHOLDER)
+    paths.pop(CARD_FILE, None)
+    texts = {one: data for one in paths if (data := _read_text(paths[one])) is not None}
+    for data in texts.values():
+        masker.add_labels(data)
     # Texts first: which paths are private is known from them.
-    order = sorted(paths, key=lambda one: (not _is_text(one), one))
-    files = {one: _share(one, paths[one], masker) for one in order if one != CARD_FILE}
-    shown = masker.mask_text(text)
+    files = {one: _share_text(one, paths.pop(one), texts[one], masker) for one in texts}
+    files |= {one: _share(one, paths[one], masker) for one in paths}
+    shown = mask_card(text, masker, path=source or folder)
     content = shown.encode("utf8", "replace")
     files[CARD_FILE] = Shared(CARD_FILE, None, content, masked=shown != text)
     return Contents(kind, [files[one] for one in sorted(files)], left_out)
 
 
 def _read_components(folder: Path) -> set[str]:
-    from confection import Config
-
     try:
         config = Config().from_disk(folder / PIPELINE_CONFIG, interpolate=False)
         return {str(name) for name in config["components"]}
@@ -192,7 +196,8 @@ def _find_reason(kind: Kind, name: str, path: Path, components: set[str]) -> str
         own = name in PIPELINE_FILES or (
             len(parts) > 1 and (parts[0] == VOCAB or parts[0] in components)
         )
-    return None if own or name in NOTES else f"no part of a {kind}"
+    is_note = name in {CARD_FILE, *LICENSES}
+    return None if own or is_note else f"no part of a {kind}"
 
 
 def _holds_pickle(path: Path) -> bool:
@@ -209,19 +214,44 @@ def _holds_pickle(path: Path) -> bool:
         return TORCH_FILE.search(content) is not None
 
 
-def _is_text(name: str) -> bool:
-    return PurePosixPath(name).name in {*DESCRIPTIONS, PIPELINE_CONFIG, *NOTES}
+def _read_text(path: Path) -> Any:
+    """Read a file whose form is known; None for any other."""
+    try:
+        if path.name == PIPELINE_CONFIG:
+            return Config().from_disk(path, interpolate=False)
+        if path.name in DESCRIPTIONS:
+            return json.loads(path.read_text(encoding="utf8"))
+    except (ValueError, LookupError, ConfigError, RecursionError):
+        # Its bytes are looked at.
+        return None
+    return None
+
+
+def _share_text(name: str, path: Path, data: Any, masker: Masker) -> Shared:
+    """Mask what is private in what was read of a file."""
+    shown = masker.mask_data(data, source=path, is_run=name == INFO_FILE)
+    if name == PIPELINE_META and isinstance(data, dict):
+        shown |= {key: data[key] for key in SIGNED if key in data}
+    if shown == data:
+        return Shared(name, path)
+    if path.name == PIPELINE_CONFIG:
+        text = Config(shown).to_str(interpolate=False)
+    else:
+        text = json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+    # A half of a surrogate pair is an escape again, as JSON has it.
+    content = text.encode("utf8", "backslashreplace")
+    return Shared(name, None, content, masked=True)
 
 
 def _share(name: str, path: Path, masker: Masker) -> Shared:
-    """Read a file and mask what is private in it."""
+    """Read a file of any form and overwrite what is private in it."""
+    if name in LICENSES:
+        return Shared(name, path)
     if path.suffix == ".safetensors" and not _has_private_header(path, masker):
         # Not read as a whole: any bytes may stand in numbers.
         return Shared(name, path)
     before = path.read_bytes()
-    content = _mask_text_file(PurePosixPath(name).name, before, masker)
-    if content is None:
-        content = masker.mask_bytes(before)
+    content = masker.mask_bytes(before)
     if content == before:
         return Shared(name, path)
     return Shared(name, None, content, masked=True)
@@ -234,40 +264,7 @@ def _has_private_header(path: Path, masker: Masker) -> bool:
     return masker.mask_bytes(header) != header
 
 
-def _mask_text_file(name: str, before: bytes, masker: Masker) -> bytes | None:
-    """Mask a file whose form is known; None for any other."""
-    try:
-        text = before.decode("utf8")
-        if name == PIPELINE_CONFIG:
-            return _mask_config(text, masker).encode("utf8")
-        if name in NOTES:
-            return masker.mask_text(text).encode("utf8")
-        if name not in DESCRIPTIONS:
-            return None
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    shown = masker.mask_data(data, user=name in ABOUT_THE_RUN)
-    if name == PIPELINE_META and isinstance(data, dict):
-        shown |= {key: data[key] for key in SIGNED if key in data}
-    if shown == data:
-        return before
-    return (json.dumps(shown, indent=2, ensure_ascii=False) + "\n").encode("utf8")
-
-
-def _mask_config(text: str, masker: Masker) -> str:
-    from confection import Config
-
-    config: Any = Config().from_str(text, interpolate=False)
-    shown = masker.mask_data(dict(config), user=False)
-    if shown == dict(config):
-        return text
-    return Config(shown).to_str(interpolate=False)
-
-
-def _read_card(path: Path | None) -> str | None:
-    if path is None:
-        return None
+def _read_card(path: Path) -> str:
     try:
         return path.read_text(encoding="utf8")
     except (OSError, ValueError) as error:

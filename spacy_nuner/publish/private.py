@@ -4,18 +4,25 @@ import getpass
 import json
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..encoders.names import is_hub_name
+from ..errors import Errors, NunerError
 from ..masking import MASK, get_secrets, mask
+from ..printing import escape_markdown
 
 # How an absolute path begins: of POSIX with two parts at least, in a home folder, of
-# Windows, on another machine.
-_POSIX = r"/(?=[^/\s]+/[^/\s])"
+# Windows, on another machine. "</b>" and "\\x1b\[0m", as cards show an escape of a
+# terminal, are none.
+_POSIX = r"/(?=[^/\s<>]+/[^/\s])"
 # In quotes, or where there is nothing else, a part may hold blanks.
 _POSIX_WITH_BLANKS = r"/(?=[^/\n]+/[^/\n])"
-_OTHERS = r"file://(?=/)|~[\w.-]*/(?=\S)|[A-Za-z]:[\\/](?=[^\s/])|\\\\(?=[\w.+-])"
+_OTHERS = (
+    r"file://(?=/)|~[\w.-]*/(?=\S)|[A-Za-z]:[\\/](?=[^\s/])"
+    r"|\\\\(?=[\w.+-][\w.+ -]*\\+[^\\\s\[\]])"
+)
 _BEGIN = rf"(?:{_POSIX}|{_OTHERS})"
 _QUOTED_BEGIN = rf"(?:{_POSIX_WITH_BLANKS}|{_OTHERS})"
 # A word of a command line goes on through quotes and escaped blanks.
@@ -28,10 +35,18 @@ _PATH = re.compile(
 )
 _WHOLE_PATH = re.compile(_QUOTED_BEGIN)
 # Nothing else is as surely somebody's as what lies in a home folder: looked for in
-# files that are no texts, too.
-_HOME = re.compile(
-    rb"(?:/(?:home|Users)/|/root/|[A-Za-z]:\\+Users\\+)[\w.+@-][\w.+@/\\-]*"
+# files that are no texts, too. A byte over 127 counts where it is part of a character
+# of UTF-8: MessagePack has others behind a text, which say what follows.
+_CHARACTER = (
+    rb"[\w.+@-]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}"
+    rb"|[\xf0-\xf4][\x80-\xbf]{3}"
 )
+_HOME = re.compile(
+    rb"(?:/(?:home|Users)/|/root/|[A-Za-z]:\\+Users\\+)(?:%b)(?:%b|[/\\])*"
+    % (_CHARACTER, _CHARACTER)
+)
+# What can only be a relative path: neither an address nor `package:NAME/PATH`.
+_RELATIVE = re.compile(r"[^\s:/\\]*[/\\][^\s:]*")
 # A key that was typed: as an option or a variable, in an address, in the form that a
 # service gives its keys.
 _KEYS = re.compile(
@@ -48,70 +63,142 @@ _LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~])
 _KEY_FIELD = re.compile(
     r"(?:api|access|secret)[-_]?key|(?:access|auth)[-_]?token", re.I
 )
-# Users and hosts that are nobody's name, and words of any text.
+# Fields that hold labels, of our components and spaCy's, of transformers' configs, and
+# of `nuner.json`.
+_LABEL_FIELDS = {"labels", "label2id", "threshold", "top_concepts"}
+# Users and hosts that are nobody's name, and words of any command.
 _COMMON = {"root", "user", "admin", "ubuntu", "runner", "jovyan", "localhost", "home"}
 
 
 class Masker:
-    """Masks what is private, and remembers which paths there were.
+    """Masks what is private, and remembers which paths and commands there were.
 
-    So that a path which stands in a text is found in a binary file of the same folder.
+    So that a path which stands in a text is found in a binary file of the same folder,
+    and a command in a model card. Paths, logins and keys are known by their form. The
+    name of a user or a machine may be any word, and so it is masked where a run is told
+    of alone.
     """
 
-    def __init__(self, *folders: Path) -> None:
-        """folders (Path): Folders whose paths are private wherever they stand."""
-        self.paths = {str(path.absolute()) for path in folders}
+    def __init__(self, folder: Path, *, repo: str | None = None) -> None:
+        """folder (Path): A folder whose path is private wherever it stands.
+        repo (str | None): The repository that the files go to. If the user owns it,
+            everybody sees the user's name in its name.
+        """
+        self.paths = {str(folder.absolute())}
         home = str(Path.home())
         # In a container it may be "/".
         if len(home) > 3:
             self.paths.add(home)
-        self._user = _find_user()
-        names = [name for name in (_find_host(), self._user) if name]
-        self._names = {
-            name: re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])", re.I)
-            for name in names
-            if len(name) > 2 and name.lower() not in _COMMON
+        self._labels: set[str] = set()
+        # Split by it, every second piece of a text is a label.
+        self._label: re.Pattern[str] | None = None
+        self._home_labels: set[bytes] = set()
+        # A text about a run -> how it may be shown.
+        self._about_runs: dict[str, str] = {}
+        public = {*_COMMON, (repo or "").partition("/")[0].lower()}
+        names = {
+            re.escape(name)
+            for name in (_find_host(), _find_user())
+            if len(name) > 2 and name.lower() not in public
         }
+        self._name = (
+            re.compile(rf"(?<![\w-])(?:{'|'.join(sorted(names))})(?![\w-])", re.I)
+            if names
+            else None
+        )
 
-    def mask_text(self, text: str, *, user: bool = True) -> str:
+    def add_labels(self, data: Any) -> None:
+        """Learn what is a label, though it may look like a path ("/person/artist").
+
+        data (Any): JSON of a folder, in whose fields labels stand.
+        """
+        forms = (_WHOLE_PATH, _PATH, _LOGIN)
+        found = {x for x in _find_labels(data) if any(one.search(x) for one in forms)}
+        self._labels |= found
+        self._home_labels |= {
+            match[0]
+            for label in found
+            for form in (label, json.dumps(label)[1:-1])
+            if (match := _HOME.match(form.encode("utf8", "replace")))
+        }
+        shown = {text for one in self._labels for text in (one, escape_markdown(one))}
+        if shown:
+            either = "|".join(map(re.escape, sorted(shown, key=len, reverse=True)))
+            self._label = re.compile(rf"(?<![\w.~/\\-])({either})(?![\w/\\-]|\.\w)")
+
+    def mask_text(self, text: str) -> str:
         """Mask what is private in a text.
 
-        text (str): Any text, such as a command line.
-        user (bool): Whether the name of the user is masked outside of paths too. Not
-            where it may be a label.
+        text (str): Any text, such as a model card.
         RETURNS (str): The text with "***" for what was private.
         """
+        for private, shown in self._about_runs.items():
+            text = text.replace(private, shown)
+        pieces = self._label.split(text) if self._label else [text]
+        pieces[::2] = map(self._mask_piece, pieces[::2])
+        return "".join(pieces)
+
+    def _mask_piece(self, text: str) -> str:
         text = _LOGIN.sub(MASK, _KEYS.sub(_hide_key, mask(text)))
         text = _PATH.sub(self._hide_path, text)
         for path in sorted(self.paths, key=len, reverse=True):
             text = re.sub(rf"{re.escape(path)}(?![\w-])", MASK, text)
-        for name, pattern in self._names.items():
-            if user or name != self._user:
-                text = pattern.sub(MASK, text)
         return text
 
-    def mask_data(self, data: Any, *, user: bool = True) -> Any:
+    def mask_run(self, text: str) -> str:
+        """Mask what is private in a text about a run, names of user and machine too.
+
+        text (str): Such as a command line.
+        RETURNS (str): The text with "***" for what was private.
+        """
+        if self._name is None:
+            return self.mask_text(text)
+        # Paths first: what is left of a name in one would be no path any more.
+        shown = self._name.sub(MASK, self.mask_text(text))
+        if shown != text:
+            self._about_runs[text] = shown
+        return shown
+
+    def mask_data(self, data: Any, *, source: Path, is_run: bool = False) -> Any:
         """Mask what is private in JSON.
 
         data (Any): The JSON.
-        user (bool): As for `mask_text`.
-        RETURNS (Any): The same with its texts and keys masked.
+        source (Path): The file that it is from.
+        is_run (bool): Whether it tells of a run, as `nuner.json` does: then names are
+            masked in the field `command` and in relative paths.
+        RETURNS (Any): The same with its texts masked, and keys that were private.
+        RAISES (NunerError): N678 if two keys would be the same.
         """
         if isinstance(data, str):
-            if _WHOLE_PATH.match(data):
-                self.paths.add(data)
-                return MASK
-            return self.mask_text(data, user=user)
-        if isinstance(data, Mapping):
-            return {
-                self.mask_data(key, user=user): MASK
-                if isinstance(value, str) and _KEY_FIELD.search(str(key))
-                else self.mask_data(value, user=user)
-                for key, value in data.items()
-            }
+            return self._mask_value(data, is_run)
         if isinstance(data, list | tuple):
-            return [self.mask_data(one, user=user) for one in data]
-        return data
+            return [self.mask_data(one, source=source, is_run=is_run) for one in data]
+        if not isinstance(data, Mapping):
+            return data
+        masked: dict[Any, Any] = {}
+        for key, value in data.items():
+            shown = self._mask_value(key, False) if isinstance(key, str) else key
+            if shown in masked:
+                raise NunerError(Errors.N678, path=source, key=key)
+            if isinstance(value, str) and _KEY_FIELD.search(str(key)):
+                masked[shown] = MASK
+            elif is_run and key == "command" and isinstance(value, str):
+                masked[shown] = self.mask_run(value)
+            else:
+                masked[shown] = self.mask_data(value, source=source, is_run=is_run)
+        return masked
+
+    def _mask_value(self, text: str, is_run: bool) -> str:
+        if text in self._labels:
+            return text
+        if _WHOLE_PATH.match(text):
+            self.paths.add(text)
+            return MASK
+        # "owner/name" is of the hub, which others know it by.
+        is_relative = _RELATIVE.fullmatch(text) and (
+            "\\" in text or not is_hub_name(text)
+        )
+        return self.mask_run(text) if is_run and is_relative else self.mask_text(text)
 
     def mask_bytes(self, content: bytes) -> bytes:
         """Overwrite what is private in a file that is no text.
@@ -126,7 +213,11 @@ class Masker:
                 # A shorter one may be anything.
                 if len(found) > 5:
                     content = content.replace(found, b"*" * len(found))
-        return _HOME.sub(lambda match: b"*" * len(match[0]), content)
+        return _HOME.sub(self._hide_home, content)
+
+    def _hide_home(self, match: re.Match[bytes]) -> bytes:
+        found = match[0]
+        return found if found in self._home_labels else b"*" * len(found)
 
     def _hide_path(self, match: re.Match[str]) -> str:
         found = match[0]
@@ -140,6 +231,37 @@ class Masker:
 
 def _hide_key(match: re.Match[str]) -> str:
     return f"{match['name'] or match['scheme'] or ''}{MASK}"
+
+
+def _find_labels(data: Any) -> Iterator[str]:
+    """Yield the texts that may be labels: too many where a field has another form, but
+    no value of a setting that stands beside.
+    """
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if key in _LABEL_FIELDS and not isinstance(value, str):
+                yield from _read_labels(value)
+            yield from _find_labels(value)
+    elif isinstance(data, list | tuple):
+        for one in data:
+            yield from _find_labels(one)
+
+
+def _read_labels(value: Any) -> Iterator[str]:
+    """Labels in a list, with what is known of each or not; or as keys; or in a list for
+    each component.
+    """
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (key for key in value if isinstance(key, str))
+        yield from _read_labels(value.get("label"))
+        lists = (one for one in value.values() if isinstance(one, list))
+        for one in lists:
+            yield from _read_labels(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _read_labels(one)
 
 
 def _find_user() -> str:

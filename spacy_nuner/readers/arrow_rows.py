@@ -4,11 +4,14 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Errors, NunerError
 from .labelled.ner_tags import find_names, name_tags
 from .records import Row, Source
+
+if TYPE_CHECKING:
+    import pyarrow
 
 PARQUET_MAGIC = b"PAR1"
 BATCH = 1000
@@ -87,7 +90,7 @@ def _read_batches(
             wanted = columns and [one for one in columns if one in schema.names]
             # Of no column there would be no rows either.
             for batch in opened.iter_batches(BATCH, columns=wanted or None):
-                yield schema, batch.to_pylist()
+                yield schema, _to_rows(batch)
             return
         if magic == b"ARRO":
             reader = pyarrow.ipc.open_file(file)
@@ -98,10 +101,48 @@ def _read_batches(
             if columns is not None:
                 names = batch.schema.names
                 batch = batch.select([one for one in columns if one in names])
-            # Offsets come from the file, and to read what they point to, outside of it
-            # perhaps, would end the process.
-            batch.validate(full=True)
-            yield reader.schema, batch.to_pylist()
+            _validate(batch)
+            yield reader.schema, _to_rows(batch)
+
+
+def _validate(batch: "pyarrow.RecordBatch") -> None:
+    """Refuse offsets that lead out of the file: to read there may end the process."""
+    import pyarrow as pa
+
+    batch.validate()
+    binary = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}
+    for column in batch.columns:
+        # Bytes that are not UTF-8 do no harm.
+        if column.type in binary:
+            column = column.view(binary[column.type])
+        column.validate(full=True)
+
+
+def _to_rows(batch: "pyarrow.RecordBatch") -> list[dict[str, Any]]:
+    """The rows; bytes of a string that are not UTF-8 become lone surrogates."""
+    try:
+        return batch.to_pylist()
+    except UnicodeDecodeError:
+        columns = zip(*map(_decode, batch.columns), strict=True)
+        names = batch.schema.names
+        return [dict(zip(names, values, strict=True)) for values in columns]
+
+
+def _decode(column: "pyarrow.Array") -> list[Any]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    values = []
+    for scalar in column:
+        try:
+            values.append(scalar.as_py())
+        except UnicodeDecodeError:
+            # Of what is nested nothing can be told.
+            is_string = isinstance(scalar, pa.BinaryScalar)
+            data = scalar.as_buffer().to_pybytes() if is_string else b"\xff"
+            values.append(data.decode("utf8", "surrogateescape"))
+    return values
 
 
 def _find_names(schema: Any) -> tuple[str, ...]:

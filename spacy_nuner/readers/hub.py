@@ -30,6 +30,20 @@ class HubName(NamedTuple):
     """The split."""
 
 
+def parse_hub_name(name: str) -> HubName:
+    """Take the name of a data set apart.
+
+    name (str): As for `find_on_hub`.
+    RETURNS (HubName): Its parts.
+    """
+    path, config, split = [*name.removeprefix(HUB_PREFIX).split(":", 2), "", ""][:3]
+    revision = ""
+    # A folder may have this letter in its name.
+    if not Path(path).is_dir():
+        path, _, revision = path.partition("@")
+    return HubName(path, revision or None, config or None, split or None)
+
+
 def find_on_hub(name: str, *, split: str | None = None) -> Source:
     """Find a data set and pin it to a commit.
 
@@ -45,7 +59,7 @@ def find_on_hub(name: str, *, split: str | None = None) -> Source:
     from datasets import get_dataset_split_names
     from huggingface_hub import HfApi
 
-    path, named, config, named_split = _parts(name)
+    path, named, config, named_split = parse_hub_name(name)
     split = named_split or split
     try:
         revision = None
@@ -74,7 +88,7 @@ def name_split(name: str, part: str) -> str | None:
     """
     from datasets import get_dataset_split_names
 
-    path, revision, config, split = _parts(name)
+    path, revision, config, split = parse_hub_name(name)
     if split:
         return name
     try:
@@ -99,7 +113,7 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
     """
     from datasets import load_dataset
 
-    path, _, config, _ = _parts(source.name)
+    path, _, config, _ = parse_hub_name(source.name)
     try:
         pinned = {"split": source.split, "revision": source.revision}
         rows = load_dataset(path, config, streaming=True, **pinned)
@@ -116,12 +130,3 @@ def read_hub(source: Source, *, seed: int | None = None) -> Iterator[dict[str, A
 def _unreachable(name: str, error: Exception) -> NunerError:
     reason = f"{type(error).__name__}: {error}".rstrip(".")
     return NunerError(Errors.N104, name=name, reason=reason)
-
-
-def _parts(name: str) -> HubName:
-    path, config, split = [*name.removeprefix(HUB_PREFIX).split(":", 2), "", ""][:3]
-    revision = ""
-    # A folder may have this letter in its name.
-    if not Path(path).is_dir():
-        path, _, revision = path.partition("@")
-    return HubName(path, revision or None, config or None, split or None)

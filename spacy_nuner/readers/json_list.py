@@ -4,24 +4,38 @@ import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from .fields import check_bytes
 from .labelled.spacy2 import cut_document
 from .records import HEAD, MAX_ROW, BadRow, Row, Source, too_long
 
 BLOCK = 1 << 20
-# An object that does not end within so many characters is taken for broken.
+# An object that does not end within so many characters is taken for broken, if the
+# reader says nothing else.
 MAX_OBJECT = 1 << 24
 # After so many broken objects the rest is not read.
 MAX_BROKEN = 1000
 
 
+class Value(NamedTuple):
+    """A value of a list, or what is wrong where there should be one.
+
+    text (str): As it stands there; of one that is wrong the beginning. Bytes that are
+        not UTF-8 are lone surrogates.
+    value (Any): The value, None if it is wrong.
+    problem (BadRow | None): What is wrong.
+    breaks_off (bool): Whether nothing that stands behind it can be read.
+    """
+
+    text: str
+    value: Any = None
+    problem: BadRow | None = None
+    breaks_off: bool = False
+
+
 def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
     """Read the objects of a list, or a single one, one after another.
-
-    Of a list with an object a line, or with each object's bracket on a line of its own,
-    a broken object costs itself alone; else nothing behind it is read.
 
     Conversations about the same text that follow each other become one row: some
     sets ask each question in a conversation of its own.
@@ -33,7 +47,10 @@ def read_json_list(source: Source, file: BinaryIO) -> Iterator[Row]:
     """
     row: Row | None = None
     about: str | None = None
-    for number, (text, value, problem) in enumerate(_objects(file), 1):
+    for number, one in enumerate(read_values(file), 1):
+        text, value, problem, breaks_off = one
+        if problem is not None and breaks_off:
+            problem.detail += "; nothing behind this was read"
         if problem is None and (parts := cut_document(value)) is not None:
             if row is not None:
                 yield row
@@ -106,6 +123,10 @@ class _Buffer:
         self.text = rest + self._decoder.decode(block, final=self.ended)
         self.position = 0
 
+    def head(self) -> str:
+        """The beginning of what was not decoded yet."""
+        return self.text[self.position : self.position + HEAD]
+
     def peek(self) -> str:
         """The next character that is not blank; "" at the end."""
         while True:
@@ -119,28 +140,38 @@ class _Buffer:
             self.grow()
 
 
-def _objects(file: BinaryIO) -> Iterator[tuple[str, Any, BadRow | None]]:
+def read_values(file: BinaryIO, *, longest: int = MAX_OBJECT) -> Iterator[Value]:
+    """Read the values of a list, or objects one after another, as they are.
+
+    Of a list with an object a line, or with each object's bracket on a line of its own,
+    a broken object costs itself alone; else nothing behind it is read.
+
+    file (BinaryIO): The open file.
+    longest (int): How many characters a value may have.
+    YIELDS (Value): The values and what is wrong.
+    """
     buffer = _Buffer(file)
     in_list = buffer.peek() == "["
     if in_list:
         buffer.position += 1
         if buffer.peek() == "]":
+            _, problem = _end_object(buffer, in_list=True)
+            if problem is not None:
+                yield Value(buffer.head(), None, problem, breaks_off=True)
             return
     start = _find_start(buffer)
     broken = 0
     while True:
-        text, value, problem = _decode(buffer)
+        text, value, problem = _decode(buffer, longest)
         ended = False
         if problem is None:
-            yield text, value, None
+            yield Value(text, value)
             ended, problem = _end_object(buffer, in_list=in_list)
-            text = buffer.text[buffer.position : buffer.position + HEAD]
+            text = buffer.head()
         if problem is not None:
             broken += 1
-            ended = broken == MAX_BROKEN or not _skip(buffer, start)
-            if ended:
-                problem.detail += "; nothing behind this was read"
-            yield text, None, problem
+            ended = ended or broken == MAX_BROKEN or not _skip(buffer, start)
+            yield Value(text, None, problem, ended)
         if ended:
             return
 
@@ -148,7 +179,13 @@ def _objects(file: BinaryIO) -> Iterator[tuple[str, Any, BadRow | None]]:
 def _end_object(buffer: _Buffer, *, in_list: bool) -> tuple[bool, BadRow | None]:
     """Whether an object is the last one, and what is wrong behind it."""
     char = buffer.peek()
-    if char == ("]" if in_list else ""):
+    if in_list and char == "]":
+        buffer.position += 1
+        if char := buffer.peek():
+            detail = f"found {char!r} behind the list"
+            return True, BadRow("malformed JSON", detail)
+        return True, None
+    if not in_list and not char:
         return True, None
     wanted = "," if in_list else "{"
     if char != wanted:
@@ -181,16 +218,15 @@ def _skip(buffer: _Buffer, start: str | None) -> bool:
     return False
 
 
-def _decode(buffer: _Buffer) -> tuple[str, Any, BadRow | None]:
+def _decode(buffer: _Buffer, longest: int) -> tuple[str, Any, BadRow | None]:
     decoder = json.JSONDecoder()
     buffer.peek()
     while True:
         try:
             value, end = decoder.raw_decode(buffer.text, buffer.position)
         except (ValueError, RecursionError) as error:
-            if buffer.ended or len(buffer.text) - buffer.position > MAX_OBJECT:
-                text = buffer.text[buffer.position : buffer.position + HEAD]
-                return text, None, BadRow("malformed JSON", str(error))
+            if buffer.ended or len(buffer.text) - buffer.position > longest:
+                return buffer.head(), None, BadRow("malformed JSON", str(error))
             # Perhaps the object goes on behind what was read.
             buffer.grow()
         else:

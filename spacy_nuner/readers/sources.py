@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from ..errors import Errors, NunerError
 from ..files import hash_file
+from ..outputs import find_made
 from .arrow_rows import PARQUET_MAGIC
 from .forms import ROW_FORMS, find_row_form, is_tuple
 from .hub import HUB_PREFIX, find_on_hub
@@ -347,7 +348,10 @@ def unreadable(name: str, error: OSError) -> NunerError:
 
 def _is_source(path: Path) -> bool:
     suffix = plain_suffix(path)
-    if not path.is_file() or path.name.endswith(QUARANTINE):
+    if not path.is_file():
+        return False
+    # A quarantine of ours, and no file of the user's that is called like one.
+    if path.name.endswith(QUARANTINE) and path.name in find_made(path.parent):
         return False
     if suffix.endswith(GOLD_SUFFIX):
         return True

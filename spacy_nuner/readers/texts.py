@@ -3,23 +3,28 @@
 import itertools
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from ..errors import Errors, NunerError
-from ..outputs import MANIFEST
+from ..outputs import MANIFEST, find_made
+from ..utf8 import is_utf8
 from .arrow_rows import count_rows, read_tables
 from .hub import HUB_PREFIX, find_on_hub, read_hub
-from .json_list import read_json_list
+from .json_list import read_values
 from .records import HEAD, Line, Source
 from .sources import QUARANTINE, STDIN, open_source, plain_suffix, read_lines
 
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
 TABLE_SUFFIXES = (".parquet", ".arrow")
-# What commands of this package write beside texts.
-OWN = (QUARANTINE, "report.json", MANIFEST)
+# What commands of this package write beside texts, if they say so in their manifests.
+OWN = re.compile(
+    rf"_?report\.json|(.+\.|_)?{re.escape(QUARANTINE)}|.*{re.escape(MANIFEST)}"
+)
 # A file with a sentence a line has no blank lines: a paragraph ends here at the latest.
 MAX_PARAGRAPH_LINES = 200
 # Bounds the memory of a row, in bytes: a hundred times the longest text that spaCy
@@ -28,6 +33,10 @@ MAX_TEXT = 100_000_000
 # What is a row of a text file.
 Unit = Literal["line", "paragraph", "file"]
 
+NOT_UTF8 = "not UTF-8"
+# Behind what is wrong with a value of a list.
+NOT_READ = "; nothing behind it in the file was read"
+
 Lines = Iterator[Line]
 
 
@@ -35,7 +44,8 @@ class TextRow(NamedTuple):
     """A text of a corpus and where it stands, or why there is none.
 
     file (str): The data set, or the file from the folder that was named.
-    number (int): The number of its line or row, from 1. Of a paragraph its last line.
+    number (int): The number of its line or row, from 1. Of a paragraph its last line
+        with text.
     text (str): The text.
     size (int): Its share of the file, in bytes.
     fields (dict[str, Any]): Other fields of the row, those that were asked for.
@@ -52,21 +62,29 @@ class TextRow(NamedTuple):
     found: str = ""
 
 
+# Makes a row of a file's name, a number, a value and its size.
+Make = Callable[[str, int, Any, int], TextRow]
+
+
 def find_texts(source: str) -> list[str]:
     """List the files of a corpus.
 
     source (str): A file, a folder, or "-" for standard input.
     RETURNS (list[str]): The file; of a folder those that end as JSON Lines, text,
         Parquet and Arrow files do, those of its folders too, in the order of the names;
-        but no quarantine and no report of this package.
+        but no quarantine and no report that this package made.
     RAISES (NunerError): N201 if a folder has no such file.
     """
     if source == STDIN or not os.path.isdir(source):
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES + TABLE_SUFFIXES
-    paths = [str(path) for path in Path(source).rglob("*") if path.is_file()]
+    made = lru_cache(maxsize=None)(find_made)
     files = sorted(
-        path for path in paths if plain_suffix(path) in known and not path.endswith(OWN)
+        str(path)
+        for path in Path(source).rglob("*")
+        if plain_suffix(path) in known
+        and path.is_file()
+        and not (OWN.fullmatch(path.name) and path.name in made(path.parent))
     )
     if not files:
         reason = f"the folder holds no file that ends in {', '.join(known)}"
@@ -91,10 +109,12 @@ def read_texts(
         for Parquet and Arrow.
     field (str): The field that holds the text, but in text files.
     keep (Sequence[str]): Other fields to keep.
-    unit (Unit): What is a row of a text file: a line; a paragraph, up to a blank line,
-        as in hard-wrapped text; or the file.
+    unit (Unit): What is a row of a text file: a line, as it stands there; a paragraph,
+        up to a blank line, as in hard-wrapped text, its lines stripped and joined by
+        blanks; or the file.
     split (str | None): The split of a data set on the hub, if its name has none.
-    revision (str | None): Its commit; None for the latest.
+    revision (str | None): Its commit, of which `split` has to be named; None to find
+        out both.
     seed (int | None): Orders the shards of a data set on the hub; None for its order.
     YIELDS (TextRow): The rows.
     RAISES (NunerError): N005, N104, N109, N201 or N640 if the source can't be read.
@@ -102,7 +122,7 @@ def read_texts(
 
     def make(file: str, number: int, data: Any, size: int) -> TextRow:
         if not isinstance(data, dict):
-            found = json.dumps(data)[:HEAD]
+            found = str(data)[:HEAD]
             return TextRow(file, number, "", size, {}, "not a JSON object", found)
         fields = {name: data[name] for name in keep if name in data}
         text = data.get(field)
@@ -113,9 +133,10 @@ def read_texts(
         return TextRow(file, number, text, size, fields)
 
     if source.startswith(HUB_PREFIX):
-        found = find_on_hub(source, split=split)
-        if revision is not None:
-            found = found._replace(revision=revision)
+        if revision is None:
+            found = find_on_hub(source, split=split)
+        else:
+            found = Source(source, "hub", split, revision)
         for number, data in enumerate(read_hub(found, seed=seed), start=1):
             text = data.get(field)
             size = len(text.encode("utf8", "replace")) if isinstance(text, str) else 0
@@ -125,21 +146,30 @@ def read_texts(
         name = "stdin" if path == STDIN else os.path.relpath(path, source)
         name = Path(path).name if name == "." else Path(name).as_posix()
         if plain_suffix(path) in TABLE_SUFFIXES:
-            rows = count_rows(path)
-            size = os.path.getsize(path) // max(rows, 1)
-            tables = read_tables(path, [field, *keep])
-            for number, data in enumerate(itertools.chain.from_iterable(tables), 1):
-                yield make(name, number, data, size)
+            yield from _read_table(path, name, [field, *keep], make)
             continue
         with open_source(path) as file:
             yield from _read_file(path, name, file, make, unit)
+
+
+def _read_table(
+    path: str, name: str, columns: Sequence[str], make: Make
+) -> Iterator[TextRow]:
+    size = os.path.getsize(path) // max(count_rows(path), 1)
+    tables = read_tables(path, columns)
+    for number, data in enumerate(itertools.chain.from_iterable(tables), 1):
+        row = make(name, number, data, size)
+        if not is_utf8(row.text):
+            found = row.text[:HEAD]
+            row = row._replace(text="", problem=NOT_UTF8, found=found)
+        yield row
 
 
 def _read_file(
     path: str,
     name: str,
     file: BinaryIO,
-    make: Callable[[str, int, Any, int], TextRow],
+    make: Make,
     unit: Unit,
 ) -> Iterator[TextRow]:
     is_json = plain_suffix(path) in JSON_SUFFIXES
@@ -147,15 +177,7 @@ def _read_file(
         start = file.read(HEAD).lstrip(b"\xef\xbb\xbf \t\r\n")
         file.seek(0)
         if start.startswith(b"["):
-            for row in read_json_list(Source(path, "json"), file):
-                if row.problem is None:
-                    contents: Any = row.content
-                    for data in contents:
-                        yield make(name, row.line, data, row.size // len(contents))
-                else:
-                    found = f"{row.problem.detail} {row.content}"[:HEAD]
-                    kind = row.problem.kind
-                    yield TextRow(name, row.line, "", row.size, {}, kind, found)
+            yield from _from_list(file, name, make)
             return
     lines = read_lines(file, limit=MAX_TEXT)
     if path == STDIN:
@@ -164,8 +186,10 @@ def _read_file(
         yield from _from_json(lines, name, make)
     elif unit == "file":
         yield _from_whole(lines, name)
+    elif unit == "line":
+        yield from _from_lines(lines, name)
     else:
-        yield from _from_text(lines, name, 1 if unit == "line" else MAX_PARAGRAPH_LINES)
+        yield from _from_paragraphs(lines, name)
 
 
 def _peek(lines: Lines) -> tuple[Lines, bool]:
@@ -181,7 +205,7 @@ def _peek(lines: Lines) -> tuple[Lines, bool]:
 
 def _decode(line: Line, name: str) -> tuple[str, TextRow | None]:
     """Decode a line, or make the row that says why not."""
-    problem = "not UTF-8"
+    problem = NOT_UTF8
     if line.problem is not None:
         problem = line.problem.kind
     else:
@@ -193,9 +217,7 @@ def _decode(line: Line, name: str) -> tuple[str, TextRow | None]:
     return "", TextRow(name, line.number, "", line.size, {}, problem, found)
 
 
-def _from_json(
-    lines: Lines, name: str, make: Callable[[str, int, Any, int], TextRow]
-) -> Iterator[TextRow]:
+def _from_json(lines: Lines, name: str, make: Make) -> Iterator[TextRow]:
     for line in lines:
         if not line.data.strip():
             continue
@@ -212,11 +234,41 @@ def _from_json(
         yield bad
 
 
-def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
+def _from_list(file: BinaryIO, name: str, make: Make) -> Iterator[TextRow]:
+    for number, one in enumerate(read_values(file, longest=MAX_TEXT), 1):
+        size = len(one.text.encode("utf8", "surrogateescape"))
+        problem, found = "", one.text
+        if one.problem is not None:
+            problem = one.problem.kind + (NOT_READ if one.breaks_off else "")
+            found = f"{one.problem.detail}: {one.text}"
+        elif not is_utf8(one.text):
+            problem = NOT_UTF8
+        if problem:
+            yield TextRow(name, number, "", size, {}, problem, found[:HEAD])
+        else:
+            yield make(name, number, one.value, size)
+
+
+def _from_lines(lines: Lines, name: str) -> Iterator[TextRow]:
+    """Lines as they are, so that offsets in them are offsets in the file."""
+    size = 0
+    for line in lines:
+        text, bad = _decode(line, name)
+        if bad is not None:
+            yield bad
+            continue
+        # A blank line counts with the next one.
+        size += line.size
+        if text.strip():
+            yield TextRow(name, line.number, text.rstrip("\r\n"), size)
+            size = 0
+
+
+def _from_paragraphs(lines: Lines, name: str) -> Iterator[TextRow]:
+    """Paragraphs of hard-wrapped text, their lines stripped and joined by blanks."""
     paragraph: list[str] = []
     number = size = 0
     for line in lines:
-        number = line.number
         text, bad = _decode(line, name)
         if bad is not None:
             yield bad
@@ -224,7 +276,8 @@ def _from_text(lines: Lines, name: str, limit: int) -> Iterator[TextRow]:
         size += line.size
         if text := text.strip():
             paragraph.append(text)
-        if paragraph and (not text or len(paragraph) >= limit):
+            number = line.number
+        if paragraph and (not text or len(paragraph) >= MAX_PARAGRAPH_LINES):
             yield TextRow(name, number, " ".join(paragraph), size)
             paragraph, size = [], 0
     if paragraph:

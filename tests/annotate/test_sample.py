@@ -6,6 +6,7 @@ import tracemalloc
 from collections import Counter
 
 import pytest
+import spacy
 
 from spacy_nuner.annotate.sample import (
     DistinctSample,
@@ -18,6 +19,7 @@ from spacy_nuner.annotate.sample import (
 )
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.records import Tally
+from spacy_nuner.tokenizers import InParts
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +160,8 @@ def test_a_sample_of_c4(english, data):
         assert list(row) == ["id", "text", "source", "doc"]
         assert row["text"] in by_doc[row["source"], row["doc"]]
         assert row["text"] == " ".join(row["text"].split())
+
+
+def test_a_pipeline_that_splits_gets_long_stretches_in_parts(tmp_path):
+    spacy.blank("en").to_disk(tmp_path / "nlp")
+    assert isinstance(load_splitter(str(tmp_path / "nlp"), "en").tokenizer, InParts)

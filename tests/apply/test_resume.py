@@ -1,6 +1,7 @@
 """Runs that break off or are killed, and go on where they were."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,8 +9,13 @@ import time
 
 import pytest
 
-from spacy_nuner.apply.parts import TextPart
+from spacy_nuner.apply import tag_corpus
+from spacy_nuner.apply.parts import PartFiles, TextPart
+from spacy_nuner.apply.tagger import TagCounts, Tagged
 from spacy_nuner.errors import NunerError
+from spacy_nuner.readers import texts
+from spacy_nuner.readers.hub import HUB_PREFIX
+from spacy_nuner.readers.records import Source
 
 from ..conftest import ROOT, weekly
 from .conftest import contents, make_rows, read_jsonl, write_jsonl
@@ -121,8 +127,6 @@ def test_a_part_is_done_when_its_file_is_there_and_not_before(
 def test_a_change_is_refused_and_nothing_lost(
     tag, source, pipeline, tmp_path, monkeypatch, change
 ):
-    import shutil
-
     shutil.copytree(pipeline, tmp_path / "nlp")
     pipe = tmp_path / "nlp"
     output = tmp_path / "out"
@@ -166,6 +170,109 @@ def test_an_output_that_is_complete_is_not_made_again(
     with pytest.raises(NunerError, match="N004"):
         tag(source, output, form="docbin")
     assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_an_output_outlasts_a_run_of_another_form_that_broke_off(
+    tag, source, tmp_path, monkeypatch, caplog
+):
+    output = tmp_path / "out"
+    tag(source, output, form="parquet")
+    before = contents(output)
+    break_off(tag, source, output, monkeypatch, after=4)
+    tag(source, output, form="parquet")
+    assert "is there already" in caplog.text
+    assert contents(output) == before
+    # Nor is the other run lost.
+    left = count_written(tag, source, output, monkeypatch)
+    assert left == list(range(4, PARTS))
+    assert len(read_jsonl(output)) == 3 * PARTS - 1
+    assert not (tmp_path / "out.work").exists()
+
+
+@pytest.fixture
+def local_set(tmp_path, source, monkeypatch):
+    """A data set in a folder, which is read by the library of the hub."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_jsonl(folder / "a.jsonl", make_rows(3 * PARTS))
+    return f"{HUB_PREFIX}{folder}"
+
+
+def test_a_data_set_in_a_folder_is_gone_on_with(
+    tag, local_set, tmp_path, monkeypatch, caplog
+):
+    output = tmp_path / "out"
+    break_off(tag, local_set, output, monkeypatch, after=4)
+    assert count_written(tag, local_set, output, monkeypatch)[0] == 4
+    assert len(read_jsonl(output)) == 3 * PARTS
+    tag(local_set, output, form="jsonl")
+    assert "is there already" in caplog.text
+    # Not where it was changed.
+    other = tmp_path / "other"
+    break_off(tag, local_set, other, monkeypatch, after=4)
+    write_jsonl(tmp_path / "set" / "a.jsonl", make_rows(3 * PARTS + 1))
+    with pytest.raises(NunerError, match="N651.*the input"):
+        tag(local_set, other, form="jsonl")
+
+
+def test_a_data_set_on_the_hub_is_gone_on_with_at_its_commit(
+    tag, tmp_path, monkeypatch
+):
+    name, commits, read = f"{HUB_PREFIX}owner/set", ["1" * 40], []
+
+    def find(source, *, split=None):
+        commit = source.partition("@")[2] or commits[-1]
+        return Source(source, "hub", "train", commit)
+
+    def read_rows(source, *, seed=None):
+        read.append((source.revision, source.split))
+        yield from ({"text": row["text"]} for row in make_rows(3 * PARTS))
+
+    monkeypatch.setattr(tag_corpus, "find_on_hub", find)
+    monkeypatch.setattr(texts, "find_on_hub", find)
+    monkeypatch.setattr(texts, "read_hub", read_rows)
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(name, whole, form="jsonl")
+    for again in (name, f"{name}@{commits[0]}"):
+        break_off(tag, name, output, monkeypatch, after=4)
+        commits.append("2" * 40)
+        # Another commit is another corpus, if it is asked for.
+        with pytest.raises(NunerError, match="N651.*the input"):
+            tag(f"{name}@{commits[1]}", output, form="jsonl")
+        # Nothing is asked of the hub that may not be there.
+        assert count_written(tag, again, output, monkeypatch)[0] == 4
+        assert contents(output) == contents(whole)
+        shutil.rmtree(output)
+        commits.pop()
+    assert set(read) == {(commits[0], "train")}
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl"])
+def test_a_part_of_which_a_file_was_lost_is_tagged_again(
+    tag, source, tmp_path, monkeypatch, suffix
+):
+    """After a loss of power, names may be there in one folder and not in the other."""
+    whole, output = tmp_path / "whole", tmp_path / "out"
+    tag(source, whole, form="jsonl")
+    break_off(tag, source, output, monkeypatch, after=4)
+    (tmp_path / "out.work" / "parts" / f"000002.{suffix}").unlink()
+    written = count_written(tag, source, output, monkeypatch)
+    assert written == [2, *range(4, PARTS)]
+    assert contents(output) == contents(whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be synchronised")
+def test_files_and_folders_of_a_part_are_synchronised(tmp_path, monkeypatch):
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda file: synced.add(os.fstat(file).st_ino))
+    for name in ("new", "parts"):
+        (tmp_path / name).mkdir()
+    files = PartFiles(tmp_path / "new", tmp_path / "parts", 3, "jsonl")
+    files.write(Tagged(b"1", b"2", TagCounts()), {})
+    paths = sorted(tmp_path.rglob("*"))
+    assert len(paths) == 5
+    assert synced == {path.stat().st_ino for path in paths}
 
 
 @pytest.mark.weekly

@@ -1,7 +1,9 @@
 """Every form of input and output, and rows of every kind."""
 
 import gzip
+import itertools
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -10,8 +12,9 @@ from pyarrow import parquet
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
+from spacy_nuner.apply import on_ray, tag_corpus
 from spacy_nuner.apply.parts import choose_part_size, get_tagger
-from spacy_nuner.apply.tagger import Tagger, TagSettings, cut_text
+from spacy_nuner.apply.tagger import Tagger, TagSettings, cut_text, hash_pipeline
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.hub import HUB_PREFIX
@@ -198,7 +201,7 @@ def test_what_is_a_row_of_a_text_file(tag, tmp_path):
     path.write_text("\ufeffPorto is\nwrapped.\n\nKöln\n", encoding="utf8")
     expected = {
         "line": [("a.txt:1", "Porto is"), ("a.txt:2", "wrapped."), ("a.txt:4", "Köln")],
-        "paragraph": [("a.txt:3", "Porto is wrapped."), ("a.txt:4", "Köln")],
+        "paragraph": [("a.txt:2", "Porto is wrapped."), ("a.txt:4", "Köln")],
         "file": [("a.txt:1", "Porto is\nwrapped.\n\nKöln\n")],
     }
     for unit, rows in expected.items():
@@ -248,6 +251,35 @@ def test_the_command(pipeline, tmp_path):
     assert len(read_quarantine(tmp_path / "out")) == 1
 
 
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    pipeline, tmp_path, monkeypatch, capsys
+):
+    source = write_jsonl(tmp_path / "a.jsonl", make_rows(30))
+    settings = TagSettings(str(pipeline), hash_pipeline(str(pipeline)), "jsonl")
+    for pause, least in ((0, 10), (3600, 1)):
+        monkeypatch.setattr(tag_corpus, "PAUSE", pause)
+        output = tmp_path / str(pause)
+        tag_corpus.tag_corpus(settings, str(source), output, part_size=390)
+        lines = capsys.readouterr().err.split("\n")
+        assert lines.pop() == "" and "\r" not in "".join(lines)
+        assert least <= len(lines) <= least + 2
+        assert lines[-1].startswith("100%") and "words/s" in lines[-1]
+
+
+def test_loading_is_no_part_of_the_speed_of_one_process(tag, tmp_path, monkeypatch):
+    source = write_jsonl(tmp_path / "a.jsonl", make_rows(5))
+    loaded, clock = [], itertools.count()
+
+    def look_at_the_clock():
+        loaded.append(get_tagger.cache_info().currsize)
+        return next(clock)
+
+    monkeypatch.setattr(tag_corpus, "perf_counter", look_at_the_clock)
+    get_tagger.cache_clear()
+    tag(source, tmp_path / "out")
+    assert loaded and all(loaded)
+
+
 @pytest.mark.parametrize(
     ("change", "number"),
     [
@@ -284,6 +316,28 @@ def test_a_pipeline_that_can_not_be_loaded(tag, tmp_path):
     source = write_jsonl(tmp_path / "a.jsonl", make_rows(2))
     with pytest.raises(NunerError, match="N650"):
         tag(source, tmp_path / "out", pipe=tmp_path / "nlp")
+
+
+@pytest.mark.parametrize("code", ["import no_such_package", "1 / 0"])
+def test_a_package_that_can_not_be_imported(tmp_path, monkeypatch, code):
+    (tmp_path / "tests_broken.py").write_text(code)
+    info = tmp_path / "tests_broken-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tests-broken\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    # By the name of the distribution, which is none to import.
+    for name in ("tests-broken", "tests_broken"):
+        with pytest.raises(NunerError, match=f"N650.*'{name}'"):
+            hash_pipeline(name)
+
+
+@pytest.mark.parametrize("error", [ConnectionError, RuntimeError, ValueError])
+def test_a_cluster_that_can_not_be_reached(error):
+    def init(**settings):
+        raise error("No cluster at\n10.0.0.1:6379.")
+
+    with pytest.raises(NunerError, match=r"N655.*10.0.0.1:6379"):
+        on_ray.connect(SimpleNamespace(init=init, is_initialized=lambda: False))
 
 
 def test_another_pipeline_than_where_it_was_started(pipeline):

@@ -251,7 +251,7 @@ def test_a_price_before_there_is_a_key(run, source, tmp_path):
     source.write_text(2 * source.read_text(encoding="utf8"), encoding="utf8")
     printed = run("annotate", source, store, "--model", "m", "--dry-run")
     assert "120 sentences, 60 need no asking, 60 to ask in 60 requests" in printed
-    assert "60 sentences are in the file more than once" in printed
+    assert "60 sentences are there more than once" in printed
 
 
 def test_files_that_hold_no_sentence(run, tmp_path):

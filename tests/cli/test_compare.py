@@ -60,7 +60,8 @@ def test_without_a_folder_nothing_is_written(rows, tiny, tmp_path):
     path.write_text("\n".join(rows[:10]))
     result = run(path, "--backbones", tiny[0])
     assert result.exit_code == 0, result.output
-    assert "there was nothing to compare it with" in " ".join(result.stdout.split())
+    said = " ".join(result.stdout.split())
+    assert "there was no other backbone to compare it with" in said
     assert sorted(tmp_path.iterdir()) == [path]
 
 

@@ -10,6 +10,7 @@ import sys
 import unicodedata
 
 import pytest
+from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from spacy_nuner.annotate.prompts import Settings, load_prompt
@@ -17,6 +18,7 @@ from spacy_nuner.annotate.store import Store
 from spacy_nuner.cli.app import app
 from spacy_nuner.encoders.card import model_card
 from spacy_nuner.encoders.folder import read_info
+from spacy_nuner.publish.cards import make_card
 from spacy_nuner.readers.answers import Answer, Sentence
 
 from ..conftest import ROOT
@@ -220,6 +222,49 @@ def test_the_card_of_a_backbone(corpus, folder):
     assert "# Owned" not in outside.replace(r"\n# Owned", "")
     assert r"| text of a concept | a \| \`b\` {name} |" in card
     assert read_info(output) is not None
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_card_of_a_pipeline(tmp_path, kind):
+    """Whatever stands in `meta.json`, as Markdown it is what it is without it."""
+    name = NAMES[kind]
+    written = [
+        make_pipeline_card(tmp_path / x, y) for x, y in (("a", "x"), ("b", name))
+    ]
+    assert is_safe(written[1])
+    parser = MarkdownIt("commonmark").enable("table")
+    bodies = [card.split("\n---\n", 1)[1] for card in written]
+    plain, tokens = ([*flatten(parser.parse(body))] for body in bodies)
+    # Where one breaks out, there is another kind of token, or one more.
+    assert [one.type for one in tokens if one.type != "softbreak"] == [
+        one.type for one in plain if one.type != "softbreak"
+    ]
+    blocks = [one.content for one in plain if one.type == "html_block"]
+    assert [one.content for one in tokens if one.type == "html_block"] == blocks
+
+
+def flatten(tokens):
+    for token in tokens:
+        # Texts may be in one piece or in several.
+        if token.type not in ("text", "html_inline"):
+            yield token
+        assert token.type != "html_inline" or token.content == "<br>"
+        yield from flatten(token.children or [])
+
+
+def make_pipeline_card(folder, name):
+    folder.mkdir()
+    (folder / "config.cfg").write_text("")
+    meta = {
+        **{"lang": "en", "name": name, "version": name, "spacy_version": name},
+        **{"description": name, "author": name, "notes": f"# {name}\n\n- {name}"},
+        **{"url": "https://e.org", "license": name, "vectors": {"keys": name}},
+        **{"pipeline": [name], "components": [name], "labels": {name: [name, name]}},
+        "performance": {name: 0.5},
+        "sources": [name, {"name": name, "url": "https://e.org", "author": name}],
+    }
+    (folder / "meta.json").write_text(json.dumps(meta))
+    return make_card(folder)
 
 
 def test_fewshot_and_report(folder, tmp_path, recwarn):

@@ -317,14 +317,14 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch, failing)
     path = write(tmp_path / "a.jsonl", *rows)
     run(path, tmp_path)
     before = sorted((tmp_path / "corpus").iterdir())
-    real = Path.write_bytes
+    real = Path.open
 
-    def full(self, data):
-        if self.name.startswith(failing):
+    def full(self, mode="r", *more, **named):
+        if mode == "wb" and self.name.startswith(failing):
             raise OSError(28, "No space left on device")
-        return real(self, data)
+        return real(self, mode, *more, **named)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(NunerError, match="N003.*No space left"):
         run(path, tmp_path, shard_size=10)
     assert sorted((tmp_path / "corpus").iterdir()) == before

@@ -1,5 +1,6 @@
 """The page without a browser: what it asks, and what it makes of the answers."""
 
+import json
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ testing = pytest.importorskip("streamlit.testing.v1")
 from spacy_nuner.demo.server import PAGE  # noqa: E402
 from spacy_nuner.pipeline.label_pipe import LabelPipe  # noqa: E402
 
+from ..pipeline.conftest import make_zero_shot  # noqa: E402
 from .conftest import TEXT  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -68,6 +70,24 @@ def test_labels_are_chosen(open_page, pipelines):
     page.multiselect[0].select("price").run()
     assert [row["label"] for row in read(page)] == ["price"]
     assert "area" not in drawn(page)
+
+
+def test_the_download_says_what_is_known_of_labels(
+    open_page, backbone, tmp_path, monkeypatch
+):
+    import streamlit as st
+
+    labels = {"area": {"name": "region", "description": "in a city"}, "price": "a sum"}
+    make_zero_shot(backbone, labels=labels, threshold=0.25).to_disk(tmp_path / "known")
+    made = []
+    monkeypatch.setattr(st, "download_button", lambda _, data, **__: made.append(data))
+    page = open_page(tmp_path / "known")
+    page.text_area[0].input(TEXT).run()
+    area = {"label": "area", "name": "region", "description": "in a city"}
+    price = {"label": "price", "description": "a sum"}
+    assert json.loads(made[-1])["labels"] == [area, price]
+    page.multiselect[0].select("price").run()
+    assert json.loads(made[-1])["labels"] == [price]
 
 
 def test_thresholds_that_were_calibrated(open_page, pipelines):

@@ -133,6 +133,16 @@ def test_a_pipeline_with_concepts(pipelines):
     assert load(pipelines / "each").threshold == {"area": 0.9999, "price": 0.125}
 
 
+def test_what_is_known_of_labels(backbone, pipelines, named, tmp_path):
+    labels = {"AREA": {"name": "area", "description": "a part of a city"}, "B": "b"}
+    make_zero_shot(backbone, labels=labels).to_disk(tmp_path / "described")
+    assert load(tmp_path / "described").label_data == labels
+    assert load(pipelines / "rules").label_data == {"A<b>": None}
+    # Those that somebody else has named on the page are not its own.
+    named.score(TEXT, {"area": "of somebody else"})
+    assert named.label_data == {}
+
+
 def test_a_pipeline_with_one_label_a_token(pipelines):
     finder = load(pipelines / "ner", pipe_name="nuner_ner")
     text = "Hackney , 900 a month"
@@ -196,5 +206,7 @@ def test_json(named):
         assert row["label"] == span.label_
         assert row["score"] == pytest.approx(float(score), abs=1e-4)
     assert content["labels"][1] == {"label": "price", "description": "what it costs"}
-    bare = to_json(TEXT, spans, None, source="x", thresholds=None, labels={})
+    named = {"AREA": {"name": "area", "description": None}}
+    bare = to_json(TEXT, spans, None, source="x", thresholds=None, labels=named)
+    assert bare["labels"] == [{"label": "AREA", "name": "area", "description": None}]
     assert "score" not in bare["spans"][0] and bare["thresholds"] is None

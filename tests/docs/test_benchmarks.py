@@ -1,18 +1,27 @@
 """The benchmarks import what there is, and say how they are called."""
 
+import inspect
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
+import typer
 from confection import Config
 from typer.testing import CliRunner
 
 from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.fewshot.cells import choose_dev
 from spacy_nuner.fewshot.draws import PROTOCOLS
 from spacy_nuner.fewshot.grid import Grid
 from spacy_nuner.fewshot.heads import check_heads
+from spacy_nuner.fewshot.results import read_cells
 
 from ..conftest import ROOT
+from ..pretrain.conftest import SENTENCES as PASSAGES
+from ..pretrain.conftest import TEXTS, write_corpus
+from ..util import make_tiny_bert
 from .test_commands import load_app
 
 PEERS = "benchmarks/peers/compare.py"
@@ -66,6 +75,70 @@ SENTENCES = [
 ]
 
 
+def test_a_gliner_of_another_corpus_is_not_taken(tmp_path, monkeypatch):
+    load_app(PEERS)
+    module = sys.modules["benchmark"]
+    trained = []
+
+    def run_worker(python, command, task):
+        trained.append(task["passages"])
+        Path(task["output"]).mkdir(parents=True)
+        steps = task["arguments"]["max_steps"]
+        counts = {"steps": steps, "planned_steps": steps, "seconds": 60}
+        return {**counts, "passages": len(task["passages"])}
+
+    monkeypatch.setattr(module, "run_worker", run_worker)
+    base = str(make_tiny_bert(tmp_path / "bert", TEXTS))
+
+    def pretrain(corpus):
+        module.pretrain(
+            *(Path("python"), corpus, base, (1e-5, 3e-5), tmp_path / "model"),
+            **{"minutes": 1, "steps": 10, "passages": 0},
+        )
+
+    for name, sentences in (("one", PASSAGES), ("two", PASSAGES[1:])):
+        write_corpus(tmp_path / name, sentences)
+    pretrain(tmp_path / "one")
+    # Wherever it lies.
+    shutil.copytree(tmp_path / "one", tmp_path / "moved")
+    pretrain(tmp_path / "moved")
+    assert len(trained) == 1
+    with pytest.raises(typer.BadParameter, match="other settings"):
+        pretrain(tmp_path / "two")
+
+
+def test_gliner_is_tuned_on_the_sets_of_the_grid():
+    load_app(PEERS)
+    module = sys.modules["benchmark"]
+    grid = Grid.from_disk(ROOT / "benchmarks" / "grids" / "heads.yml")
+    assert sorted(module.TUNED) == sorted(grid.datasets)
+    options = inspect.signature(module.main).parameters
+    assert options["draws"].default.default == grid.draws
+    assert options["rate_draws"].default.default == grid.rate_draws
+    assert set(options["k"].default.default) <= set(grid.k)
+    assert grid.dev_sentences == module.DEV_SENTENCES
+
+
+def test_rates_of_gliner_are_judged_on_the_sentences_of_the_grid(tmp_path):
+    load_app(PEERS)
+    module = sys.modules["benchmark"]
+    train = 4 * SENTENCES
+    dev = [[("thai", "B-Cuisine"), (f"word{i}", "O")] for i in range(30)]
+    write_set(
+        tmp_path / "mit-restaurant", {"train": train, "dev": dev, "test": SENTENCES}
+    )
+    model = module.Gliner("model", "model", {"name": "model"}, Path("python"), 0.5)
+    tuning = module.make_tuning(
+        *(model, tmp_path / "mit-restaurant", tmp_path / "out"), steps=1, sentences=8
+    )
+    judged = tuning.get_dev(module.draw_docs(tuning.data.train, 1))
+    assert [doc.text for doc in judged] == [
+        doc.text for doc in choose_dev(tuning.data.dev, 8)
+    ]
+    # Neither in the order of the file nor its beginning.
+    assert [doc[1].text for doc in judged] != [f"word{i}" for i in range(8)]
+
+
 def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
     tmp_path, monkeypatch
 ):
@@ -110,9 +183,9 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
     tagged = [task["prompts"] for command, task in calls if command == "tag"]
     prompts = [told["Price"] for told in tagged if "Price" in told]
     assert prompts[0] == "price" and prompts[-1].startswith("price: How expensive")
-    # Rates by dev, then all draws; the first two stand already.
+    # Rates by dev, then all draws; the first one stands already.
     tuned = [task for command, task in calls if command == "tune"]
-    assert len(tuned) == 3 * 2 + 1
+    assert len(tuned) == 3 + 2
     assert f"| mit-restaurant | 1 | {cells.name} | 0.0001/0.0005 | " in result.output
     for path in (cells / "mentions-gliner-tuned" / "k1").iterdir():
         cell = json.loads(path.read_text("utf8"))
@@ -125,6 +198,10 @@ def test_gliner_is_tuned_on_the_same_draws_and_scored_by_its_spans(
         if text == "very cheap thai":
             assert row["ner"] == [[0, 1, "price"], [2, 2, "cuisine"]]
         assert {"price", "cuisine", "dish"} <= set(row["ner_labels"])
+    # What chose rates and models is no result.
+    results = read_cells(tmp_path / "out")
+    assert {(cell.protocol, cell.head) for cell in results} == {("mentions", "gliner")}
+    assert sorted(cell.k for cell in results) == [0, 0, 1, 1, 1]
     # Nothing is computed again.
     count = len(calls)
     again = CliRunner().invoke(make, [*map(str, arguments)])

@@ -1,5 +1,7 @@
 """What a user is told of their own labelled texts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import spacy
@@ -32,19 +34,33 @@ def test_the_best_is_named_with_what_it_leads_by():
     )
     advice = give_advice([best, second], []).splitlines()
     assert advice[0].startswith(
-        "Take nuner, last + middle layer, with a linear head (configs/ner.cfg): "
-        "its F1 is +45 (90% interval +"
+        "Take nuner, last + middle layer: the F1 of a linear probe on it, frozen, is "
+        "+45 (90% interval +"
     )
     assert advice[0].endswith("points from that of base, last + middle layer.")
     assert advice[1].startswith("Expect an entity F1 of ") and "20 texts" in advice[1]
+    assert "from a linear probe" in advice[1]
     assert advice[2].startswith("Twice as many, 40 texts, would bring ")
     assert "a difference of +" in advice[2]
+    # No promise of a head that was not measured.
+    assert "A trained head (configs/ner.cfg) usually has more" in advice[3]
+    assert "spacy nuner fewshot" in advice[3] and "--encoders tuned" in advice[3]
 
 
 def test_what_can_not_be_told_apart_is_said_to_be_so():
     one, other = make_candidate("a", (8, 11, 14)), make_candidate("b", (8, 11, 14))
     assert "can't tell the two apart" in give_advice([one, other], [])
-    assert "nothing to compare it with" in give_advice([one], [])
+    alone = give_advice([one], [])
+    assert "there was no other backbone to compare it with" in alone
+
+
+def test_the_best_is_compared_with_another_backbone():
+    best, base = make_candidate("nuner", (8, 11, 14)), make_candidate("base", (3, 4, 5))
+    last = replace(best, layers="last")
+    (advice, *_) = give_advice([best, last, base], []).splitlines()
+    assert "points from that of base" in advice
+    # Two layer sets of one backbone are no comparison.
+    assert "no other backbone" in give_advice([best, last], [])
 
 
 def test_labels_that_are_short_of_examples_are_those_with_few_or_that_still_rise():

@@ -38,10 +38,40 @@ def test_which_cells_are_broken_down():
         for layers in ("both", "last")
     ]
     # 2 and 8 are as far from 4; 16 is farther.
-    assert {(cell.k, cell.layers) for cell in choose_cells(cells)} == {(2, "both")}
-    assert choose_cells(cells[:2]) == []
+    chosen = choose_cells(cells, "base")
+    assert {(cell.k, cell.layers) for cell in chosen} == {(2, "both")}
+    assert choose_cells(cells[:2], "base") == []
     other = [make_scored("base", 1, layers="mentions-linear-tuned")]
-    assert choose_cells(other) == other
+    assert choose_cells(other, "base") == other
+
+
+def test_what_the_base_and_most_backbones_have_is_broken_down():
+    def choose(found):
+        cells = [
+            make_scored(backbone, layers=layers, ents_f=f)
+            for layers, measured in found.items()
+            for backbone, f in measured.items()
+        ]
+        return choose_cells(cells, "base")[0].layers
+
+    asked = {"k~2k-spacy-llm": {"some-llm": 0.9, "other-llm": 0.9, "third": 0.9}}
+    heads = {
+        "k~2k-linear-tuned": {"base": 0.2, "nuner": 0.3},
+        "k~2k-two-layer-tuned": {"base": 0.4, "nuner": None},
+        "k~2k-ner-tuned": {"base": 0.8},
+    }
+    # The base counts most, then how many others there are, then F1.
+    assert choose({**asked, **heads}) == "k~2k-linear-tuned"
+    heads["k~2k-two-layer-tuned"]["nuner"] = 0.3
+    assert choose({**asked, **heads}) == "k~2k-two-layer-tuned"
+    assert choose({"both": {"nuner": 0.9}, "last": {"base": 0.1}}) == "last"
+    assert choose({"both": {"base": 0.1}, "last": {"base": 0.2}}) == "both"
+
+
+def test_a_whole_set_is_broken_down_where_there_is_nothing_else():
+    whole = make_scored("base", "all")
+    assert choose_cells([whole, make_scored("base", 64)], "base")[0].k == 64
+    assert choose_cells([whole], "base") == [whole]
 
 
 def test_types_that_gain_most_come_first():
@@ -52,7 +82,7 @@ def test_types_that_gain_most_come_first():
         make_scored("other"),
         make_scored("other", token_f_per_label="?"),
     ]
-    header, rows = types_table(list_types(cells), ["base", "nuner"], {})
+    header, rows = types_table(list_types(cells), ["base", "nuner"], {}, base="base")
     assert header == ["type", "data set", "base", "nuner", "gain of nuner"]
     assert rows == [
         ["person", "a", "50.0", "75.0", "+25.0"],
@@ -60,7 +90,9 @@ def test_types_that_gain_most_come_first():
         ["x", "a", "10.0", "–", "–"],
     ]
     overlap = {"a": {"city": Overlap("city", False, True, "city", 1.0)}}
-    header, rows = types_table(list_types(cells), ["base", "nuner"], overlap)
+    header, rows = types_table(
+        list_types(cells), ["base", "nuner"], overlap, base="base"
+    )
     assert header[2] == "in the corpus"
     assert [row[2] for row in rows] == ["–", "case-folded", "–"]
 

@@ -1,5 +1,6 @@
 import json
 import warnings
+from collections import Counter
 
 import pytest
 
@@ -119,9 +120,22 @@ def test_a_dev_part_is_what_rates_are_chosen_on(sets, backbones, tmp_path, fitte
 
 def test_all_labels_learn_from_what_was_held_out(sets, backbones, tmp_path, fitted):
     (cell,) = run(sets, backbones[:1], tmp_path, k=["all"], heads=["linear"])
-    assert cell.settings["all"] and cell.sentences == len(sets[0])
+    assert cell.k == "all" and cell.sentences == len(sets[0])
     sizes = [len(task.docs) for _, task in fitted]
     assert sizes == [54, 54, 54, 60]
+
+
+def test_all_labels_are_no_number_of_mentions(sets, backbones, tmp_path, monkeypatch):
+    mentions = Counter(ent.label_ for doc in sets[0] for ent in doc.ents)
+    most = max(mentions.values())
+    settings = {"k": [most, "all"], "layers": ["last"]}
+    cells = run(sets, backbones[:1], tmp_path, **settings)
+    assert [(cell.k, cell.draw) for cell in cells] == [(most, 0), (most, 1), ("all", 0)]
+    assert (tmp_path / "listings/base/last/kall/draw0.json").is_file()
+    assert sorted(map(str, read_cells(tmp_path))) == sorted(map(str, cells))
+    # Neither takes the file of the other, so that both stay finished.
+    monkeypatch.setattr(engine, "fit_probe", None)
+    assert run(sets, backbones[:1], tmp_path, **settings) == cells
 
 
 def test_the_same_draws_and_vectors_for_every_head(sets, backbones, tmp_path):
@@ -158,3 +172,12 @@ def test_processes_change_nothing(sets, backbones, tmp_path):
     for one, other in zip(alone, shared, strict=True):
         assert one.settings == other.settings
         assert one.scores["ents_f"] == pytest.approx(other.scores["ents_f"], abs=0.02)
+
+
+def test_a_head_that_reads_names_rests_on_the_concept_encoder(sets, backbone, tmp_path):
+    found = find_backbones([backbone], names=["nuner"], layers=["both"])
+    cells = run(sets, found, tmp_path, heads=["prototype", "nuner_ner"])
+    assert {cell.head: "concepts" in cell.settings["encoder"] for cell in cells} == {
+        "prototype": False,
+        "nuner_ner": True,
+    }

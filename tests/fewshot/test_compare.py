@@ -9,7 +9,7 @@ from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import cells as engine
-from spacy_nuner.fewshot.cells import run_probes
+from spacy_nuner.fewshot.cells import run_cells
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import Curves, read_cells
@@ -39,9 +39,9 @@ def tiny(sets, tmp_path_factory):
 
 def run(sets, backbones, output, *, hashes=None):
     train, test = sets
-    draws = {k: [draw_docs(train, k, seed=seed) for seed in (0, 1)] for k in (1, 4)}
+    draws = [[draw_docs(train, k, seed=seed) for seed in (0, 1)] for k in (1, 4)]
     dataset = Dataset("listings", train, test, hashes or {"train": "a", "test": "b"})
-    return run_probes(dataset, backbones, draws, output)
+    return run_cells([dataset], backbones, {"listings": draws}, output)
 
 
 @pytest.fixture
@@ -176,10 +176,29 @@ def test_a_set_is_named_by_its_folder(assets):
     paths = [assets / "listings" / f"{name}.jsonl" for name in ("dev", "train")]
     dataset = Dataset.from_files(*paths)
     assert dataset.name == "listings"
-    assert dataset.hashes == {"test": hash_file(paths[0]), "train": hash_file(paths[1])}
+    assert dataset.hashes == {
+        "test": hash_file(paths[0]),
+        "train": hash_file(paths[1]),
+        "lang": "en",
+    }
     assert 0 < len(dataset.test) < len(dataset.train)
     alone = Dataset.from_files(paths[0], name="mine")
     assert (alone.name, alone.train) == ("mine", [])
+
+
+def test_words_of_a_text_depend_on_the_language(assets, tmp_path):
+    listings = assets / "listings" / "dev.jsonl"
+    words = tmp_path / "words.conll"
+    words.write_text("Ada B-PER\nsang O\n", "utf8")
+    for paths, found in (
+        ((listings,), "xx"),
+        ((words, listings), "xx"),
+        ((words, words), None),
+    ):
+        hashes = [Dataset.from_files(*paths, lang=lang).hashes for lang in ("xx", "en")]
+        assert hashes[0].get("lang") == found
+        # Words that stand in the file are the same in any language.
+        assert (hashes[0] == hashes[1]) == (found is None)
 
 
 def test_a_set_may_be_a_folder_or_on_the_hub(tmp_path):
@@ -195,7 +214,7 @@ def test_a_set_may_be_a_folder_or_on_the_hub(tmp_path):
         assert dataset.name == "cities"
         assert [doc.text for doc in dataset.test] == ["In Bonn."]
         assert [doc.text for doc in dataset.train] == ["In Rome."]
-        assert len(set(dataset.hashes.values())) == 2
+        assert dataset.hashes["train"] != dataset.hashes["test"]
 
 
 def test_an_architecture_that_transformers_does_not_know(tmp_path):

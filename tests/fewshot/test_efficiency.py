@@ -56,6 +56,22 @@ def test_the_table_has_the_average_first_and_leaves_k_0_without_a_factor():
         assert row[1:] == ["2", "4 (4.0x)", "> 16 (> 4.0x)", "–"]
 
 
+def test_a_whole_set_is_no_number_of_examples():
+    cells = [
+        make_cell("a", backbone, k, 0, value)
+        for backbone, values in {
+            "base": {1: 0.1, 4: 0.3, "all": 0.9},
+            "nuner": {1: 0.5, 4: 0.6, "all": 0.9},
+        }.items()
+        for k, value in values.items()
+    ]
+    header, rows = efficiency_table(
+        Curves(cells, "macro_token_f"), "last", "base", "nuner"
+    )
+    assert header == ["data set", "k=1", "k=4"]
+    assert rows == [["a", "> 4 (> 4.0x)", "> 4 (> 1.0x)"]]
+
+
 def test_nothing_is_said_of_a_base_that_was_not_measured():
     cells = [make_cell("a", "nuner", 1, 0, 0.5)]
     curves = Curves(cells, "macro_token_f")

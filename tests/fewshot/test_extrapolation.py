@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from spacy_nuner.fewshot.extrapolation import LearningCurve
+from spacy_nuner.fewshot import extrapolation
+from spacy_nuner.fewshot.extrapolation import DRAW_SPREAD, Interval, LearningCurve
 
 SIZES = [4, 8, 16]
 
@@ -56,6 +57,28 @@ def test_more_texts_to_measure_on_and_a_nearer_target_are_more_certain():
     gain = few.gain(40)
     assert gain.low < gain.value < gain.high
     assert few.gain(20).value == pytest.approx(0)
+
+
+def test_a_gain_has_the_luck_of_the_texts_that_come(monkeypatch):
+    """Draws where a text's luck is known: those at hand stay when others come."""
+    monkeypatch.setattr(extrapolation, "BEND", 0)
+    texts, more = 20, 40
+    curve = LearningCurve(make_validated(np.random.default_rng(5), docs=texts))
+    level = 0.3
+    curve._level = np.full(1000, level)
+    curve._slope = np.zeros(1000)
+    # Of one text.
+    spread = DRAW_SPREAD / np.sqrt(curve._density)
+    luck = spread * np.random.default_rng(6).normal(size=(4000, more))
+    now, then = (luck[:, :n].mean(axis=1) for n in (texts, more))
+
+    def sigmoid(logits):
+        return 1 / (1 + np.exp(-logits))
+
+    expected = Interval.from_samples(sigmoid(level + then) - sigmoid(level + now))
+    found = curve.gain(more)
+    width = expected.high - expected.low
+    assert found.high - found.low == pytest.approx(width, rel=0.15)
 
 
 def test_nothing_found_and_everything_found():

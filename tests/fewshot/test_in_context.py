@@ -7,6 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import read_cells
 
 from ..annotate.server import Server
@@ -69,8 +71,9 @@ def answer_as_spacy_llm(body):
 
 
 def answer_as_universalner(body):
+    """A model that finds Rome and Oslo anywhere, and people but for Max."""
     text = body["prompt"].partition("Text: ")[2].partition(" ASSISTANT:")[0]
-    known = PEOPLE if "describes person in" in body["prompt"] else CITIES
+    known = PEOPLE - {"Max"} if "describes person in" in body["prompt"] else CITIES
     return json.dumps([word for word in re.findall(r"\w+", text) if word in known])
 
 
@@ -95,20 +98,22 @@ def test_spacy_llm_with_examples(sets, tmp_path):
     cells = read_cells(tmp_path / "metrics")
     assert sorted((cell.k, cell.draw) for cell in cells) == [(0, 0), (1, 0), (1, 1)]
     for cell in cells:
-        assert (cell.backbone, cell.head) == ("some-model", "spacy-llm")
+        assert (cell.backbone, cell.head) == ("org-some-model", "spacy-llm")
         assert cell.scores["ents_f"] == 1.0
         assert cell.scores["prompt_tokens"] == 100 * len(TEST)
-        assert cell.scores["cost"] is None
+        assert cell.scores["completion_tokens"] == 50 * len(TEST)
+        assert "cost" not in cell.scores
         assert "strings_f" not in cell.scores
+        assert cell.versions["spacy-llm"]
+    # The same draws as heads have.
+    pool = read_docs(str(sets / "train.jsonl"))
+    for cell in cells[1:]:
+        assert cell.settings["docs"] == draw_docs(pool, 1, seed=cell.draw).docs
 
 
 def test_universalner_is_scored_by_both_rules(sets, tmp_path):
-    prices = tmp_path / "prices.json"
-    table = {"currency": "EUR", "models": {"org/some-model": {"input": 1, "output": 2}}}
-    prices.write_text(json.dumps(table))
     with Server(reply=answer_as_universalner) as server:
-        more = ("--way", "universalner", "--prices", prices)
-        result = run(sets, server, tmp_path, *more)
+        result = run(sets, server, tmp_path, "--way", "universalner")
         assert result.exit_code == 0, result.output
     assert server.requests == 2 * len(TEST)
     body = server.bodies[0]
@@ -116,11 +121,56 @@ def test_universalner_is_scored_by_both_rules(sets, tmp_path):
     assert body["max_tokens"] == 256
     (cell,) = read_cells(tmp_path / "metrics")
     assert cell.k == 0
-    assert cell.scores["ents_f"] == 1.0
-    assert cell.scores["strings_f"] == 1.0
+    # Of five spans four; of four strings (Rome counts once) three.
+    assert cell.scores["ents_r"] == pytest.approx(4 / 5)
+    assert cell.scores["strings_r"] == pytest.approx(3 / 4)
+    assert cell.scores["ents_p"] == cell.scores["strings_p"] == 1.0
     # The server counted nothing.
     assert cell.scores["prompt_tokens"] is None
-    assert cell.scores["cost"] is None
+
+
+def test_tokens_are_priced_and_counted_once(sets, tmp_path):
+    prices = tmp_path / "prices.json"
+    table = {"currency": "EUR", "models": {"org/some-model": {"input": 1, "output": 2}}}
+    prices.write_text(json.dumps(table))
+    # A text that is there twice is asked about once.
+    path = sets / "test.jsonl"
+    lines = path.read_text("utf8").splitlines()
+    path.write_text("\n".join([*lines, lines[0]]) + "\n", "utf8")
+
+    def reply(body):
+        content = answer_as_spacy_llm(body)
+        if "They met Max" in body["messages"][0]["content"]:
+            return {"message": {"content": content}, "finish_reason": "length"}
+        return content
+
+    with Server(reply=reply) as server:
+        first = run(sets, server, tmp_path, "--k", "0")
+        assert first.exit_code == 0, first.output
+        (cell,) = read_cells(tmp_path / "metrics")
+        assert "cost" not in cell.scores
+        # The price is known later.
+        again = run(sets, server, tmp_path, "--k", "0", "--prices", prices)
+        assert again.exit_code == 0, again.output
+    assert server.requests == len(TEST)
+    (cell,) = read_cells(tmp_path / "metrics")
+    assert cell.scores["prompt_tokens"] == 100 * len(TEST)
+    assert cell.scores["cost"] == pytest.approx((100 + 2 * 50) * len(TEST) / 1e6)
+    assert cell.scores["currency"] == "EUR"
+    assert (cell.scores["truncated"], cell.scores["refused"]) == (1, 0)
+
+
+def test_texts_that_cannot_be_asked_about(sets, tmp_path):
+    path = sets / "test.jsonl"
+    row = {"text": "Eva \ufffd saw", "spans": [spell(0, 3, "PER")]}
+    path.write_text(path.read_text("utf8") + json.dumps(row) + "\n", "utf8")
+    with Server(reply=answer_as_spacy_llm) as server:
+        result = run(sets, server, tmp_path, "--k", "0")
+        assert result.exit_code == 0, result.output
+    assert server.requests == len(TEST)
+    (cell,) = read_cells(tmp_path / "metrics")
+    assert cell.scores["unasked"] == 1
+    assert cell.scores["ents_r"] == pytest.approx(5 / 6)
 
 
 def test_a_dry_run_asks_nothing(sets, tmp_path):
@@ -138,26 +188,27 @@ def test_what_has_no_answer_is_asked_again(sets, tmp_path):
 
     def reply(body):
         text = body["messages"][0]["content"]
-        if any(one in text for one in broken):
+        if "Sriracha" in text and any(one in text for one in broken):
             return {"message": None, "finish_reason": None}
         return answer_as_spacy_llm(body)
 
     with Server(reply=reply) as server:
-        result = run(sets, server, tmp_path, "--k", "0", "--retries", 0)
+        result = run(sets, server, tmp_path, "--k", "0,1", "--retries", 0)
         assert result.exit_code == 1
         assert "N627" in result.output
         assert "1 of 3" in result.output
-        assert not read_cells(tmp_path / "metrics")
+        # What is complete is scored.
+        assert [cell.k for cell in read_cells(tmp_path / "metrics")] == [1]
         broken.clear()
         asked = server.requests
-        result = run(sets, server, tmp_path, "--k", "0", "--retries", 0)
+        result = run(sets, server, tmp_path, "--k", "0,1", "--retries", 0)
         assert result.exit_code == 0, result.output
         assert server.requests == asked + 1
-    assert len(read_cells(tmp_path / "metrics")) == 1
+    assert [cell.k for cell in read_cells(tmp_path / "metrics")] == [0, 1]
 
 
 def test_two_labels_of_one_name_are_refused(sets, tmp_path):
-    labels = {"PER": {"name": "town"}, "CITY": {"name": "Town"}}
+    labels = {"PER": {"name": "town "}, "CITY": {"name": "Town"}}
     (sets / "labels.json").write_text(json.dumps(labels))
     with Server(reply=answer_as_spacy_llm) as server:
         result = run(sets, server, tmp_path, "--k", "0")
@@ -177,12 +228,21 @@ def test_a_part_of_the_test_set(sets, tmp_path):
         result = run(sets, server, tmp_path, "--k", "0", "--limit", 2)
         assert result.exit_code == 0, result.output
         assert server.requests == 2
+    (cell,) = read_cells(tmp_path / "metrics")
+    # Not beside heads that are scored on all.
+    assert cell.layers == "mentions-spacy-llm-on-2"
 
 
 def test_the_report_marks_the_other_rule(sets, tmp_path):
     with Server(reply=answer_as_universalner) as server:
         assert run(sets, server, tmp_path, "--way", "universalner").exit_code == 0
-    args = ["report", tmp_path / "metrics", tmp_path / "out", "--base", "some-model"]
+    args = [
+        "report",
+        tmp_path / "metrics",
+        tmp_path / "out",
+        "--base",
+        "org-some-model",
+    ]
     result = CliRunner().invoke(app, [str(arg) for arg in args])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "out" / "report.md").read_text("utf8")

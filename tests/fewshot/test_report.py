@@ -1,6 +1,8 @@
 import json
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -49,8 +51,8 @@ def make_cell(dataset, backbone, k, draw, value):
         layers="last",
         k=k,
         draw=draw,
-        sentences=3 * k + draw,
-        mentions={"A": k, "B": k + draw},
+        sentences=200 if k == "all" else 3 * k + draw,
+        mentions={"A": 9, "B": 99} if k == "all" else {"A": k, "B": k + draw},
         settings={
             "encoder": {"name": backbone, "sha256": backbone * 8},
             "hidden_layers": [-1],
@@ -118,6 +120,58 @@ def test_report_from_recorded_results(output, written):
     assert rows[2] == ["cooking", "1", "3", "3 to 5", "1 to 3"]
 
 
+def make_head(backbone, head, k, value):
+    cell = make_cell("a", backbone, k, 0, value)
+    return replace(cell, layers=f"mentions-{head}", protocol="mentions", head=head)
+
+
+def test_heads_of_a_protocol_stand_in_one_table(tmp_path):
+    for backbone, head, k, value in (
+        ("base", "linear-frozen", 1, 0.2),
+        ("base", "linear-frozen", 4, 0.4),
+        ("nuner", "linear-frozen", 1, 0.4),
+        ("nuner", "ner-tuned", 4, 0.5),
+        ("some-llm", "spacy-llm", 1, 0.6),
+    ):
+        make_head(backbone, head, k, value).to_disk(tmp_path / "in")
+    make_cell("a", "base", 1, 0, 0.1).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    report = report.split("## Protocol mentions")[1]
+    assert report.count("### a: entity F1") == 1
+    rows = rows_below(report, "### a: entity F1")
+    assert rows[0] == ["backbone", "head", "k=1", "k=4"]
+    # Only what was measured; a gain where the base had the same head.
+    assert rows[2:] == [
+        ["base", "mentions-linear-frozen", "10.0", "20.0"],
+        ["nuner", "mentions-linear-frozen", "20.0", "–"],
+        ["gain over base", "mentions-linear-frozen", "+10.0", "–"],
+        ["nuner", "mentions-ner-tuned", "–", "25.0"],
+        ["some-llm", "mentions-spacy-llm", "30.0", "–"],
+    ]
+    # Nor is there a table of efficiency without a curve.
+    assert report.count("### Data efficiency of") == 1
+
+
+def test_no_gains_where_the_base_was_not_measured(tmp_path):
+    types = {"token_f_per_label": {"city": 0.5, "person": 0.25}}
+    for name, value in (("aaa", 0.2), ("nuner", 0.4)):
+        cell = make_head(name, "linear", 1, value)
+        replace(cell, scores={**cell.scores, **types}).to_disk(tmp_path / "in")
+        cell = make_cell("a", name, 1, 0, value)
+        replace(cell, layers="both").to_disk(tmp_path / "in")
+    make_cell("a", "base", 1, 0, 0.1).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    probe, heads = report.split("## Protocol mentions")
+    assert "gain" not in heads and "Data efficiency" not in report
+    rows = rows_below(heads, "### By type")
+    assert rows[0] == ["type", "data set", "aaa", "nuner"]
+    assert [row[0] for row in rows[2:]] == ["city", "person"]
+    rows = rows_below(probe, "### a: entity F1, last + middle layer")
+    assert [row[0] for row in rows[2:]] == ["aaa", "nuner"]
+
+
 def test_figures_are_whole_and_the_same_each_time(metrics, output, written, tmp_path):
     write_report(metrics, tmp_path)
     for name in ("learning_curve", "heads"):
@@ -156,6 +210,32 @@ def test_an_average_needs_the_same_draws_on_every_set(tmp_path):
     assert curves.point("b", "last", "base", 1) == (0.2, None, 1)
     both = Curves([*cells, make_cell("b", "base", 1, 1, 0.4)], "macro_token_f")
     assert both.point(AVERAGE, "last", "base", 1).mean == pytest.approx(0.25)
+
+
+def test_whole_sets_of_any_size_are_one_column(tmp_path):
+    for dataset, backbones in RECORDED.items():
+        for backbone in backbones:
+            make_cell(dataset, backbone, 4, 0, 0.5).to_disk(tmp_path / "in")
+            value = 0.7 if backbone == "base" else 0.8
+            make_cell(dataset, backbone, "all", 0, value).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    rows = rows_below(report, "### Average over data sets: macro token F1, last layer")
+    assert rows[0] == ["backbone", "k=4", "all"]
+    assert rows[4] == ["gain over base", "+0.0", "+10.0"]
+    rows = rows_below(report, "### What was drawn")
+    assert [row[1] for row in rows[2:]] == ["4", "all"] * 2
+    figure = (tmp_path / "out" / "learning_curve.svg").read_text("utf8")
+    assert "<!-- all -->" in figure
+    # And where there is nothing else.
+    shutil.rmtree(tmp_path / "in" / "sailing")
+    for path in tmp_path.rglob("k4"):
+        shutil.rmtree(path)
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    rows = rows_below(report, "### cooking: macro token F1, last layer")
+    assert [row[1] for row in rows] == ["all", "---:", "70.0", "80.0", "+10.0"]
+    assert "Data efficiency" not in report
 
 
 def test_writing_of_numbers():
@@ -209,6 +289,25 @@ def test_cells_are_flat_json_and_come_back(tmp_path):
     assert read_cells(tmp_path) == [cell]
     assert replace(cell, scores={}).find_finished(tmp_path) == cell
     assert replace(cell, settings={"other": 1}).find_finished(tmp_path) is None
+
+
+def test_two_results_of_one_cell(tmp_path):
+    cell = make_cell("a", "base", 4, 1, 0.5)
+    for folder in ("one", "two"):
+        cell.to_disk(tmp_path / folder)
+    # The same experiment twice is one result.
+    assert read_cells(tmp_path) == [cell]
+    other = replace(cell, settings={**cell.settings, "seed": 9})
+    other.to_disk(tmp_path / "two")
+    path = Path("a", "base", "last", "k4", "draw1.json")
+    with pytest.raises(NunerError, match="N629.*seed") as caught:
+        read_cells(tmp_path)
+    assert all(str(tmp_path / x / path) in str(caught.value) for x in ("one", "two"))
+    # Of another protocol it is another cell; what is hidden is no result.
+    replace(other, protocol="words").to_disk(tmp_path / "two")
+    assert len(read_cells(tmp_path)) == 2
+    other.to_disk(tmp_path / ".rates")
+    assert len(read_cells(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("missing", ["settings", "mentions", "macro_token_f"])

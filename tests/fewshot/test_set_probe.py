@@ -3,7 +3,7 @@ import pytest
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.errors import NunerError
-from spacy_nuner.fewshot.cells import run_probes
+from spacy_nuner.fewshot.cells import run_cells
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.probe import SetProbe
@@ -26,10 +26,10 @@ def tiny(sets, tmp_path_factory):
 def test_the_same_figures_as_the_command_fewshot(tmp_path, sets, tiny):
     train, dev = sets
     scores = SetProbe(train, dev, k=2, draws=2)(*load_encoder(tiny), [-1, -2])
-    draws = {2: [draw_docs(train, 2, seed=seed) for seed in range(2)]}
+    draws = [[draw_docs(train, 2, seed=seed) for seed in range(2)]]
     dataset = Dataset("listings", train, dev, hashes={})
     backbones = find_backbones([str(tiny)], names=["tiny"], layers=["-1+-2"])
-    cells = run_probes(dataset, backbones, draws, tmp_path)
+    cells = run_cells([dataset], backbones, {"listings": draws}, tmp_path)
     for key, metric in (("probe_token_f", "macro_token_f"), ("probe_ents_f", "ents_f")):
         expected = sum(cell.scores[metric] for cell in cells) / len(cells)
         assert scores[key] == pytest.approx(expected, abs=1e-6)

@@ -14,7 +14,7 @@ from spacy_nuner.fewshot.tadner_runs import find_episodes
 
 from ..test_outputs import read_tree
 from ..tiny import make_tiny
-from .toy import TEXTS, write_conll
+from .toy import FISH, TEXTS, make_sentence, write_conll
 
 SETTING = "2-way-1-shot"
 FILE = f"{SETTING}+max_steps=2.json"
@@ -139,6 +139,49 @@ def test_other_settings_stand_beside_or_are_refused(files, tmp_path):
     with pytest.raises(NunerError, match=r"N643.*episodes.query_shots: 1, now 2"):
         run(files, out, query_shots=2)
     assert read_tree(out) == before
+
+
+def test_words_of_texts_depend_on_the_language(files, tmp_path):
+    for name, types in (("source", ["metal", "tool"]), ("test", ["fish", "tree"])):
+        (tmp_path / f"{name}.jsonl").write_text(
+            "".join(
+                json.dumps(
+                    {
+                        "text": " ".join(one.words),
+                        "spans": [
+                            {
+                                "start": len(" ".join([*one.words[:start], ""])),
+                                "end": len(" ".join(one.words[:end])),
+                                "label": label,
+                            }
+                            for start, end, label in one.find_entities()
+                        ],
+                    }
+                )
+                + "\n"
+                for one in (make_sentence(x, w) for x in types for w in FISH)
+            )
+        )
+
+    def of_lang(lang, *, train=files / "source.conll", test=files / "test.conll"):
+        return tadner(
+            *([train], test, tmp_path / f"{train.suffix}{test.suffix}"),
+            backbones=[str(files / "bert")],
+            ways=[2],
+            shots=[1],
+            episodes=1,
+            source=SourceSettings(batch_size=8),
+            settings=EpisodeSettings(max_steps=1),
+            lang=lang,
+        )
+
+    for lang in ("en", "xx"):
+        of_lang(lang)
+    for name, file in (("train", "source"), ("test", "test")):
+        part = {name: tmp_path / f"{file}.jsonl"}
+        of_lang("en", **part)
+        with pytest.raises(NunerError, match="N643.*lang: en, now xx"):
+            of_lang("xx", **part)
 
 
 def test_episodes_of_other_types_are_added(files, tmp_path):

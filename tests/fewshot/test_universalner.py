@@ -42,7 +42,7 @@ def test_the_conversation_is_the_one_that_the_model_was_trained_on():
         ('Here they are: ["Rome"]', []),
         ('x ASSISTANT: ["Rome"]', ["Rome"]),
         ("['Rome']", []),
-        ('["Rome", 7, null]', ["Rome"]),
+        ('["Rome", 7, null]', []),
         ("", []),
     ],
 )

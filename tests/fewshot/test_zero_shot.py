@@ -1,6 +1,7 @@
 """Labels known by their names alone, on a backbone that the test pre-trains."""
 
 import json
+import shutil
 import warnings
 
 import pytest
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.zero_shot import zero_shot
+from spacy_nuner.encoders.folder import INFO_FILE
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.results import read_cells
@@ -94,6 +96,42 @@ def test_the_threshold_is_a_setting(docs, backbone, tmp_path):
     assert cell.scores["ents_f"] == 1.0
     assert cell.settings["threshold"] == THRESHOLD
     assert run(docs, backbone, tmp_path) == [cell]
+
+
+def test_what_reads_names_is_part_of_an_identity(backbone, tmp_path):
+    folder = tmp_path / "backbone"
+    shutil.copytree(backbone, folder)
+    info = json.loads((folder / INFO_FILE).read_text())
+
+    def identify():
+        (found,) = find_backbones([str(folder)], names=["nuner"], layers=["last"])
+        return found
+
+    first = identify()
+    seen = {first.naming_identity["concepts"]}
+    # What is not read of it changes nothing.
+    (folder / INFO_FILE).write_text(json.dumps({**info, "created": "2000"}))
+    assert identify().naming_identity == first.naming_identity
+    (folder / INFO_FILE).write_text(json.dumps({**info, "bias": -1}))
+    seen.add(identify().naming_identity["concepts"])
+    for name in ("model.safetensors", "background.safetensors"):
+        path = folder / "concept_encoder" / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        seen.add(identify().naming_identity["concepts"])
+    assert len(seen) == 4
+    assert identify().identity == first.identity
+
+
+def test_a_cell_of_another_concept_encoder_is_made_again(docs, backbone, tmp_path):
+    folder = tmp_path / "backbone"
+    shutil.copytree(backbone, folder)
+    (before,) = run(docs, str(folder), tmp_path / "out")
+    assert before.scores["ents_f"] == 1.0
+    path = folder / "nuner.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "bias": -1000}))
+    (after,) = run(docs, str(folder), tmp_path / "out")
+    assert after.scores["ents_f"] == 0.0
 
 
 def test_scores_are_those_of_the_component(docs, backbone, tmp_path):

@@ -1,6 +1,8 @@
 """Cards: what the hub reads, what is counted, and that their code runs."""
 
+import getpass
 import json
+import shutil
 import subprocess
 import sys
 
@@ -29,14 +31,15 @@ def run(*command, code=0):
     return result.output
 
 
-def write_cell(root, dataset, backbone, k, draw, score, encoder):
-    path = root / dataset / backbone / "last" / f"k{k}" / f"draw{draw}.json"
+def write_cell(root, dataset, backbone, k, draw, score, encoder, **more):
+    layers = more.get("layers", "last")
+    path = root / dataset / backbone / layers / f"k{k}" / f"draw{draw}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {"encoder": encoder, "hidden_layers": [-1]}
     cell = {
         **{"dataset": dataset, "backbone": backbone, "layers": "last", "k": k},
         **{"draw": draw, "sentences": 3, "mentions": {"A": k}, "settings": settings},
-        **{"macro_token_f": score, "ents_f": score / 2},
+        **{"macro_token_f": score, "ents_f": score / 2, **more},
     }
     path.write_text(json.dumps(cell))
 
@@ -48,6 +51,9 @@ def write_results(root, folder):
         write_cell(root, "flats", "nuner", 4, draw, score, own)
         write_cell(root, "flats", "base", 4, draw, 0.25, {"name": "b", "sha256": "1"})
         write_cell(root, "other", "base", 4, draw, 0.125, {"name": "b", "sha256": "1"})
+        # Of a trained head, which is no linear classifier on frozen vectors.
+        head = {"layers": "mentions-linear-tuned", "protocol": "mentions"}
+        write_cell(root, "flats", "nuner", 4, draw, 0.875, own, **head, head="linear")
 
 
 def test_what_the_hub_reads_of_a_backbone(backbone):
@@ -100,6 +106,38 @@ def test_nothing_private_is_in_a_card(backbone, pipeline):
             assert private not in text
 
 
+def test_the_name_of_a_user_may_be_any_word(backbone, pipeline, monkeypatch):
+    """Of the owner of the repository, of what it was trained on."""
+    info = json.loads((backbone / "nuner.json").read_text())
+    info |= {"base": "zofia/bert", "command": "spacy nuner pretrain zofia/x.cfg out"}
+    (backbone / "nuner.json").write_text(json.dumps(info))
+    expected = [
+        card(one, name=REPO, datasets=["zofia/x"]) for one in (backbone, pipeline)
+    ]
+    assert "zofia/x.cfg" in expected[0] and "# zofia/flats" in expected[0]
+    for user in ("zofia", "training", "entities"):
+        monkeypatch.setattr(getpass, "getuser", lambda user=user: user)
+        for folder, text in zip((backbone, pipeline), expected, strict=True):
+            assert card(folder, name=REPO, datasets=["zofia/x"]) == text
+    monkeypatch.setattr(getpass, "getuser", lambda: "zofia")
+    text = card(backbone, name="team/flats", datasets=["zofia/x"])
+    assert ModelCard(text).data.base_model == "zofia/bert"
+    assert ModelCard(text).data.datasets == ["zofia/x"]
+    assert "pretrain ***/x.cfg out" in text
+
+
+def test_labels_that_look_like_paths_stay(pipeline):
+    meta = srsly.read_json(pipeline / "meta.json")
+    meta["labels"]["nuner_ner"] = ["/person/artist", "/location/city hall"]
+    srsly.write_json(pipeline / "meta.json", meta)
+    assert "`/person/artist`, `/location/city hall`" in card(pipeline)
+
+
+def test_metadata_that_hold_something_private(backbone):
+    with pytest.raises(NunerError, match=r"N679.*'- \*\*\*' when.*Expected are names"):
+        card(backbone, datasets=["/mnt/zofia/x"])
+
+
 def test_results_of_these_weights_are_shown(backbone, tmp_path):
     assert "## Results" not in make_card(backbone)
     root = tmp_path / "somewhere"
@@ -111,9 +149,16 @@ def test_results_of_these_weights_are_shown(backbone, tmp_path):
     assert "| gain over base | +20.0 |" in text
     # Where this backbone was not measured, nothing is compared.
     assert "other" not in text and "12.5" not in text and "qzx" not in text
-    # Those that lie beside are found.
+    assert "87.5" not in text
+    # Those that lie beside are found, and those of a project: training/backbone,
+    # metrics/probe. What is nearer and of other weights does not hide them.
     root.rename(backbone.parent / "metrics")
     assert make_card(backbone) == text
+    (backbone.parent / "metrics").rename(backbone.parents[1] / "metrics")
+    write_cell(backbone.parent / "metrics", "flats", "x", 4, 0, 0.5, {"name": "x"})
+    assert make_card(backbone) == text
+    shutil.rmtree(backbone.parent / "metrics")
+    (backbone.parents[1] / "metrics").rename(backbone.parent / "metrics")
     # Of other weights they say nothing.
     weights = backbone / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")

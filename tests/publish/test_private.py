@@ -7,13 +7,16 @@ import socket
 from pathlib import Path
 
 import pytest
+import srsly
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_nuner.errors import NunerError
 from spacy_nuner.publish.private import Masker
 
 # No piece of any other text, so that a leak is a leak.
 SECRET = "qzx7"
+SOURCE = Path("/srv/nuner.json")
 WORDS = st.text("abcdefghijABCDEFGHIJ0123456789_.-+ öß世", min_size=1, max_size=12)
 PARTS = st.lists(WORDS.map(lambda word: f"{SECRET}{word}{SECRET}"), min_size=2)
 ROOTS = st.sampled_from(["/", "/home/", "/Users/", "~/", "C:\\", "\\\\", "file:///"])
@@ -28,6 +31,23 @@ def private_paths(draw):
 @pytest.fixture
 def masker(tmp_path):
     return Masker(tmp_path)
+
+
+@pytest.fixture
+def zofia(monkeypatch):
+    """Makes a masker on a machine of a user's."""
+
+    def make(user="zofia", host="buildhost7.cluster.local", repo=None):
+        monkeypatch.setattr(getpass, "getuser", lambda: user)
+        monkeypatch.setattr(socket, "gethostname", lambda: host)
+        monkeypatch.setenv("HOME", "/h/zo")
+        return Masker(Path("/srv/data/client"), repo=repo)
+
+    return make
+
+
+def mask_data(masker, data, **options):
+    return masker.mask_data(data, source=SOURCE, **options)
 
 
 @given(private_paths(), st.text(max_size=20), st.text(max_size=20))
@@ -50,18 +70,18 @@ def test_a_path_is_masked_in_any_json(path, text, number, share):
         "n": {"x": share, "t": True, "e": None, "f": [number]},
     }
     masker = Masker(Path("/srv"))
-    shown = masker.mask_data(data)
+    shown = mask_data(masker, data)
     assert SECRET not in json.dumps(shown, ensure_ascii=False)
     assert shown["n"] == data["n"]
     assert shown["a"][0] == "***" and shown["a"][1] == {"***": number}
-    assert masker.mask_data(shown) == shown
-    json.loads(json.dumps(masker.mask_data({"x": text})))
+    assert mask_data(masker, shown) == shown
+    json.loads(json.dumps(mask_data(masker, {"x": text})))
 
 
 @given(private_paths(), st.binary(), st.binary())
 def test_a_path_is_overwritten_where_lengths_count(path, before, after):
     masker = Masker(Path("/srv"))
-    masker.mask_data([path])
+    mask_data(masker, [path])
     for form in (path, json.dumps(path)[1:-1]):
         content = before + form.encode() + b"\n" + after
         shown = masker.mask_bytes(content)
@@ -80,6 +100,10 @@ def test_a_home_that_no_text_names(masker):
         b"/Users/Ana/y z",
         b"C:\\Users\\ana\\x",
         b"/root/x",
+        "/home/zoë/client-ana".encode(),
+        "/Users/Ångström/ana/北京/ana".encode(),
+        # As macOS writes it.
+        "/home/zoe\u0308/ana".encode(),
     ):
         shown = masker.mask_bytes(b"\x00\xa5" + path + b"\x00rest")
         assert shown.startswith(b"\x00\xa5***") and shown.endswith(b"rest")
@@ -101,7 +125,7 @@ def test_a_home_that_no_text_names(masker):
 )
 def test_other_texts_stay(masker, text):
     assert masker.mask_text(text) == text
-    assert masker.mask_data({text: [text, 1]}) == {text: [text, 1]}
+    assert mask_data(masker, {text: [text, 1]}) == {text: [text, 1]}
 
 
 @pytest.mark.parametrize(
@@ -129,21 +153,100 @@ def test_keys_logins_and_odd_paths(masker, text):
 
 def test_fields_that_hold_keys_and_labels_that_do_not(masker):
     data = {"api_key": "x", "labels": {"PASSWORD": "a secret word", "TOKEN": "x"}}
-    assert masker.mask_data(data) == data | {"api_key": "***"}
+    assert mask_data(masker, data) == data | {"api_key": "***"}
 
 
-def test_names_of_this_machine(monkeypatch):
-    monkeypatch.setattr(getpass, "getuser", lambda: "zofia")
-    monkeypatch.setattr(socket, "gethostname", lambda: "buildhost7.cluster.local")
-    monkeypatch.setenv("HOME", "/h/zo")
-    masker = Masker(Path("/srv/data/client"))
+def test_names_of_this_machine_where_a_run_is_told_of(zofia):
+    masker = zofia()
     text = "run of Zofia on buildhost7 in /srv/data/client/x, /h/zo, zofias"
-    assert masker.mask_text(text) == "run of *** on *** in ***, ***, zofias"
-    # A label may be called so.
-    assert masker.mask_data({"zofia": "buildhost7"}, user=False) == {"zofia": "***"}
-    # What is in every second text is nobody's name.
-    monkeypatch.setattr(getpass, "getuser", lambda: "root")
-    assert Masker(Path("/srv/data")).mask_text("the root of it") == "the root of it"
+    shown = "run of *** on *** in ***, ***, zofias"
+    assert masker.mask_run(text) == shown
+    # And where the same is told again.
+    assert masker.mask_text(f"With `{text}`.") == f"With `{shown}`."
+    data = {
+        "command": text,
+        "base": "../zofia/bert",
+        "paths": ["a/zofia/x", r"a\zofia"],
+    }
+    assert mask_data(masker, data, is_run=True) == {
+        "command": shown,
+        "base": "../***/bert",
+        "paths": ["a/***/x", r"a\***"],
+    }
+    # What is in every second command is nobody's name.
+    assert zofia("root").mask_run("the root of it") == "the root of it"
+
+
+@pytest.mark.parametrize("user", ["zofia", "will", "data", "mean", "name"])
+def test_names_of_this_machine_stay_where_they_may_be_any_word(zofia, user):
+    """Of a key, a repository, a sentence."""
+    masker = zofia(user, "nlp.uni.edu")
+    data = {
+        "nlp": {"lang": "en"},
+        "data": {"sentences": 3, "zofia": "will"},
+        "pooling": "mean",
+        "template": "{name}: {description}",
+        "base": "zofia/bert",
+        "from": "https://huggingface.co/zofia/bert",
+        "default": "package:data/name",
+    }
+    assert mask_data(masker, data, is_run=True) == data
+    assert mask_data(masker, data | {"command": "zofia"}) == data | {"command": "zofia"}
+    text = 'It will be from_pretrained("zofia/flats"), by Zofia K., of data of NLP.'
+    assert masker.mask_text(text) == text
+
+
+def test_the_owner_of_the_repository_is_known(zofia):
+    text = "spacy nuner pretrain a.cfg out --paths.corpus Zofia/x on buildhost7"
+    masker = zofia(repo="zofia/flats")
+    assert masker.mask_run(text) == text.replace("buildhost7", "***")
+    shown = zofia(repo="somebody/zofia").mask_run(text)
+    assert shown == text.replace("buildhost7", "***").replace("Zofia", "***")
+    # What else a home folder is called stays private.
+    assert masker.mask_text("/home/zofia/client/x") == "***"
+
+
+LABELS = ["/person/artist", "/location/city hall", "~a/b", "team@home", "/home/garden"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"labels": {label: {"name": None} for label in LABELS}},
+        {"components": {"ner": {"labels": LABELS}}},
+        {"components": {"ner": {"labels": [{"label": label} for label in LABELS]}}},
+        {"labels": {"ner": LABELS}, "performance": dict.fromkeys(LABELS, 1)},
+        {"label2id": {label: i for i, label in enumerate(LABELS)}},
+        {"data": {"top_concepts": [[label, 2] for label in LABELS]}},
+        {"threshold": dict.fromkeys(LABELS, 0.5)},
+    ],
+)
+def test_labels_that_look_like_paths(masker, data):
+    masker.add_labels(data)
+    assert mask_data(masker, data) == data
+    for label in LABELS:
+        shown = f"`{label}`, {label} (2), '{label}'."
+        assert masker.mask_text(shown) == shown
+    content = b"\x93".join(label.encode() + b"\xa5" for label in LABELS)
+    assert masker.mask_bytes(content) == content
+    # What only begins so, and what stands beside.
+    assert masker.mask_text("/person/artist/x, /person/artist.txt") == "***, ***"
+    assert masker.mask_bytes(b"/home/garden/x\x00") == b"*" * 14 + b"\x00"
+    assert mask_data(masker, {"labels": "/person/ana"}) == {"labels": "***"}
+
+
+def test_a_file_of_labels_is_no_label(masker):
+    reader = {"@readers": "spacy.read_labels.v1", "path": "/mnt/ana/labels.json"}
+    for data in ({"labels": reader}, {"labels": reader["path"]}):
+        masker.add_labels(data)
+        assert "ana" not in json.dumps(mask_data(masker, data))
+
+
+def test_keys_that_would_be_the_same(masker):
+    data = {"/mnt/ana/x": 1, "b": {"/mnt/ana/y": 2}}
+    assert mask_data(masker, data) == {"***": 1, "b": {"***": 2}}
+    with pytest.raises(NunerError, match="N678.*/srv/nuner.json.*'/mnt/ana/y'"):
+        mask_data(masker, {"b": [{"/mnt/ana/x": 1, "/mnt/ana/y": 2}]})
 
 
 def test_a_user_without_a_name(monkeypatch, tmp_path):
@@ -159,6 +262,15 @@ def test_a_user_without_a_name(monkeypatch, tmp_path):
 def test_long_texts_take_no_time_of_their_square(masker, piece):
     """Two million characters, which a square would take hours for."""
     masker.mask_text(piece * (2_000_000 // len(piece)))
+
+
+@given(st.dictionaries(st.text(max_size=20), st.text() | st.booleans()))
+def test_what_follows_a_home_in_messagepack_stays(rest):
+    """A byte over 127 there says how long the next text is."""
+    path = "/home/zoë/x"
+    content = srsly.msgpack_dumps({"": path, **{f"a{key}": rest for key in rest}})
+    shown = srsly.msgpack_loads(Masker(Path("/srv")).mask_bytes(content))
+    assert shown == {"": "*" * 12, **{f"a{key}": rest for key in rest}}
 
 
 def test_keys_of_the_environment(monkeypatch, masker):

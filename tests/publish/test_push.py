@@ -1,7 +1,10 @@
 """Backbones and pipelines go onto a hub, and others can load what is there."""
 
+import getpass
+import json
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import zipfile
@@ -9,10 +12,13 @@ import zipfile
 import pytest
 import spacy
 import torch
+from confection import Config
+from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.push import push
+from spacy_nuner.encoders.card import model_card
 from spacy_nuner.errors import NunerError
 from spacy_nuner.publish.upload import upload
 
@@ -147,6 +153,74 @@ def test_a_card_of_ones_own(backbone, hub, tmp_path):
         push(backbone, REPO, card=tmp_path / "none.md")
 
 
+def test_a_card_whose_metadata_hold_something_private(backbone, hub, tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text("---\nlicense: mit\nbase_model: /mnt/zofia/bert\n---\n# Mine\n")
+    with pytest.raises(NunerError, match=r"N679.*card.md.*'base_model: \*\*\*'"):
+        push(backbone, REPO, yes=True, card=card)
+    assert hub.sent == []
+
+
+@pytest.mark.parametrize("user", ["zofia", "will", "license", "data"])
+def test_what_is_meant_to_be_public_stays(backbone, hub, monkeypatch, user):
+    """Whatever the user and the machine are called."""
+    monkeypatch.setattr(getpass, "getuser", lambda: user)
+    monkeypatch.setattr(socket, "gethostname", lambda: "training.uni.edu")
+    license = "Copyright Zofia Will. See /usr/share/common-licenses/GPL-3 for data.\n"
+    (backbone / "LICENSE").write_text(license)
+    card = (
+        "---\nlicense: mit\ndatasets:\n- zofia/data\nbase_model: zofia/bert\n---\n"
+        "# zofia/flats\nIt will be of data and training of Zofia's.\n"
+    )
+    (backbone / "README.md").write_text(card)
+    contents, _ = push(backbone, REPO, yes=True)
+    files = hub.repos[REPO]["files"]
+    assert files["README.md"].decode() == card
+    assert files["LICENSE"].decode() == license
+    assert contents.find_license() == "mit"
+    info = json.loads(files["nuner.json"])
+    before = json.loads((backbone / "nuner.json").read_text())
+    assert info.keys() == before.keys()
+    assert info["data"].keys() == before["data"].keys()
+    assert info["template"] == before["template"]
+
+
+def test_the_card_that_pretrain_wrote_tells_no_more_than_its_json(
+    backbone, hub, monkeypatch
+):
+    monkeypatch.setattr(getpass, "getuser", lambda: "zofia")
+    info = json.loads((backbone / "nuner.json").read_text())
+    info |= {"base": "../zofia/bert", "command": "spacy nuner pretrain zofia.cfg out"}
+    (backbone / "nuner.json").write_text(json.dumps(info))
+    (backbone / "README.md").write_text(model_card(info))
+    push(backbone, "team/flats", yes=True)
+    files = hub.repos["team/flats"]["files"]
+    for name in ("README.md", "nuner.json"):
+        text = files[name].decode()
+        assert "pretrain ***.cfg out" in text and "../***/bert" in text
+
+
+def test_keys_that_would_be_lost(backbone, hub):
+    path = backbone / "nuner.json"
+    info = json.loads(path.read_text())
+    info["data"]["files"] = {"/mnt/zofia/a.jsonl": 1, "/mnt/zofia/b.jsonl": 2}
+    path.write_text(json.dumps(info))
+    (backbone / "README.md").write_text("# Mine")
+    with pytest.raises(NunerError, match="N678.*nuner.json.*b.jsonl"):
+        push(backbone, REPO, yes=True)
+    assert hub.sent == []
+
+
+def test_json_that_utf8_can_not_hold(backbone, hub):
+    path = backbone / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config |= {"name_or_path": "/mnt/zofia/bert", "note": "a\ud83d"}
+    path.write_text(json.dumps(config))
+    push(backbone, REPO, yes=True)
+    pushed = json.loads(hub.repos[REPO]["files"]["tokenizer_config.json"])
+    assert pushed == config | {"name_or_path": "***"}
+
+
 def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):
     (tmp_path / "secret.txt").write_text("secret")
     for folder in (backbone, pipeline):
@@ -226,6 +300,52 @@ def test_a_pipeline_predicts_the_same_from_there(pipeline, hub, tmp_path):
     assert nlp.get_pipe("nuner_ner").backbone == "***"
     nlp.to_disk(tmp_path / "again")
     spacy.load(tmp_path / "again")
+
+
+def test_a_pipeline_whose_labels_look_like_paths(pipeline, hub, tmp_path):
+    """As those of FIGER do, and some that could be of a home folder."""
+    labels = {
+        "/person/artist": "who paints",
+        "/location/city": None,
+        "/home/garden": None,
+    }
+    nlp = spacy.load(pipeline)
+    pipe = nlp.get_pipe("nuner_concepts")
+    for label, description in labels.items():
+        pipe.add_label(label, description)
+    ner = nlp.add_pipe("ner")
+    for label in labels:
+        ner.add_label(label)
+    nlp.add_pipe("textcat_multilabel")
+    example = Example.from_dict(
+        nlp.make_doc(TEXT), {"cats": dict.fromkeys(labels, 1.0)}
+    )
+    nlp.initialize(lambda: [example])
+    nlp.to_disk(tmp_path / "figer")
+    # As they stand there if the component was made with them.
+    path = tmp_path / "figer" / "config.cfg"
+    config = Config().from_disk(path, interpolate=False)
+    thresholds = dict.fromkeys(pipe.labels, 0.0)
+    settings = {"labels": labels, "threshold": thresholds}
+    config["components"]["nuner_concepts"] |= settings
+    config.to_disk(path)
+    push(tmp_path / "figer", REPO, yes=True)
+    for name, content in hub.repos[REPO]["files"].items():
+        path = tmp_path / "there" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    there = spacy.load(tmp_path / "there")
+    assert there.pipe_labels == nlp.pipe_labels
+    assert there.get_pipe("nuner_concepts").label_data == pipe.label_data
+    assert there.meta["labels"] == nlp.meta["labels"]
+    assert "`/person/artist`" in (tmp_path / "there" / "README.md").read_text()
+    config = Config().from_disk(tmp_path / "there" / "config.cfg", interpolate=False)
+    assert settings.items() <= config["components"]["nuner_concepts"].items()
+    texts = [
+        [(span.text, span.label_) for span in doc.spans["concepts"]]
+        for doc in (nlp(TEXT), there(TEXT))
+    ]
+    assert texts[0] == texts[1] and texts[0]
 
 
 @pytest.mark.weekly

@@ -3,13 +3,16 @@
 import io
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from spacy_nuner.errors import NunerError
+from spacy_nuner.outputs import MANIFEST
 from spacy_nuner.readers.records import Loss, Tally
 from spacy_nuner.readers.sources import (
     MAX_ROW,
+    find_sources,
     open_source,
     plain_suffix,
     read_lines,
@@ -94,3 +97,13 @@ def test_the_package_that_unpacks_is_missing(tmp_path, monkeypatch):
         open_source(str(path)) as file,
     ):
         file.read()
+
+
+def test_only_a_quarantine_of_ours_is_passed_over(tmp_path):
+    row = json.dumps({"text": "Ana left", "entities": []}) + "\n"
+    for name in ("a.jsonl", "my_quarantine.jsonl", "quarantine.jsonl"):
+        (tmp_path / name).write_text(row, "utf8")
+    made = {"command": "convert", "files": {"quarantine.jsonl": len(row)}}
+    (tmp_path / f".a{MANIFEST}").write_text(json.dumps(made), "utf8")
+    found = [Path(source.name).name for source in find_sources([tmp_path])]
+    assert found == ["a.jsonl", "my_quarantine.jsonl"]
