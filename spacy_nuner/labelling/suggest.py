@@ -160,7 +160,8 @@ def _leave_out(
     sentences: Iterable[Sentence], done: Iterable[str], report: SuggestReport
 ) -> Iterator[Sentence]:
     """Leave out what is done, whatever its case, punctuation, blanks and numbers."""
-    names = {normalise_text(text) for text in done}
+    # Of symbols alone nothing is left.
+    names = {normalise_text(text) for text in done} - {""}
     for sentence in sentences:
         report.sentences += 1
         if normalise_text(sentence.text) in names:

@@ -104,13 +104,14 @@ class Judge:
         """Read what the component learns from.
 
         doc (Doc): A labelled doc.
-        RETURNS (list[Span]): Its spans; all that are annotated where it has none of
-            those, and of other components.
+        RETURNS (list[Span]): Its spans. Where they are not annotated, and of other
+            components, all of the doc.
         """
-        found: list[Span] = []
         if self.pipe is not None:
-            found = get_annotated(doc, spans_key=self.pipe.gold_key)
-        return found or get_all_spans(doc)
+            key = self.pipe.gold_key
+            if doc.has_annotation("ENT_IOB") if key is None else key in doc.spans:
+                return get_annotated(doc, spans_key=key)
+        return get_all_spans(doc)
 
     def judge(self, texts: Sequence[str]) -> Iterator[Judgement | Exception]:
         """Run the pipeline; where it fails, find out by halves on which texts.

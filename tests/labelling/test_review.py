@@ -112,6 +112,10 @@ def test_the_gold_is_what_the_component_learns_from(tiny):  # noqa: F811
     assert [mark.label for mark in doubt.marks if mark.score is None] == ["ELSE"]
     labelled = judge_labelled(Judge(nlp), docs)
     assert labelled.mentions.keys() == {"AREA", "PRICE"}
+    # A sentence without one of its spans is a sentence without spans.
+    docs[0].spans["sc"] = []
+    docs[0].spans["others"] = [Span(docs[0], 0, 1, "ELSE")]
+    assert Judge(nlp).get_gold(docs[0]) == []
     # Of any other pipeline all groups are.
     other = spacy.blank("en")
     ruler = other.add_pipe("span_ruler", config={"spans_key": "sc"})
