@@ -66,7 +66,7 @@ def test_import_is_light():
 def test_the_commands_are_those_of_their_files():
     folder = Path(spacy_nuner.__file__).parent / "cli"
     files = {path.stem.strip("_") for path in folder.glob("*.py")}
-    shared = {"init", "app", "plugin", "losses", "util", "pipeline"}
+    shared = {"init", "app", "plugin", "losses", "util", "pipeline", "asking"}
     known = {info.name.replace("-", "_") for info in app.registered_commands}
     assert known | shared == files | ({"init"} & known) and known
 

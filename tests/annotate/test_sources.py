@@ -84,7 +84,7 @@ def test_paragraphs_of_a_text_file(tmp_path):
         "A sentence that was wrapped.",
         "Another.",
     ]
-    assert [one.doc for one in documents] == ["3", "6"]
+    assert [one.doc for one in documents] == ["2", "5"]
     assert tally.describe() == "1 not UTF-8 (first: book.txt:6)"
     documents, _ = read(path, by_line=True)
     assert len(documents) == 3
