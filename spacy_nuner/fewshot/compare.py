@@ -189,7 +189,7 @@ def find_backbones(
     RAISES (NunerError): N001 or N002 if one can't be found, N621 if the names don't
         fit, N622 if a layer set is not understood or a layer does not exist.
     """
-    names = list(names) or [make_name(encoder) for encoder in encoders]
+    names = list(names) or [_make_name(encoder) for encoder in encoders]
     valid = all(re.fullmatch(r"\w[\w.+-]*", name) for name in names)
     if not valid or len(names) != len(encoders) or len(set(names)) < len(names):
         raise NunerError(Errors.N621, count=len(encoders), found=", ".join(names))
@@ -217,12 +217,8 @@ def find_backbones(
     ]
 
 
-def make_name(encoder: str) -> str:
-    """Name an encoder, or a model, in tables and folders.
-
-    encoder (str): What it was named by.
-    RETURNS (str): `package:NAME/model` -> NAME, `numind/NuNER-v2.0` -> NuNER-v2.0.
-    """
+def _make_name(encoder: str) -> str:
+    """`package:NAME/model` -> NAME, `numind/NuNER-v2.0` -> NuNER-v2.0."""
     parts = [part for part in re.split(r"[:/\\]", encoder) if part.strip(".~")]
     if len(parts) > 1 and parts[-1] == "model":
         parts.pop()

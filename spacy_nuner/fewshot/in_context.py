@@ -250,9 +250,9 @@ def make_questions(
         number = counts[k] = counts.get(k, -1) + 1
         docs = draw.docs if draw else []
         examples = [dataset.train[i] for i in docs]
-        asked: Way = UniversalNER(labels)
-        if way == SPACY_LLM:
-            asked = SpacyLLM(labels, examples)
+        asked: Way = (
+            SpacyLLM(labels, examples) if way == SPACY_LLM else UniversalNER(labels)
+        )
         requests = [Settings(one, model.model, params, api) for one in asked.prompts]
         cell = Cell(
             dataset=dataset.name,

@@ -27,7 +27,7 @@ class Weights(NamedTuple):
     novelty: bool
 
 
-# All but "random". docs/decisions.md has what was measured of each.
+# All but "random". docs/decisions.md has the reasons; none was measured yet.
 STRATEGIES = {
     Strategy.spans: Weights(2.0, 1.0, 0.5, True),
     Strategy.balance: Weights(2.0, 1.0, 0.5, False),
