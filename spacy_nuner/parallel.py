@@ -137,12 +137,33 @@ def _open_pool(
         n_process, mp_context=context, initializer=start_worker, initargs=(prepare,)
     )
     try:
-        yield pool
+        # A worker is started when the first part is submitted that none is free for.
+        with _one_thread_each():
+            yield pool
     except BrokenProcessPool as error:
         raise NunerError(Errors.N106, count=n_process) from error
     finally:
         # After an error only the parts that are being written are waited for.
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that are started here compute with one thread.
+
+    The pools of OpenMP, of NumPy's OpenBLAS and of Arrow take their size from this
+    variable when they are loaded, which for most is before a worker runs a line of ours.
+    """
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _write_in_pool(

@@ -31,6 +31,12 @@ class Count:
 
 
 @dataclass
+class CountThreads(Count):
+    def write(self):
+        self.path.write_text(os.environ["OMP_NUM_THREADS"])
+
+
+@dataclass
 class Dying(Count):
     def write(self):
         if self.number == 2:
@@ -69,6 +75,17 @@ def test_a_single_part_needs_no_second_process(tmp_path):
 
 
 @pytest.mark.weekly
+def test_processes_have_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    parts = [CountThreads(tmp_path, number) for number in range(3)]
+    run(parts, 2)
+    assert {part.path.read_text() for part in parts} == {"1"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    run([Count(tmp_path, number) for number in range(3, 6)], 2)
+    assert "OMP_NUM_THREADS" not in os.environ
+
+
 def test_parts_are_read_ahead_by_one_a_process(tmp_path):
     read = []
 

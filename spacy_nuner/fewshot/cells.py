@@ -166,16 +166,12 @@ def run_cells(
 
 
 def prepare_worker(gpu_id: int = -1) -> None:
-    """Prepare a process that fits heads: one thread, and its device.
+    """Prepare a process that fits heads: its device.
 
     gpu_id (int): The GPU; -1 is the CPU.
     """
-    import torch
     from spacy.cli._util import setup_gpu
-    from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
-    threadpool_limits(1)
     setup_gpu(gpu_id, silent=True)
 
 

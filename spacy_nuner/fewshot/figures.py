@@ -275,22 +275,23 @@ def _draw_line(axis: "Axes", points: Mapping[int, Point], number: int) -> None:
 
 
 def _draw_published(axis: "Axes", published: Sequence[Published]) -> None:
-    """Lines in grey, the lowest and the highest of them named at their ends."""
+    """Lines in grey, the lowest and the highest of them named beside the panel."""
     ranked = sorted(published, key=lambda curve: curve.points[max(curve.points)])
     for curve in ranked:
         ks = sorted(curve.points)
         scores = [100 * curve.points[k] for k in ks]
         axis.plot(ks, scores, color=PALE, linewidth=1, linestyle="--", zorder=1)
         if curve in (ranked[0], ranked[-1]):
-            above = curve is ranked[-1]
             annotate(
                 axis,
                 literal(curve.system, longest=LONGEST_NAME),
-                (ks[-1], scores[-1]),
-                (0, 3 if above else -3),
+                (1, scores[-1]),
+                (4, 0),
+                # Level with the end of the line, right of what is drawn.
+                xycoords=axis.get_yaxis_transform(),
                 color=GREY,
                 fontsize=7,
-                ha="right",
-                va="bottom" if above else "top",
-                zorder=1,
+                # Apart, where both lines end at one height.
+                va="bottom" if curve is ranked[-1] else "top",
+                annotation_clip=False,
             )
