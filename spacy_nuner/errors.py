@@ -483,6 +483,11 @@ class Errors:
         "name that --pipe-name says): found {found}. Name a folder that nlp.to_disk "
         "made, or an installed pipeline, and a component of it."
     )
+    N514 = Message(
+        "The model of '{name}' is spacy_nuner.EntityTagger.v1, which says where "
+        "neighbouring entities of a label part; the spans of nuner_concepts may "
+        "overlap. Use spacy_nuner.ConceptTagger.v1."
+    )
     N515 = Message(
         "Can't read the texts of '{path}': {reason}. Expected is a text file in UTF-8, "
         "a text a line."

@@ -151,8 +151,8 @@ def _open_pool(
 def _one_thread_each() -> Iterator[None]:
     """Let processes that are started here compute with one thread.
 
-    The pools of OpenMP, of NumPy's OpenBLAS and of Arrow take their size from this
-    variable when they are loaded, which for most is before a worker runs a line of ours.
+    OpenMP, NumPy's OpenBLAS and Arrow take the size of their pools from this variable
+    when they are loaded, mostly before a worker runs a line of ours.
     """
     name = "OMP_NUM_THREADS"
     before = os.environ.get(name)

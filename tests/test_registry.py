@@ -17,6 +17,7 @@ NAMES = {
         "spacy_nuner.BackboneListener.v1",
         "spacy_nuner.Tok2VecBackbone.v1",
         "spacy_nuner.ConceptTagger.v1",
+        "spacy_nuner.EntityTagger.v1",
     ],
     "scorers": ["spacy_nuner.concepts_scorer.v1"],
     "tokenizers": ["spacy_nuner.MultilingualTokenizer.v1"],

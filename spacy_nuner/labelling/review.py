@@ -18,7 +18,6 @@ from spacy.training import Example
 
 from ..errors import Errors, NunerError
 from ..fewshot.cross_validation import group_texts
-from ..models.concept_tagger import join_rows
 from ..pipeline.decoding import Bools, Floats, get_probabilities
 from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.targets import get_targets
@@ -128,8 +127,7 @@ def find_doubts(
             ]
             continue
         copies = judge.run_before(copies)
-        logits = judge.pipe.predict(copies)
-        flat = join_rows(judge.pipe.model.ops, logits, len(judge.pipe.labels))
+        flat, _ = judge.pipe.join_logits(judge.pipe.predict(copies))
         golds = [judge.get_gold(doc) for doc in batch]
         likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
         labels = set(judge.pipe.labels)

@@ -186,9 +186,8 @@ class Judge:
         width = max(array.shape[1] for array in vectors)
         flat = join_rows(pipe.model.ops, vectors, width)
         lengths = [len(doc) for doc in docs]
-        probabilities = get_likelihoods(
-            join_rows(pipe.model.ops, logits, len(labels)), pipe.thresholds
-        )
+        label_logits, begins = pipe.join_logits(logits)
+        probabilities = get_likelihoods(label_logits, pipe.thresholds)
         active = probabilities >= LOWEST
         if pipe.exclusive:
             # One label a token at most: the likeliest.
@@ -196,7 +195,9 @@ class Judge:
             active &= best
         active = drop_edge_spaces(active, get_spaces(docs), lengths)
         rows, columns = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
-        spans = join_cells(rows, columns, probabilities[rows, columns], lengths)
+        spans = join_cells(
+            rows, columns, probabilities[rows, columns], lengths, begins=begins
+        )
         first = np.cumsum([0, *lengths])
         sums = np.concatenate([np.zeros((1, width), "f4"), np.cumsum(flat, axis=0)])
         bounds = np.searchsorted(spans.docs, np.arange(len(docs) + 1)).tolist()

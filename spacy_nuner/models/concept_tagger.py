@@ -28,13 +28,38 @@ def build_concept_tagger(
     RETURNS (Model): From docs to one array of logits for each.
         *Shape:* (n_tokens, n_concepts)
     """
-    output: Model[Any, Any] = resizable(build_linear(nO), resize_linear_weighted)
-    head = chain(Gelu(nO=hidden_width), output) if hidden_width else output
+    head, output = build_head(hidden_width, nO)
     model: Model = chain(tok2vec, with_array(head))
-    model.set_ref("tok2vec", tok2vec)
-    # A container: resizing changes the linear layer in it.
-    model.set_ref("output_layer", output)
+    set_refs(model, tok2vec, output, hidden=head.layers[0] if hidden_width else None)
     return model
+
+
+def build_head(
+    hidden_width: int, nO: int | None
+) -> tuple[Model[Floats2d, Floats2d], Model[Floats2d, Floats2d]]:
+    """Build what reads labels off token vectors.
+
+    hidden_width (int): Width of a layer (GELU) before the output; 0 for none.
+    nO (int | None): The number of labels, None if that is to be seen.
+    RETURNS (tuple[Model, Model]): All of it, and its output layer, which is a
+        container: resizing changes the linear layer in it.
+    """
+    output: Model[Any, Any] = resizable(build_linear(nO), resize_linear_weighted)
+    return (chain(Gelu(nO=hidden_width), output) if hidden_width else output), output
+
+
+def set_refs(
+    model: Model, tok2vec: Model, output: Model, *, hidden: Model | None
+) -> None:
+    """Name the parts of a tagger.
+
+    model (Model): The tagger.
+    tok2vec, output (Model): What makes token vectors; the output layer of the labels.
+    hidden (Model | None): The layer between, if there is one.
+    """
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output)
+    model.set_ref("hidden", hidden)
 
 
 def build_linear(
@@ -157,7 +182,7 @@ def has_linear_head(model: Model) -> bool:
     model (Model): A concept tagger.
     RETURNS (bool): False if there is a hidden layer between.
     """
-    return model.layers[-1].layers[0] is model.get_ref("output_layer")
+    return model.maybe_get_ref("hidden") is None
 
 
 def set_rows(model: Model, rows: Sequence[int], weights: Any, biases: Any) -> None:

@@ -45,6 +45,7 @@ class LabelledLogits:
     lengths: The number of tokens of each doc.
     spans: True spans: doc, start, end, label.
     exclusive: Whether a token has one label at most.
+    begins: As for `decode`. *Shape:* (n_tokens,)
     """
 
     logits: Floats
@@ -54,6 +55,7 @@ class LabelledLogits:
     lengths: list[int]
     spans: set[tuple[int, int, int, int]]
     exclusive: bool
+    begins: Bools | None = None
 
     def divide(self, temperature: float) -> "LabelledLogits":
         """RETURNS (LabelledLogits): The same, its logits divided by the temperature."""
@@ -66,7 +68,13 @@ class LabelledLogits:
         RETURNS (FoundSpans): Those on annotated tokens; others are neither right nor
             wrong.
         """
-        found = decode(self.logits, self.lengths, self.spaces, thresholds=thresholds)
+        found = decode(
+            self.logits,
+            self.lengths,
+            self.spaces,
+            thresholds=thresholds,
+            begins=self.begins,
+        )
         first = np.cumsum([0, *self.lengths])[found.docs]
         unknown = np.cumsum([0, *~self.known])
         return found.select(
@@ -133,14 +141,16 @@ def get_labelled_logits(
     if unknown := sorted(set(annotated) - set(pipe.labels)):
         found = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
         warnings.warn(Warnings.W507.format(name=pipe.name, labels=found), stacklevel=2)
+    logits, begins = pipe.join_logits(pipe.predict(docs))
     return LabelledLogits(
-        logits=np.concatenate([pipe.model.ops.to_numpy(a) for a in pipe.predict(docs)]),
+        logits=logits,
         targets=targets,
         known=known,
         spaces=get_spaces(docs),
         lengths=[len(doc) for doc in docs],
         spans=spans,
         exclusive=pipe.exclusive,
+        begins=begins,
     )
 
 

@@ -54,6 +54,7 @@ def decode(
     spaces: Bools,
     *,
     thresholds: Floats | None,
+    begins: Bools | None = None,
 ) -> FoundSpans:
     """Find the spans in the logits of a batch.
 
@@ -64,6 +65,8 @@ def decode(
     thresholds (Floats | None): For labels that are independent of each other, the
         probability over which a span belongs to each. *Shape:* (n_labels,) None: one
         label a token at most, the likeliest of them and "none".
+    begins (Bools | None): Where a span begins even if the token before has the same
+        label; None for nowhere. *Shape:* (n_tokens,)
     RETURNS (FoundSpans): The spans: neighbouring tokens of a label.
     """
     active = drop_edge_spaces(get_active(logits, thresholds), spaces, lengths)
@@ -75,7 +78,7 @@ def decode(
         probabilities = among_all[np.arange(len(rows)), labels]
     else:
         probabilities = get_probabilities(logits[rows, labels], exclusive=False)
-    found = join_cells(rows, labels, probabilities, lengths)
+    found = join_cells(rows, labels, probabilities, lengths, begins=begins)
     if thresholds is None:
         return found
     return found.select(found.scores > np.asarray(thresholds)[found.labels])
@@ -144,7 +147,12 @@ def drop_edge_spaces(active: Bools, spaces: Bools, lengths: Sequence[int]) -> Bo
 
 
 def join_cells(
-    rows: Ints, labels: Ints, probabilities: Floats, lengths: Sequence[int]
+    rows: Ints,
+    labels: Ints,
+    probabilities: Floats,
+    lengths: Sequence[int],
+    *,
+    begins: Bools | None = None,
 ) -> FoundSpans:
     """Join neighbouring tokens of a label to spans; none crosses a doc's edge.
 
@@ -152,6 +160,7 @@ def join_cells(
         *Shape:* (n_cells,) each
     probabilities (Floats): *Shape:* (n_cells,)
     lengths (Sequence[int]): The number of tokens of each doc.
+    begins (Bools | None): As for `decode`.
     RETURNS (FoundSpans): The spans.
     """
     order = np.lexsort((rows, labels))
@@ -159,13 +168,15 @@ def join_cells(
     first_token = np.concatenate([[0], np.cumsum(lengths)]).astype("i8")
     docs = np.searchsorted(first_token, rows, side="right") - 1
     # A cell goes on with a span if its left neighbour has the same label and doc.
-    begins = np.ones(len(rows), dtype=bool)
-    begins[1:] = (
+    parts = np.ones(len(rows), dtype=bool)
+    parts[1:] = (
         (labels[1:] != labels[:-1])
         | (rows[1:] != rows[:-1] + 1)
         | (docs[1:] != docs[:-1])
     )
-    first = np.flatnonzero(begins)
+    if begins is not None:
+        parts |= begins[rows]
+    first = np.flatnonzero(parts)
     sizes = np.diff(first, append=len(rows))
     scores = (np.add.reduceat(p, first, dtype="f8") / sizes).astype("f4")
     docs, labels = docs[first], labels[first]

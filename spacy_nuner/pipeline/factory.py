@@ -12,12 +12,9 @@ from .labels import LabelSettings, check_config
 from .nuner_concepts import NunerConcepts
 from .nuner_ner import NunerNer
 
-DEFAULT_MODEL = Config().from_str(
+TOK2VEC = Config().from_str(
     """
-[model]
-@architectures = "spacy_nuner.ConceptTagger.v1"
-
-[model.tok2vec]
+[tok2vec]
 @architectures = "spacy_nuner.Tok2VecBackbone.v1"
 name = "default"
 # The encoder's share of the optimizer's rate, as in configs/ner.cfg: at the full rate,
@@ -25,14 +22,17 @@ name = "default"
 learn_rate_scale = 0.05
 pooling = {"@layers":"reduce_first.v1"}
 """
-)["model"]
+)["tok2vec"]
 
 
 @Language.factory(
     "nuner_concepts",
     assigns=["doc.spans"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": {
+            "@architectures": "spacy_nuner.ConceptTagger.v1",
+            "tok2vec": TOK2VEC,
+        },
         "backbone": None,
         "labels": [],
         "spans_key": "concepts",
@@ -90,7 +90,8 @@ def make_nuner_concepts(
         pipeline larger by the size of the encoder.
     scorer (Callable | None): The scoring method.
     RETURNS (NunerConcepts): The component.
-    RAISES (NunerError): N512 if a config can't hold labels, thresholds or the key.
+    RAISES (NunerError): N512 if a config can't hold labels, thresholds or the key, N514
+        for a model that parts entities.
     """
     check_config(name, "labels", labels)
     check_config(name, "spans_key", spans_key)
@@ -114,7 +115,7 @@ def make_nuner_concepts(
     "nuner_ner",
     assigns=["doc.ents", "doc.spans", "token.ent_iob", "token.ent_type"],
     default_config={
-        "model": DEFAULT_MODEL,
+        "model": {"@architectures": "spacy_nuner.EntityTagger.v1", "tok2vec": TOK2VEC},
         "backbone": None,
         "labels": [],
         "overwrite": False,
@@ -144,7 +145,8 @@ def make_nuner_ner(
     `doc.spans[NAME]` too, with their scores in `attrs["scores"]`; NAME is the name of
     the component.
 
-    model (Model): As for `nuner_concepts`.
+    model (Model): From docs to logits of tokens, `spacy_nuner.EntityTagger.v1`; with
+        `spacy_nuner.ConceptTagger.v1` neighbouring entities of a label are always one.
     backbone (str | None): As for `nuner_concepts`.
     labels (LabelSettings): As for `nuner_concepts`.
     overwrite (bool): Whether entities that a doc has already are replaced; else they

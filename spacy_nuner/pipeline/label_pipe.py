@@ -31,11 +31,12 @@ from ..models.concept_tagger import (
     reset_output,
     resize_output,
 )
+from ..models.entity_tagger import has_boundary
 from ..printing import printable
-from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
+from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
 from .labels import Label, LabelSettings, check_label, load_label, parse_labels
-from .targets import cross_entropy, get_labels, get_targets
+from .targets import cross_entropy, get_boundaries, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels"). The labels are not
 # written by srsly, which rounds numbers: thresholds lie between probabilities that may
@@ -202,7 +203,9 @@ class LabelPipe(TrainablePipe):
         """Score the tokens of docs, without changing the docs.
 
         docs (Iterable[Doc]): The docs.
-        RETURNS (list[Floats2d]): Logits. *Shape:* (n_tokens, n_labels) for each doc
+        RETURNS (list[Floats2d]): Logits, for `join_logits`. *Shape:* (n_tokens,
+            n_labels) for each doc, or (n_tokens, n_labels + 1) where the model says
+            where entities part
         RAISES (NunerError): N516 if the component listens to a `transformer` that did
             not run.
         """
@@ -210,7 +213,8 @@ class LabelPipe(TrainablePipe):
         self._check_listener(docs)
         self._ensure_started()
         if not self._labels or not any(len(doc) for doc in docs):
-            return [self.model.ops.alloc2f(len(doc), len(self.labels)) for doc in docs]
+            width = self._count_columns()
+            return [self.model.ops.alloc2f(len(doc), width) for doc in docs]
         return self.model.predict(docs)
 
     def predict_with_vectors(
@@ -220,8 +224,7 @@ class LabelPipe(TrainablePipe):
 
         docs (Iterable[Doc]): The docs, of which each has a token.
         RETURNS (tuple[list[Floats2d], list[Floats2d]]): The logits, as `predict` gives
-            them, *Shape:* (n_tokens, n_labels) for each doc, and the backbone's
-            vectors, *Shape:* (n_tokens, width) for each doc.
+            them, and the backbone's vectors, *Shape:* (n_tokens, width) for each doc.
         RAISES (NunerError): As `predict`.
         """
         docs = list(docs)
@@ -231,6 +234,21 @@ class LabelPipe(TrainablePipe):
         vectors = tok2vec.predict(docs)
         return head.predict(vectors), vectors
 
+    def join_logits(self, logits: Sequence[Floats2d]) -> tuple[Floats, Bools | None]:
+        """Join what `predict` returned for docs, on the processor.
+
+        logits (Sequence[Floats2d]): What it returned.
+        RETURNS (tuple[Floats, Bools | None]): The logits of the labels, *Shape:*
+            (n_tokens, n_labels), and where an entity begins although the token before
+            has the same label, *Shape:* (n_tokens,); None if the model can't tell.
+        """
+        flat = join_rows(self.model.ops, logits, self._count_columns())
+        labels = flat[:, : len(self._labels)]
+        return labels, flat[:, -1] > 0 if has_boundary(self.model) else None
+
+    def _count_columns(self) -> int:
+        return len(self._labels) + has_boundary(self.model)
+
     def find_spans(self, docs: Sequence[Doc], logits: Sequence[Floats2d]) -> FoundSpans:
         """Find the spans in logits.
 
@@ -238,9 +256,14 @@ class LabelPipe(TrainablePipe):
         logits (Sequence[Floats2d]): What `predict` returned for them.
         RETURNS (FoundSpans): The spans of all docs.
         """
-        flat = join_rows(self.model.ops, logits, len(self._labels))
-        lengths = [len(doc) for doc in docs]
-        return decode(flat, lengths, get_spaces(docs), thresholds=self.thresholds)
+        flat, begins = self.join_logits(logits)
+        return decode(
+            flat,
+            [len(doc) for doc in docs],
+            get_spaces(docs),
+            thresholds=self.thresholds,
+            begins=begins,
+        )
 
     def update(
         self,
@@ -304,14 +327,29 @@ class LabelPipe(TrainablePipe):
         """Compare logits with the annotation.
 
         examples (Sequence[Example]): The examples.
-        scores (Sequence[Floats2d]): Logits. *Shape:* (n_tokens, n_labels) each
+        scores (Sequence[Floats2d]): Logits, as `predict` returns them.
         RETURNS (tuple[float, list[Floats2d]]): The cross-entropy, averaged over the
             tokens that are annotated, and its gradient.
         """
         targets, known = get_targets(examples, self.labels, spans_key=self.gold_key)
         ops = self.model.ops
-        flat = join_rows(ops, scores, len(self._labels))
-        loss, gradient = cross_entropy(flat, targets, known, exclusive=self.exclusive)
+        flat = join_rows(ops, scores, self._count_columns())
+        n_labels = len(self._labels)
+        loss, gradient = cross_entropy(
+            flat[:, :n_labels], targets, known, exclusive=self.exclusive
+        )
+        if has_boundary(self.model):
+            begins, inside = get_boundaries(
+                examples, self.labels, spans_key=self.gold_key
+            )
+            more, column = cross_entropy(
+                flat[:, n_labels:], begins, inside, exclusive=False
+            )
+            # Averaged over the same tokens, so that the sum is that of one model: of
+            # the labels, and of where those of a label part.
+            share = int(inside.sum()) / max(int(known.sum()), 1)
+            loss += share * more
+            gradient = np.concatenate((gradient, share * column), axis=1)
         ends = np.cumsum([len(array) for array in scores])[:-1]
         parts: list[Any] = np.split(gradient.astype("f"), ends)
         return loss, [ops.asarray2f(part) for part in parts]

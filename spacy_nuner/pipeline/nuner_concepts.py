@@ -12,6 +12,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors, NunerError, Warnings
+from ..models.entity_tagger import has_boundary
 from .decoding import THRESHOLD, Floats, make_spans, set_ents, set_group
 from .label_pipe import LabelPipe
 
@@ -43,6 +44,8 @@ class NunerConcepts(LabelPipe):
         self.spans_key = self.described_key = spans_key
         self.annotate_ents = annotate_ents
         _check_threshold(name, threshold)
+        if has_boundary(model):
+            raise NunerError(Errors.N514, name=name)
         # Here, since `spacy find-threshold` sets it here.
         self.cfg: dict[str, Any] = {"threshold": threshold}
         self._configured = threshold

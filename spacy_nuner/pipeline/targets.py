@@ -85,6 +85,34 @@ def get_targets(
     return targets, known
 
 
+def get_boundaries(
+    examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
+) -> tuple[Floats, Bools]:
+    """Find out where annotated entities of one label part.
+
+    examples (Sequence[Example]): The examples of a batch.
+    labels (Sequence[str]): The labels; entities of others count for nothing.
+    spans_key (str | None): As for `get_annotated`.
+    RETURNS (tuple): 1.0 where an entity begins, *Shape:* (n_tokens, 1), and whether
+        the token before it has the same label, so that it could be of one entity with
+        it, *Shape:* (n_tokens,)
+    """
+    total = sum(len(eg.predicted) for eg in examples)
+    begins, inside = np.zeros((total, 1), dtype="f"), np.zeros(total, dtype=bool)
+    first = 0
+    for eg in examples:
+        found = get_gold_spans(eg, spans_key=spans_key)
+        spans = [span for span in found if span.label_ in labels]
+        ends = {(span.end, span.label_) for span in spans}
+        for span in spans:
+            inside[first + span.start + 1 : first + span.end] = True
+            if (span.start, span.label_) in ends:
+                inside[first + span.start] = True
+                begins[first + span.start] = 1.0
+        first += len(eg.predicted)
+    return begins, inside
+
+
 def _get_known(example: Example, spans_key: str | None) -> Bools:
     if spans_key is None:
         return np.asarray([tag is not None for tag in example.get_aligned_ner()], bool)
