@@ -222,7 +222,8 @@ def write_commands() -> Iterator[str]:
         for key, info, parameter in options:
             flags = info.param_decls or [f"--{key.replace('_', '-')}"]
             default = "required" if is_required(info) else write_default(info.default)
-            if parameter.annotation is not bool:
+            # A string where a module has its annotations postponed.
+            if parameter.annotation not in (bool, "bool"):
                 kind = write_type(parameter.annotation)
                 flags = [
                     f"{flag} {kind.removesuffix(' | None').upper()}" for flag in flags

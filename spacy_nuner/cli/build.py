@@ -27,7 +27,7 @@ def build_cli(
         False, "--force", help="Build it anew where it is there already"
     ),
     gpu_id: int = typer.Option(
-        -1, "--gpu-id", "-g", help="GPU to use, -1 for the processor"
+        -1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"
     ),
 ) -> None:
     """Make the default backbone, the encoder with the name `default`.
@@ -58,7 +58,7 @@ def build_default(
     Of several processes that call it at once, one builds and the others wait for it.
 
     force (bool): Whether to make it anew where it is there and whole.
-    gpu_id (int): The GPU to use, -1 for the processor.
+    gpu_id (int): The GPU to use, -1 is the CPU.
     base (str): The encoder to start from.
     annotations (Path | None): Records to train on, a file or a folder; None for those
         that ship with the package.

@@ -36,7 +36,7 @@ def calibrate_cli(
     report: Path | None = typer.Option(
         None, help="Folder for figures of how far the probabilities can be trusted"
     ),
-    gpu_id: int = typer.Option(-1, help="GPU to use, -1 for the processor"),
+    gpu_id: int = typer.Option(-1, help="GPU to use, -1 is the CPU"),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Find the threshold and the temperature of a saved pipeline on labelled data.

@@ -38,7 +38,7 @@ def pretrain_cli(
         help="Python file that registers functions named in the config",
     ),
     gpu_id: int = typer.Option(
-        -1, "--gpu-id", "-g", help="GPU to use, -1 for the processor"
+        -1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"
     ),
     n_process: int = typer.Option(
         1, help="How many processes make the features; the output is the same", min=1
@@ -121,7 +121,7 @@ def pretrain(
     output_dir (Path): The backbone folder to make.
     overrides (Mapping[str, Any] | None): Values by dotted name ("training.epochs").
     code_path (Path | None): Python file that registers functions of the config.
-    gpu_id (int): The GPU to use, -1 for the processor.
+    gpu_id (int): The GPU to use, -1 is the CPU.
     n_process (int): How many processes make the features.
     resume (bool): Whether to go on from the last checkpoint of a run that broke off, if
         there is one.

@@ -95,7 +95,7 @@ def tadner_cli(
     layers: int = typer.Option(
         4,
         min=1,
-        help="Types are told by the mean of this many of the last layers",
+        help="Types are predicted from the mean of this many of the last layers",
         rich_help_panel=OF_EPISODES,
     ),
     span_filter: SpanFilter = typer.Option(

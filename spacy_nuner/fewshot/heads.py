@@ -23,6 +23,7 @@ from thinc.types import Floats2d
 from ..errors import Errors, NunerError
 from ..models.backbone import build_tok2vec_backbone
 from ..models.concept_tagger import build_concept_tagger
+from ..models.entity_tagger import build_entity_tagger
 from ..pipeline.decoding import set_ents
 from ..pipeline.labels import Label
 from ..pipeline.nuner_ner import NunerNer
@@ -140,19 +141,25 @@ def _look_up(
     return arrays, lambda d_arrays: []
 
 
-def _make_nuner_ner(
-    task: Task, tok2vec: Model, vocab: Vocab, *, hidden_width: int = 0
-) -> TrainablePipe:
-    model = build_concept_tagger(tok2vec, hidden_width)
+def _make_nuner_ner(task: Task, tok2vec: Model, vocab: Vocab) -> TrainablePipe:
+    return _make_component(task, build_entity_tagger(tok2vec), vocab)
+
+
+def _make_linear(task: Task, tok2vec: Model, vocab: Vocab) -> TrainablePipe:
+    return _make_component(task, build_concept_tagger(tok2vec), vocab)
+
+
+def _make_two_layer(task: Task, tok2vec: Model, vocab: Vocab) -> TrainablePipe:
+    model = build_concept_tagger(tok2vec, hidden_width=TWO_LAYERS)
+    return _make_component(task, model, vocab)
+
+
+def _make_component(task: Task, model: Model, vocab: Vocab) -> TrainablePipe:
     found = {ent.label_ for doc in task.docs for ent in doc.ents}
     labels: Any = {
         label: task.meanings.get(label, Label()).to_setting() for label in sorted(found)
     }
     return NunerNer(vocab, model, "nuner_ner", backbone=task.backbone, labels=labels)
-
-
-def _make_two_layer(task: Task, tok2vec: Model, vocab: Vocab) -> TrainablePipe:
-    return _make_nuner_ner(task, tok2vec, vocab, hidden_width=TWO_LAYERS)
 
 
 def _make_ner(task: Task, tok2vec: Model, vocab: Vocab) -> TrainablePipe:
@@ -205,10 +212,10 @@ class Head:
 SPACY_RATES: tuple[Rates, ...] = ((1e-4, 1e-3), (2e-4, 2e-4), (2e-4, 1e-3))
 PROTOTYPE = "prototype"
 TRAINED = {
-    "linear": Head(_make_nuner_ner, start="zero"),
+    "linear": Head(_make_linear, start="zero"),
     "two-layer": Head(_make_two_layer, start="zero"),
     # With a tuned encoder: the vectors that a linear head taught it.
-    PROTOTYPE: Head(_make_nuner_ner, frozen_rates=(), start="zero"),
+    PROTOTYPE: Head(_make_linear, frozen_rates=(), start="zero"),
     "nuner_ner": Head(_make_nuner_ner, start="names"),
     "ner": Head(_make_ner, rates=SPACY_RATES),
     "spancat": Head(_make_spancat, rates=SPACY_RATES),

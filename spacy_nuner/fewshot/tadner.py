@@ -66,7 +66,7 @@ class EpisodeSettings:
     max_steps (int): Steps of each encoder at most, each over the whole support set.
     patience (int | None): Steps in a row with a loss above the best one that the
         encoder of spans takes; None for K + 1. That of types takes none.
-    layers (int): Types are told by the mean of this many of the last layers.
+    layers (int): Types are predicted from the mean of this many of the last layers.
     span_filter (str): A span is dropped if its best logit is no more than twice the
         "min" or "mean" logit of the support set's entity words with the name of their
         type; "none" drops none.

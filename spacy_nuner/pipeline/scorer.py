@@ -46,5 +46,8 @@ def score_concepts(
 
 
 def make_concepts_scorer() -> Callable[..., dict[str, Any]]:
-    """RETURNS (Callable): `score_concepts`, for the registry."""
+    """Score spans (`spans_concepts_p`, `_r`, `_f`), and entities where they are set.
+
+    RETURNS (Callable): `score_concepts`, for the registry.
+    """
     return score_concepts
