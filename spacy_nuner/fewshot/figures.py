@@ -1,6 +1,7 @@
 """Figures of the report: learning curves, bars of heads, reliability."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,19 +62,27 @@ def draw_learning_curve(
     RETURNS (list[Path]): The files.
     """
     datasets = [*curves.datasets, *([AVERAGE] if len(curves.datasets) > 1 else [])]
-    panels = [(layers, name) for layers in reversed(curves.layers) for name in datasets]
-    # One row for each layer set; with a single data set, one row for all.
-    columns = min(len(datasets) if len(datasets) > 1 else len(panels), PANELS_A_ROW)
+    sets = list(reversed(curves.layers))
+    # Each layer set begins a row; with a single data set they share rows.
+    groups = [[(layers, name) for name in datasets] for layers in sets]
+    groups = groups if len(datasets) > 1 else [sum(groups, [])]
+    columns = min(len(groups[0]), PANELS_A_ROW)
+    height = -(-len(groups[0]) // columns)
     # A whole set has no number of its own: it stands behind all that have one.
     numbers = {k for k in curves.ks if k != ALL}.union(*(x.points for x in published))
     last = max([2, *numbers])
     places = {k: WHOLE * last if k == ALL else k for k in curves.ks}
-    rows = -(-len(panels) // columns)
+    rows = height * len(groups)
     with new_figure(path, (0.7 + 2.9 * columns, 0.6 + 2.6 * rows)) as figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axis in axes.flat[len(panels) :]:
+        blocks = axes.reshape(len(groups), -1)
+        for axis in blocks[:, len(groups[0]) :].flat:
             axis.remove()
-        for axis, (layers, dataset) in zip(axes.flat, panels, strict=False):
+        # The lowest of each column that is left: shared axes take it for an inner one.
+        for axis in blocks[-1, max(len(groups[0]) - columns, 0) : len(groups[0])]:
+            axis.tick_params(labelbottom=True)
+        shown = blocks[:, : len(groups[0])].flat
+        for axis, (layers, dataset) in zip(shown, chain(*groups), strict=True):
             for number, backbone in enumerate(backbones):
                 if backbone not in curves.backbones:
                     continue
@@ -83,7 +92,8 @@ def draw_learning_curve(
                 points = {places[k]: point for k, point in found.items() if point}
                 _draw_line(axis, points, number)
             if dataset == datasets[-1]:
-                _draw_published(axis, published)
+                is_last = len(groups[0]) % columns == 0
+                _draw_published(axis, published, has_room=not is_last)
             lines = (dataset, title_layers(layers))
             axis.set_title("\n".join(literal(line, longest=30) for line in lines))
             # Linear up to 1, so that no example (k = 0) is on the axis too.
@@ -96,13 +106,13 @@ def draw_learning_curve(
         figure.supylabel(title, fontsize=10)
         # Not by the labels of the lines: one that begins with "_" is left out there.
         names = [name for name in backbones if name in curves.backbones]
-        shown = axes.flat[0].lines[: len(names)]
+        lines = axes.flat[0].lines[: len(names)]
         labels = [literal(name, longest=LONGEST_NAME) for name in names]
         if published:
-            shown = [*shown, axes.flat[len(datasets) - 1].lines[len(names)]]
+            lines = [*lines, axes.flat[len(datasets) - 1].lines[len(names)]]
             labels.append(MARK)
         figure.legend(
-            shown,
+            lines,
             labels,
             loc="outside upper center",
             ncols=min(len(labels), 2 * columns),
@@ -274,15 +284,20 @@ def _draw_line(axis: "Axes", points: Mapping[int, Point], number: int) -> None:
     axis.plot(ks, means, color=colour, marker=marker, markersize=5)
 
 
-def _draw_published(axis: "Axes", published: Sequence[Published]) -> None:
-    """Lines in grey, the lowest and the highest of them named beside the panel."""
+def _draw_published(
+    axis: "Axes", published: Sequence[Published], *, has_room: bool
+) -> None:
+    """Lines in grey, the lowest and the highest of them named next to the panel.
+
+    has_room (bool): Whether no panel stands there.
+    """
     ranked = sorted(published, key=lambda curve: curve.points[max(curve.points)])
     for curve in ranked:
         ks = sorted(curve.points)
         scores = [100 * curve.points[k] for k in ks]
         axis.plot(ks, scores, color=PALE, linewidth=1, linestyle="--", zorder=1)
         if curve in (ranked[0], ranked[-1]):
-            annotate(
+            name = annotate(
                 axis,
                 literal(curve.system, longest=LONGEST_NAME),
                 (1, scores[-1]),
@@ -295,3 +310,5 @@ def _draw_published(axis: "Axes", published: Sequence[Published]) -> None:
                 va="bottom" if curve is ranked[-1] else "top",
                 annotation_clip=False,
             )
+            # Columns stay as wide as they are.
+            name.set_in_layout(not has_room)
