@@ -484,9 +484,9 @@ class Errors:
         "made, or an installed pipeline, and a component of it."
     )
     N514 = Message(
-        "The model of '{name}' is spacy_nuner.EntityTagger.v1, which says where "
-        "neighbouring entities of a label part; the spans of nuner_concepts may "
-        "overlap. Use spacy_nuner.ConceptTagger.v1."
+        "The model of '{name}' is spacy_nuner.EntityTagger.v1, which splits tokens of "
+        "one label into entities; the spans of nuner_concepts may overlap. Use "
+        "spacy_nuner.ConceptTagger.v1."
     )
     N515 = Message(
         "Can't read the texts of '{path}': {reason}. Expected is a text file in UTF-8, "
@@ -502,6 +502,11 @@ class Errors:
     N517 = Message(
         "The calibrated pipeline can't be loaded as it would be saved: {reason}. "
         "'{path}' was not written."
+    )
+    N518 = Message(
+        "The logits for '{name}' have {found} columns; expected are {expected}, one "
+        "for each label, and with spacy_nuner.EntityTagger.v1 one for boundaries. Give "
+        "it what its own predict() returned."
     )
 
     # Few-shot

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
 @dataclass(frozen=True)
 class Share:
     """What one of several machines does of a job.
@@ -137,9 +140,7 @@ def _open_pool(
         n_process, mp_context=context, initializer=start_worker, initargs=(prepare,)
     )
     try:
-        # A worker is started when the first part is submitted that none is free for.
-        with _one_thread_each():
-            yield pool
+        yield pool
     except BrokenProcessPool as error:
         raise NunerError(Errors.N106, count=n_process) from error
     finally:
@@ -151,19 +152,19 @@ def _open_pool(
 def _one_thread_each() -> Iterator[None]:
     """Let processes that are started here compute with one thread.
 
-    OpenMP, NumPy's OpenBLAS and Arrow take the size of their pools from this variable
+    OpenMP, OpenBLAS, MKL and Arrow take the size of their pools from these variables
     when they are loaded, mostly before a worker runs a line of ours.
     """
-    name = "OMP_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _write_in_pool(
@@ -185,7 +186,9 @@ def _write_in_pool(
     for part in parts:
         # Pickled, parts that wait take a third of the memory.
         packed = pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
-        sizes[pool.submit(_write_packed, packed)] = part.size
+        # A worker is started where a part is submitted that none is free for.
+        with _one_thread_each():
+            sizes[pool.submit(_write_packed, packed)] = part.size
         if len(sizes) > n_process:
             collect()
     while sizes:

@@ -8,7 +8,7 @@ import pytest
 from tqdm import tqdm
 
 from spacy_nuner.errors import NunerError
-from spacy_nuner.parallel import write_parts
+from spacy_nuner.parallel import THREADS, write_parts
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Count:
 @dataclass
 class CountThreads(Count):
     def write(self):
-        self.path.write_text(os.environ["OMP_NUM_THREADS"])
+        self.path.write_text(" ".join(os.environ[name] for name in THREADS))
 
 
 @dataclass
@@ -74,18 +74,19 @@ def test_a_single_part_needs_no_second_process(tmp_path):
     assert parts[1].path.read_text() == str(os.getpid())
 
 
-@pytest.mark.weekly
 def test_processes_have_one_thread_each(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("MKL_NUM_THREADS", "8")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     parts = [CountThreads(tmp_path, number) for number in range(3)]
     run(parts, 2)
-    assert {part.path.read_text() for part in parts} == {"1"}
+    assert {part.path.read_text() for part in parts} == {"1 1 1"}
     assert os.environ["OMP_NUM_THREADS"] == "7"
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    run([Count(tmp_path, number) for number in range(3, 6)], 2)
-    assert "OMP_NUM_THREADS" not in os.environ
+    assert os.environ["MKL_NUM_THREADS"] == "8"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
+@pytest.mark.weekly
 def test_parts_are_read_ahead_by_one_a_process(tmp_path):
     read = []
 

@@ -26,9 +26,7 @@ def build_cli(
     force: bool = typer.Option(
         False, "--force", help="Build it anew where it is there already"
     ),
-    gpu_id: int = typer.Option(
-        -1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"
-    ),
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"),
 ) -> None:
     """Make the default backbone, the encoder with the name `default`.
 

@@ -37,9 +37,7 @@ def pretrain_cli(
         "-c",
         help="Python file that registers functions named in the config",
     ),
-    gpu_id: int = typer.Option(
-        -1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"
-    ),
+    gpu_id: int = typer.Option(-1, "--gpu-id", "-g", help="GPU to use, -1 is the CPU"),
     n_process: int = typer.Option(
         1, help="How many processes make the features; the output is the same", min=1
     ),

@@ -222,6 +222,7 @@ def _plan(
                 }
             if head == "nuner_ner":
                 settings["encoder"] = backbone.naming_identity
+                settings["architecture"] = "spacy_nuner.EntityTagger.v1"
             name = f"{draw.protocol}-{head}-{weights}"
             # Probes have a folder for each layer set.
             name = f"{name}-{layers}" if head in PROBES else name

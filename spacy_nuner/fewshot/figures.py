@@ -82,7 +82,9 @@ def draw_learning_curve(
         for axis in blocks[-1, max(len(groups[0]) - columns, 0) : len(groups[0])]:
             axis.tick_params(labelbottom=True)
         shown = blocks[:, : len(groups[0])].flat
-        for axis, (layers, dataset) in zip(shown, chain(*groups), strict=True):
+        for place, (axis, (layers, dataset)) in enumerate(
+            zip(shown, chain(*groups), strict=True)
+        ):
             for number, backbone in enumerate(backbones):
                 if backbone not in curves.backbones:
                     continue
@@ -92,8 +94,9 @@ def draw_learning_curve(
                 points = {places[k]: point for k, point in found.items() if point}
                 _draw_line(axis, points, number)
             if dataset == datasets[-1]:
-                is_last = len(groups[0]) % columns == 0
-                _draw_published(axis, published, has_room=not is_last)
+                number = place % len(groups[0]) + 1
+                has_room = number == len(groups[0]) and number % columns != 0
+                _draw_published(axis, published, has_room=has_room)
             lines = (dataset, title_layers(layers))
             axis.set_title("\n".join(literal(line, longest=30) for line in lines))
             # Linear up to 1, so that no example (k = 0) is on the axis too.

@@ -155,12 +155,13 @@ def _get_likelihoods(
     in_spans = any(pipe.gold_key in doc.spans for doc in references)
     key = pipe.gold_key if in_spans else None
     labels = pipe.labels
-    for gold in golds:
-        for span in gold:
+    for spans in golds:
+        for span in spans:
             # spaCy aligns no span with a label that the vocabulary has not seen.
             pipe.vocab.strings.add(span.label_)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
-    targets, known = get_targets(examples, labels, spans_key=key)
+    gold = get_targets(examples, labels, spans_key=key)
+    targets, known = gold.labels, gold.known
     found = get_probabilities(logits, exclusive=pipe.exclusive)
     if pipe.exclusive:
         none = 1 - found.sum(axis=1)

@@ -186,14 +186,15 @@ class Judge:
         width = max(array.shape[1] for array in vectors)
         flat = join_rows(pipe.model.ops, vectors, width)
         lengths = [len(doc) for doc in docs]
-        label_logits, begins = pipe.join_logits(logits)
+        label_logits, boundary = pipe.join_logits(logits)
+        begins = None if boundary is None else boundary > 0
         probabilities = get_likelihoods(label_logits, pipe.thresholds)
         active = probabilities >= LOWEST
         if pipe.exclusive:
             # One label a token at most: the likeliest.
             best = probabilities == probabilities.max(axis=1, keepdims=True, initial=0)
             active &= best
-        active = drop_edge_spaces(active, get_spaces(docs), lengths)
+        active = drop_edge_spaces(active, get_spaces(docs), lengths, begins=begins)
         rows, columns = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
         spans = join_cells(
             rows, columns, probabilities[rows, columns], lengths, begins=begins

@@ -30,7 +30,9 @@ def build_concept_tagger(
     """
     head, output = build_head(hidden_width, nO)
     model: Model = chain(tok2vec, with_array(head))
-    set_refs(model, tok2vec, output, hidden=head.layers[0] if hidden_width else None)
+    # The output is a container: resizing changes the linear layer in it.
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output)
     return model
 
 
@@ -41,25 +43,10 @@ def build_head(
 
     hidden_width (int): Width of a layer (GELU) before the output; 0 for none.
     nO (int | None): The number of labels, None if that is to be seen.
-    RETURNS (tuple[Model, Model]): All of it, and its output layer, which is a
-        container: resizing changes the linear layer in it.
+    RETURNS (tuple[Model, Model]): All of it, and its output layer.
     """
     output: Model[Any, Any] = resizable(build_linear(nO), resize_linear_weighted)
     return (chain(Gelu(nO=hidden_width), output) if hidden_width else output), output
-
-
-def set_refs(
-    model: Model, tok2vec: Model, output: Model, *, hidden: Model | None
-) -> None:
-    """Name the parts of a tagger.
-
-    model (Model): The tagger.
-    tok2vec, output (Model): What makes token vectors; the output layer of the labels.
-    hidden (Model | None): The layer between, if there is one.
-    """
-    model.set_ref("tok2vec", tok2vec)
-    model.set_ref("output_layer", output)
-    model.set_ref("hidden", hidden)
 
 
 def build_linear(
@@ -151,20 +138,29 @@ def reset_output(model: Model, n_concepts: int) -> None:
 
 
 def check_output(model: Model, n_concepts: int) -> None:
-    """Check what was loaded into a concept tagger.
+    """Check what was loaded into a concept tagger or an entity tagger.
 
-    model (Model): A concept tagger; one that was never initialized has no weights.
+    model (Model): The tagger; one that was never initialized has no weights.
     n_concepts (int): The number of concepts that it has a row for.
     RAISES (ValueError): If its weights are not for as many, or not numbers.
     """
     output = model.get_ref("output_layer").layers[0]
-    if output.has_param("W"):
-        W, b = (output.get_param(name) for name in ("W", "b"))
-        width = model.get_ref("tok2vec").maybe_get_dim("nO") or W.shape[-1]
-        if W.shape != (n_concepts, width) or b.shape != (n_concepts,):
+    width = model.get_ref("tok2vec").maybe_get_dim("nO")
+    before = width
+    if not has_linear_head(model):
+        before = _get_head(model).layers[0].maybe_get_dim("nO")
+    layers = [(output, n_concepts, before)]
+    if model.has_ref("boundary") is not False:
+        layers.append((model.get_ref("boundary"), 1, width))
+    for layer, rows, expected in layers:
+        if not output.has_param("W"):
+            continue
+        W, b = (layer.get_param(name) for name in ("W", "b"))
+        columns = expected or W.shape[-1]
+        if W.shape != (rows, columns) or b.shape != (rows,):
             raise ValueError(
                 f"its weights are {W.shape} and {b.shape}, expected are those of "
-                f"{n_concepts} labels and vectors of {width} numbers"
+                f"{rows} labels and vectors of {columns} numbers"
             )
         if W.dtype != "float32" or b.dtype != "float32":
             raise ValueError(f"its weights are {W.dtype} and {b.dtype}, not float32")
@@ -179,16 +175,22 @@ def check_output(model: Model, n_concepts: int) -> None:
 def has_linear_head(model: Model) -> bool:
     """Tell whether concepts are read straight off the token vectors.
 
-    model (Model): A concept tagger.
+    model (Model): A concept tagger or an entity tagger.
     RETURNS (bool): False if there is a hidden layer between.
     """
-    return model.maybe_get_ref("hidden") is None
+    return _get_head(model) is model.get_ref("output_layer")
+
+
+def _get_head(model: Model) -> Model:
+    """What reads labels off the token vectors, without what is appended to it."""
+    head = model.layers[-1].layers[0]
+    return head.layers[0] if model.has_ref("boundary") is not False else head
 
 
 def set_rows(model: Model, rows: Sequence[int], weights: Any, biases: Any) -> None:
     """Set what the output layer starts from for some concepts.
 
-    model (Model): An initialized concept tagger with a linear head; changed in place.
+    model (Model): An initialized tagger with a linear head; changed in place.
     rows (Sequence[int]): Indices of the concepts.
     weights (ndarray): For the first columns of the token vectors, those of the last
         hidden layer; the other columns get 0. *Shape:* (n_rows, width)

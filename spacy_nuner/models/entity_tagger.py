@@ -1,4 +1,4 @@
-"""`spacy_nuner.EntityTagger.v1`: logits of labels, and of where entities part."""
+"""`spacy_nuner.EntityTagger.v1`: logits of labels, and of boundaries."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,7 @@ from spacy.tokens import Doc
 from thinc.api import Model, chain, with_array
 from thinc.types import Floats2d
 
-from .concept_tagger import build_head, build_linear, set_refs
+from .concept_tagger import build_head, build_linear
 
 
 def build_entity_tagger(
@@ -15,12 +15,12 @@ def build_entity_tagger(
     hidden_width: int = 0,
     nO: int | None = None,
 ) -> Model[list[Doc], list[Floats2d]]:
-    """Read labels off the token vectors, and where two entities of a label part.
+    """Read labels off the token vectors, and where an entity follows one of its label.
 
     As `spacy_nuner.ConceptTagger.v1`, with one column more behind those of the labels:
     over 0 where an entity begins on a token although the token before it has the same
     label. It is learned from neighbouring entities of a label, and starts from zero,
-    which parts nothing.
+    which splits nothing.
 
     tok2vec (Model): From docs to token vectors, usually a listener.
     hidden_width (int): Width of a layer (GELU) before the labels; 0 for none.
@@ -30,14 +30,15 @@ def build_entity_tagger(
     """
     head, output = build_head(hidden_width, nO)
     boundary = build_linear(1)
-    model: Model = chain(tok2vec, with_array(put_beside(head, boundary)))
-    set_refs(model, tok2vec, output, hidden=head.layers[0] if hidden_width else None)
+    model: Model = chain(tok2vec, with_array(append_column(head, boundary)))
+    model.set_ref("tok2vec", tok2vec)
+    model.set_ref("output_layer", output)
     model.set_ref("boundary", boundary)
     return model
 
 
 def has_boundary(model: Model) -> bool:
-    """Tell whether a model says where entities of a label part.
+    """Tell whether a model says where an entity follows one of its label.
 
     model (Model): A concept tagger or an entity tagger.
     RETURNS (bool): Whether it has a column more than labels.
@@ -45,10 +46,10 @@ def has_boundary(model: Model) -> bool:
     return model.has_ref("boundary") is True
 
 
-def put_beside(
+def append_column(
     head: Model[Floats2d, Floats2d], boundary: Model[Floats2d, Floats2d]
 ) -> Model[Floats2d, Floats2d]:
-    """Put the column of one layer behind those of another.
+    """Append the column of one layer to those of another.
 
     thinc's `concatenate` takes the sum of their widths for its own and can't be
     resized.
@@ -57,9 +58,13 @@ def put_beside(
     boundary (Model): The last column.
     RETURNS (Model): *Shape:* (n_rows, width of head + 1)
     """
-    # With a width that stays open thinc's `chain` hands on what it is initialized with.
     return Model(
-        "beside", _forward, init=_init, layers=[head, boundary], dims={"nO": None}
+        "append-column",
+        _forward,
+        init=_init,
+        layers=[head, boundary],
+        # While it is not set, thinc's `chain` hands on what it is initialized with.
+        dims={"nO": None},
     )
 
 

@@ -45,7 +45,7 @@ class LabelledLogits:
     lengths: The number of tokens of each doc.
     spans: True spans: doc, start, end, label.
     exclusive: Whether a token has one label at most.
-    begins: As for `decode`. *Shape:* (n_tokens,)
+    boundary: As for `decode`. *Shape:* (n_tokens,)
     """
 
     logits: Floats
@@ -55,7 +55,7 @@ class LabelledLogits:
     lengths: list[int]
     spans: set[tuple[int, int, int, int]]
     exclusive: bool
-    begins: Bools | None = None
+    boundary: Floats | None = None
 
     def divide(self, temperature: float) -> "LabelledLogits":
         """RETURNS (LabelledLogits): The same, its logits divided by the temperature."""
@@ -73,7 +73,7 @@ class LabelledLogits:
             self.lengths,
             self.spaces,
             thresholds=thresholds,
-            begins=self.begins,
+            boundary=self.boundary,
         )
         first = np.cumsum([0, *self.lengths])[found.docs]
         unknown = np.cumsum([0, *~self.known])
@@ -126,7 +126,7 @@ def get_labelled_logits(
         # spaCy aligns no span with a label that the other vocabulary has not seen.
         pipe.vocab.strings.add(label)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
-    targets, known = get_targets(examples, pipe.labels, spans_key=key)
+    gold = get_targets(examples, pipe.labels, spans_key=key)
     index = {label: i for i, label in enumerate(pipe.labels)}
     spans = {
         (i, span.start, span.end, index[span.label_])
@@ -141,16 +141,16 @@ def get_labelled_logits(
     if unknown := sorted(set(annotated) - set(pipe.labels)):
         found = ", ".join(f"{label} ({annotated[label]})" for label in unknown)
         warnings.warn(Warnings.W507.format(name=pipe.name, labels=found), stacklevel=2)
-    logits, begins = pipe.join_logits(pipe.predict(docs))
+    logits, boundary = pipe.join_logits(pipe.predict(docs))
     return LabelledLogits(
         logits=logits,
-        targets=targets,
-        known=known,
+        targets=gold.labels,
+        known=gold.known,
         spaces=get_spaces(docs),
         lengths=[len(doc) for doc in docs],
         spans=spans,
         exclusive=pipe.exclusive,
-        begins=begins,
+        boundary=boundary,
     )
 
 
@@ -187,7 +187,8 @@ def fit_temperature(data: LabelledLogits) -> float | None:
 def fold_temperature(pipe: LabelPipe, temperature: float) -> None:
     """Divide the logits of a component by a temperature, once and for all.
 
-    pipe (LabelPipe): The component; its output layer is changed.
+    pipe (LabelPipe): The component; its output layer is changed. Boundaries have no
+        probability: of their logits the sign alone counts.
     temperature (float): What weights and biases are divided by.
     """
     output = pipe.model.get_ref("output_layer").layers[0]

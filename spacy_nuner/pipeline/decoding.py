@@ -54,7 +54,7 @@ def decode(
     spaces: Bools,
     *,
     thresholds: Floats | None,
-    begins: Bools | None = None,
+    boundary: Floats | None = None,
 ) -> FoundSpans:
     """Find the spans in the logits of a batch.
 
@@ -65,11 +65,13 @@ def decode(
     thresholds (Floats | None): For labels that are independent of each other, the
         probability over which a span belongs to each. *Shape:* (n_labels,) None: one
         label a token at most, the likeliest of them and "none".
-    begins (Bools | None): Where a span begins even if the token before has the same
-        label; None for nowhere. *Shape:* (n_tokens,)
-    RETURNS (FoundSpans): The spans: neighbouring tokens of a label.
+    boundary (Floats | None): Over 0 where a span begins even if the token before has
+        the same label; None for nowhere. *Shape:* (n_tokens,)
+    RETURNS (FoundSpans): The spans: neighbouring tokens of a label, up to a boundary.
     """
-    active = drop_edge_spaces(get_active(logits, thresholds), spaces, lengths)
+    begins = None if boundary is None else boundary > 0
+    active = get_active(logits, thresholds)
+    active = drop_edge_spaces(active, spaces, lengths, begins=begins)
     # Ten times as fast as nonzero of a table.
     rows, labels = np.divmod(np.flatnonzero(active), max(active.shape[1], 1))
     # Few cells are active, so only theirs are computed.
@@ -121,12 +123,19 @@ def get_active(logits: Floats, thresholds: Floats | None) -> Bools:
     return winners & (logits > 0)
 
 
-def drop_edge_spaces(active: Bools, spaces: Bools, lengths: Sequence[int]) -> Bools:
+def drop_edge_spaces(
+    active: Bools,
+    spaces: Bools,
+    lengths: Sequence[int],
+    *,
+    begins: Bools | None = None,
+) -> Bools:
     """Take white space at the edges of spans out of them.
 
     active (Bools): *Shape:* (n_tokens, n_labels)
     spaces (Bools): Whether a token is white space. *Shape:* (n_tokens,)
     lengths (Sequence[int]): The number of tokens of each doc.
+    begins (Bools | None): As for `join_cells`: there is an edge too.
     RETURNS (Bools): *Shape:* (n_tokens, n_labels)
     """
     rows = np.flatnonzero(spaces)
@@ -141,6 +150,10 @@ def drop_edge_spaces(active: Bools, spaces: Bools, lengths: Sequence[int]) -> Bo
     stays = np.logical_and.reduceat(active[rows], runs, axis=0)
     stays &= active[np.maximum(first - 1, 0)] & inside[:, np.newaxis]
     stays &= active[np.minimum(last + 1, len(active) - 1)]
+    if begins is not None:
+        edge = np.logical_or.reduceat(begins[rows], runs)
+        edge |= begins[np.minimum(last + 1, len(active) - 1)]
+        stays &= ~edge[:, np.newaxis]
     out = active.copy()
     out[rows] = np.repeat(stays, sizes, axis=0)
     return out
@@ -160,7 +173,8 @@ def join_cells(
         *Shape:* (n_cells,) each
     probabilities (Floats): *Shape:* (n_cells,)
     lengths (Sequence[int]): The number of tokens of each doc.
-    begins (Bools | None): As for `decode`.
+    begins (Bools | None): Whether a span begins even if the token before has the same
+        label. *Shape:* (n_tokens,)
     RETURNS (FoundSpans): The spans.
     """
     order = np.lexsort((rows, labels))
@@ -168,15 +182,15 @@ def join_cells(
     first_token = np.concatenate([[0], np.cumsum(lengths)]).astype("i8")
     docs = np.searchsorted(first_token, rows, side="right") - 1
     # A cell goes on with a span if its left neighbour has the same label and doc.
-    parts = np.ones(len(rows), dtype=bool)
-    parts[1:] = (
+    is_first = np.ones(len(rows), dtype=bool)
+    is_first[1:] = (
         (labels[1:] != labels[:-1])
         | (rows[1:] != rows[:-1] + 1)
         | (docs[1:] != docs[:-1])
     )
     if begins is not None:
-        parts |= begins[rows]
-    first = np.flatnonzero(parts)
+        is_first |= begins[rows]
+    first = np.flatnonzero(is_first)
     sizes = np.diff(first, append=len(rows))
     scores = (np.add.reduceat(p, first, dtype="f8") / sizes).astype("f4")
     docs, labels = docs[first], labels[first]

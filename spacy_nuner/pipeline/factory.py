@@ -91,7 +91,7 @@ def make_nuner_concepts(
     scorer (Callable | None): The scoring method.
     RETURNS (NunerConcepts): The component.
     RAISES (NunerError): N512 if a config can't hold labels, thresholds or the key, N514
-        for a model that parts entities.
+        for a model with boundaries.
     """
     check_config(name, "labels", labels)
     check_config(name, "spans_key", spans_key)
@@ -146,7 +146,8 @@ def make_nuner_ner(
     the component.
 
     model (Model): From docs to logits of tokens, `spacy_nuner.EntityTagger.v1`; with
-        `spacy_nuner.ConceptTagger.v1` neighbouring entities of a label are always one.
+        `spacy_nuner.ConceptTagger.v1` and a `tok2vec` of its own neighbouring entities
+        of a label are always one.
     backbone (str | None): As for `nuner_concepts`.
     labels (LabelSettings): As for `nuner_concepts`.
     overwrite (bool): Whether entities that a doc has already are replaced; else they

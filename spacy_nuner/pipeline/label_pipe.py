@@ -33,10 +33,10 @@ from ..models.concept_tagger import (
 )
 from ..models.entity_tagger import has_boundary
 from ..printing import printable
-from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
+from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
 from .labels import Label, LabelSettings, check_label, load_label, parse_labels
-from .targets import cross_entropy, get_boundaries, get_labels, get_targets
+from .targets import cross_entropy, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels"). The labels are not
 # written by srsly, which rounds numbers: thresholds lie between probabilities that may
@@ -79,6 +79,7 @@ class LabelPipe(TrainablePipe):
         """See the factories for the settings."""
         self.vocab = vocab
         self.model = model
+        self._has_boundary = has_boundary(model)
         self.name = name
         self.scorer = scorer
         self.overwrite = overwrite
@@ -234,20 +235,31 @@ class LabelPipe(TrainablePipe):
         vectors = tok2vec.predict(docs)
         return head.predict(vectors), vectors
 
-    def join_logits(self, logits: Sequence[Floats2d]) -> tuple[Floats, Bools | None]:
+    def join_logits(self, logits: Sequence[Floats2d]) -> tuple[Floats, Floats | None]:
         """Join what `predict` returned for docs, on the processor.
 
         logits (Sequence[Floats2d]): What it returned.
-        RETURNS (tuple[Floats, Bools | None]): The logits of the labels, *Shape:*
-            (n_tokens, n_labels), and where an entity begins although the token before
-            has the same label, *Shape:* (n_tokens,); None if the model can't tell.
+        RETURNS (tuple[Floats, Floats | None]): The logits of the labels, *Shape:*
+            (n_tokens, n_labels), and those of an entity beginning where the token
+            before has the same label, *Shape:* (n_tokens,); None if the model has none.
+        RAISES (NunerError): N518 if they are of a model with other columns.
         """
+        self._check_columns(logits)
         flat = join_rows(self.model.ops, logits, self._count_columns())
-        labels = flat[:, : len(self._labels)]
-        return labels, flat[:, -1] > 0 if has_boundary(self.model) else None
+        n_labels = len(self._labels)
+        return flat[:, :n_labels], flat[:, n_labels] if self._has_boundary else None
+
+    def _check_columns(self, logits: Sequence[Floats2d]) -> None:
+        expected = self._count_columns()
+        for array in logits:
+            if len(array) and array.shape[1] != expected:
+                found = array.shape[1]
+                raise NunerError(
+                    Errors.N518, name=self.name, found=found, expected=expected
+                )
 
     def _count_columns(self) -> int:
-        return len(self._labels) + has_boundary(self.model)
+        return len(self._labels) + self._has_boundary
 
     def find_spans(self, docs: Sequence[Doc], logits: Sequence[Floats2d]) -> FoundSpans:
         """Find the spans in logits.
@@ -256,13 +268,13 @@ class LabelPipe(TrainablePipe):
         logits (Sequence[Floats2d]): What `predict` returned for them.
         RETURNS (FoundSpans): The spans of all docs.
         """
-        flat, begins = self.join_logits(logits)
+        flat, boundary = self.join_logits(logits)
         return decode(
             flat,
             [len(doc) for doc in docs],
             get_spaces(docs),
             thresholds=self.thresholds,
-            begins=begins,
+            boundary=boundary,
         )
 
     def update(
@@ -331,28 +343,23 @@ class LabelPipe(TrainablePipe):
         RETURNS (tuple[float, list[Floats2d]]): The cross-entropy, averaged over the
             tokens that are annotated, and its gradient.
         """
-        targets, known = get_targets(examples, self.labels, spans_key=self.gold_key)
-        ops = self.model.ops
-        flat = join_rows(ops, scores, self._count_columns())
-        n_labels = len(self._labels)
+        gold = get_targets(examples, self.labels, spans_key=self.gold_key)
+        flat, boundary = self.join_logits(scores)
         loss, gradient = cross_entropy(
-            flat[:, :n_labels], targets, known, exclusive=self.exclusive
+            flat, gold.labels, gold.known, exclusive=self.exclusive
         )
-        if has_boundary(self.model):
-            begins, inside = get_boundaries(
-                examples, self.labels, spans_key=self.gold_key
-            )
+        if boundary is not None:
             more, column = cross_entropy(
-                flat[:, n_labels:], begins, inside, exclusive=False
+                boundary[:, np.newaxis], gold.begins, gold.asked, exclusive=False
             )
-            # Averaged over the same tokens, so that the sum is that of one model: of
-            # the labels, and of where those of a label part.
-            share = int(inside.sum()) / max(int(known.sum()), 1)
+            # Averaged over the same tokens: the sum is the loss of the joint model, of
+            # labels and of boundaries between tokens of one.
+            share = int(gold.asked.sum()) / max(int(gold.known.sum()), 1)
             loss += share * more
             gradient = np.concatenate((gradient, share * column), axis=1)
         ends = np.cumsum([len(array) for array in scores])[:-1]
         parts: list[Any] = np.split(gradient.astype("f"), ends)
-        return loss, [ops.asarray2f(part) for part in parts]
+        return loss, [self.model.ops.asarray2f(part) for part in parts]
 
     def initialize(
         self,

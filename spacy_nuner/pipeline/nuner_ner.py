@@ -13,8 +13,8 @@ class NunerNer(LabelPipe):
     """Fill `doc.ents`; the entities are in `doc.spans[NAME]` too, with scores.
 
     For each token the likeliest of the labels and "none" wins (softmax, the logit of
-    "none" is 0); neighbouring tokens of a label are an entity. NAME is the name of the
-    component.
+    "none" is 0); neighbouring tokens of a label are an entity, up to where the model
+    says that another one begins. NAME is the name of the component.
     """
 
     exclusive = True

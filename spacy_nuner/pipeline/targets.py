@@ -1,6 +1,7 @@
 """Annotation -> targets of tokens and labels -> the loss and its gradient."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from spacy.tokens import Doc, Span
@@ -56,61 +57,57 @@ def get_labels(
     return {label: descriptions.get(label) for label in sorted(labels)}
 
 
+class Targets(NamedTuple):
+    """What the tokens of examples are annotated with.
+
+    labels (Floats): 1.0 where a token belongs to a label, else 0.0.
+        *Shape:* (n_tokens, n_labels)
+    known (Bools): Whether a token is annotated at all; one that a span begins or ends
+        inside of is not. *Shape:* (n_tokens,)
+    begins (Floats): 1.0 where a span begins right behind another of its label.
+        *Shape:* (n_tokens, 1)
+    asked (Bools): Whether a token and the one before it have one label, so that they
+        could be of one span. *Shape:* (n_tokens,)
+    """
+
+    labels: Floats
+    known: Bools
+    begins: Floats
+    asked: Bools
+
+
 def get_targets(
     examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
-) -> tuple[Floats, Bools]:
-    """Build the target of each token and label.
+) -> Targets:
+    """Build the targets of each token.
 
     examples (Sequence[Example]): The examples of a batch.
     labels (Sequence[str]): The labels, in the order of the model's output. Spans of
         other labels count as not annotated with any.
     spans_key (str | None): As for `get_annotated`.
-    RETURNS (tuple): 1.0 where a token belongs to a label, else 0.0,
-        *Shape:* (n_tokens, n_labels), and whether it is annotated at all,
-        *Shape:* (n_tokens,) A token that a span begins or ends inside of is not.
+    RETURNS (Targets): The targets.
     """
     index = {label: i for i, label in enumerate(labels)}
     total = sum(len(eg.predicted) for eg in examples)
     targets = np.zeros((total, len(labels)), dtype="f")
     known = np.zeros(total, dtype=bool)
+    begins, asked = np.zeros((total, 1), dtype="f"), np.zeros(total, dtype=bool)
     start = 0
     for eg in examples:
         end = start + len(eg.predicted)
         known[start:end] = _get_known(eg, spans_key)
-        for span in get_gold_spans(eg, spans_key=spans_key):
-            if span.label_ in index:
-                rows = slice(start + span.start, start + span.end)
-                targets[rows, index[span.label_]] = 1.0
-        start = end
-    return targets, known
-
-
-def get_boundaries(
-    examples: Sequence[Example], labels: Sequence[str], *, spans_key: str | None
-) -> tuple[Floats, Bools]:
-    """Find out where annotated entities of one label part.
-
-    examples (Sequence[Example]): The examples of a batch.
-    labels (Sequence[str]): The labels; entities of others count for nothing.
-    spans_key (str | None): As for `get_annotated`.
-    RETURNS (tuple): 1.0 where an entity begins, *Shape:* (n_tokens, 1), and whether
-        the token before it has the same label, so that it could be of one entity with
-        it, *Shape:* (n_tokens,)
-    """
-    total = sum(len(eg.predicted) for eg in examples)
-    begins, inside = np.zeros((total, 1), dtype="f"), np.zeros(total, dtype=bool)
-    first = 0
-    for eg in examples:
         found = get_gold_spans(eg, spans_key=spans_key)
-        spans = [span for span in found if span.label_ in labels]
+        spans = [span for span in found if span.label_ in index]
         ends = {(span.end, span.label_) for span in spans}
         for span in spans:
-            inside[first + span.start + 1 : first + span.end] = True
+            first, last = start + span.start, start + span.end
+            targets[first:last, index[span.label_]] = 1.0
+            asked[first + 1 : last] = True
             if (span.start, span.label_) in ends:
-                inside[first + span.start] = True
-                begins[first + span.start] = 1.0
-        first += len(eg.predicted)
-    return begins, inside
+                asked[first] = True
+                begins[first] = 1.0
+        start = end
+    return Targets(targets, known, begins, asked)
 
 
 def _get_known(example: Example, spans_key: str | None) -> Bools:

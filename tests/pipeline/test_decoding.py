@@ -11,9 +11,10 @@ from spacy_nuner.pipeline.decoding import (
 )
 
 
-def find_spans(active, probabilities, lengths):
+def find_spans(active, probabilities, lengths, *, begins=None):
     rows, labels = np.nonzero(active)
-    return join_cells(rows, labels, probabilities[rows, labels], lengths)
+    p = probabilities[rows, labels]
+    return join_cells(rows, labels, p, lengths, begins=begins)
 
 
 def logits_of(probabilities):
@@ -161,10 +162,16 @@ def test_no_span_begins_or_ends_with_white_space(seed):
     kept = drop_edge_spaces(active, spaces, lengths)
     assert np.array_equal(kept[~spaces], active[~spaces])
     first = np.cumsum([0, *lengths])
-    found = find_spans(kept, kept.astype("f"), lengths)
-    for doc, start, end in zip(found.docs, found.starts, found.ends, strict=True):
-        assert not spaces[first[doc] + start]
-        assert not spaces[first[doc] + end - 1]
+    begins = rng.random(sum(lengths)) < 0.3
+    split = drop_edge_spaces(active, spaces, lengths, begins=begins)
+    assert np.array_equal(split[~spaces], active[~spaces])
+    for found in (
+        find_spans(kept, kept.astype("f"), lengths),
+        find_spans(split, split.astype("f"), lengths, begins=begins),
+    ):
+        for doc, start, end in zip(found.docs, found.starts, found.ends, strict=True):
+            assert not spaces[first[doc] + start]
+            assert not spaces[first[doc] + end - 1]
     # What stands between two words of a concept stays, however much it is.
     before = find_spans(active, active.astype("f"), lengths)
     for doc, start, end, concept in zip(*before[:4], strict=True):

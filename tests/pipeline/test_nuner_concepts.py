@@ -124,10 +124,10 @@ def test_odd_texts(trained, text, found):
     doc = trained(text)
     assert doc.text == text
     logits = pipe.predict([doc])
-    assert logits[0].shape == (len(doc), 2) and np.isfinite(logits[0]).all()
-    # As if every token were of the first label.
+    assert logits[0].shape == (len(doc), 3) and np.isfinite(logits[0]).all()
+    # As if every token were of the first label, and none the first of an entity.
     doc.set_ents([])
-    pipe.set_annotations([doc], [np.tile(np.asarray([9, 0], "f"), (len(doc), 1))])
+    pipe.set_annotations([doc], [np.tile(np.asarray([9, 0, -1], "f"), (len(doc), 1))])
     assert ents_of(doc) == [(ent, "AREA") for ent in found]
     assert spans_of(doc, "nuner_ner") == ents_of(doc)
     scores = doc.spans["nuner_ner"].attrs["scores"]
@@ -163,7 +163,7 @@ def test_missing_annotation_is_not_learned(tiny):
     example = Example(nlp.make_doc("in Hackney now"), reference)
     nlp.initialize(lambda: [example])
     pipe = nlp.get_pipe("nuner_ner")
-    _, gradients = pipe.get_loss([example], [np.ones((3, 1), dtype="f")])
+    _, gradients = pipe.get_loss([example], [np.ones((3, 2), dtype="f")])
     assert gradients[0][:, 0].astype(bool).tolist() == [False, True, False]
 
 
@@ -175,9 +175,10 @@ def test_gradient_is_that_of_the_loss(tiny, factory):
     nlp.initialize(lambda: examples)
     pipe = nlp.get_pipe(factory)
     rng = np.random.default_rng(0)
-    logits = [rng.normal(size=(len(eg.x), 2)) for eg in examples]
+    width = 3 if factory == "nuner_ner" else 2
+    logits = [rng.normal(size=(len(eg.x), width)) for eg in examples]
     _, gradients = pipe.get_loss(examples, logits)
-    for row, column in [(0, 0), (4, 1), (2, 0)]:
+    for row, column in [(0, 0), (4, 1), (2, 0), *((i, width - 1) for i in range(8))]:
         step = 1e-4
         sides = []
         for sign in (1, -1):
