@@ -13,6 +13,7 @@ Vectors of a frozen encoder are computed once a set. The constants of
 reported, and of which no test file is read.
 """
 
+import gc
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -158,10 +159,15 @@ def main(
 ) -> None:
     """Count how often an F1 lies in the interval that was stated for it."""
     output.mkdir(parents=True, exist_ok=True)
+    from spacy_nuner.parallel import start_worker
+
     sets = TUNING if tuning else REPORTED
     rows = []
     outcomes: list[Outcome] = []
-    with ProcessPoolExecutor(n_process, mp_context=get_context("spawn")) as pool:
+    # Workers end with this process, and have nothing to prepare.
+    with ProcessPoolExecutor(
+        n_process, get_context("spawn"), initializer=start_worker, initargs=(gc.enable,)
+    ) as pool:
         jobs = [
             pool.submit(measure, data / name, files, backbone, draws, seed)
             for name, files in sets.items()
