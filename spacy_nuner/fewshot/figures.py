@@ -97,8 +97,8 @@ def draw_learning_curve(
                 number = place % len(groups[0]) + 1
                 has_room = number == len(groups[0]) and number % columns != 0
                 _draw_published(axis, published, has_room=has_room)
-            lines = (dataset, title_layers(layers))
-            axis.set_title("\n".join(literal(line, longest=30) for line in lines))
+            heading = (dataset, title_layers(layers))
+            axis.set_title("\n".join(literal(line, longest=30) for line in heading))
             # Linear up to 1, so that no example (k = 0) is on the axis too.
             axis.set_xscale("symlog", base=2, linthresh=1)
             axis.set_xticks(list(places.values()), list(map(str, places)))

@@ -102,6 +102,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.weekly
 def test_import_and_draw(folder, tmp_path):
     for i, name in enumerate(NAMES.values()):
         row = {"text": "Anna here", "spans": [{"start": 0, "end": 4, "label": name}]}
@@ -267,6 +268,7 @@ def make_pipeline_card(folder, name):
     return make_card(folder)
 
 
+@pytest.mark.weekly
 def test_fewshot_and_report(folder, tmp_path, recwarn):
     source = folder / "set.jsonl"
     command = ("fewshot", source, source, tmp_path / "m", "--k", "1", "--draws", 1)

@@ -151,6 +151,7 @@ def test_an_error_in_a_page_would_be_seen(tmp_path):
     assert any("nothing is not defined" in line for line in said)
 
 
+@pytest.mark.weekly
 def test_a_map_by_the_concept_encoder(corpus, tmp_path, monkeypatch):
     class Encoder:
         def encode(self, names):

@@ -566,6 +566,7 @@ for folder in sys.argv[2:]:
 """
 
 
+@pytest.mark.weekly
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
 def test_no_memory_is_taken_for_what_is_not_there(whole, tmp_path):
     folders, codes = [], []

@@ -192,6 +192,7 @@ def test_copies_and_pickles_leave_the_half_behind(tiny):
     assert copy.deepcopy(half)._made is None
 
 
+@pytest.mark.weekly
 def test_predictions_agree(assets):
     docs = read_docs(assets / "listings" / "train.jsonl")[:120]
     nlp = spacy.blank("en")

@@ -37,8 +37,8 @@ def saved(tiny, tmp_path_factory):
     """Two heads on one transformer, saved."""
     folder = tmp_path_factory.mktemp("saved") / "two heads"
     nlp = make_ner(tiny)
-    head = nlp.get_pipe_config("nuner_ner")["model"]
-    nlp.add_pipe("nuner_concepts", config={"model": head})
+    tok2vec = nlp.get_pipe_config("nuner_ner")["model"]["tok2vec"]
+    nlp.add_pipe("nuner_concepts", config={"model": {"tok2vec": tok2vec}})
     examples = make_examples(nlp)
     for eg in examples:
         eg.reference.spans["concepts"] = list(eg.reference.ents)
@@ -217,7 +217,7 @@ def test_labels_that_a_loaded_head_does_not_know_are_added(saved, name):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         nlp.update([eg], sgd=sgd)
-    targets, known = get_targets([eg], pipe.labels, spans_key=pipe.gold_key)
+    targets, known, *_ = get_targets([eg], pipe.labels, spans_key=pipe.gold_key)
     assert targets[0].tolist() == [0, 0, 1] and known.all()
 
 
@@ -268,11 +268,15 @@ def test_spans_that_fit_no_predicted_token_are_unknown(nlp):
     fine.spans["concepts"] = [Span(fine, 0, 2, label="city")]
     fine.ents = list(fine.spans["concepts"])
     for key in ("concepts", None):
-        targets, known = get_targets([Example(coarse, fine)], ["city"], spans_key=key)
+        targets, known, *_ = get_targets(
+            [Example(coarse, fine)], ["city"], spans_key=key
+        )
         assert known.tolist() == [False, False, True]
         assert not targets.any()
     # Finer ones can be aligned.
-    targets, known = get_targets([Example(fine, fine)], ["city"], spans_key="concepts")
+    targets, known, *_ = get_targets(
+        [Example(fine, fine)], ["city"], spans_key="concepts"
+    )
     assert known.all()
     assert targets[:, 0].tolist() == [1, 1, 0, 0]
 
@@ -328,8 +332,8 @@ def test_partial_annotation_is_not_learned_as_nothing(tiny):
     blocked.set_ents([Span(doc, 0, 1, "AREA")], blocked=[blocked[2:3]])
     for reference, expected in ((doc, [1, 1, 0]), (blocked, [1, 1, 0])):
         eg = Example(nlp.make_doc(doc.text), reference)
-        _, known = get_targets([eg], ["AREA"], spans_key=None)
-        assert known.tolist() == expected
+        gold = get_targets([eg], ["AREA"], spans_key=None)
+        assert gold.known.tolist() == expected
 
 
 # And what else is done with components

@@ -264,6 +264,7 @@ def test_analysis_of_pipes(tiny, trained):
     assert summary["nuner_concepts"]["assigns"] == ["doc.spans"]
 
 
+@pytest.mark.weekly
 @pytest.mark.slow
 def test_n_process_in_a_fresh_process(trained, tmp_path):
     trained.to_disk(tmp_path / "model")

@@ -88,6 +88,7 @@ def weights(folder):
     ]
 
 
+@pytest.mark.weekly
 def test_a_run_that_was_killed_again_and_again_ends_with_the_same_weights(
     tmp_path, start
 ):
