@@ -13,7 +13,6 @@ Vectors of a frozen encoder are computed once a set. The constants of
 reported, and of which no test file is read.
 """
 
-import gc
 import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -158,16 +157,13 @@ def main(
     n_process: int = typer.Option(2, min=1, help="Processes, a set each"),
 ) -> None:
     """Count how often an F1 lies in the interval that was stated for it."""
-    output.mkdir(parents=True, exist_ok=True)
-    from spacy_nuner.parallel import start_worker
+    from spacy_nuner.parallel import end_with_parent
 
+    output.mkdir(parents=True, exist_ok=True)
     sets = TUNING if tuning else REPORTED
     rows = []
     outcomes: list[Outcome] = []
-    # Workers end with this process, and have nothing to prepare.
-    with ProcessPoolExecutor(
-        n_process, get_context("spawn"), initializer=start_worker, initargs=(gc.enable,)
-    ) as pool:
+    with ProcessPoolExecutor(n_process, get_context("spawn"), end_with_parent) as pool:
         jobs = [
             pool.submit(measure, data / name, files, backbone, draws, seed)
             for name, files in sets.items()

@@ -11,7 +11,6 @@ prints how long all others take. Sets are folders of $DATA, or of assets where i
 none of that name; what their labels mean is in assets/labels.
 """
 
-import gc
 import json
 import multiprocessing
 import os
@@ -128,7 +127,7 @@ def simulate(
     from spacy_nuner.corpus.labelled_docs import read_docs
     from spacy_nuner.fewshot.zero_shot import complete_labels
     from spacy_nuner.labelling.simulate import get_settings
-    from spacy_nuner.parallel import start_worker
+    from spacy_nuner.parallel import end_with_parent
     from spacy_nuner.pipeline.labels import read_labels
 
     settings = {}
@@ -184,10 +183,7 @@ def simulate(
         return
     # Torch that ran before a fork hangs after it.
     context = multiprocessing.get_context("spawn")
-    # Workers end with this process, and have nothing to prepare.
-    with ProcessPoolExecutor(
-        processes, context, initializer=start_worker, initargs=(gc.enable,)
-    ) as executor:
+    with ProcessPoolExecutor(processes, context, end_with_parent) as executor:
         for _ in tqdm(executor.map(run_silently, missing), total=len(missing)):
             pass
     report(Path(output))

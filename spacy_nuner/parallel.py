@@ -207,11 +207,11 @@ def start_worker(prepare: Callable[[], None] = import_without_torch) -> None:
 
     prepare (Callable[[], None]): What it does beside.
     """
-    _end_with_parent()
+    end_with_parent()
     prepare()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """End a worker whose parent is gone, even if killed: it would wait for ever."""
     parent = multiprocessing.parent_process()
     if parent is None:

@@ -149,12 +149,10 @@ def check_output(model: Model, n_concepts: int) -> None:
     before = width
     if not has_linear_head(model):
         before = _get_head(model).layers[0].maybe_get_dim("nO")
-    layers = [(output, n_concepts, before)]
-    if model.has_ref("boundary") is not False:
+    layers = [(output, n_concepts, before)] if output.has_param("W") else []
+    if layers and has_boundary(model):
         layers.append((model.get_ref("boundary"), 1, width))
     for layer, rows, expected in layers:
-        if not output.has_param("W"):
-            continue
         W, b = (layer.get_param(name) for name in ("W", "b"))
         columns = expected or W.shape[-1]
         if W.shape != (rows, columns) or b.shape != (rows,):
@@ -172,6 +170,15 @@ def check_output(model: Model, n_concepts: int) -> None:
                 raise ValueError(f"{name} of {node.name} holds what is not a number")
 
 
+def has_boundary(model: Model) -> bool:
+    """Tell whether a model says where an entity follows one of its label.
+
+    model (Model): A concept tagger or an entity tagger.
+    RETURNS (bool): Whether it has a column more than labels.
+    """
+    return model.has_ref("boundary") is not False
+
+
 def has_linear_head(model: Model) -> bool:
     """Tell whether concepts are read straight off the token vectors.
 
@@ -184,7 +191,7 @@ def has_linear_head(model: Model) -> bool:
 def _get_head(model: Model) -> Model:
     """What reads labels off the token vectors, without what is appended to it."""
     head = model.layers[-1].layers[0]
-    return head.layers[0] if model.has_ref("boundary") is not False else head
+    return head.layers[0] if has_boundary(model) else head
 
 
 def set_rows(model: Model, rows: Sequence[int], weights: Any, biases: Any) -> None:

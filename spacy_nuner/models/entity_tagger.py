@@ -37,15 +37,6 @@ def build_entity_tagger(
     return model
 
 
-def has_boundary(model: Model) -> bool:
-    """Tell whether a model says where an entity follows one of its label.
-
-    model (Model): A concept tagger or an entity tagger.
-    RETURNS (bool): Whether it has a column more than labels.
-    """
-    return model.has_ref("boundary") is True
-
-
 def append_column(
     head: Model[Floats2d, Floats2d], boundary: Model[Floats2d, Floats2d]
 ) -> Model[Floats2d, Floats2d]:

@@ -25,13 +25,13 @@ from ..errors import Errors, NunerError, Warnings
 from ..models.backbone import check_width, find_backbone
 from ..models.concept_tagger import (
     check_output,
+    has_boundary,
     has_linear_head,
     join_rows,
     remove_row,
     reset_output,
     resize_output,
 )
-from ..models.entity_tagger import has_boundary
 from ..printing import printable
 from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
@@ -205,8 +205,7 @@ class LabelPipe(TrainablePipe):
 
         docs (Iterable[Doc]): The docs.
         RETURNS (list[Floats2d]): Logits, for `join_logits`. *Shape:* (n_tokens,
-            n_labels) for each doc, or (n_tokens, n_labels + 1) where the model says
-            where entities part
+            n_labels) for each doc, or (n_tokens, n_labels + 1) of an entity tagger
         RAISES (NunerError): N516 if the component listens to a `transformer` that did
             not run.
         """

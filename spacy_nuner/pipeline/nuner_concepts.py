@@ -12,7 +12,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 
 from ..errors import Errors, NunerError, Warnings
-from ..models.entity_tagger import has_boundary
+from ..models.concept_tagger import has_boundary
 from .decoding import THRESHOLD, Floats, make_spans, set_ents, set_group
 from .label_pipe import LabelPipe
 

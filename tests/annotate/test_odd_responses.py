@@ -630,8 +630,8 @@ def test_it_is_read_up_to_a_bound_of_time_and_size(path, tmp_path, mode):
         FLOODED.clear()
     assert report.failures == {kind: 1}
     assert words in report.reason
-    # It ended by itself: what is sent has no end.
-    assert took < 60
+    # Of what comes slowly time is the bound, of what comes fast size is.
+    assert kind != "timeout" or took < 5
     assert sent < 2 * LONGEST_BODY
     # The raw server's own buffers are among them.
     assert most < 10 * LONGEST_BODY

@@ -4,11 +4,11 @@ from spacy.util import registry
 from thinc.api import Model
 
 from spacy_nuner.models.concept_tagger import (
+    has_boundary,
     has_linear_head,
     remove_row,
     resize_output,
 )
-from spacy_nuner.models.entity_tagger import has_boundary
 
 WIDTH = 4
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from spacy_nuner.models import linear
 from spacy_nuner.models.backbone import find_backbone, get_shim
-from spacy_nuner.models.linear import Int8Linear, count_levels
+from spacy_nuner.models.linear import LEVELS, Int8Linear, count_levels
 from spacy_nuner.models.precision import PredictionCopy, choose_precision
 from tests.conftest import MINILM
 
@@ -248,8 +248,8 @@ def test_vectors_of_a_real_encoder(assets):
     cosines = (exact * found).sum(1) / (
         np.linalg.norm(exact, axis=1) * np.linalg.norm(found, axis=1)
     )
-    # 0.9979 on a processor without VNNI, whose sums saturate.
-    assert cosines.mean() > 0.997
+    # Numbers are rounded to half as many steps where sums have 16 bits.
+    assert cosines.mean() > (0.998 if count_levels() == LEVELS else 0.997)
     assert cosines.min() > 0.98
 
 
