@@ -113,7 +113,7 @@ def simulate(
     output: str = typer.Argument(help="Folder of the runs"),
     backbone: str = typer.Option(..., help="A backbone with a concept encoder"),
     sets: str = typer.Option(SETS, help="Data sets, between commas"),
-    by: str = typer.Option("spans,random", help="Strategies, between commas"),
+    by: str = typer.Option("cover,random", help="Strategies, between commas"),
     seeds: int = typer.Option(5, help="Runs of each set and strategy"),
     rounds: int = typer.Option(10, help="Rounds of labelling"),
     n: int = typer.Option(10, help="Sentences in each round"),

@@ -30,7 +30,7 @@ def simulate_cli(
     rounds: int = typer.Option(2, min=1, help="Rounds of labelling"),
     n: int = typer.Option(20, "-n", "--n", min=1, help="Sentences in each round"),
     by: str = typer.Option(
-        "spans,random", help="Strategies between commas, as for suggest"
+        "cover,random", help="Strategies between commas, as for suggest"
     ),
     seeds: int = typer.Option(1, min=1, help="Runs of each strategy"),
     steps: int | None = typer.Option(
@@ -86,7 +86,7 @@ def simulate(
     labels: Path | None = None,
     rounds: int = 2,
     n: int = 20,
-    by: Sequence[str] = ("spans", "random"),
+    by: Sequence[str] = ("cover", "random"),
     seeds: Sequence[int] = (0,),
     steps: int | None = None,
     pool: int = 2000,

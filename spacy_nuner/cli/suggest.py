@@ -73,10 +73,9 @@ def suggest_cli(
         "object with name and description",
     ),
     by: Strategy = typer.Option(
-        Strategy.spans,
-        help="How to choose: by all that is known of possible spans (spans), without "
-        "how unlike each other they are (balance), by what is unsure alone, or at "
-        "random",
+        Strategy.cover,
+        help="How to choose: what stands for most of what may be found and is unsure "
+        "(cover), what is unsure alone, or at random",
     ),
     seed: int = typer.Option(0, help="Another seed, another choice at random"),
     field: str = FIELD,
@@ -146,7 +145,7 @@ def suggest(
     labelled: Path | None = None,
     backbone: str | None = None,
     labels: Path | None = None,
-    by: Strategy = Strategy.spans,
+    by: Strategy = Strategy.cover,
     seed: int = 0,
     field: str = "text",
     splitter: str = "rule",

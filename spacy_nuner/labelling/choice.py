@@ -1,5 +1,6 @@
 """Which of many sentences to label next."""
 
+import heapq
 import re
 import unicodedata
 from collections import Counter
@@ -15,10 +16,14 @@ from .uncertainty import Halves, Judgement
 
 # Two texts are one if so many of their words are the same (Jaccard).
 NEAR_DUPLICATE = 0.8
-# What a span is worth that stands where a labelled one does, as a share.
-LEAST_NOVELTY = 0.1
-# Spans that all others are compared with at once.
-BLOCK = 64
+# Possible spans that stand for all of them: more would cost memory and time.
+MOST_TARGETS = 2000
+# Sentences whose spans are compared with all of these at once.
+BLOCK = 128
+# Vectors differ from their mean from this length on, where they have a length of 1.
+TINY = 1e-3
+# Two spans are alike, in the reason that is given, from this cosine on.
+ALIKE = 0.5
 _NUMBER = re.compile("0+")
 
 
@@ -162,22 +167,85 @@ class Spans:
     def _centre(self, vectors: Any) -> None:
         vectors -= self.mean
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        vectors /= np.maximum(norms, 1e-6)[:, np.newaxis]
+        # Where nothing is left, as where all spans are the same word, the mean stays.
+        length = max(float(np.sqrt(self.mean @ self.mean)), TINY)
+        vectors[norms < TINY], norms[norms < TINY] = self.mean, length
+        vectors /= norms[:, np.newaxis]
 
-    def get_distances(self, others: Any) -> Any:
-        """How far each span lies from the nearest of others.
 
-        others (Floats): Vectors that were centred. *Shape:* (n_others, width)
-        RETURNS (Floats): From 0 to 1. *Shape:* (n_spans,)
+class Coverage:
+    """How much of what may be found is like something labelled or chosen.
+
+    Each possible span is covered as far as it is like the nearest span that is labelled
+    or chosen: their cosine, 0 at least. What a sentence adds to that, each span times
+    its worth, is what the sentence is worth. This is the facility location of Wei, Iyer
+    and Bilmes (ICML 2015): what is typical comes before what is odd, and nothing twice.
+    """
+
+    def __init__(
+        self,
+        spans: Spans,
+        values: Floats,
+        labelled: Halves | None,
+        rng: np.random.Generator,
+    ) -> None:
+        """spans (Spans): The possible spans of all candidates.
+        values (Floats): What each of them is worth. *Shape:* (n_spans,)
+        labelled (Halves | None): Vectors of labelled spans. *Shape:* (n, width)
+        rng (Generator): Draws those that stand for all, if they are many.
         """
-        if not len(others) or not len(self.vectors):
-            return np.ones(len(self.vectors), dtype="f4")
-        found: Any = np.ones(len(self.vectors), dtype="f4")
-        # A block at a time: many labelled spans are no table in memory.
-        for start in range(0, len(others), BLOCK):
-            near = (self.vectors @ others[start : start + BLOCK].T).max(axis=1)
-            found = np.minimum(found, 1 - near)
-        return np.clip(found, 0.0, 1.0)
+        self._spans = spans
+        drawn = np.arange(len(values))
+        if len(values) > MOST_TARGETS:
+            drawn = np.sort(rng.choice(len(values), MOST_TARGETS, replace=False))
+        self._targets: Any = spans.vectors[drawn]
+        self._worth: Any = values[drawn].astype("f4")
+        self._weight = len(values) / max(len(drawn), 1)
+        self._covered: Any = np.zeros(len(drawn), dtype="f4")
+        if labelled is not None and len(drawn):
+            found = spans.centre(labelled)
+            for start in range(0, len(found), BLOCK):
+                self._cover(self._compare(found[start : start + BLOCK]).max(axis=0))
+        count = len(spans.bounds) - 1
+        # In blocks, so that the table of all spans is never in memory.
+        self._likeness: Any = np.zeros((count, len(drawn)), dtype="f4")
+        for start in range(0, count, BLOCK):
+            bounds = np.asarray(spans.bounds[start : start + BLOCK + 1])
+            rows = self._compare(spans.vectors[bounds[0] : bounds[-1]])
+            filled = np.flatnonzero(np.diff(bounds))
+            if len(filled):
+                best = np.maximum.reduceat(rows, bounds[filled] - bounds[0])
+                self._likeness[start + filled] = best
+
+    def _compare(self, vectors: Any) -> Any:
+        return np.maximum(vectors @ self._targets.T, 0.0)
+
+    def _cover(self, likeness: Any) -> None:
+        self._covered = np.maximum(self._covered, likeness)
+
+    def get_gain(self, number: int) -> float:
+        """RETURNS (float): What a candidate adds, by its number."""
+        more = np.maximum(self._likeness[number] - self._covered, 0.0)
+        return float(more @ self._worth) * self._weight
+
+    def take(self, number: int) -> None:
+        """Cover what a candidate covers, by its number."""
+        self._cover(self._likeness[number])
+
+    def get_shares(self, number: int) -> tuple[Any, Any]:
+        """Tell what a candidate's spans add, each alone, before it is taken.
+
+        number (int): The candidate.
+        RETURNS (tuple[Floats, Floats]): What each adds, and how many others are like it
+            and less like what is covered. *Shape:* (n_spans,) each
+        """
+        own = slice(*self._spans.bounds[number : number + 2])
+        rows = self._compare(self._spans.vectors[own])
+        new = rows > self._covered
+        gains = (np.where(new, rows - self._covered, 0.0) @ self._worth) * self._weight
+        alike = (new & (rows >= ALIKE)).sum(axis=1) * self._weight
+        # Each is like itself.
+        return gains, np.maximum(alike - 1, 0)
 
 
 def choose(
@@ -209,53 +277,58 @@ def choose(
     weights = STRATEGIES[by]
     spans = Spans(candidates)
     values = get_values(spans.scores, weights)
+    balance = get_balance(spans.names, labelled.mentions, weights)
+    values = values * balance[spans.labels] if len(values) else values
+    coverage: Coverage | None = None
+    if weights.coverage:
+        coverage = Coverage(spans, values, labelled.vectors, rng)
+        get_worth = coverage.get_gain
+    else:
+        totals = np.bincount(spans.sentences, values, minlength=len(candidates))
+        get_worth = totals.tolist().__getitem__
+    # A sentence adds the less the more is chosen, so what it was worth before is a
+    # bound: only those at the top are looked at again (Minoux 1978).
+    heap = [(-get_worth(index), place, index) for place, index in enumerate(order)]
+    heapq.heapify(heap)
     mentions = Counter[str](labelled.mentions)
-    novelty: Any = np.ones(len(values), dtype="f4")
-    if weights.novelty and labelled.vectors is not None:
-        novelty = spans.get_distances(spans.centre(labelled.vectors))
-    left = np.ones(len(candidates), dtype=bool)
-    worth: Any = None
-    while len(chosen) < n and left.any():
-        if worth is None:
-            scarcity = get_balance(spans.names, mentions, weights)
-            worth = values * np.maximum(novelty, LEAST_NOVELTY)
-            worth = worth * scarcity[spans.labels] if len(spans.labels) else worth
-            totals = np.bincount(spans.sentences, worth, minlength=len(candidates))
-            totals[~left] = -1.0
-        index = max(order, key=totals.__getitem__)
-        score = float(totals[index])
-        left[index], totals[index] = False, -1.0
+    while heap and len(chosen) < n:
+        _, place, index = heapq.heappop(heap)
+        score = get_worth(index)
+        if heap and -score > heap[0][0]:
+            heapq.heappush(heap, (-score, place, index))
+            continue
         if not _add_if_new(candidates[index], seen):
             continue
         own = slice(spans.bounds[index], spans.bounds[index + 1])
-        reason = _explain(candidates[index], worth[own], novelty[own], mentions)
+        shares, alike = values[own], None
+        if coverage is not None:
+            shares, alike = coverage.get_shares(index)
+            coverage.take(index)
+        reason = _explain(candidates[index], shares, alike, mentions)
         chosen.append(Choice(index, score, reason))
-        for label, score in zip(spans.labels[own], spans.scores[own], strict=True):
-            mentions[spans.names[label]] += score
-        if weights.novelty:
-            found = spans.get_distances(spans.vectors[own])
-            novelty = np.minimum(novelty, found)
-        # What was chosen changes it, a near-duplicate does not.
-        worth = None
+        for label, probability in zip(
+            spans.labels[own], spans.scores[own], strict=True
+        ):
+            mentions[spans.names[label]] += probability
     return chosen
 
 
 def _explain(
-    candidate: Candidate, worth: Any, novelty: Any, mentions: Mapping[str, float]
+    candidate: Candidate, shares: Any, alike: Any, mentions: Mapping[str, float]
 ) -> str:
     """Say what a sentence was chosen for: its most worthy spans."""
     judged = candidate.judgement
-    if not len(worth):
+    if not len(shares):
         return "nothing found, and nothing better left"
     parts = []
-    for i in np.argsort(-worth, kind="stable")[:3].tolist():
+    for i in np.argsort(-shares, kind="stable")[:3].tolist():
         label = judged.labels[i]
         words = candidate.text[judged.starts[i] : judged.ends[i]]
-        parts.append(
-            f"'{words}' {label} {judged.scores[i]:.2f} "
-            f"(so far {mentions.get(label, 0):.0f}, {novelty[i]:.0%} new)"
-        )
-    more = f" and {len(worth) - 3} more" if len(worth) > 3 else ""
+        known = f"so far {mentions.get(label, 0):.0f}"
+        if alike is not None:
+            known += f", like {alike[i]:.0f} others"
+        parts.append(f"'{words}' {label} {judged.scores[i]:.2f} ({known})")
+    more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
     return ", ".join(parts) + more
 
 

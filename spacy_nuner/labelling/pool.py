@@ -6,9 +6,9 @@ from typing import Generic, Protocol, TypeVar
 
 from .choice import normalise_text
 
-# Of the candidates that are kept so many are a uniform sample: where all that looks
-# promising is alike, there is something else to choose from.
-SAMPLED = 0.25
+# Of the candidates that are kept so many are a uniform sample, which shows what is
+# typical; the others are for what is rare.
+SAMPLED = 0.5
 
 
 class Named(Protocol):

@@ -171,13 +171,13 @@ def draw_savings(runs: Sequence[Run], path: Path) -> None:
     runs (Sequence[Run]): All runs.
     path (Path): The files without suffix.
     """
-    from ..plotting import BLUE, GREEN, GREY, INK, ORANGE, literal, new_figure
+    from ..plotting import GREEN, GREY, INK, ORANGE, literal, new_figure
 
     names = get_datasets(runs)
     names = [*names, MEAN] if len(names) > 1 else names
     columns = min(len(names), 4)
     lines = -(-len(names) // columns)
-    colours = {"random": GREY, "spans": ORANGE, "balance": BLUE, "uncertainty": GREEN}
+    colours = {"random": GREY, "cover": ORANGE, "uncertainty": GREEN}
     with new_figure(path, (3.2 * columns + 0.6, 2.8 * lines)) as figure:
         for number, name in enumerate(names):
             axis = figure.add_subplot(lines, columns, number + 1)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 class Strategy(StrEnum):
     """How sentences are chosen."""
 
-    spans = "spans"
-    balance = "balance"
+    cover = "cover"
     uncertainty = "uncertainty"
     random = "random"
 
@@ -17,19 +16,18 @@ class Weights(NamedTuple):
     """What a possible span of probability p is worth.
 
     It is worth `uncertainty` x min(p, 1 - p) + `presence` x p, divided by
-    (1 + mentions of its label) ** `balance`, times how far it lies from what is
-    labelled or chosen, if `novelty`.
+    (1 + labelled mentions of its label) ** `balance`. A sentence is worth the sum over
+    its spans or, if `coverage`, over all spans that are like them.
     """
 
     uncertainty: float
     presence: float
     balance: float
-    novelty: bool
+    coverage: bool
 
 
-# All but "random". docs/decisions.md has the reasons; none was measured yet.
+# All but "random". docs/decisions.md has the reasons, docs/results.md the figures.
 STRATEGIES = {
-    Strategy.spans: Weights(2.0, 1.0, 0.5, True),
-    Strategy.balance: Weights(2.0, 1.0, 0.5, False),
+    Strategy.cover: Weights(2.0, 1.0, 0.5, True),
     Strategy.uncertainty: Weights(1.0, 0.0, 0.0, False),
 }

@@ -101,7 +101,7 @@ def suggest_tasks(
     sentences: Iterable[Sentence],
     n: int,
     *,
-    by: Strategy = Strategy.spans,
+    by: Strategy = Strategy.cover,
     labelled: Sequence[Doc] = (),
     skipped: Sequence[str] = (),
     seed: int = 0,
@@ -129,7 +129,7 @@ def suggest_tasks(
     """
     report = report or SuggestReport()
     weights = None if by == Strategy.random else STRATEGIES[by]
-    with_vectors = weights is not None and weights.novelty
+    with_vectors = weights is not None and weights.coverage
     known = judge_labelled(
         judge, labelled, skipped, seed=seed, with_vectors=with_vectors
     )

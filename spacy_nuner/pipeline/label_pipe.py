@@ -33,10 +33,10 @@ from ..models.concept_tagger import (
     resize_output,
 )
 from ..printing import printable
-from .decoding import MAX_TOKENS, Floats, FoundSpans, decode, get_spaces
+from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
 from .labels import Label, LabelSettings, check_label, load_label, parse_labels
-from .targets import cross_entropy, get_labels, get_targets
+from .targets import cross_entropy, find_learned, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels"). The labels are not
 # written by srsly, which rounds numbers: thresholds lie between probabilities that may
@@ -93,6 +93,9 @@ class LabelPipe(TrainablePipe):
         self._vectors: LabelVectors | None = None
         # Whether the weights of all labels are what they shall start from, or learned.
         self._started = False
+        # Labels that the examples say something about: those that were trained are in
+        # the loss as well, others wait for an example.
+        self._learned: set[str] = set()
         self._labels: dict[str, Label] = {}
         # Whether labels of examples are added, and those that are left out all the
         # same: they were removed, or a warning named them.
@@ -175,6 +178,7 @@ class LabelPipe(TrainablePipe):
             raise NunerError(Errors.N506, name=self.name, label=label, labels=known)
         remove_row(self.model, self.labels.index(label))
         del self._labels[label]
+        self._learned.discard(label)
         self._left_out.add(label)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -286,6 +290,9 @@ class LabelPipe(TrainablePipe):
     ) -> dict[str, float]:
         """Learn from a batch of examples.
 
+        A label that has had no example yet keeps its weights: that a few sentences
+        lack it says little. `initialize` on much data takes it for absent instead.
+
         examples (Iterable[Example]): The examples.
         drop (float): The dropout rate.
         sgd (Optimizer | None): Changes the weights if given.
@@ -304,8 +311,8 @@ class LabelPipe(TrainablePipe):
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_logits = self.get_loss(examples, logits)
         backprop(d_logits)
-        for known in self._labels.values():
-            known.trained = True
+        for known, learns in zip(self._labels.values(), self._get_mask(), strict=True):
+            known.trained = bool(learns)
         if sgd is not None:
             self.finish_update(sgd)
         losses[self.name] += loss
@@ -321,6 +328,7 @@ class LabelPipe(TrainablePipe):
         found = get_labels(
             examples, spans_key=self.gold_key, described_key=self.described_key
         )
+        self._learned.update(found)
         new = sorted(set(found) - set(self._labels) - self._left_out)
         if not new:
             return
@@ -344,9 +352,15 @@ class LabelPipe(TrainablePipe):
         """
         gold = get_targets(examples, self.labels, spans_key=self.gold_key)
         flat, boundary = self.join_logits(scores)
-        loss, gradient = cross_entropy(
-            flat, gold.labels, gold.known, exclusive=self.exclusive
+        learns = self._get_mask() | gold.labels.any(axis=0)
+        loss, part = cross_entropy(
+            flat[:, learns],
+            gold.labels[:, learns],
+            gold.known,
+            exclusive=self.exclusive,
         )
+        gradient = np.zeros(flat.shape, dtype=part.dtype)
+        gradient[:, learns] = part
         if boundary is not None:
             more, column = cross_entropy(
                 boundary[:, np.newaxis], gold.begins, gold.asked, exclusive=False
@@ -359,6 +373,13 @@ class LabelPipe(TrainablePipe):
         ends = np.cumsum([len(array) for array in scores])[:-1]
         parts: list[Any] = np.split(gradient.astype("f"), ends)
         return loss, [self.model.ops.asarray2f(part) for part in parts]
+
+    def _get_mask(self) -> Bools:
+        """Which labels the training may change. *Shape:* (n_labels,)"""
+        mask = [
+            x.trained or label in self._learned for label, x in self._labels.items()
+        ]
+        return np.asarray(mask, dtype=bool)
 
     def initialize(
         self,
@@ -410,6 +431,9 @@ class LabelPipe(TrainablePipe):
             vectors.start(self.model, self._labels, self.labels)
         for known in self._labels.values():
             known.trained = False
+        self._learned = find_learned(
+            get_examples(), self._labels, spans_key=self.gold_key
+        )
         self._started = True
         self._check_labels()
         words = "their names" if vectors else "zero"
@@ -419,6 +443,13 @@ class LabelPipe(TrainablePipe):
             len(self._labels),
             words,
         )
+        if waiting := [label for label in self._labels if label not in self._learned]:
+            util.logger.info(
+                "%s: no example of %s; training leaves what starts from %s as it is",
+                printable(self.name),
+                printable(", ".join(waiting)),
+                words,
+            )
 
     def _check_labels(self) -> None:
         """Warn of settings for labels that the component does not have."""
@@ -528,6 +559,7 @@ class LabelPipe(TrainablePipe):
         # Where the config names a backbone, that is the one.
         self.backbone = self.backbone or backbone
         self._labels = {label: load_label(label, labels[label]) for label in labels}
+        self._learned = set()
         # Room for as many labels as were saved, before their weights are loaded.
         reset_output(self.model, len(labels))
 

@@ -11,6 +11,9 @@ from .decoding import Bools, Floats, get_probabilities
 
 # Added to probabilities before their logarithm is taken.
 TINY = 1e-9
+# Annotated words from which on a label without an example is taken for absent
+# (docs/decisions.md, "A label waits for its first example").
+ENOUGH_WORDS = 5000
 
 
 def get_annotated(doc: Doc, *, spans_key: str | None) -> list[Span]:
@@ -55,6 +58,30 @@ def get_labels(
             found = eg.reference.spans[described_key].attrs.get("descriptions", {})
             descriptions = {**found, **descriptions}
     return {label: descriptions.get(label) for label in sorted(labels)}
+
+
+def find_learned(
+    examples: Iterable[Example], labels: Iterable[str], *, spans_key: str | None
+) -> set[str]:
+    """Find the labels that a data set says something about.
+
+    It is read no further than needed.
+
+    examples (Iterable[Example]): The examples.
+    labels (Iterable[str]): The labels.
+    spans_key (str | None): As for `get_annotated`.
+    RETURNS (set[str]): Those of which there is an example; all of them where
+        `ENOUGH_WORDS` are annotated, since a label is hardly missing by chance then.
+    """
+    waiting, words = set(labels), 0
+    everything = frozenset(waiting)
+    for eg in examples:
+        spans = get_annotated(eg.reference, spans_key=spans_key)
+        waiting -= {span.label_ for span in spans}
+        words += int(_get_known(eg, spans_key).sum())
+        if not waiting or words >= ENOUGH_WORDS:
+            return set(everything)
+    return set(everything - waiting)
 
 
 class Targets(NamedTuple):

@@ -60,7 +60,7 @@ def result(sets, settings, tmp_path_factory):
 
 def test_rounds(result, sets):
     output, runs = result
-    assert [run.by for run in runs] == ["spans", "random"]
+    assert [run.by for run in runs] == ["cover", "random"]
     gold = {doc.text: doc for doc in read_docs(sets / "train.jsonl")}
     for run in runs:
         assert [one.sentences for one in run.rounds] == [0, 3, 6]
@@ -169,8 +169,8 @@ def test_seeds_choose_from_other_sentences(sets, settings, monkeypatch, tmp_path
     monkeypatch.setattr(module, "simulate_run", remember)
     paths = [sets / "train.jsonl", sets / "test.jsonl"]
     simulate(*paths, tmp_path / "out", pool=6, seeds=[0, 1], **settings)
-    assert pools["spans", 0] == pools["random", 0] != pools["spans", 1]
-    assert pools["spans", 1] == pools["random", 1] and len(pools["random", 1]) == 6
+    assert pools["cover", 0] == pools["random", 0] != pools["cover", 1]
+    assert pools["cover", 1] == pools["random", 1] and len(pools["random", 1]) == 6
 
 
 def test_the_language_reaches_the_recogniser(settings, sets):
@@ -218,14 +218,14 @@ def test_the_command_draws_and_prints(result, sets, settings):
     arguments += ["--backbone", settings["backbone"], "-n", 3, "--steps", 1]
     done = CliRunner().invoke(app, list(map(str, arguments)))
     assert done.exit_code == 0, done.output
-    assert "spans against random" in done.output and "2 runs" in done.output
+    assert "cover against random" in done.output and "2 runs" in done.output
     assert (output / "savings.png").stat().st_size > 1000
     done = CliRunner().invoke(app, [*map(str, arguments), "--by", "magic"])
     assert done.exit_code == 1 and "N717" in done.output
 
 
 def test_what_is_no_run(tmp_path):
-    path = tmp_path / "a" / "spans" / "seed0.json"
+    path = tmp_path / "a" / "cover" / "seed0.json"
     path.parent.mkdir(parents=True)
     for text in ("", "[]", "{}", json.dumps({"rounds": [1]})):
         path.write_text(text)
@@ -241,12 +241,12 @@ def make_run(dataset, by, seed, values):
 RUNS = [
     make_run("a", "random", 0, [0.1, 0.3, 0.5]),
     make_run("a", "random", 1, [0.1, 0.5, 0.7]),
-    make_run("a", "spans", 0, [0.1, 0.6, 0.8]),
-    make_run("a", "spans", 1, [0.1, 0.4, 0.6]),
+    make_run("a", "cover", 0, [0.1, 0.6, 0.8]),
+    make_run("a", "cover", 1, [0.1, 0.4, 0.6]),
     make_run("b", "random", 0, [0.0, 0.2, 0.4]),
     make_run("b", "random", 1, [0.0, 0.2, 0.4]),
-    make_run("b", "spans", 0, [0.0, 0.1, 0.3]),
-    make_run("b", "spans", 1, [0.0, 0.1, 0.3]),
+    make_run("b", "cover", 0, [0.0, 0.1, 0.3]),
+    make_run("b", "cover", 1, [0.0, 0.1, 0.3]),
 ]
 
 
@@ -255,10 +255,10 @@ def test_savings():
     assert band.sentences == [0, 10, 20]
     assert band.means == pytest.approx([10, 40, 60])
     assert band.spreads == pytest.approx([0, 200**0.5, 200**0.5])
-    ours = savings.get_band(RUNS, "a", "spans")
+    ours = savings.get_band(RUNS, "a", "cover")
     assert savings.get_needed(ours, 60) == pytest.approx(15)
     assert savings.get_needed(ours, 10) == 0 and savings.get_needed(ours, 71) is None
-    _, rows = savings.savings_table(RUNS, "spans")
+    _, rows = savings.savings_table(RUNS, "cover")
     assert rows == [
         ["a", "60.0 ± 14.1", "70.0 ± 14.1", "15 of 20", "+0.0"],
         ["b", "40.0 ± 0.0", "30.0 ± 0.0", ">20 of 20", "-10.0"],
@@ -267,26 +267,26 @@ def test_savings():
     ]
     header, rows = savings.curve_table(RUNS, savings.MEAN)
     assert header == ["sentences", "0", "10", "20"]
-    assert [row[0] for row in rows] == ["spans", "random"]
-    assert savings.get_suggested(RUNS, "spans", 1) == pytest.approx(0.1)
-    assert savings.get_suggested(RUNS, "spans", 3) is None
+    assert [row[0] for row in rows] == ["cover", "random"]
+    assert savings.get_suggested(RUNS, "cover", 1) == pytest.approx(0.1)
+    assert savings.get_suggested(RUNS, "cover", 3) is None
 
 
 def test_what_is_passed_by_chance_is_not_reached():
     runs = [
         make_run("a", "random", 0, [0.1, 0.5, 0.5, 0.5]),
-        make_run("a", "spans", 0, [0.1, 0.6, 0.4, 0.6]),
+        make_run("a", "cover", 0, [0.1, 0.6, 0.4, 0.6]),
     ]
-    _, (row,) = savings.savings_table(runs, "spans")
+    _, (row,) = savings.savings_table(runs, "cover")
     # 50 is reached for good in the middle of the last round; random has it at once.
     assert row[3] == "25 of 10"
-    runs[1] = make_run("a", "spans", 0, [0.1, 0.6, 0.6, 0.4])
-    _, (row,) = savings.savings_table(runs, "spans")
+    runs[1] = make_run("a", "cover", 0, [0.1, 0.6, 0.6, 0.4])
+    _, (row,) = savings.savings_table(runs, "cover")
     assert row[3] == ">30 of 10"
 
 
 def test_a_seed_that_a_set_lacks_is_no_mean():
-    band = savings.get_band(RUNS[:-1], savings.MEAN, "spans")
+    band = savings.get_band(RUNS[:-1], savings.MEAN, "cover")
     assert band.spreads == [0.0, 0.0, 0.0]
 
 

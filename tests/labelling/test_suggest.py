@@ -311,7 +311,7 @@ def test_vectors_are_made_where_they_are_used(nlp, by, tmp_path):
     docs = read_docs(write_rows(tmp_path / "a.jsonl", read_rows(count=5)))
     sentences = [Sentence(row["text"]) for row in read_rows(count=10)]
     suggest_tasks(Remembering(nlp), sentences, 2, by=by, labelled=docs)
-    assert len(embedded) == (5 if by == "spans" else 0)
+    assert len(embedded) == (5 if by == "cover" else 0)
 
 
 @Language.component("fails_on_gardens")
