@@ -16,7 +16,8 @@ import typer
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = "mit-restaurant,mit-movie,wnut17,crossner-science,crossner-music"
-HEADER = ["data set", "seed", "sentences", "labels without", "trained down", "waiting"]
+HEADER = ["data set", "seed", "sentences", "labels without an example"]
+HEADER += ["counted against", "waiting"]
 
 
 def main(
@@ -50,7 +51,7 @@ def main(
         files = sorted((data / name).glob(f"{part}.*"))
         return take(read_docs(files[0]), 0) if files else []
 
-    # From the first sentence on a label that is missing is taken for absent.
+    # From the first sentence on a label without an example is taken for absent.
     ways = (0, targets.ENOUGH_WORDS)
     rows = []
     for name in sets.split(","):

@@ -74,8 +74,8 @@ def suggest_cli(
     ),
     by: Strategy = typer.Option(
         Strategy.cover,
-        help="How to choose: what stands for most of what may be found and is unsure "
-        "(cover), what is unsure alone, or at random",
+        help="cover: what stands for most of what may be found; uncertainty: what is "
+        "unsure; random: any",
     ),
     seed: int = typer.Option(0, help="Another seed, another choice at random"),
     field: str = FIELD,

@@ -20,7 +20,7 @@ NEAR_DUPLICATE = 0.8
 MOST_TARGETS = 2000
 # Sentences whose spans are compared with all of these at once.
 BLOCK = 128
-# Vectors differ from their mean from this length on, where they have a length of 1.
+# A vector, of length 1, is no other than the mean if the difference is shorter.
 TINY = 1e-3
 # Two spans are alike, in the reason that is given, from this cosine on.
 ALIKE = 0.5
@@ -60,7 +60,8 @@ class Labelled:
     """What is labelled already.
 
     mentions (Counter[str]): How many spans each label has.
-    vectors (Halves): Vectors of these spans. *Shape:* (n_spans, width)
+    vectors (Halves): Vectors of these spans, and of those that may be found in these
+        sentences and are none. *Shape:* (n_spans, width)
     texts (list[str]): The sentences.
     words (list[list[str]]): The tokens of each.
     """
@@ -180,6 +181,8 @@ class Coverage:
     or chosen: their cosine, 0 at least. What a sentence adds to that, each span times
     its worth, is what the sentence is worth. This is the facility location of Wei, Iyer
     and Bilmes (ICML 2015): what is typical comes before what is odd, and nothing twice.
+
+    Of many spans some stand for all; those of the sentence itself for themselves alone.
     """
 
     def __init__(
@@ -188,28 +191,38 @@ class Coverage:
         values: Floats,
         labelled: Halves | None,
         rng: np.random.Generator,
+        *,
+        n_sampled: int,
     ) -> None:
         """spans (Spans): The possible spans of all candidates.
         values (Floats): What each of them is worth. *Shape:* (n_spans,)
-        labelled (Halves | None): Vectors of labelled spans. *Shape:* (n, width)
+        labelled (Halves | None): Vectors of spans that are covered. *Shape:* (n, width)
         rng (Generator): Draws those that stand for all, if they are many.
+        n_sampled (int): So many candidates, the first ones, show what is typical: their
+            spans are drawn before those of others.
         """
         self._spans = spans
+        count = spans.bounds[n_sampled]
         drawn = np.arange(len(values))
         if len(values) > MOST_TARGETS:
-            drawn = np.sort(rng.choice(len(values), MOST_TARGETS, replace=False))
+            typical, others = rng.permutation(count), rng.permutation(drawn[count:])
+            drawn = np.sort(np.concatenate([typical, others])[:MOST_TARGETS])
+        self._weight = len(values) / max(len(drawn), 1)
+        # Of each candidate, which of the drawn are its own.
+        self._own = np.searchsorted(drawn, spans.bounds).tolist()
+        # *Shape:* (n_drawn, width), (n_drawn,) and (n_drawn,)
         self._targets: Any = spans.vectors[drawn]
         self._worth: Any = values[drawn].astype("f4")
-        self._weight = len(values) / max(len(drawn), 1)
         self._covered: Any = np.zeros(len(drawn), dtype="f4")
         if labelled is not None and len(drawn):
             found = spans.centre(labelled)
             for start in range(0, len(found), BLOCK):
                 self._cover(self._compare(found[start : start + BLOCK]).max(axis=0))
-        count = len(spans.bounds) - 1
         # In blocks, so that the table of all spans is never in memory.
-        self._likeness: Any = np.zeros((count, len(drawn)), dtype="f4")
-        for start in range(0, count, BLOCK):
+        # *Shape:* (n_candidates, n_drawn)
+        n_candidates = len(spans.bounds) - 1
+        self._likeness: Any = np.zeros((n_candidates, len(drawn)), dtype="f4")
+        for start in range(0, n_candidates, BLOCK):
             bounds = np.asarray(spans.bounds[start : start + BLOCK + 1])
             rows = self._compare(spans.vectors[bounds[0] : bounds[-1]])
             filled = np.flatnonzero(np.diff(bounds))
@@ -223,29 +236,36 @@ class Coverage:
     def _cover(self, likeness: Any) -> None:
         self._covered = np.maximum(self._covered, likeness)
 
+    def _add_up(self, number: int, more: Any) -> Any:
+        """Sum what is added, over all spans that the drawn ones stand for."""
+        own = slice(*self._own[number : number + 2])
+        others = (self._weight - 1) * (more[..., own] @ self._worth[own])
+        return self._weight * (more @ self._worth) - others
+
     def get_gain(self, number: int) -> float:
         """RETURNS (float): What a candidate adds, by its number."""
         more = np.maximum(self._likeness[number] - self._covered, 0.0)
-        return float(more @ self._worth) * self._weight
+        return float(self._add_up(number, more))
 
     def take(self, number: int) -> None:
         """Cover what a candidate covers, by its number."""
         self._cover(self._likeness[number])
 
     def get_shares(self, number: int) -> tuple[Any, Any]:
-        """Tell what a candidate's spans add, each alone, before it is taken.
+        """Say what a candidate's spans add, each alone, before it is taken.
 
         number (int): The candidate.
-        RETURNS (tuple[Floats, Floats]): What each adds, and how many others are like it
-            and less like what is covered. *Shape:* (n_spans,) each
+        RETURNS (tuple[Floats, Floats]): What each adds, and how many spans of other
+            sentences are like it, and less like what is covered. *Shape:* (n_spans,)
+            each
         """
-        own = slice(*self._spans.bounds[number : number + 2])
-        rows = self._compare(self._spans.vectors[own])
+        spans = slice(*self._spans.bounds[number : number + 2])
+        rows = self._compare(self._spans.vectors[spans])
         new = rows > self._covered
-        gains = (np.where(new, rows - self._covered, 0.0) @ self._worth) * self._weight
-        alike = (new & (rows >= ALIKE)).sum(axis=1) * self._weight
-        # Each is like itself.
-        return gains, np.maximum(alike - 1, 0)
+        alike = new & (rows >= ALIKE)
+        alike[:, slice(*self._own[number : number + 2])] = False
+        gains = self._add_up(number, np.where(new, rows - self._covered, 0.0))
+        return gains, alike.sum(axis=1) * self._weight
 
 
 def choose(
@@ -255,6 +275,7 @@ def choose(
     by: Strategy,
     labelled: Labelled,
     rng: np.random.Generator,
+    n_sampled: int | None = None,
 ) -> list[Choice]:
     """Choose sentences one after another, each for what it adds to those before it.
 
@@ -263,6 +284,8 @@ def choose(
     by (Strategy): The strategy.
     labelled (Labelled): What is labelled already.
     rng (Generator): For "random", and where two are worth the same.
+    n_sampled (int | None): How many candidates, the first ones, are a fair sample of
+        the texts; None for all.
     RETURNS (list[Choice]): The chosen ones, the most worthy first; fewer where the rest
         are near-duplicates of these or of what is labelled.
     """
@@ -281,21 +304,21 @@ def choose(
     values = values * balance[spans.labels] if len(values) else values
     coverage: Coverage | None = None
     if weights.coverage:
-        coverage = Coverage(spans, values, labelled.vectors, rng)
+        sampled = len(candidates) if n_sampled is None else n_sampled
+        coverage = Coverage(spans, values, labelled.vectors, rng, n_sampled=sampled)
         get_worth = coverage.get_gain
     else:
         totals = np.bincount(spans.sentences, values, minlength=len(candidates))
         get_worth = totals.tolist().__getitem__
     # A sentence adds the less the more is chosen, so what it was worth before is a
     # bound: only those at the top are looked at again (Minoux 1978).
-    heap = [(-get_worth(index), place, index) for place, index in enumerate(order)]
+    heap = [(-get_worth(index), rank, index) for rank, index in enumerate(order)]
     heapq.heapify(heap)
-    mentions = Counter[str](labelled.mentions)
     while heap and len(chosen) < n:
-        _, place, index = heapq.heappop(heap)
+        _, rank, index = heapq.heappop(heap)
         score = get_worth(index)
         if heap and -score > heap[0][0]:
-            heapq.heappush(heap, (-score, place, index))
+            heapq.heappush(heap, (-score, rank, index))
             continue
         if not _add_if_new(candidates[index], seen):
             continue
@@ -304,12 +327,8 @@ def choose(
         if coverage is not None:
             shares, alike = coverage.get_shares(index)
             coverage.take(index)
-        reason = _explain(candidates[index], shares, alike, mentions)
+        reason = _explain(candidates[index], shares, alike, labelled.mentions)
         chosen.append(Choice(index, score, reason))
-        for label, probability in zip(
-            spans.labels[own], spans.scores[own], strict=True
-        ):
-            mentions[spans.names[label]] += probability
     return chosen
 
 

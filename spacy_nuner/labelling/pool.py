@@ -44,10 +44,15 @@ class Pool(Generic[T]):
         self._best = _Best[T](size - n_sampled)
 
     def __len__(self) -> int:
-        return len(self._best.kept.keys() | self._sample.kept.keys())
+        return len(self._best.kept) + len(self._sample.kept)
+
+    @property
+    def n_sampled(self) -> int:
+        """RETURNS (int): How many of the candidates, the first ones, are the sample."""
+        return len(self._sample.kept)
 
     def offer(self, candidate: T, promise: float) -> None:
-        """Keep a candidate if it is among the best so far, or of the sample.
+        """Keep a candidate if it is of the sample, or among the best of the others.
 
         candidate (T): The candidate.
         promise (float): What it is worth by itself.
@@ -55,14 +60,16 @@ class Pool(Generic[T]):
         name = normalise_text(candidate.text) or candidate.text
         digest = hashlib.blake2b(name.encode(), digest_size=8, salt=self._salt).digest()
         rank = int.from_bytes(digest, "big")
-        self._best.offer(rank, promise, candidate)
-        self._sample.offer(rank, -rank, candidate)
+        lost = self._sample.offer(rank, -rank, promise, candidate)
+        if lost is not None:
+            rank, promise, candidate = lost
+            self._best.offer(rank, promise, promise, candidate)
 
     def get_candidates(self) -> list[T]:
-        """RETURNS (list): The candidates, in an order that only they and the
-        seed decide."""
-        kept = {**self._sample.kept, **self._best.kept}
-        return [kept[rank][1] for rank in sorted(kept)]
+        """RETURNS (list): The candidates, the sample first, in an order that only they
+        and the seed decide."""
+        parts = (self._sample.kept, self._best.kept)
+        return [kept[rank][2] for kept in parts for rank in sorted(kept)]
 
 
 class _Best(Generic[T]):
@@ -70,22 +77,27 @@ class _Best(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.kept: dict[int, tuple[float, T]] = {}
+        self.kept: dict[int, tuple[float, float, T]] = {}
         self._heap: list[tuple[float, int]] = []
 
-    def offer(self, rank: int, value: float, candidate: T) -> None:
-        item = (value, -rank)
+    def offer(
+        self, rank: int, value: float, promise: float, candidate: T
+    ) -> tuple[int, float, T] | None:
+        """RETURNS (tuple | None): Rank, promise and candidate that have no room."""
+        item, lost = (value, -rank), None
         if rank in self.kept:
-            old, other = self.kept[rank]
-            if value < old or (value == old and candidate.text >= other.text):
-                return
-            if value > old:
+            old, best, other = self.kept[rank]
+            if promise < best or (promise == best and candidate.text >= other.text):
+                return None
+            if value != old:
                 self._heap[self._heap.index((old, -rank))] = item
                 heapq.heapify(self._heap)
         elif len(self._heap) < self.size:
             heapq.heappush(self._heap, item)
         elif self.size and item > self._heap[0]:
-            del self.kept[-heapq.heapreplace(self._heap, item)[1]]
+            gone = -heapq.heapreplace(self._heap, item)[1]
+            lost = (gone, *self.kept.pop(gone)[1:])
         else:
-            return
-        self.kept[rank] = (value, candidate)
+            return (rank, promise, candidate)
+        self.kept[rank] = (value, promise, candidate)
+        return lost

@@ -129,9 +129,12 @@ def find_doubts(
         copies = judge.run_before(copies)
         flat, _ = judge.pipe.join_logits(judge.pipe.predict(copies))
         golds = [judge.get_gold(doc) for doc in batch]
-        likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
         labels = set(judge.pipe.labels)
         labels &= labels if seen is None else set(seen)
+        # Nor are they found: they may be known by their names alone.
+        missing = [label not in labels for label in judge.pipe.labels]
+        flat[:, missing] = -np.inf
+        likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
         likely = np.where(_find_unseen(batch, golds, labels), 1.0, likely)
         first = np.cumsum([0, *map(len, batch)]).tolist()
         doubts += [

@@ -36,6 +36,9 @@ from .uncertainty import Judge
 
 CONFIG = "configs/ner.cfg"
 BATCH_SIZE = 128
+# One more with each change of training or of strategies, after which scores of before
+# can't be compared.
+METHOD = 2
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,7 @@ def get_settings(
     info = {"info": hash_file(folder / INFO_FILE)}
     config = load_config(find_shipped(CONFIG)).to_str()
     return {
+        "method": METHOD,
         "backbone": found.naming_identity | info,
         "data": {"train": hash_input(train), "test": hash_input(test)},
         "lang": lang,

@@ -34,7 +34,8 @@ ZONE_BATCHES = 16
 # Candidates that are kept, for each sentence that is asked for and in all.
 POOL_SHARE, LEAST_POOL = 25, 2000
 # More are kept only if more than half as many are asked for: they are in memory with
-# the vectors of their spans, up to 37 KB each with 24 spans of a width of 384.
+# the vectors of their spans, up to 37 KB each with 24 spans of a width of 384, and with
+# how like others they are, 8 KB each.
 MOST_POOL = 10_000
 # Labelled sentences whose spans are compared with those of the candidates.
 MOST_LABELLED = 1000
@@ -152,7 +153,9 @@ def suggest_tasks(
     report.kept = len(candidates)
     report.unscored = judge.unscored
     rng = np.random.default_rng(seed)
-    chosen = choose(candidates, n, by=by, labelled=known, rng=rng)
+    chosen = choose(
+        candidates, n, by=by, labelled=known, rng=rng, n_sampled=pool.n_sampled
+    )
     return [make_task(candidates[one.number], one.score, one.reason) for one in chosen]
 
 
@@ -264,10 +267,12 @@ def judge_labelled(
     skipped (Sequence[str]): Texts that a person refused.
     seed (int): Which.
     with_vectors (bool): Whether vectors are needed.
-    RETURNS (Labelled): Their texts, and the mentions of each label with vectors.
+    RETURNS (Labelled): Their texts, the mentions of each label, and vectors of these
+        and of what the pipeline finds in the texts.
     """
     mentions = Counter(span.label_ for doc in docs for span in judge.get_gold(doc))
-    some = list(docs) if with_vectors else []
+    refused = [judge.nlp.make_doc(text) for text in skipped]
+    some = [doc for doc in (*docs, *refused) if with_vectors and len(doc)]
     if len(some) > MOST_LABELLED:
         some = random.Random(seed).sample(some, MOST_LABELLED)
     rows = []
@@ -279,12 +284,13 @@ def judge_labelled(
                 vectors[span.start : span.end].mean(axis=0)
                 for span in judge.get_gold(doc)
             ]
+        # What was found in them and is no entity is settled as well.
+        copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
+        for judgement in judge.judge_all(copies):
+            rows += list(judgement.vectors)
     return Labelled(
         mentions=mentions,
         vectors=normalise_rows(np.asarray(rows)) if rows else None,
         texts=[*(doc.text for doc in docs), *skipped],
-        words=[
-            [token.text for token in doc]
-            for doc in (*docs, *map(judge.nlp.make_doc, skipped))
-        ],
+        words=[[token.text for token in doc] for doc in (*docs, *refused)],
     )

@@ -74,9 +74,9 @@ def make_nuner_concepts(
         {"label", "name", "description"}, or label -> description, or label -> {"name",
         "description"}; in a config labels with ":", "=", "#", "@" and the like can't
         be keys, so they need a list. What a label means to the backbone is read from
-        its name, else from the label itself, and its description. Training leaves it
-        so until there is an example of it, or much data without one. A saved component
-        has the labels that it was saved with.
+        its name, else from the label itself, and its description. A label without an
+        example is not trained, unless `initialize` finds 5,000 annotated words without
+        one. A saved component has the labels that it was saved with.
     spans_key (str): Where in `doc.spans` the spans are set, and where the annotation
         lies that it learns from.
     threshold (float | dict[str, float] | None): The probability over which a span

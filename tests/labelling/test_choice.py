@@ -161,17 +161,59 @@ def test_each_choice_adds_most_to_what_is_covered(monkeypatch, seed, block):
     assert len(set(chosen)) == 8
 
 
+def make_coverage(candidates, *, n_sampled, seed=0):
+    spans = Spans(candidates)
+    rng = np.random.default_rng(seed)
+    values = np.ones(len(spans.scores), "f4")
+    return Coverage(spans, values, None, rng, n_sampled=n_sampled)
+
+
 def test_some_spans_stand_for_many(monkeypatch):
     candidates = make_random(np.random.default_rng(0), 200)
-    everything = choose(
-        candidates, 5, by="cover", labelled=Labelled(), rng=np.random.default_rng(0)
-    )
+    everything = make_coverage(candidates, n_sampled=200)
     monkeypatch.setattr(choice, "MOST_TARGETS", 150)
-    some = choose(
-        candidates, 5, by="cover", labelled=Labelled(), rng=np.random.default_rng(0)
+    some = make_coverage(candidates, n_sampled=200)
+    wanted = [everything.get_gain(i) for i in range(200)]
+    found = [some.get_gain(i) for i in range(200)]
+    # Estimates of the same sums, which no sentence is favoured in for being drawn.
+    assert found != wanted
+    np.testing.assert_allclose(np.sum(found), np.sum(wanted), rtol=0.1)
+    assert np.corrcoef(found, wanted)[0, 1] > 0.9
+
+
+def test_a_span_that_was_drawn_is_not_like_many(monkeypatch):
+    monkeypatch.setattr(choice, "MOST_TARGETS", 4)
+    # 40 spans in all, of which each is unlike those of other sentences.
+    vectors = np.eye(40)
+    candidates = []
+    for i in range(10):
+        one = make_vectors(f"{'x' * i} y", ["X"] * 4, [0.5] * 4, np.zeros((4, WIDTH)))
+        rows = normalise_rows(vectors[4 * i : 4 * i + 4])
+        judgement = replace(one.judgement, vectors=rows)
+        candidates.append(replace(one, judgement=judgement))
+    coverage = make_coverage(candidates, n_sampled=10)
+    for i in range(10):
+        assert not coverage.get_shares(i)[1].any()
+        # For itself alone.
+        assert coverage.get_gain(i) <= 4
+
+
+@pytest.mark.parametrize("n_sampled", [3, 10])
+def test_the_sample_shows_what_is_typical(monkeypatch, n_sampled):
+    """The others are there for being long: their spans stand for nothing."""
+    monkeypatch.setattr(choice, "MOST_TARGETS", 3)
+    sample = [make(f"{'a' * (i + 1)} b", ("X", 0.5, 0)) for i in range(3)]
+    rest = [make(f"{'c' * (i + 1)} d", *[("X", 0.5, 1)] * 4) for i in range(7)]
+    rng = np.random.default_rng(0)
+    (one,) = choose(
+        [*sample, *rest],
+        1,
+        by="cover",
+        labelled=Labelled(),
+        rng=rng,
+        n_sampled=n_sampled,
     )
-    # The score is an estimate of the same sum.
-    assert some[0].score == pytest.approx(everything[0].score, rel=0.2)
+    assert (one.number < 3) is (n_sampled == 3)
 
 
 @pytest.mark.parametrize("by", Strategy)
@@ -280,8 +322,7 @@ def test_a_pool_is_bounded_and_knows_no_order(found, size, chance):
     assert [one.text for one in fill(found)] == kept
     # Where all have room, none is lost.
     distinct = {normalise_text(one.text) or one.text for one in found}
-    if len(distinct) <= size // 2:
-        assert len(kept) == len(distinct)
+    assert len(kept) == min(len(distinct), size)
     # Seen twice, kept once.
     assert [one.text for one in fill([*found, *found])] == kept
 

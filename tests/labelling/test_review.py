@@ -85,6 +85,22 @@ def test_a_label_that_was_never_seen_is_not_judged(recogniser):
     assert found.score < 0.5 and found.marks[0].score == 1.0
 
 
+def test_a_label_that_is_known_by_name_alone_doubts_no_other(recogniser):
+    nlp = spacy.blank("en").from_config(recogniser.config)
+    nlp.from_bytes(recogniser.to_bytes())
+    pipe = nlp.get_pipe("nuner_ner")
+    pipe.add_label("NAMED")
+    # It is found everywhere.
+    pipe.model.get_ref("output_layer").layers[0].get_param("b")[-1] = 99.0
+    docs = [eg.reference for eg in make_examples(nlp)]
+    assert min(one.score for one in find_doubts(Judge(nlp), docs)) > 0.9
+    found = find_doubts(Judge(nlp), docs, seen=["AREA", "PRICE"])
+    right = find_doubts(Judge(recogniser), docs)
+    for one, other in zip(found, right, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-6)
+        assert one.reason == other.reason
+
+
 def test_without_probabilities_spans_are_compared():
     nlp = spacy.blank("en")
     patterns = [{"label": "AREA", "pattern": place} for place in PLACES[:3]]

@@ -217,11 +217,15 @@ def test_a_half_is_where_an_independent_label_decides():
 def test_labelled_spans_have_vectors_and_counts(nlp, tmp_path):
     docs = read_docs(write_rows(tmp_path / "a.jsonl", read_rows(count=5)))
     found = judge_labelled(Judge(nlp), docs)
-    assert (
-        found.mentions.total()
-        == len(found.vectors)
-        == sum(len(row["spans"]) for row in read_rows(count=5))
-    )
+    count = sum(len(row["spans"]) for row in read_rows(count=5))
+    assert found.mentions.total() == count
+    # And those that are possible, which a person saw and did not take.
+    texts = [doc.text for doc in docs]
+    possible = [len(one.labels) for one in Judge(nlp).judge_all(texts)]
+    assert len(found.vectors) == count + sum(possible) > count
+    refused = judge_labelled(Judge(nlp), docs[:2], [*texts[2:], ""])
+    assert refused.mentions.total() == sum(len(doc.ents) for doc in docs[:2])
+    assert len(refused.vectors) == refused.mentions.total() + sum(possible)
     assert judge_labelled(Judge(nlp), []).vectors is None
 
 

@@ -47,8 +47,8 @@ def make_example(nlp, text, start, end, label, *, key=None):
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
-def test_the_loss_is_that_of_a_component_without_it(tiny, factory):
-    nlp, examples = make(tiny, factory)
+def test_the_loss_is_that_of_a_component_without_it(backbone, factory):
+    nlp, examples = make(backbone, factory)
     train(nlp, examples, steps=2)
     pipe = nlp.get_pipe(factory)
     docs = [eg.predicted for eg in examples]
@@ -106,17 +106,17 @@ def test_much_data_without_a_label_tells_that_it_is_absent(
     assert is_same(rows_of(pipe)["person"], before) is not enough
 
 
-def test_that_labels_wait_is_told(tiny, caplog, monkeypatch):
+def test_that_labels_wait_is_logged(backbone, caplog, monkeypatch):
     logger = spacy.util.logger
     monkeypatch.setattr(logger, "propagate", True)
     caplog.set_level("INFO", logger=logger.name)
-    nlp = make_ner(tiny, labels=["TERM", "AREA"])
+    nlp = make_ner(backbone, labels=["TERM", "AREA"])
     examples = make_examples(nlp)
     nlp.initialize(lambda: examples)
-    assert "no example of TERM;" in caplog.text
+    assert "no example of TERM, known by name" in caplog.text
 
 
-def test_examples_are_read_no_further_than_needed(tiny, monkeypatch):
+def test_examples_are_read_no_further_than_needed(monkeypatch):
     nlp = spacy.blank("en")
     examples = make_examples(nlp)
 
@@ -134,7 +134,33 @@ def test_examples_are_read_no_further_than_needed(tiny, monkeypatch):
     assert find_learned(examples, ["AREA", "TERM"], spans_key=None) == {"AREA"}
 
 
-def test_words_that_nobody_annotated_count_for_nothing(tiny, monkeypatch):
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_what_starts_from_zero_does_not_wait(backbone, factory):
+    nlp, examples = make(backbone, factory, labels=["AREA", "PRICE", "person"])
+    pipe = nlp.get_pipe(factory)
+    for proc in (nlp.get_pipe("transformer"), pipe):
+        start = {"start": "zero"} if proc is pipe else {}
+        proc.initialize(lambda: examples, nlp=nlp, **start)
+    learn(nlp, examples)
+    assert rows_of(pipe)["person"][1] < 0
+
+
+def test_what_was_removed_waits_when_it_comes_back(backbone):
+    nlp, examples = make(backbone, "nuner_ner")
+    train(nlp, examples, steps=3)
+    pipe = nlp.get_pipe("nuner_ner")
+    pipe.remove_label("PRICE")
+    learn(nlp, examples, steps=1)
+    pipe.add_label("PRICE")
+    before = rows_of(pipe)["PRICE"]
+    areas = [eg for eg in examples if {"AREA"} == {x.label_ for x in eg.y.ents}]
+    learn(nlp, areas, steps=3)
+    assert is_same(rows_of(pipe)["PRICE"], before)
+    learn(nlp, examples, steps=1)
+    assert not is_same(rows_of(pipe)["PRICE"], before)
+
+
+def test_words_that_nobody_annotated_count_for_nothing(monkeypatch):
     nlp = spacy.blank("en")
     blank = [Example(nlp.make_doc(TEXT), nlp.make_doc(TEXT)) for _ in range(9)]
     monkeypatch.setattr(targets, "ENOUGH_WORDS", 9)
