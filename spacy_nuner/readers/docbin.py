@@ -111,10 +111,11 @@ def read_docbin(path: str | Path) -> Iterator[Doc]:
         was compressed, N607 if it is no DocBin.
     """
     docbin = load_docbin(path)
-    packed = docbin.span_groups
-    docbin.span_groups = [b""] * len(packed)
     unpacker = Unpacker(raw=False, use_list=True, strict_map_key=False)
     try:
+        # Of a damaged file it may be anything.
+        packed = docbin.span_groups
+        docbin.span_groups = [b""] * len(packed)
         for doc, groups in zip(docbin.get_docs(Vocab()), packed, strict=True):
             _unpack_groups(doc, groups, unpacker)
             yield doc

@@ -19,7 +19,7 @@ from spacy.tokens import DocBin, SpanGroup
 from spacy_nuner.corpus.losses import Counts, describe_losses
 from spacy_nuner.corpus.row_to_doc import ConvertSettings, process
 from spacy_nuner.errors import NunerError
-from spacy_nuner.readers.docbin import ShardBin
+from spacy_nuner.readers.docbin import ShardBin, read_docbin
 from spacy_nuner.readers.rows import read_rows
 from spacy_nuner.readers.sources import find_sources
 
@@ -187,6 +187,16 @@ def test_arrow_that_points_outside_of_itself(folder):
     (source,) = find_sources([path])
     with pytest.raises(NunerError, match="N640"):
         list(read_rows(source))
+
+
+@pytest.mark.parametrize("groups", [None, 3, []])
+def test_span_groups_that_are_none(folder, groups):
+    content = srsly.msgpack_loads(zlib.decompress(VALID["a.spacy"]))
+    content["span_groups"] = groups
+    path = folder / "groups.spacy"
+    path.write_bytes(zlib.compress(srsly.msgpack_dumps(content)))
+    with pytest.raises(NunerError, match="N607"):
+        list(read_docbin(path))
 
 
 @SHORT
