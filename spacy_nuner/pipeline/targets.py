@@ -73,15 +73,15 @@ def find_learned(
     RETURNS (set[str]): Those of which there is an example; all of them where
         `ENOUGH_WORDS` are annotated, since a label is hardly missing by chance then.
     """
-    waiting, words = set(labels), 0
-    everything = frozenset(waiting)
+    everything, words = set(labels), 0
+    waiting = set(everything)
     for eg in examples:
         spans = get_annotated(eg.reference, spans_key=spans_key)
         waiting -= {span.label_ for span in spans}
         words += int(_get_known(eg, spans_key).sum())
         if not waiting or words >= ENOUGH_WORDS:
-            return set(everything)
-    return set(everything - waiting)
+            return everything
+    return everything - waiting
 
 
 class Targets(NamedTuple):
