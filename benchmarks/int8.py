@@ -6,7 +6,8 @@
 
 `f1` trains `configs/ner.cfg` on draws of a few mentions of each label and judges each
 trained pipeline in both precisions: on the test file, or with `--part dev` on what
-settings are chosen on. Pipelines that stand in `--output` are not trained again.
+settings are chosen on. Pipelines of this backbone that stand in `--output` are not
+trained again.
 
 `speed` tags sentences and documents with 100 concepts in one process, the precisions in
 turns, and prints words a second of processor time; then how near the vectors of int8
@@ -113,8 +114,10 @@ def f1(
     output: Path = typer.Option(Path("metrics/int8"), help="Where pipelines go"),
 ) -> None:
     """Train heads and print the F1 of each in both precisions."""
+    from spacy_nuner.encoders.layers import hash_weights, load_encoder
     from spacy_nuner.fewshot.draws import draw_docs
 
+    runs = output / hash_weights(load_encoder(backbone)[1])[:12]
     typer.echo(
         "| data set | mentions | draw | fp32 | int8 | difference | other entities |"
     )
@@ -124,7 +127,7 @@ def f1(
         parts = read_parts(folder)
         for count in k:
             for seed in range(draws):
-                path = output / folder.name / f"k{count}" / f"draw{seed}"
+                path = runs / folder.name / f"k{count}" / f"draw{seed}"
                 if not (path / "trained").exists():
                     draw = draw_docs(parts["train"], count, seed=seed, allow_fewer=True)
                     docs = [parts["train"][i] for i in draw.docs]

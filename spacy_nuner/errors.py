@@ -792,12 +792,13 @@ class Errors:
         "spans, such as ner."
     )
     N712 = Message(
-        "brat can't hold labels with blanks: {labels}. Give them other names in the "
+        "brat takes labels of the letters A to Z, digits, '-' and '_', and writes '_' "
+        "for everything else: {labels}. Give them other names in the "
         'JSON of labels (`{{label: {{"name": words}}}}`), or another --format.'
     )
     N713 = Message(
-        "The pipeline '{name}' was not made by `spacy train`, so its config does not "
-        "say how long to train it again. Give --steps, such as 150."
+        "The config of the pipeline '{name}' does not say how long to train it again: "
+        "{reason}. Give --steps, such as 150."
     )
     N714 = Message(
         "{count} different labelled sentences are too few for {folds} folds: each "
@@ -950,6 +951,11 @@ class Warnings:
         "{count} texts of '{path}' have characters beyond U+FFFF, such as emoji. "
         "Argilla shows spans behind them shifted, and what is marked there comes back "
         "shifted. Look at these texts with another --format."
+    )
+    W713 = Message(
+        "{count} sentences of '{path}' have spans that lie over each other. In Prodigy "
+        "take `spans.manual`; in doccano allow overlapping spans when the project is "
+        "made, or it leaves them out."
     )
 
 

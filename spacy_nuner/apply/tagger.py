@@ -186,16 +186,20 @@ def load_pipeline(name: str | Path) -> "Language":
     """Load any pipeline.
 
     name (str | Path): As for `spacy.load`.
-    RETURNS (Language): The pipeline.
+    RETURNS (Language): The pipeline. Its tokenizer takes long stretches in parts.
     RAISES (NunerError): N650 if it can't be loaded.
     """
     import spacy
 
+    from ..tokenizers import guard_tokenizer
+
     try:
-        return spacy.load(name)
+        nlp = spacy.load(name)
     except Exception as error:  # whatever a component raises when it is loaded
         reason = f"{type(error).__name__}: {error}"
         raise NunerError(Errors.N650, name=name, reason=reason) from error
+    guard_tokenizer(nlp)
+    return nlp
 
 
 class Tagger:
@@ -210,8 +214,6 @@ class Tagger:
         """
         from spacy.cli._util import setup_gpu
 
-        from ..tokenizers import guard_tokenizer
-
         found = hash_pipeline(settings.pipeline)
         if found != settings.sha256:
             raise NunerError(
@@ -222,7 +224,6 @@ class Tagger:
             )
         setup_gpu(settings.gpu_id, silent=True)
         self.nlp = load_pipeline(settings.pipeline)
-        guard_tokenizer(self.nlp)
         self.settings = settings
 
     def tag(self, rows: Sequence[TextRow]) -> Tagged:

@@ -49,7 +49,8 @@ def pretrain_cli(
     dry_run: bool = typer.Option(
         False,
         "--dry-run",
-        help="Time some steps and show how long the run takes; train nothing",
+        help="Time some steps and show how long the run takes, or with --resume what "
+        "is left of it; train nothing",
     ),
     price_per_hour: float = typer.Option(
         0.0, help="Of the machine: a dry run shows what the run costs", min=0
@@ -77,6 +78,7 @@ def pretrain_cli(
         "code_path": code_path,
         "gpu_id": gpu_id,
         "n_process": n_process,
+        "resume": resume,
         "command": shlex.join([*_launcher(), "pretrain", *arguments]),
     }
     if dry_run:
@@ -84,7 +86,7 @@ def pretrain_cli(
         if found is not None:
             _show_estimate(found, price_per_hour)
         return
-    info = pretrain(config_path, output_dir, resume=resume, **settings)
+    info = pretrain(config_path, output_dir, **settings)
     if info is None:
         return
     data = info.data
@@ -151,12 +153,13 @@ def estimate(
     code_path: Path | None = None,
     gpu_id: int = -1,
     n_process: int = 1,
+    resume: bool = False,
     command: str = "",
 ) -> Estimate | None:
     """Find out how long `pretrain` with the same arguments takes.
 
-    config_path, output_dir, overrides, code_path, gpu_id, n_process, command: As for
-        `pretrain`.
+    config_path, output_dir, overrides, code_path, gpu_id, n_process, resume, command:
+        As for `pretrain`.
     RETURNS (Estimate | None): What is left of the run; None if nothing is, and in the
         processes of a distributed run that are not the first.
     RAISES (NunerError): What `pretrain` raises.
@@ -169,6 +172,7 @@ def estimate(
         output_dir,
         probe=probe,
         gpu_id=gpu_id,
+        resume=resume,
         n_process=n_process,
         command=command,
     )

@@ -95,6 +95,7 @@ def review(
     from ..apply.tagger import load_pipeline
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
+    from ..labelling.retrain import find_no_end
     from ..labelling.review import review_docs
     from ..labelling.uncertainty import Judge, get_all_spans
 
@@ -104,10 +105,8 @@ def review(
         # Before the trainings: whether there is something to train.
         judge = Judge(nlp, pipe_name)
         config = nlp.config.interpolate()
-        # Another reader than spaCy's may have no path.
-        reader = config["corpora"].get("train", {})
-        if steps is None and not reader.get("path", True):
-            raise NunerError(Errors.N713, name=pipeline)
+        if steps is None and (reason := find_no_end(config)):
+            raise NunerError(Errors.N713, name=pipeline, reason=reason)
         frozen = config["training"]["frozen_components"]
         if judge.pipe is not None and judge.pipe.name in frozen:
             raise NunerError(Errors.N718, name=judge.pipe.name)

@@ -189,9 +189,10 @@ def suggest(
     """
     import itertools
 
-    from ..annotate.sample import LINE, load_splitter, read_documents
+    from ..annotate.sample import LINE, Document, load_splitter, read_documents
     from ..corpus.labelled_docs import read_docs, read_skipped
     from ..labelling.suggest import (
+        FAILED,
         QuarantineTally,
         SuggestReport,
         split_documents,
@@ -203,11 +204,21 @@ def suggest(
     with open_output(output, form, "suggest", given, overwrite=overwrite) as target:
         judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
         check_labels(form, judge.labels)
-        known = [] if labelled is None else read_docs(labelled, lang=lang)
-        skipped = [] if labelled is None else read_skipped(labelled)
+        known, skipped = [], []
+        if labelled is not None:
+            known = read_docs(labelled, lang=lang, allow_empty=True)
+            skipped = read_skipped(labelled)
         gold = {span.label_ for doc in known for span in judge.get_gold(doc)}
         check_labels(form, sorted(gold))
         nlp = load_splitter(splitter, lang)
+        # Sentences of what was labelled as a longer text.
+        done = split_documents(
+            nlp,
+            (Document(text, "", "") for text in [*(d.text for d in known), *skipped]),
+            SuggestReport(),
+            min_words=min_words,
+            max_words=max_words,
+        )
         with target.open_quarantine() as file:
             report = SuggestReport(tally=QuarantineTally(file))
             documents = itertools.islice(
@@ -232,6 +243,7 @@ def suggest(
                     by=by,
                     labelled=known,
                     skipped=skipped,
+                    done=(one.text for one in done),
                     seed=seed,
                     report=report,
                     on_batch=on_batch,
@@ -242,6 +254,8 @@ def suggest(
                 f"and {report.outside} outside the limits"
             )
             reason += f"; {report.tally.describe()}" if report.tally.total() else ""
+            if first := report.tally.first.get(FAILED):
+                reason += f", {first.detail}"
             raise NunerError(Errors.N715, source=texts, reason=reason)
         # Other components may set entities too.
         others = gold | {mark.label for task in tasks for mark in task.marks}

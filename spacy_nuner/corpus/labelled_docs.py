@@ -45,7 +45,9 @@ REPORT_SUFFIX = ".import.json"
 QUARANTINE_SUFFIX = f".{QUARANTINE}"
 
 
-def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
+def read_docs(
+    path: str | Path, *, lang: str = "en", allow_empty: bool = False
+) -> list[Doc]:
     """Read a labelled set of any form that `convert` reads.
 
     A fault in the file is an error, since a set to learn from or to score on should be
@@ -53,6 +55,8 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
 
     path (str | Path): A file, a folder of files or "hub:NAME:CONFIG:SPLIT".
     lang (str): The language whose blank pipeline makes the Docs.
+    allow_empty (bool): Whether there may be no annotation at all: a person has looked,
+        and there was nothing.
     RETURNS (list[Doc]): The Docs in the order of the file. All annotations are in
         `doc.spans["concepts"]`, and in `doc.ents` if they do not overlap a longer or
         earlier one; of a DocBin they stay where they are.
@@ -80,7 +84,7 @@ def read_docs(path: str | Path, *, lang: str = "en") -> list[Doc]:
         text = Warnings.W101.format(path=path, counts=tally.describe())
         warnings.warn(text, stacklevel=2)
     # A DocBin may hold overlapping concepts in doc.spans alone.
-    if not any(doc.ents or any(doc.spans.values()) for doc in docs):
+    if not allow_empty and not any(doc.ents or any(doc.spans.values()) for doc in docs):
         raise NunerError(Errors.N603, path=path, count=len(docs))
     return docs
 

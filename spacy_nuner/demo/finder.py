@@ -20,7 +20,7 @@ from ..pipeline.decoding import Floats, decode, get_spaces, make_spans
 from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.nuner_concepts import NunerConcepts
-from ..tokenizers import blank
+from ..tokenizers import blank, guard_tokenizer
 from ..utf8 import check_utf8
 
 COMPONENT = "nuner_concepts"
@@ -120,6 +120,7 @@ class SpanFinder:
                 raise
             except (OSError, ValueError) as error:
                 raise NunerError(Errors.N691, path=source, found=error) from error
+            guard_tokenizer(nlp)
             pipe = _find_pipe(nlp, pipe_name)
             if pipe is None and (pipe_name or not _find_ent_pipes(nlp)):
                 found = ", ".join(nlp.pipe_names) or "no components"

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import random
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +14,31 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.util import logger
 
+# Of the sentences, where a training ends by how well it does on others.
+HELD_OUT = 0.1
+
+
+def find_no_end(config: Config) -> str | None:
+    """Look why a config does not say how long to train.
+
+    config (Config): That of a pipeline, interpolated.
+    RETURNS (str | None): The reason, in words; None if it does say.
+    """
+    training = config["training"]
+    # Another reader than spaCy's may have no path.
+    if not config["corpora"].get("train", {}).get("path", True):
+        return "it was not made by `spacy train`"
+    if not any(training[key] for key in ("max_steps", "max_epochs", "patience")):
+        return "max_steps, max_epochs and patience are 0"
+    return None
+
 
 def train_again(
     config: Config, docs: Sequence[Doc], *, seed: int = 0, steps: int | None = None
 ) -> Language:
     """Train a pipeline from its config, on these sentences and nothing else.
+
+    Where the config has a patience, a tenth of them is held out to tell the end.
 
     config (Config): A config of `spacy train`, or that of a pipeline.
     docs (Sequence[Doc]): The sentences.
@@ -30,11 +51,17 @@ def train_again(
     from spacy.training.initialize import init_nlp
     from spacy.training.loop import train
 
+    config = config.interpolate()
+    patient = steps is None and config["training"]["patience"]
+    train_docs, dev_docs = list(docs), list(docs[:1])
+    if patient and len(docs) > 1:
+        random.Random(seed).shuffle(train_docs)
+        count = max(1, round(HELD_OUT * len(docs)))
+        dev_docs, train_docs = train_docs[:count], train_docs[count:]
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: str(Path(folder) / f"{name}.spacy") for name in ("train", "dev")}
-        DocBin(docs=docs, store_user_data=False).to_disk(paths["train"])
-        # The loop judges at its end alone, and nobody looks at it.
-        DocBin(docs=docs[:1], store_user_data=False).to_disk(paths["dev"])
+        DocBin(docs=train_docs, store_user_data=False).to_disk(paths["train"])
+        DocBin(docs=dev_docs, store_user_data=False).to_disk(paths["dev"])
         config = _change(config, paths, seed, steps)
         with _quiet():
             nlp = init_nlp(config)
@@ -47,13 +74,12 @@ def _change(
     config: Config, paths: dict[str, str], seed: int, steps: int | None
 ) -> Config:
     """Name other sentences in a config, and leave out what is for a person."""
-    config = config.interpolate()
     reader = {"@readers": "spacy.Corpus.v1", "gold_preproc": False, "max_length": 0}
     reader |= {"limit": 0, "augmenter": None}
     config["corpora"] = {name: {**reader, "path": paths[name]} for name in paths}
     training: dict[str, Any] = config["training"]
     training |= {"train_corpus": "corpora.train", "dev_corpus": "corpora.dev"}
-    training |= {"seed": seed, "patience": 0, "before_to_disk": None}
+    training |= {"seed": seed, "before_to_disk": None}
     training["logger"] = {
         "@loggers": "spacy.ConsoleLogger.v3",
         "progress_bar": None,
@@ -66,7 +92,10 @@ def _change(
         schedule = training["optimizer"].get("learn_rate")
         if isinstance(schedule, dict) and "total_steps" in schedule:
             schedule["total_steps"] = steps
-    training["eval_frequency"] = training["max_steps"] or 1_000_000
+    if steps is not None or not training["patience"]:
+        # The loop judges at its end alone, and nobody looks at it.
+        training |= {"patience": 0}
+        training["eval_frequency"] = training["max_steps"] or 1_000_000
     return config
 
 

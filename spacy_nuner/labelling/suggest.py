@@ -105,6 +105,7 @@ def suggest_tasks(
     by: Strategy = Strategy.cover,
     labelled: Sequence[Doc] = (),
     skipped: Sequence[str] = (),
+    done: Iterable[str] = (),
     seed: int = 0,
     report: SuggestReport | None = None,
     pool_size: int | None = None,
@@ -119,12 +120,14 @@ def suggest_tasks(
     labelled (Sequence[Doc]): What is labelled already. It is left out, and labels that
         it has few of come first.
     skipped (Sequence[str]): Texts that a person refused; left out too.
+    done (Iterable[str]): Further texts that are left out, such as the sentences of
+        labelled documents.
     seed (int): Another seed, another choice among equals, and another one at random.
     report (SuggestReport | None): Counts what was read.
     pool_size (int | None): How many candidates are kept to choose from; None for
         those of `get_pool_size`.
-    on_batch (Callable[[int, int], None]): Called with sentences and words of each batch
-        that was tagged.
+    on_batch (Callable[[int, int], None]): Called with the sentences that were looked
+        at since, and the words that were tagged.
     RETURNS (list[Task]): The sentences with the spans that the pipeline sets, the most
         worthy first.
     """
@@ -134,7 +137,7 @@ def suggest_tasks(
     known = judge_labelled(
         judge, labelled, skipped, seed=seed, with_vectors=with_vectors
     )
-    left = _leave_out(sentences, known.texts, report)
+    left = _leave_out(sentences, itertools.chain(known.texts, done), report)
     size = pool_size or get_pool_size(n)
     share = 1.0 if weights is None else SAMPLED
     if weights is None:
@@ -142,9 +145,12 @@ def suggest_tasks(
         drawn = Pool[Sentence](size, seed=seed, sampled=share)
         for sentence in left:
             drawn.offer(sentence, 0.0)
+            on_batch(1, 0)
         left = iter(drawn.get_candidates())
     pool = Pool[Candidate](size, seed=seed, sampled=share)
-    for sentence, judgement in _judge_all(judge, left, report, on_batch):
+    # Those that were drawn are counted.
+    counted = on_batch if weights else lambda _, words: on_batch(0, words)
+    for sentence, judgement in _judge_all(judge, left, report, counted):
         promise = 0.0
         if weights is not None:
             promise = get_promise(judgement, known.mentions, weights)
@@ -279,15 +285,20 @@ def judge_labelled(
     for start in range(0, len(some), BATCH_SIZE):
         batch = some[start : start + BATCH_SIZE]
         copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
-        for doc, vectors in zip(batch, judge.embed(copies), strict=True):
+        # What was found in them and is no entity is settled as well.
+        found = list(judge.judge(copies))
+        tagged = []
+        for doc, judgement in zip(batch, found, strict=True):
+            # One that the pipeline fails on settles nothing.
+            if not isinstance(judgement, Exception):
+                rows += list(judgement.vectors)
+                tagged.append(doc)
+        copies = [copy_words(doc, judge.nlp.vocab) for doc in tagged]
+        for doc, vectors in zip(tagged, judge.embed(copies), strict=True):
             rows += [
                 vectors[span.start : span.end].mean(axis=0)
                 for span in judge.get_gold(doc)
             ]
-        # What was found in them and is no entity is settled as well.
-        copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
-        for judgement in judge.judge_all(copies):
-            rows += list(judgement.vectors)
     return Labelled(
         mentions=mentions,
         vectors=normalise_rows(np.asarray(rows)) if rows else None,

@@ -6,6 +6,7 @@ suggestions, or labels that are set already. `import` reads what comes back.
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class TaskFormat(StrEnum):
 CONTROL, TEXT, QUESTION = "label", "text", "spans"
 # A score has no more digits that mean anything.
 DIGITS = 4
+# brat writes "_" for every other character of a label.
+_BRAT_LABEL = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Mark(NamedTuple):
@@ -112,7 +115,11 @@ class Task:
 
 
 def write_prodigy(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
-    """Write tasks for Prodigy's `ner.manual` and `spans.manual`."""
+    """Write tasks for Prodigy's `ner.manual` and `spans.manual`.
+
+    Warns (W713) of spans over each other, which the first can't show.
+    """
+    _warn_of_overlaps(tasks, path)
     _write_lines(map(_to_prodigy, tasks), path)
 
 
@@ -136,19 +143,19 @@ def _to_prodigy(task: Task) -> dict[str, Any]:
 
 
 def write_doccano(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
-    """Write JSON Lines for doccano; other keys than these become metadata."""
-    _write_lines(
-        (
-            {
-                "text": task.text,
-                "label": [[one.start, one.end, one.label] for one in task.marks],
-                "task": task.id,
-                **task.meta,
-            }
-            for task in tasks
-        ),
-        path,
-    )
+    """Write JSON Lines for doccano; other keys than these become metadata.
+
+    Warns (W713) of spans over each other, of which it takes one alone by default.
+    """
+    _warn_of_overlaps(tasks, path)
+    rows = []
+    for task in tasks:
+        label = [[one.start, one.end, one.label] for one in task.marks]
+        row = {"text": task.text, "label": label, "task": task.id, **task.meta}
+        if scores := _list_scores(task):
+            row["scores"] = scores
+        rows.append(row)
+    _write_lines(rows, path)
 
 
 def write_jsonl(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
@@ -172,6 +179,8 @@ def write_label_studio(
 ) -> None:
     """Write tasks with predictions, and beside them the labelling configuration."""
     rows = []
+    # It refuses a file with a score above 1.
+    highest = max([1.0, *(task.score for task in tasks)])
     for task in tasks:
         result = []
         for number, span in enumerate(task.get_spans()):
@@ -187,7 +196,7 @@ def write_label_studio(
             result.append(region)
         prediction: dict[str, Any] = {"model_version": "spacy_nuner", "result": result}
         # Sorted by it in the data manager, the first task is that of the file.
-        prediction["score"] = round(task.score, DIGITS)
+        prediction["score"] = round(task.score / highest, DIGITS)
         data = {"text": task.text, "task": task.id, **task.meta}
         # The score is that of the prediction.
         del data["score"]
@@ -220,9 +229,8 @@ def write_argilla(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> N
             for one in task.marks
         ]
         suggestion: dict[str, Any] = {"value": value, "agent": "spacy_nuner"}
-        scores = [one.score for one in task.marks]
-        if scores and None not in scores:
-            suggestion["score"] = [round(one or 0.0, DIGITS) for one in scores]
+        if scores := _list_scores(task):
+            suggestion["score"] = scores
         rows.append(
             {
                 "id": task.id,
@@ -248,8 +256,10 @@ def write_brat(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None
             offsets = ";".join(f"{start} {end}" for start, end in parts)
             words = " ".join(task.text[start:end] for start, end in parts)
             lines.append(f"T{i}\t{one.label} {offsets}\t{words}\n")
-        if lines:
-            lines.append(f"#1\tAnnotatorNotes T1\t{' '.join(task.reason.split())}\n")
+            notes = [] if one.score is None else [f"{one.score:.{DIGITS}f}"]
+            # A note belongs to a span: that of the sentence to the first.
+            notes += [] if i > 1 else task.reason.split()
+            lines.append(f"#{i}\tAnnotatorNotes T{i}\t{' '.join(notes)}\n")
         # In the order in which brat lists them.
         name = path / f"{number:0{width}}-{task.id}"
         # Line ends as they are: offsets count them.
@@ -344,11 +354,35 @@ def check_labels(form: TaskFormat, labels: Sequence[str]) -> None:
 
     form (TaskFormat): The form.
     labels (Sequence[str]): The labels.
-    RAISES (NunerError): N712 if a label has a blank, which brat can't hold.
+    RAISES (NunerError): N712 if a label has characters that brat replaces.
     """
-    wrong = [label for label in labels if label.split() != [label]]
+    wrong = [label for label in labels if not _BRAT_LABEL.fullmatch(label)]
     if form == TaskFormat.brat and wrong:
         raise NunerError(Errors.N712, labels=", ".join(wrong))
+
+
+def _list_scores(task: Task) -> list[float]:
+    """The score of each mark; nothing where one is not known."""
+    scores = [one.score for one in task.marks if one.score is not None]
+    if len(scores) < len(task.marks):
+        return []
+    return [round(score, DIGITS) for score in scores]
+
+
+def _warn_of_overlaps(tasks: Sequence[Task], path: Path) -> None:
+    count = sum(map(_has_overlap, tasks))
+    if count:
+        message = Warnings.W713.format(count=count, path=path.name)
+        warnings.warn(message, stacklevel=3)
+
+
+def _has_overlap(task: Task) -> bool:
+    end = 0
+    for mark in sorted(task.marks):
+        if mark.start < end:
+            return True
+        end = max(end, mark.end)
+    return False
 
 
 def _write_lines(rows: Any, path: Path) -> None:

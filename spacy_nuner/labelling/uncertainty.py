@@ -113,10 +113,10 @@ class Judge:
                 return get_annotated(doc, spans_key=key)
         return get_all_spans(doc)
 
-    def judge(self, texts: Sequence[str]) -> Iterator[Judgement | Exception]:
+    def judge(self, texts: Sequence[str | Doc]) -> Iterator[Judgement | Exception]:
         """Run the pipeline; where it fails, find out by halves on which texts.
 
-        texts (Sequence[str]): The texts.
+        texts (Sequence[str | Doc]): As for `judge_all`.
         YIELDS (Judgement | Exception): One for each text.
         """
         try:
@@ -165,8 +165,13 @@ class Judge:
         if self.pipe is None:
             return [_get_vectors(doc) for doc in self.nlp.pipe(docs)]
         docs = self.run_before(docs)
-        _, vectors = self.pipe.predict_with_vectors(docs)
-        return [self.pipe.model.ops.to_numpy(array) for array in vectors]
+        found: list[Any] = [None] * len(docs)
+        lengths = [len(doc) for doc in docs]
+        for part in batch_by_length(lengths, max_size=MAX_TOKENS):
+            _, vectors = self.pipe.predict_with_vectors([docs[i] for i in part])
+            for i, array in zip(part, vectors, strict=True):
+                found[i] = self.pipe.model.ops.to_numpy(array)
+        return found
 
     def run_before(self, texts: Sequence[str | Doc]) -> list[Doc]:
         """Run the components before the one that is looked at."""
@@ -251,9 +256,11 @@ class Judge:
         )
 
     def _get_marks(self, doc: Doc) -> list[Mark]:
-        """Read the spans that are set: entities, else those of span groups.
+        """Read the spans that are set.
 
-        Of a component that sets no entities, those in `doc.ents` are of others.
+        Of a component of this package its entities, or where it sets spans, which may
+        overlap, its group; those in `doc.ents` are of others if it sets none. Of other
+        components entities and the spans of all groups.
         """
         keys = list(doc.spans) if self.pipe is None else [self.pipe.spans_key]
         sets_ents = not isinstance(self.pipe, NunerConcepts) or self.pipe.annotate_ents
@@ -264,12 +271,22 @@ class Judge:
             known = [None] * len(group) if found is None else np.asarray(found).tolist()
             for span, score in zip(group, known, strict=True):
                 place = (span.start_char, span.end_char, span.label_)
-                scores[place] = scores.get(place) or score
-        ents = {(ent.start_char, ent.end_char, ent.label_): None for ent in doc.ents}
-        return [
-            Mark(*place, scores.get(place))
-            for place in (ents if ents and sets_ents else sorted(scores))
-        ]
+                scores[place] = scores.get(place) or score or _get_own_score(span)
+        ents = {
+            (ent.start_char, ent.end_char, ent.label_): _get_own_score(ent)
+            for ent in doc.ents
+            if sets_ents
+        }
+        both = {place: score or scores.get(place) for place, score in ents.items()}
+        if not both or isinstance(self.pipe, NunerConcepts) or self.pipe is None:
+            both = scores | both
+        return [Mark(*place, both[place]) for place in sorted(both)]
+
+
+def _get_own_score(span: Span) -> float | None:
+    """The score of a span that carries it itself, as `gliner_spacy` sets it."""
+    score = span._.get("score") if Span.has_extension("score") else None
+    return float(score) if isinstance(score, (int, float)) else None
 
 
 def get_all_spans(doc: Doc) -> list[Span]:

@@ -77,6 +77,7 @@ def estimate(
     output: Path,
     *,
     gpu_id: int = -1,
+    resume: bool = False,
     n_process: int = 1,
     command: str = "",
     probe: Probe | None = None,
@@ -89,20 +90,20 @@ def estimate(
 
     config (Config): As `read_config` gives it; what it leaves out has its default.
     output (Path): The backbone folder that the run would make; it is not written.
-    gpu_id, n_process, command, probe: As for `pretrain`.
+    gpu_id, resume, n_process, command, probe: As for `pretrain`.
     seconds (float): How long to time steps, if they are more than `MIN_STEPS`.
     RETURNS (Estimate | None): What is left of the run; None if nothing is, and in the
         processes of a distributed run that are not the first.
     RAISES (NunerError): What `pretrain` raises.
     """
     config = complete_config(config)
-    if find_finished(config, output):
+    if resume and find_finished(config, output):
         return None
     with prepared(
         config,
         output,
         gpu_id=gpu_id,
-        resume=True,
+        resume=resume,
         n_process=n_process,
         command=command,
     ) as run:

@@ -65,7 +65,8 @@ def test_a_dry_run_trains_nothing(tmp_path, arguments):
     assert run(*words[:-1], "--price-per-hour", "1").exit_code == 2
     result = run(*words[:-1])
     assert result.exit_code == 0, result.output
-    result = run(*words)
+    assert "in all" in run(*words).output
+    result = run(*words, "--resume")
     assert result.exit_code == 0, result.output
     assert "in all" not in result.output
 

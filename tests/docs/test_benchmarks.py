@@ -47,6 +47,17 @@ def test_levers_are_overrides_of_the_config():
             assert key in config[section] or "@misc" in config[section], name
 
 
+def test_half_of_the_layers_is_of_the_encoder(tmp_path):
+    load_app("benchmarks/levers.py")
+    module = sys.modules["benchmark"]
+    base = make_tiny_bert(tmp_path / "bert", TEXTS, layers=4)
+    half = module.resolve({"model.frozen_layers": "half", "model.dropout": 0.1}, base)
+    assert half == {"model.frozen_layers": 2, "model.dropout": 0.1}
+    assert module.resolve({"model.frozen_layers": 1}, base) == {
+        "model.frozen_layers": 1
+    }
+
+
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
 def test_grids_can_be_read(path, monkeypatch):
     monkeypatch.setenv("DATA", "/data")

@@ -5,12 +5,13 @@ import json
 import pytest
 import spacy
 from spacy.tokens import Span
-from spacy.util import load_config
+from spacy.training import loop
+from spacy.util import load_config, registry
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
-from spacy_nuner.labelling.retrain import train_again
+from spacy_nuner.labelling.retrain import find_no_end, train_again
 from spacy_nuner.labelling.review import find_doubts, review_docs
 from spacy_nuner.labelling.suggest import judge_labelled
 from spacy_nuner.labelling.tasks import Mark
@@ -25,6 +26,8 @@ from ..pipeline.conftest import (  # noqa: F401
     train,
 )
 from .conftest import read_rows, write_rows
+
+loop_train = loop.train
 
 # In each sentence a place and a price, always in the same way.
 PLACES = ["Leyton", "Hackney", "Bow", "Barnet", "Harrow", "Ealing"]
@@ -157,6 +160,38 @@ def test_training_anew_is_what_the_config_says(config):
     assert nlp.get_pipe("nuner_ner").labels == ("AREA", "PRICE")
     # What was handed over stays as it was.
     assert config["paths"]["train"] == "a" and config["training"]["max_steps"] == 150
+
+
+def test_a_training_with_patience_ends_by_itself(config, monkeypatch):
+    """It is judged on sentences that it does not learn from."""
+    seen = {}
+    config = config.copy()
+    config["training"] |= {"max_steps": 0, "max_epochs": 0, "patience": 2}
+    config["training"]["eval_frequency"] = 1
+
+    def remember(nlp, *args, **kwargs):
+        names = ("train_corpus", "dev_corpus")
+        corpora = registry.resolve(nlp.config.interpolate()["corpora"])
+        for name in names:
+            part = nlp.config["training"][name].split(".")[1]
+            seen[part] = {one.text for one in corpora[part](nlp)}
+        return loop_train(nlp, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "train", remember)
+    docs = make_docs(20)
+    train_again(config, docs)
+    assert (len(seen["train"]), len(seen["dev"])) == (18, 2)
+    assert not seen["train"] & seen["dev"]
+
+
+def test_a_config_that_has_no_end_is_refused(config):
+    config = config.interpolate()
+    assert find_no_end(config) is None
+    for key in ("max_steps", "max_epochs", "patience"):
+        config["training"][key] = 0
+    assert "are 0" in find_no_end(config)
+    config["training"]["patience"] = 100
+    assert find_no_end(config) is None
 
 
 @pytest.fixture

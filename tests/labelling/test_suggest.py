@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import spacy
 from spacy.language import Language
+from spacy.tokens import Span
 from typer.testing import CliRunner
 
+from spacy_nuner.apply.tagger import load_pipeline
 from spacy_nuner.cli.app import app
 from spacy_nuner.cli.suggest import suggest
 from spacy_nuner.corpus.labelled_docs import read_docs
@@ -20,7 +22,9 @@ from spacy_nuner.labelling.suggest import (
     judge_labelled,
     suggest_tasks,
 )
+from spacy_nuner.labelling.tasks import Mark
 from spacy_nuner.labelling.uncertainty import LOWEST, Judge, get_likelihoods
+from spacy_nuner.tokenizers import InParts
 
 from .conftest import LABELS, read_rows, write_rows
 
@@ -88,6 +92,24 @@ def test_what_is_labelled_is_left_out(texts, first, tmp_path):
     assert found == {row["text"] for row in rows[30:]}
     code, printed = run(texts, output, *first, "--labelled", texts)
     assert code == 1 and "N715" in printed and "40 of them labelled" in printed
+
+
+def test_sentences_of_labelled_documents_are_left_out(texts, first, tmp_path):
+    rows = read_rows(count=40)
+    whole = "\n".join(row["text"] for row in rows[:6])
+    refused = "\n".join(row["text"] for row in rows[6:10])
+    labelled = write_rows(
+        tmp_path / "labelled.jsonl",
+        [
+            # Nothing was found in it.
+            {"text": whole, "spans": [], "answer": "accept"},
+            {"text": refused, "spans": [], "answer": "reject"},
+        ],
+    )
+    output = tmp_path / "out.jsonl"
+    code, printed = run(texts, output, *first, "-n", 40, "--labelled", labelled)
+    assert code == 0 and "10 labelled already" in printed, printed
+    assert {row["text"] for row in read(output)} == {row["text"] for row in rows[10:]}
 
 
 def give(text, *, verdict):
@@ -250,6 +272,33 @@ def test_a_pipeline_without_scores(texts, ruler, tmp_path):
     assert code == 0 and "W711" not in printed
 
 
+def test_entities_and_spans_of_several_components():
+    """Where both are set, and where one carries its score itself."""
+    nlp = spacy.blank("en")
+    patterns = [{"label": "PLACE", "pattern": "Leyton"}]
+    nlp.add_pipe("entity_ruler").add_patterns(patterns)
+    more = [{"label": "FLAT", "pattern": "flat in Leyton"}, patterns[0]]
+    nlp.add_pipe("span_ruler", config={"spans_key": "sc"}).add_patterns(more)
+    (one,) = Judge(nlp).judge_all(["flat in Leyton"])
+    assert one.marks == [Mark(0, 14, "FLAT"), Mark(8, 14, "PLACE")]
+
+    @Language.component("sets_own_scores")
+    def set_scores(doc):
+        for span in (*doc.spans["sc"], *doc.ents):
+            span._.score = 0.75
+        return doc
+
+    nlp.add_pipe("sets_own_scores")
+    Span.set_extension("score", default=None)
+    try:
+        judge = Judge(nlp)
+        (one,) = judge.judge_all(["flat in Leyton"])
+    finally:
+        Span.remove_extension("score")
+    assert [mark.score for mark in one.marks] == [0.75, 0.75]
+    assert not judge.unscored
+
+
 def add_places(nlp):
     """A component that sets entities of its own, before all others."""
     ruler = nlp.add_pipe("entity_ruler", first=True)
@@ -287,7 +336,8 @@ def test_only_what_may_be_chosen_is_tagged(nlp):
 
     class Remembering(Judge):
         def judge(self, texts):
-            tagged.extend(texts)
+            # What is labelled comes as docs.
+            tagged.extend(text for text in texts if isinstance(text, str))
             return super().judge(texts)
 
     rows = read_rows(count=40)
@@ -334,6 +384,46 @@ def test_where_the_pipeline_fails(ruler, texts):
     wrong = sum("garden" in one.text for one in sentences)
     assert wrong and report.tally.counts == {"the pipeline failed": wrong}
     assert tasks and not any("garden" in task.text for task in tasks)
+    # And on what is labelled: nothing is known of it, but for its labels.
+    docs = read_docs(write_rows(ruler.parent / "rows.jsonl", read_rows(count=40)))
+    assert any("garden" in doc.text for doc in docs)
+    found = judge_labelled(Judge(nlp), docs)
+    sound = [doc for doc in docs if "garden" not in doc.text]
+    np.testing.assert_array_equal(
+        found.vectors, judge_labelled(Judge(nlp), sound).vectors
+    )
+    assert found.mentions.total() == sum(len(doc.ents) for doc in docs)
+
+
+def test_why_a_pipeline_fails_on_everything_is_said(ruler, texts, tmp_path):
+    nlp = spacy.load(ruler)
+    nlp.add_pipe("fails_on_gardens", config={})
+    nlp.to_disk(tmp_path / "fails")
+    rows = [row for row in read_rows(count=40) if "garden" in row["text"]]
+    write_rows(texts, rows)
+    code, printed = run(tmp_path / "fails", texts, tmp_path / "out.jsonl")
+    assert code == 1 and "N715" in printed and "ValueError: no gardens" in printed
+
+
+@pytest.mark.parametrize("by", ["random", "cover"])
+def test_every_sentence_is_counted_as_it_is_looked_at(nlp, by):
+    counts = []
+    sentences = [Sentence(row["text"]) for row in read_rows(count=40)]
+    suggest_tasks(
+        *(Judge(nlp), sentences, 3),
+        by=Strategy(by),
+        pool_size=10,
+        on_batch=lambda count, words: counts.append((count, words)),
+    )
+    assert sum(count for count, _ in counts) == 40
+    assert sum(words for _, words in counts) > 0
+
+
+def test_a_long_stretch_costs_no_square(ruler):
+    # Parentheses split off one by one, each time from what is left.
+    nlp = load_pipeline(ruler)
+    assert isinstance(nlp.tokenizer, InParts)
+    assert len(nlp("(" * 20_000)) == 20_000
 
 
 def test_what_is_asked_for_has_to_make_sense(

@@ -17,6 +17,7 @@ from ..readers.labelled.truth import TRUTH
 # brat's labels have no blanks.
 NO_BLANKS = {"work of art": "work_of_art"}
 USER = "0a1b"
+SCORES = {"a": 4.0, "b": 2.0, "c": 0.5}
 
 
 def make_tasks(form):
@@ -143,8 +144,33 @@ def test_brat_gets_its_configuration_and_parts_at_line_breaks(tmp_path):
     assert path.read_text("utf8").startswith("T1\tCITY 0 3;4 8\tNew York\n")
     assert "[entities]\nCITY\n" in (tmp_path / "out/annotation.conf").read_text("utf8")
     assert read(tmp_path / "out", tmp_path) == {"New\nYork": [(0, 8, "CITY")]}
-    with pytest.raises(NunerError, match="N712.*work of art"):
-        FORMS["brat"].write([task], ["work of art"], tmp_path / "other")
+    # brat would write each as another label, the last two as the same.
+    for label in ("work of art", "Größe", "R&D", "地点", "人物"):
+        with pytest.raises(NunerError, match=f"N712.*{label}"):
+            FORMS["brat"].write([task], [label], tmp_path / "other")
+
+
+@pytest.mark.parametrize("form", ["doccano", "prodigy"])
+def test_spans_over_each_other_are_warned_of(form, tmp_path):
+    words = ["New", "York", "City"]
+    marks = [Mark(0, 13, "CITY"), Mark(0, 8, "STATE")]
+    apart = Task("New York City", words, [True, True, False], marks[:1])
+    task = Task("New York City", words, [True, True, False], marks)
+    with pytest.warns(UserWarning, match="W713.*1 sentences of 'a.jsonl'"):
+        FORMS[form].write([task, apart], ["CITY", "STATE"], tmp_path / "a.jsonl")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FORMS[form].write([apart], ["CITY"], tmp_path / "a.jsonl")
+
+
+def test_label_studio_takes_no_score_above_one(tmp_path):
+    tasks = [Task(word, [word], [False], [], score) for word, score in SCORES.items()]
+    FORMS["label-studio"].write(tasks, [], tmp_path / "a.json")
+    rows = json.loads((tmp_path / "a.json").read_text("utf8"))
+    assert [row["predictions"][0]["score"] for row in rows] == [1.0, 0.5, 0.125]
+    FORMS["label-studio"].write(tasks[2:], [], tmp_path / "a.json")
+    (row,) = json.loads((tmp_path / "a.json").read_text("utf8"))
+    assert row["predictions"][0]["score"] == 0.5
 
 
 def test_scores_and_reasons_go_along(tmp_path):
@@ -156,6 +182,14 @@ def test_scores_and_reasons_go_along(tmp_path):
     assert first.user_data["reason"] == "because"
     row = json.loads(write("prodigy", tmp_path).read_text("utf8").split("\n")[0])
     assert row["meta"]["reason"] == "because" and row["spans"][0]["score"] == 0.5
+    row = json.loads(write("doccano", tmp_path).read_text("utf8").split("\n")[0])
+    assert row["reason"] == "because" and row["scores"] == [0.5, 0.5]
+    (first, *_) = sorted(write("brat", tmp_path).glob("*.ann"))
+    notes = [line for line in first.read_text("utf8").splitlines() if line[0] == "#"]
+    assert notes == [
+        "#1\tAnnotatorNotes T1\t0.5000 because",
+        "#2\tAnnotatorNotes T2\t0.5000",
+    ]
 
 
 def test_the_name_of_the_file_fits_its_form(tmp_path):

@@ -132,20 +132,26 @@ def test_what_is_left_of_a_run_that_broke_off(tmp_path, make, caplog):
     pretrain(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, out, callbacks=[Count(last=6)])
+    # As the run itself would.
+    with pytest.raises(NunerError, match="N311"):
+        estimate(config, out)
     counted = Count()
-    found = estimate(config, out)
+    found = estimate(config, out, resume=True)
     assert (found.steps, found.done) == (STEPS - 4, 4)
     with pytest.raises(NunerError, match=r"N312.*evaluation\.every_steps"):
-        estimate(make(3, 4), out)
+        estimate(make(3, 4), out, resume=True)
     pretrain(config, out, resume=True, probe=probe, callbacks=[counted])
     assert found.evaluations == counted.evaluations
     assert found.checkpoints == counted.checkpoints
     assert read_weights(out) == read_weights(tmp_path / "whole")
     assert no_traces(tmp_path, "whole", "out")
     caplog.clear()
-    assert estimate(config, out) is None
+    assert estimate(config, out, resume=True) is None
     assert "nothing is left to do" in caplog.text
     assert no_traces(tmp_path, "whole", "out")
+    # Without it the run begins anew, and replaces what stands.
+    assert estimate(config, out).steps == STEPS
+    assert read_weights(out) == read_weights(tmp_path / "whole")
 
 
 def test_it_stops_when_it_knows_enough(tmp_path, make, monkeypatch):
