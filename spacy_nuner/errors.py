@@ -740,6 +740,11 @@ class Errors:
         "'{license}' is no licence as the hub abbreviates them. Expected is one of its "
         "list, such as mit, apache-2.0, cc-by-4.0 or other."
     )
+    N676 = Message(
+        "'{path}' is a link. What links name stays here, since it may be anything, and "
+        "without this file nobody could load what is uploaded. Copy the folder with "
+        "its files (`cp -rL`), and upload the copy."
+    )
     N678 = Message(
         "In '{path}' keys look private and would be the same when they are masked: "
         "'{key}' and one before it. Nothing is uploaded, since one of them would be "

@@ -171,7 +171,8 @@ def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
         reason = f"missing of {head['of']} are {', '.join(map(str, missing[:10]))}"
         raise NunerError(Errors.N656, reason=reason)
     with write_folder(output_dir, command="convert", inputs=folders) as work:
-        parts = work.new / CHUNKS
+        # The folder may be called like anything else.
+        parts = work.new / f"{work.target.name}.{CHUNKS}"
         parts.mkdir()
         files = [ShardFiles(work.target, parts, n) for n in range(head["chunks"])]
         for one in files:
@@ -192,7 +193,11 @@ def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
 
 def _without_names(head: dict[str, Any]) -> dict[str, Any]:
     """What must be the same of all parts; paths differ between machines."""
-    inputs = [{**one, "file": ""} for one in head["inputs"]]
+    inputs = []
+    for one in head["inputs"]:
+        # brat has its text in a file beside.
+        text = {"text": {**one["text"], "file": ""}} if "text" in one else {}
+        inputs.append({**one, **text, "file": ""})
     return {**head, "inputs": inputs}
 
 

@@ -277,10 +277,13 @@ class BackboneShim(PyTorchShim):
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in self.encoder.state_dict().items()
         }
+        config = self.encoder.config.to_dict()
+        # Where it was on this machine.
+        config.pop("_name_or_path", None)
         return srsly.msgpack_dumps(
             {
                 "hidden_layers": self.hidden_layers,
-                "config": self.encoder.config.to_dict(),
+                "config": config,
                 "tokenizer": files,
                 "weights": save_safetensors(weights),
             }

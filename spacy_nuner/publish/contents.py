@@ -52,7 +52,9 @@ DESCRIPTIONS = {
     "special_tokens_map.json",
 }
 # What its author wants to be read.
-SIGNED = ("author", "email", "url", "license", "description", "name")
+SIGNED = ("author", "email", "url")
+# Without these nobody can load it.
+NEEDED = {INFO_FILE, CONFIG, WEIGHTS, PIPELINE_CONFIG, PIPELINE_META}
 # What torch.save writes is a zip of a pickle and the numbers.
 TORCH_FILE = re.compile(rb"PK\x03\x04.{26}[^\x00]{0,200}?data\.pkl", re.DOTALL)
 
@@ -117,7 +119,8 @@ def find_contents(
     card (Path | None): The model card, if it is not the README.md of the folder. Where
         there is none, one is made.
     RETURNS (Contents): The files and what they hold.
-    RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N678
+    RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N676
+        if one that it needs is a link, N678
         if the keys of a file can't be masked, N005 if the card can't be read, N679 if
         its metadata hold something private; for a backbone what `read_whole_info`,
         `check_encoder` and `find_weights` raise.
@@ -137,6 +140,8 @@ def find_contents(
     for found in _walk(folder):
         path = folder / found
         if reason := _find_reason(kind, found, path, components):
+            if path.is_symlink() and (path.name in NEEDED or SHARD.match(path.name)):
+                raise NunerError(Errors.N676, path=path)
             left_out[found] = reason
         elif _holds_pickle(path):
             raise NunerError(Errors.N671, path=path)

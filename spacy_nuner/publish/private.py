@@ -10,7 +10,7 @@ from typing import Any
 
 from ..encoders.names import is_hub_name
 from ..errors import Errors, NunerError
-from ..masking import MASK, get_secrets, mask
+from ..masking import FIELDS, MASK, get_secrets, mask
 from ..printing import escape_markdown
 
 # How an absolute path begins: of POSIX with two parts at least, in a home folder, of
@@ -50,22 +50,28 @@ _RELATIVE = re.compile(r"[^\s:/\\]*[/\\][^\s:]*")
 # A key that was typed: as an option or a variable, in an address, in the form that a
 # service gives its keys.
 _KEYS = re.compile(
-    r"""(?P<name>(?<![\w-])--(?i:[\w-]*(?:key|token|secret|password))[ =]
+    r"""(?P<name>(?<![\w-])--(?i:[\w.-]*(?:key|token|secret|password))[ =]
         |\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=)(?:'[^'\n]*'|"[^"\n]*"|[^\s"'*,]+)
     |(?P<scheme>://)[^/\s@'"]+(?=@)
-    |\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,})
+    |\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{16,}
+        |github_pat_\w{16,}|AKIA[A-Z0-9]{16})
     """,
     re.X,
 )
 # A user on a machine, and not an address of e-mail, which has a dot behind the "@".
 _LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~]))")
-# Fields of JSON that hold a key, and that nobody calls a label.
+# Fields of JSON that hold a key. Tokenizers have tokens of other kinds (`unk_token`).
 _KEY_FIELD = re.compile(
-    r"(?:api|access|secret)[-_]?key|(?:access|auth)[-_]?token", re.I
+    rf"{FIELDS.pattern}|^(?:(?:hf|hub|wandb|github)[-_]?)?token$"
+    r"|^(?:hf|hub|wandb|github)[-_]?key$",
+    re.I,
 )
 # Fields that hold labels, of our components and spaCy's, of transformers' configs, and
 # of `nuner.json`.
 _LABEL_FIELDS = {"labels", "label2id", "threshold", "top_concepts"}
+# The shortest piece of a key that is masked: what a shorter one is part of may be any
+# word, and a pipeline without that word can't be loaded.
+_SHORTEST_PIECE = 12
 # Users and hosts that are nobody's name, and words of any command.
 _COMMON = {"root", "user", "admin", "ubuntu", "runner", "jovyan", "localhost", "home"}
 
@@ -139,7 +145,8 @@ class Masker:
         return "".join(pieces)
 
     def _mask_piece(self, text: str) -> str:
-        text = _LOGIN.sub(MASK, _KEYS.sub(_hide_key, mask(text)))
+        text = mask(text, shortest=_SHORTEST_PIECE)
+        text = _LOGIN.sub(MASK, _KEYS.sub(_hide_key, text))
         text = _PATH.sub(self._hide_path, text)
         for path in sorted(self.paths, key=len, reverse=True):
             text = re.sub(rf"{re.escape(path)}(?![\w-])", MASK, text)
@@ -159,20 +166,27 @@ class Masker:
             self._about_runs[text] = shown
         return shown
 
-    def mask_data(self, data: Any, *, source: Path, is_run: bool = False) -> Any:
+    def mask_data(
+        self, data: Any, *, source: Path, is_run: bool = False, in_labels: bool = False
+    ) -> Any:
         """Mask what is private in JSON.
 
         data (Any): The JSON.
         source (Path): The file that it is from.
         is_run (bool): Whether it tells of a run, as `nuner.json` does: then names are
             masked in the field `command` and in relative paths.
+        in_labels (bool): Whether its keys may be labels: "password" is one of those
+            who look for what is private.
         RETURNS (Any): The same with its texts masked, and keys that were private.
         RAISES (NunerError): N678 if two keys would be the same.
         """
         if isinstance(data, str):
             return self._mask_value(data, is_run)
         if isinstance(data, list | tuple):
-            return [self.mask_data(one, source=source, is_run=is_run) for one in data]
+            return [
+                self.mask_data(one, source=source, is_run=is_run, in_labels=in_labels)
+                for one in data
+            ]
         if not isinstance(data, Mapping):
             return data
         masked: dict[Any, Any] = {}
@@ -180,12 +194,18 @@ class Masker:
             shown = self._mask_value(key, False) if isinstance(key, str) else key
             if shown in masked:
                 raise NunerError(Errors.N678, path=source, key=key)
-            if isinstance(value, str) and _KEY_FIELD.search(str(key)):
+            is_key = not in_labels and _KEY_FIELD.search(str(key))
+            if is_key and isinstance(value, str) and value:
                 masked[shown] = MASK
             elif is_run and key == "command" and isinstance(value, str):
                 masked[shown] = self.mask_run(value)
             else:
-                masked[shown] = self.mask_data(value, source=source, is_run=is_run)
+                masked[shown] = self.mask_data(
+                    value,
+                    source=source,
+                    is_run=is_run,
+                    in_labels=in_labels or key in _LABEL_FIELDS,
+                )
         return masked
 
     def _mask_value(self, text: str, is_run: bool) -> str:

@@ -21,6 +21,7 @@ def upload(contents: Contents, repo: str, *, private: bool = True) -> str:
     """
     import requests
     from huggingface_hub import CommitOperationAdd, HfApi, get_token
+    from huggingface_hub.errors import XetAuthorizationError, XetRefreshTokenError
 
     check_repo(repo)
     if get_token() is None:
@@ -41,9 +42,12 @@ def upload(contents: Contents, repo: str, *, private: bool = True) -> str:
             operations,
             commit_message=f"Upload {contents.kind} with spacy_nuner",
         )
-    except (requests.RequestException, OSError, RuntimeError, ValueError) as error:
+    except (
+        *(requests.RequestException, OSError, RuntimeError, ValueError),
+        *(XetAuthorizationError, XetRefreshTokenError),
+    ) as error:
         # What the hub says about a card is a ValueError, and what a thread of
-        # huggingface_hub ends with a RuntimeError.
+        # huggingface_hub ends with, or hf_xet, a RuntimeError.
         number = Errors.N674 if _broke_off(error) else Errors.N673
         reason = " ".join(str(error).split())[:500]
         raise NunerError(number, repo=repo, reason=reason) from error
@@ -55,6 +59,9 @@ def _broke_off(error: BaseException) -> bool:
     import requests
     from huggingface_hub.errors import HfHubHTTPError
 
+    if isinstance(error, RuntimeError) and error.__cause__ is None:
+        # Of hf_xet, which knows no other.
+        return True
     cause = error.__cause__ if isinstance(error, RuntimeError) else error
     if isinstance(cause, HfHubHTTPError) and cause.response is not None:
         # Too late, or too many requests; or the server's own fault.

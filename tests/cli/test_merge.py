@@ -53,9 +53,23 @@ def test_a_corpus_in_parts_is_that_of_one_machine(answers, tmp_path, count):
         convert_part(answers, tmp_path / f"{n}", Share(n, count)) for n in range(count)
     ]
     # In any order, and again.
-    for _ in range(2):
-        assert merge_corpora(parts[::-1], tmp_path / "merged") == report
-        assert contents(tmp_path / "merged") == contents(whole)
+    for name in ("merged", "merged", "chunks"):
+        assert merge_corpora(parts[::-1], tmp_path / name) == report
+        assert contents(tmp_path / name) == contents(whole)
+
+
+def test_parts_of_a_corpus_that_lies_elsewhere_on_each_machine(tmp_path):
+    parts = []
+    for n in range(2):
+        mounted = tmp_path / f"mount{n}" / "set"
+        mounted.mkdir(parents=True)
+        for i in range(4):
+            (mounted / f"{i}.txt").write_text(f"Room {i} in Lisbon.")
+            (mounted / f"{i}.ann").write_text("T1\tcity 10 16\tLisbon\n")
+        parts.append(tmp_path / f"part{n}")
+        convert([mounted], parts[-1], progress=False, part=Share(n, 2))
+    report = merge_corpora(parts, tmp_path / "merged")
+    assert report["records"]["written"] == 4
 
 
 def test_parts_that_are_not_all_or_not_of_one_corpus(answers, tmp_path):

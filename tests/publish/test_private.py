@@ -138,6 +138,9 @@ def test_other_texts_stay(masker, text):
         "https://qzx7:qzx7@host.org/v1",
         "hf_qzx7qzx7qzx7qzx7qzx7",
         "sk-qzx7-0123456789abcdef",
+        "ghp_qzx7qzx7qzx7qzx7qzx7",
+        "--training.api_key=qzx7",
+        "--vars.hub_token qzx7",
         "qzx7@node",
         "scp qzx7@node.cluster.local:/data/x y",
         "../../home/qzx7/x",
@@ -154,6 +157,22 @@ def test_keys_logins_and_odd_paths(masker, text):
 def test_fields_that_hold_keys_and_labels_that_do_not(masker):
     data = {"api_key": "x", "labels": {"PASSWORD": "a secret word", "TOKEN": "x"}}
     assert mask_data(masker, data) == data | {"api_key": "***"}
+    # Who looks for keys has a label of that name.
+    labels = {"labels": {"api_key": "a key of a service", "password": "a word"}}
+    assert mask_data(masker, labels) == labels
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["password", "token", "hf_token", "hub-key", "client_secret", "authorization"],
+)
+def test_fields_that_hold_keys(masker, name):
+    assert mask_data(masker, {"a": [{name: "x"}]}) == {"a": [{name: "***"}]}
+
+
+def test_fields_whose_names_end_alike(masker):
+    data = {"unk_token": "[UNK]", "spans_key": "sc", "token": None, "max_tokens": 3}
+    assert mask_data(masker, data) == data
 
 
 def test_names_of_this_machine_where_a_run_is_told_of(zofia):
@@ -276,5 +295,9 @@ def test_what_follows_a_home_in_messagepack_stays(rest):
 def test_keys_of_the_environment(monkeypatch, masker):
     monkeypatch.setenv("HF_TOKEN", "some-key-0123456789")
     assert masker.mask_text("is some-key-0123456789.") == "is ***."
+    # Pieces of it may be words of any config.
+    monkeypatch.setenv("OPENAI_API_KEY", "mysecrettoken")
+    text = "unk_token spacy.Tokenizer.v1 mysecrettoken"
+    assert masker.mask_text(text) == "unk_token spacy.Tokenizer.v1 ***"
     content = b"\x93some-key-0123456789\x00"
     assert masker.mask_bytes(content) == b"\x93" + b"*" * 19 + b"\x00"

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.cli.push import push
 from spacy_nuner.encoders.card import model_card
 from spacy_nuner.errors import NunerError
+from spacy_nuner.models.backbone import find_backbone, get_shim
 from spacy_nuner.publish.upload import upload
 
 from .conftest import PRIVATE, TEXT, read_all
@@ -253,6 +255,23 @@ def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):
     assert b"secret" not in b"".join(hub.repos[REPO]["files"].values())
 
 
+def test_a_folder_of_links_is_no_upload(backbone, pipeline, hub, tmp_path):
+    """The hub's own cache is one."""
+    for folder, name in (
+        (backbone, "model.safetensors"),
+        (backbone, "nuner.json"),
+        (pipeline, "config.cfg"),
+    ):
+        there = tmp_path / "there"
+        shutil.rmtree(there, ignore_errors=True)
+        shutil.copytree(folder, there)
+        (there / name).unlink()
+        (there / name).symlink_to(folder / name)
+        with pytest.raises(NunerError, match=f"N676.*{name}"):
+            push(there, REPO, yes=True)
+    assert hub.sent == []
+
+
 @pytest.mark.parametrize("kind", ["pickle", "torch", "torch in MessagePack"])
 def test_pickles_are_refused(pipeline, hub, tmp_path, kind):
     content = pickle.dumps({"a": 1})
@@ -278,6 +297,15 @@ def test_what_is_neither(tmp_path, backbone, made):
         path.write_text("x")
     with pytest.raises(NunerError, match="N670"):
         push(path, REPO)
+
+
+def test_where_the_weights_were_is_not_saved_with_them(backbone):
+    """It may be a cache, which no config names: nobody would know of it to mask it."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("nuner_ner", config={"backbone": str(backbone), "labels": ["city"]})
+    nlp.initialize()
+    node = find_backbone(nlp.get_pipe("nuner_ner").model)
+    assert str(backbone).encode() not in get_shim(node).to_bytes()
 
 
 def test_a_pipeline_predicts_the_same_from_there(pipeline, hub, tmp_path):
