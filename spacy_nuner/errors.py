@@ -551,12 +551,12 @@ class Errors:
         "spacy nuner zero-shot."
     )
     N614 = Message(
-        "Can't draw by label: none of the {count} sentences has an entity (doc.ents), "
-        "and spans (doc.spans) are not counted. Label entities."
+        "Can't draw or score by label: none of the {count} sentences has an entity "
+        "(doc.ents), and spans (doc.spans) are not counted. Label entities."
     )
     N616 = Message(
         "No draw found with {k} to {most} mentions of every label: in the best of "
-        "{attempts} random orders {found}. Sentences that would bring it there bring "
+        "{attempts} orders {found}. Sentences that would bring it there bring "
         "another label over {most}. Ask for another k, or draw with the protocol "
         "'mentions', where {most} is no bound."
     )

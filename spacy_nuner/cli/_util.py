@@ -50,6 +50,11 @@ BACKBONES = typer.Option(
 NAMES = typer.Option(
     "", help="What to call the backbones, between commas, such as base,nuner"
 )
+LABEL_NAMES = typer.Option(
+    None,
+    help="JSON of labels: a list, label -> description, or label -> object with name "
+    "and description [default: the labels of the sets, read as words]",
+)
 # Of the commands that read labelled sets.
 LANG = typer.Option("en", help="Language of the tokenizer for texts")
 # Of the commands that read sentences out of any text, see `annotate.sample`.

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import BACKBONES, LANG, NAMES, PROTOCOL, SOURCE, msg, split_k, split_list
+from ._util import (
+    BACKBONES,
+    LABEL_NAMES,
+    LANG,
+    NAMES,
+    PROTOCOL,
+    SOURCE,
+    msg,
+    split_k,
+    split_list,
+)
 
 if TYPE_CHECKING:
     from ..fewshot.results import Cell
@@ -41,6 +51,7 @@ def fewshot_cli(
     encoders: str = typer.Option(
         "frozen", help="What becomes of the encoder: frozen, tuned, or frozen,tuned"
     ),
+    labels: Path | None = LABEL_NAMES,
     dev: Path | None = typer.Option(
         None, help="Labelled set to choose rates of heads on [default: part of TRAIN]"
     ),
@@ -59,7 +70,8 @@ def fewshot_cli(
 ) -> None:
     """Compare encoders by a probe, or by heads, on a few labelled sentences.
 
-    Finished cells in the folder of results are not computed again.
+    Finished cells in the folder of results are not computed again. With one labelled
+    set and none to score on: `compare`.
     """
     cells = fewshot(
         train,
@@ -74,6 +86,7 @@ def fewshot_cli(
         protocol=protocol,
         heads=split_list(heads),
         encoders=split_list(encoders),
+        labels=labels,
         dev=dev,
         epochs=epochs,
         dataset=dataset,
@@ -99,6 +112,7 @@ def fewshot(
     protocol: str = "mentions",
     heads: Sequence[str] = ("probe",),
     encoders: Sequence[str] = ("frozen",),
+    labels: Path | None = None,
     dev: Path | None = None,
     epochs: int | None = None,
     dataset: str | None = None,
@@ -122,6 +136,7 @@ def fewshot(
     protocol (str): How sentences are drawn, of `draws.PROTOCOLS`.
     heads (Sequence[str]): What is fitted, of `heads.HEADS`.
     encoders (Sequence[str]): "frozen", "tuned" or both.
+    labels (Path | None): JSON of what labels are called, for `nuner_ner`.
     dev (Path | None): Labelled set to choose rates on; None for a part of `train`.
     epochs (int | None): Passes of a training; None for what is usual.
     dataset (str | None): What to call the data set; None for the folder of `test`.
@@ -130,8 +145,8 @@ def fewshot(
     n_process (int): Processes, one thread each.
     gpu_id (int): GPU to compute on; -1 is the CPU.
     RETURNS (list[Cell]): One for each backbone, head, layer set of probes, k and draw.
-    RAISES (NunerError): What `find_backbones`, `read_docs`, the protocol and
-        `run_cells` raise.
+    RAISES (NunerError): What `find_backbones`, `read_docs`, `read_labels`, the protocol
+        and `run_cells` raise.
     """
     from spacy.cli._util import setup_gpu
 
@@ -140,8 +155,10 @@ def fewshot(
     from ..fewshot.draws import draw_groups
     from ..fewshot.heads import check_heads
     from ..outputs import check_output
+    from ..pipeline.labels import read_labels
 
-    inputs: list[str | Path] = [train, test, *([dev] if dev else []), *backbones]
+    given = [one for one in (train, test, dev, labels) if one]
+    inputs: list[str | Path] = [*given, *backbones]
     check_output(output, inputs=inputs, folder=True)
     check_heads(heads, encoders)
     fits = Fits(
@@ -152,7 +169,10 @@ def fewshot(
     )
     known = list(dict.fromkeys([*layers, fits.head_layers]))
     found = find_backbones(backbones, names=names, layers=known)
-    data = Dataset.from_files(test, train, dev=dev, name=dataset, lang=lang)
+    meanings = read_labels(labels) if labels else {}
+    data = Dataset.from_files(
+        test, train, dev=dev, name=dataset, lang=lang, meanings=meanings
+    )
     # All draws come first: a k out of reach shows before the long part.
     groups = draw_groups(
         *(data.train, protocol, k),

@@ -32,7 +32,7 @@ from ._asking import (
     read_params,
     show_plan,
 )
-from ._util import LANG, PROTOCOL, SOURCE, split_numbers
+from ._util import LABEL_NAMES, LANG, PROTOCOL, SOURCE, split_list, split_numbers
 from .fewshot import print_cells
 
 if TYPE_CHECKING:
@@ -64,10 +64,9 @@ def in_context_cli(
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),
-    labels: Path | None = typer.Option(
-        None,
-        help="JSON of labels: a list, label -> description, or label -> object with "
-        "name and description [default: the labels of the sets, read as words]",
+    labels: Path | None = LABEL_NAMES,
+    only: str = typer.Option(
+        "", help="Labels that are asked for and count, between commas [default: all]"
     ),
     limit: int | None = typer.Option(
         None,
@@ -138,6 +137,7 @@ def in_context_cli(
         protocol=protocol,
         allow_fewer=allow_fewer,
         labels=labels,
+        only=split_list(only),
         limit=limit,
         name=name,
         dataset=dataset,
@@ -165,6 +165,7 @@ def in_context(
     protocol: str = "mentions",
     allow_fewer: bool = False,
     labels: Path | None = None,
+    only: Sequence[str] = (),
     limit: int | None = None,
     name: str | None = None,
     dataset: str | None = None,
@@ -188,6 +189,7 @@ def in_context(
     protocol (str): How sentences are drawn, of `draws.PROTOCOLS`.
     allow_fewer (bool): Take all mentions of a label that has fewer than k.
     labels (Path | None): JSON that says what labels mean, see `read_labels`.
+    only (Sequence[str]): Labels that are asked for and count; all if empty.
     limit (int | None): Sentences of `test` to score on; None for all.
     name (str | None): What to call the model; None to make it from `model`.
     dataset (str | None): What to call the data set; None for the folder of `test`.
@@ -195,8 +197,9 @@ def in_context(
     dry_run (bool): Only show requests, tokens and price.
     RETURNS (list[Cell]): One for each k and draw; none with `dry_run`.
     RAISES (NunerError): N627 if questions have no answer in the end; N621 for a name
-        that is none; what `Dataset.from_files`, the protocol, `make_questions`,
-        `Endpoint`, `Store`, `Run.all` and `claimed` raise.
+        that is none; N614 if none of the sentences to score on has an entity; what
+        `Dataset.from_files`, the protocol, `make_questions`, `Endpoint`, `Store`,
+        `Run.all` and `claimed` raise.
     """
     import re
 
@@ -228,13 +231,20 @@ def in_context(
     if not re.fullmatch(r"\w[\w.+-]*", shown):
         raise NunerError(Errors.N621, count=1, found=shown)
     given = read_labels(labels) if labels else {}
-    data = Dataset.from_files(test, train, name=dataset, lang=lang)
+    # What the JSON has besides would be asked for too.
+    given = {
+        label: known for label, known in given.items() if label in only or not only
+    }
+    data = Dataset.from_files(test, train, name=dataset, lang=lang, only=only)
     find_labels(data.train, data.test)
     meanings = complete_labels([*data.train, *data.test], given)
     of = len(data.test)
     if limit is not None and limit < len(data.test):
         chosen = sorted(random.Random(0).sample(range(len(data.test)), limit))
         data = replace(data, test=[data.test[i] for i in chosen])
+        if not any(doc.ents for doc in data.test):
+            # Before anything is paid for.
+            raise NunerError(Errors.N614, count=limit)
     drawn: list[Draw | None] = [None] if 0 in k else []
     for group in draw_groups(
         *(data.train, protocol, [number for number in k if number]),

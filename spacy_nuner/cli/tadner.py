@@ -76,6 +76,12 @@ def tadner_cli(
         help="The loss of types reads the mean of this many of the last layers",
         rich_help_panel=OF_SOURCE,
     ),
+    scaled_columns: bool = typer.Option(
+        True,
+        "--scaled-columns/--scaled-rows",
+        help="What of the logits of the loss of types has the length 1",
+        rich_help_panel=OF_SOURCE,
+    ),
     episode_rate: float = typer.Option(
         3e-5, help="Learning rate in an episode", rich_help_panel=OF_EPISODES
     ),
@@ -147,6 +153,7 @@ def tadner_cli(
             batch_size=batch_size,
             rate=rate,
             layers=source_layers,
+            scaled_columns=scaled_columns,
             seed=source_seed,
         ),
         settings=EpisodeSettings(

@@ -19,7 +19,7 @@ from ..encoders.safety import find_weights
 from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..pipeline.labels import Label
-from ..readers.hub import HUB_PREFIX, name_split
+from ..readers.hub import HUB_PREFIX, name_split, parse_hub_name
 from ..readers.sources import find_sources, hash_input
 
 # Forms of files that have the words of their sentences.
@@ -90,7 +90,7 @@ class Dataset:
         folder = Path(test).resolve().parent
         if source.startswith(HUB_PREFIX):
             # A name of the hub, or a folder; results go into a folder of that name.
-            folder = Path(source.removeprefix(HUB_PREFIX).split(":")[0]).resolve()
+            folder = Path(parse_hub_name(source).path).resolve()
         return cls(
             name or folder.name,
             train=docs.get("train", []),

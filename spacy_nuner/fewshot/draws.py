@@ -3,7 +3,7 @@
 import random
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,13 +103,18 @@ def draw_k_to_2k(
     takes what choosing at random without end would take. If a label is short after it,
     no further choice would mend that, and the next order is tried.
 
+    Where the rarest labels have hardly more than k mentions, all orders end in this
+    way: frequent labels are full before a rare one has its sentences. Then labels take
+    their sentences in turn, the rarest first, within the same bounds.
+
     docs (Sequence[Doc]): The pool, entities in `doc.ents`.
     k (int): The fewest mentions of each label, 1 or more.
     seed (int): Of the draw's own random generator.
     allow_fewer (bool): Ask labels that have fewer than k mentions in the pool for all
         of them, with a warning, instead of an error. None may have more than 2k.
-    attempts (int): Orders that are tried.
-    RETURNS (Draw): The drawn Docs and what they have.
+    attempts (int): Orders that are tried by Few-NERD's rule, and then as many in turn.
+    RETURNS (Draw): The drawn Docs and what they have. If labels had their turn, its
+        `attempts` are more than these.
     RAISES (NunerError): N611, N612 and N614 as `draw_docs`; N616 if no order that was
         tried gives every label k mentions and none more than 2k.
     """
@@ -119,17 +124,13 @@ def draw_k_to_2k(
     candidates = [i for i, found in enumerate(counts) if found]
     shuffle = random.Random(seed).shuffle
     fewest: dict[str, int] | None = None
-    for attempt in range(1, attempts + 1):
+    for attempt in range(1, 2 * attempts + 1):
         order = list(candidates)
         shuffle(order)
-        drawn: list[int] = []
-        have: Counter[str] = Counter()
-        for i in order:
-            new = counts[i]
-            fits = all(have[label] + n <= 2 * k for label, n in new.items())
-            if fits and any(have[label] < wanted[label] for label in new):
-                drawn.append(i)
-                have.update(new)
+        if attempt > attempts:
+            drawn, have = _take_by_turns(counts, order, total, k, limits=(2 * k,))
+        else:
+            drawn, have = _take_greedily(counts, order, wanted, limit=2 * k)
         short = {label: have[label] for label, n in wanted.items() if have[label] < n}
         if not short:
             return _record(
@@ -138,9 +139,27 @@ def draw_k_to_2k(
         if fewest is None or len(short) < len(fewest):
             fewest = short
     found = ", ".join(f"{label} has {n}" for label, n in sorted((fewest or {}).items()))
-    raise NunerError(
-        Errors.N616, k=k, most=2 * k, attempts=attempts, found=found or "none was tried"
-    )
+    found = found or "none was tried"
+    raise NunerError(Errors.N616, k=k, most=2 * k, attempts=2 * attempts, found=found)
+
+
+def _take_greedily(
+    counts: Sequence[Counter[str]],
+    order: Sequence[int],
+    wanted: Mapping[str, int],
+    *,
+    limit: int,
+) -> tuple[set[int], Counter[str]]:
+    """Take what a label is short of and brings none over the limit."""
+    drawn: set[int] = set()
+    have: Counter[str] = Counter()
+    for i in order:
+        new = counts[i]
+        fits = all(have[label] + n <= limit for label, n in new.items())
+        if fits and any(have[label] < wanted[label] for label in new):
+            drawn.add(i)
+            have.update(new)
+    return drawn, have
 
 
 def take_all(docs: Sequence[Doc]) -> Draw:
@@ -230,10 +249,24 @@ def _draw_by_turns(
     total = _check(counts, k, unit, allow_fewer)
     order = list(range(len(counts)))
     random.Random(seed).shuffle(order)
+    return _take_by_turns(counts, order, total, k, limits=(2 * k, None))[0]
+
+
+def _take_by_turns(
+    counts: Sequence[Counter[str]],
+    order: Sequence[int],
+    total: Mapping[str, int],
+    k: int,
+    *,
+    limits: Sequence[int | None],
+) -> tuple[set[int], Counter[str]]:
+    """Let labels take sentences until they have k, the rarest first; within one limit
+    of all labels, then within the next.
+    """
     drawn: set[int] = set()
     have: Counter[str] = Counter()
     for label in sorted(total, key=lambda name: (total[name], name)):
-        for limit in (2 * k, None):
+        for limit in limits:
             for i in order:
                 if have[label] >= k:
                     break
@@ -243,7 +276,7 @@ def _draw_by_turns(
                 if limit is None or all(have[x] + new[x] <= limit for x in new):
                     drawn.add(i)
                     have.update(new)
-    return drawn
+    return drawn, have
 
 
 def _record(docs: Sequence[Doc], drawn: Iterable[int], **fields: Any) -> Draw:

@@ -1,6 +1,7 @@
 """A grid of experiments in one file: sets x backbones x heads x protocols x k."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -50,6 +51,7 @@ class SetFiles(Section):
     dev (str | None): What rates are chosen on.
     only (list[str]): Labels that count; all if empty.
     labels (str | None): JSON that says what labels are called, for `nuner_ner`.
+    descriptions (bool): Whether its descriptions are read too.
     """
 
     train: Name
@@ -57,6 +59,7 @@ class SetFiles(Section):
     dev: Name | None = None
     only: list[str] = []
     labels: Name | None = None
+    descriptions: bool = True
 
     @model_validator(mode="before")
     @classmethod
@@ -205,6 +208,10 @@ def read_set(name: str, files: SetFiles, lang: str) -> Dataset:
         # One that has a split is no data set with parts.
         dev = None if found == files.test else found
     meanings = read_labels(files.labels) if files.labels else {}
+    if not files.descriptions:
+        meanings = {
+            key: replace(one, description=None) for key, one in meanings.items()
+        }
     return Dataset.from_files(
         files.test,
         files.train,

@@ -203,11 +203,14 @@ class Gold:
         """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
 
         labels (Sequence[str]): Every label that may be predicted, `O` first.
+        RAISES (NunerError): N614 if none of the Docs has an entity.
         """
         self.labels = list(labels)
         self.tokens = encode_labels(docs, labels)
         # Labels that the Docs don't have can't be found in them.
         self.scored = sorted(set(self.tokens.tolist()) - {self.labels.index(OUTSIDE)})
+        if not self.scored:
+            raise NunerError(Errors.N614, count=len(docs))
         self.examples = [Example(copy_words(doc, doc.vocab), doc) for doc in docs]
 
     def score(self, predicted: Ints, marks: Bools | None = None) -> dict[str, Any]:

@@ -41,6 +41,9 @@ class SourceSettings:
     dropout (float): Before the layer that tells words in entities from others.
     temperature (float): Of the contrastive loss.
     layers (int): The contrastive loss reads the mean of this many of the last layers.
+    scaled_columns (bool): Whether the logits of the loss are scaled to length 1 over
+        all words for each compared one, as the authors' code does; else for each word
+        over those that it is compared with.
     max_length (int): Word pieces of a sentence that are read.
     seed (int): Of the order of the sentences, of dropout and of the new layer.
     """
@@ -51,6 +54,7 @@ class SourceSettings:
     dropout: float = 0.2
     temperature: float = 0.05
     layers: int = 1
+    scaled_columns: bool = True
     max_length: int = 128
     seed: int = 0
 
@@ -185,12 +189,19 @@ class TypeModel(nn.Module):
             [names[i] for i in present.tolist()], layers=settings.layers
         )
         return get_type_aware_loss(
-            vectors, encoded[index], types, temperature=settings.temperature
+            *(vectors, encoded[index], types),
+            temperature=settings.temperature,
+            scaled_columns=settings.scaled_columns,
         )
 
 
 def get_type_aware_loss(
-    words: Tensor, names: Tensor, types: Tensor, *, temperature: float
+    words: Tensor,
+    names: Tensor,
+    types: Tensor,
+    *,
+    temperature: float,
+    scaled_columns: bool = True,
 ) -> Tensor:
     """The type-aware contrastive loss: words of one type attract each other by it.
 
@@ -201,12 +212,13 @@ def get_type_aware_loss(
     names (Tensor): For each of them the vector of its type's name. *Shape:* (n, width)
     types (Tensor): Index of the type of each. *Shape:* (n,)
     temperature (float): What scaled logits are divided by.
+    scaled_columns (bool): Whether columns have the length 1; else rows.
     RETURNS (Tensor): Sum over words of - 1/n sum over words of the same type, itself
         included, of the log probability. *Shape:* ()
     """
     logits = names @ words.T + words @ names.T
-    # Columns, not rows, have the length 1.
-    log_probabilities = (F.normalize(logits, dim=0) / temperature).log_softmax(dim=-1)
+    scaled = F.normalize(logits, dim=0 if scaled_columns else 1)
+    log_probabilities = (scaled / temperature).log_softmax(dim=-1)
     same = types[:, None] == types[None]
     return -log_probabilities[same].sum() / len(words)
 

@@ -21,7 +21,7 @@ from .forms import ROW_FORMS, find_row_form, is_tuple
 from .hub import HUB_PREFIX, find_on_hub
 from .labelled.bio import is_bio, is_iob
 from .labelled.ner_tags import find_names_beside
-from .labelled.ontonotes import GOLD_SUFFIX
+from .labelled.ontonotes import GOLD_SUFFIX, WITHOUT_NAMES
 from .labelled.spacy2 import cut_document
 from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
@@ -108,8 +108,13 @@ def find_sources(
         files = [path]
         if os.path.isdir(path):
             files = [file for file in sorted(path.iterdir()) if _is_source(file)]
-            # OntoNotes has folders of sources and sections, as deep as they may be.
-            files = files or sorted(path.rglob(f"*{GOLD_SUFFIX}"))
+            # OntoNotes has folders of sources and sections, as deep as they may be. In
+            # the New Testament (pt) no name is annotated.
+            files = files or [
+                file
+                for file in sorted(path.rglob(f"*{GOLD_SUFFIX}"))
+                if WITHOUT_NAMES not in file.relative_to(path).parts
+            ]
             if not files:
                 found = "a folder without such files"
                 raise NunerError(Errors.N101, path=path, found=found)

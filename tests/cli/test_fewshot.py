@@ -50,6 +50,18 @@ def test_fewshot_then_report(assets, tiny, tmp_path):
     assert (tmp_path / "out" / "learning_curve.svg").is_file()
 
 
+def test_what_labels_are_called(assets, tiny, tmp_path):
+    sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"ROOM": {"name": "a room of a home"}}))
+    command = [*sets, tmp_path / "m", "--backbones", tiny[0], "--k", 1, "--draws", 1]
+    command += ["--heads", "nuner_ner", "--epochs", 1, "--labels", labels]
+    result = run("fewshot", *command)
+    assert result.exit_code == 0, result.output
+    (cell,) = read_cells(tmp_path / "m")
+    assert "a room of a home" in json.dumps(cell.settings)
+
+
 def test_k_out_of_reach_stops_before_the_work(assets, tiny, tmp_path):
     sets = [assets / "listings" / name for name in ("train.jsonl", "dev.jsonl")]
     command = [

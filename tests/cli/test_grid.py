@@ -6,7 +6,7 @@ import srsly
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
-from spacy_nuner.fewshot.grid import Grid
+from spacy_nuner.fewshot.grid import Grid, SetFiles, read_set
 from spacy_nuner.fewshot.results import read_cells
 
 from ..util import make_tiny_bert
@@ -85,6 +85,17 @@ def test_labels_that_the_set_has_not(content, tmp_path):
     assert "GARDENS. Found are" in " ".join(result.output.split())
 
 
+def test_names_of_labels_with_and_without_descriptions(content, tmp_path):
+    path = tmp_path / "labels.json"
+    path.write_text(
+        json.dumps({"ROOM": {"name": "a room", "description": "of a home"}})
+    )
+    files = {**content["datasets"]["mine"], "labels": str(path)}
+    for more, description in (({}, "of a home"), ({"descriptions": False}, None)):
+        (known,) = read_set("a", SetFiles(**files, **more), "en").meanings.values()
+        assert (known.name, known.description) == ("a room", description)
+
+
 @pytest.mark.parametrize("text", ["datasets: [", "just words", "- 1", "a: !!python/x"])
 def test_files_that_are_no_grid(tmp_path, text):
     (tmp_path / "grid.yml").write_text(text)
@@ -98,8 +109,6 @@ def test_files_that_are_no_grid(tmp_path, text):
 
 def test_a_set_of_the_hub_is_named_once(tmp_path):
     pytest.importorskip("datasets")
-    from spacy_nuner.fewshot.grid import read_set
-
     for part, city in (("train", "Rome"), ("validation", "Oslo"), ("test", "Bonn")):
         row = {"text": f"In {city}.", "answer": f"{city} <> city"}
         (tmp_path / "cities").mkdir(exist_ok=True)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import spacy
 
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.encoders.folder import BackboneInfo
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import cells as engine
+from spacy_nuner.fewshot import compare
 from spacy_nuner.fewshot.cells import run_cells
 from spacy_nuner.fewshot.compare import Dataset, find_backbones
 from spacy_nuner.fewshot.draws import draw_docs
@@ -215,6 +217,18 @@ def test_a_set_may_be_a_folder_or_on_the_hub(tmp_path):
         assert [doc.text for doc in dataset.test] == ["In Bonn."]
         assert [doc.text for doc in dataset.train] == ["In Rome."]
         assert dataset.hashes["train"] != dataset.hashes["test"]
+
+
+@pytest.mark.parametrize(
+    "source", ["hub:tner/bc5cdr", "hub:tner/bc5cdr@refs/convert/parquet:a:test"]
+)
+def test_a_set_of_the_hub_has_its_own_name(monkeypatch, source):
+    doc = spacy.blank("en")("x")
+    monkeypatch.setattr(compare, "read_docs", lambda path, **settings: [doc])
+    monkeypatch.setattr(compare, "hash_input", lambda path: "0")
+    monkeypatch.setattr(compare, "name_lang", lambda paths, lang: {})
+    monkeypatch.setattr(compare, "name_split", lambda path, part: path)
+    assert Dataset.from_files(source).name == "bc5cdr"
 
 
 def test_an_architecture_that_transformers_does_not_know(tmp_path):

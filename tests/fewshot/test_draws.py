@@ -170,6 +170,15 @@ def test_another_order_is_tried_where_one_leads_nowhere():
     assert max(draw.attempts for draw in draws) > 1
 
 
+def test_rare_labels_have_their_turn_where_no_order_leads_there():
+    # "C" has one sentence, which any other of its "A" leaves no room for.
+    docs = make_docs(["A", "A", "B", "C"], *(["A", "B"] for _ in range(60)))
+    assert draw_k_to_2k(docs, 1, attempts=1).attempts == 2
+    draw = draw_k_to_2k(docs, 1, seed=1, attempts=3)
+    assert draw.attempts == 4
+    assert draw.docs == [0] and draw.mentions == {"A": 2, "B": 1, "C": 1}
+
+
 def test_no_sentence_of_few_nerds_rule_is_without_need(listings):
     """Each brings something that was short: at most one of it is over."""
     draw = draw_k_to_2k(listings, 5, seed=2)

@@ -129,6 +129,28 @@ def test_universalner_is_scored_by_both_rules(sets, tmp_path):
     assert cell.scores["prompt_tokens"] is None
 
 
+def test_labels_that_are_not_asked_for(sets, tmp_path):
+    """UniversalNER's authors leave "misc" of CrossNER out."""
+    with Server(reply=answer_as_universalner) as server:
+        only = ["--way", "universalner", "--only", "PER"]
+        result = run(sets, server, tmp_path, *only)
+        assert result.exit_code == 0, result.output
+    assert server.requests == len(TEST)
+    (cell,) = read_cells(tmp_path / "metrics")
+    assert set(cell.scores["ents_per_type"]) == {"PER"}
+
+
+def test_sentences_without_an_entity_are_not_paid_for(sets, tmp_path):
+    lines = (sets / "test.jsonl").read_text("utf8").splitlines()
+    empty = json.dumps({"text": "It rains.", "spans": []})
+    (sets / "test.jsonl").write_text("\n".join([*([empty] * 60), lines[0]]), "utf8")
+    with Server(reply=answer_as_universalner) as server:
+        limit = ["--way", "universalner", "--limit", 1]
+        result = run(sets, server, tmp_path, *limit)
+    assert result.exit_code == 1 and "N614" in result.output
+    assert server.requests == 0
+
+
 def test_tokens_are_priced_and_counted_once(sets, tmp_path):
     prices = tmp_path / "prices.json"
     table = {"currency": "EUR", "models": {"org/some-model": {"input": 1, "output": 2}}}

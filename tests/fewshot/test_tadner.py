@@ -151,6 +151,19 @@ def test_the_type_aware_loss_is_the_one_of_the_authors_code():
         words, names, torch.tensor(types), temperature=temperature
     )
     assert found.item() == pytest.approx(expected, rel=1e-5)
+    # By rows it is the loss of the transposed logits, scaled by columns.
+    rows = [[x / math.sqrt(sum(y * y for y in row)) for x in row] for row in z]
+    by_rows = 0.0
+    for i in range(n):
+        total = math.log(sum(math.exp(x / temperature) for x in rows[i]))
+        same = [j for j in range(n) if types[i] == types[j]]
+        by_rows -= sum(rows[i][j] / temperature - total for j in same) / n
+    found = get_type_aware_loss(
+        *(words, names, torch.tensor(types)),
+        temperature=temperature,
+        scaled_columns=False,
+    )
+    assert found.item() == pytest.approx(by_rows, rel=1e-5)
 
 
 def test_the_loss_of_a_batch_reads_words_of_entities_and_names_of_their_types(bert):

@@ -17,6 +17,8 @@ FEWEST_COLUMNS = 12
 # Lines around a document.
 DOCUMENT_LINES = ("#begin document", "#end document")
 GOLD_SUFFIX = "gold_conll"
+# The folder of the source in which names are not annotated.
+WITHOUT_NAMES = "pt"
 
 _NAME = re.compile(r"\((?P<label>[^()*\s]+)(?:\*?\)|\*)|\*\)?")
 # As the Penn Treebank writes what else would be brackets or ends of sentences.
@@ -33,7 +35,7 @@ def is_gold_conll(lines: Iterable[str]) -> bool:
     RETURNS (bool): Whether there are names in brackets where CoNLL-2012 has them.
     """
     first = next((line for line in lines if not line.startswith("#")), "")
-    columns = first.split()
+    columns = _split(first)
     return (
         len(columns) >= FEWEST_COLUMNS
         and columns[NUMBER].isdecimal()
@@ -51,7 +53,7 @@ def read_gold_line(text: str, inside: str) -> tuple[str, str, str]:
     RAISES (BadRow): If columns are missing, or a bracket opens or closes at the wrong
         place.
     """
-    columns = text.split()
+    columns = _split(text)
     found = _NAME.fullmatch(columns[NAME]) if len(columns) >= FEWEST_COLUMNS else None
     if found is None:
         raise BadRow("not a word with its name in column 11", text[:60])
@@ -62,3 +64,8 @@ def read_gold_line(text: str, inside: str) -> tuple[str, str, str]:
     word = _ESCAPED.get(columns[WORD], columns[WORD])
     tag = f"B-{label}" if label else f"I-{inside}" if inside else "O"
     return word, tag, "" if closes else label or inside
+
+
+def _split(text: str) -> list[str]:
+    # A word may hold a no-break space.
+    return re.split(r"[ \t]+", text.strip(" \t\r\n"))

@@ -56,6 +56,18 @@ def test_the_release_is_a_tree_of_files(tmp_path):
     sources = find_sources([tmp_path / "annotations"])
     assert [source.format for source in sources] == ["bio", "bio"]
     assert entities(read_docs(tmp_path / "annotations")) == EXPECTED * 2
+    # A source without annotated names would be full of sentences without entities.
+    bible = tmp_path / "annotations" / "pt" / "nt" / "40" / "nt_4001.v4_gold_conll"
+    write_gold(bible, [[("Jesus", "*"), ("wept", "*")]])
+    assert len(find_sources([tmp_path / "annotations"])) == 2
+    assert len(find_sources([bible.parent])) == 1
+
+
+def test_a_word_may_hold_a_no_break_space(tmp_path):
+    words = [[("Ana\u00a0Lima", "(PERSON)"), ("left", "*")]]
+    write_gold(tmp_path / "a.gold_conll", words)
+    (doc,) = read_docs(tmp_path / "a.gold_conll")
+    assert [ent.text for ent in doc.ents] == ["Ana\u00a0Lima"]
 
 
 @pytest.mark.parametrize(
