@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._util import LANG, NAMES, OVERWRITE, SOURCE, msg, split_list
+from ._util import LABEL_NAMES, LANG, NAMES, OVERWRITE, SOURCE, msg, split_list
 
 if TYPE_CHECKING:
     from ..fewshot.advice import Candidate
@@ -35,15 +35,23 @@ def compare_cli(
         help="Layer sets between commas: last, both (last and middle), or indices with "
         "a + between them, such as -1+-4",
     ),
+    heads: str = typer.Option(
+        "nuner_ner",
+        help="Heads to train on the best of them, in each of five parts, some minutes "
+        "each: nuner_ner, linear, two-layer, prototype, ner, spancat, between commas; "
+        "none for the probe alone",
+    ),
+    labels: Path | None = LABEL_NAMES,
     seed: int = typer.Option(0, help="Seed of the order of the texts"),
     lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
     overwrite: bool = OVERWRITE,
 ) -> None:
-    """Say which backbone fits labelled texts, what F1 to expect, and what to label.
+    """Say which backbone and head fit labelled texts, what F1 to expect, what to label.
 
     There is no test set: a linear probe on the frozen encoders is cross-validated on
-    growing shares of the texts, and its learning curve is carried on.
+    growing shares of the texts, and its learning curve is carried on. Heads are trained
+    on the best encoder, in the same folds.
     """
     advice, content = compare(
         labelled,
@@ -51,6 +59,8 @@ def compare_cli(
         backbones=split_list(backbones),
         names=split_list(names),
         layers=split_list(layers),
+        heads=[] if heads == "none" else split_list(heads),
+        labels=labels,
         seed=seed,
         lang=lang,
         gpu_id=gpu_id,
@@ -71,12 +81,14 @@ def compare(
     backbones: Sequence[str],
     names: Sequence[str] = (),
     layers: Sequence[str] = ("both",),
+    heads: Sequence[str] = (),
+    labels: Path | None = None,
     seed: int = 0,
     lang: str = "en",
     gpu_id: int = -1,
     overwrite: bool = False,
 ) -> tuple[str, dict[str, Any]]:
-    """Say which backbone fits labelled texts, what F1 to expect, and what to label.
+    """Say which backbone and head fit labelled texts, what F1 to expect, what to label.
 
     labelled (Path): Labelled texts.
     output (Path | None): Folder for compare.md, compare.json and the figure; None for
@@ -84,27 +96,36 @@ def compare(
     backbones (Sequence[str]): Encoders to compare.
     names (Sequence[str]): What to call them; made from `backbones` if empty.
     layers (Sequence[str]): Layer sets, see `find_backbones`.
+    heads (Sequence[str]): Heads to train on the best backbone, of `heads.TRAINED`.
+    labels (Path | None): JSON of what labels are called, for `nuner_ner`.
     seed (int): Seed of the order of the texts.
     lang (str): Language of the tokenizer for texts.
     gpu_id (int): GPU to embed on; -1 is the CPU.
     overwrite (bool): Replace files that this did not make, too.
     RETURNS (tuple[str, dict[str, Any]]): The advice, a sentence a line, and the content
         of compare.json.
-    RAISES (NunerError): What `find_backbones`, `read_docs`, `judge_backbones` and
-        `write_files` raise.
+    RAISES (NunerError): What `check_heads`, `find_backbones`, `read_docs`,
+        `read_labels`, `judge_backbones` and `write_files` raise.
     """
     from spacy.cli._util import setup_gpu
 
     from ..corpus.labelled_docs import read_docs
     from ..fewshot.advice import give_advice, judge_backbones, list_labels, to_json
     from ..fewshot.compare import find_backbones
+    from ..fewshot.head_choice import judge_heads
+    from ..fewshot.heads import check_heads
     from ..outputs import check_output, write_files
+    from ..pipeline.labels import read_labels
 
+    check_heads(heads, ["tuned"])
+    meanings = read_labels(labels) if labels else {}
     writing: Any = nullcontext()
     if output is not None:
         from ..plotting import get_paths
 
-        output = check_output(output, inputs=[labelled, *backbones], folder=True)
+        inputs: list[str | Path] = [labelled, *backbones]
+        inputs += [labels] if labels else []
+        output = check_output(output, inputs=inputs, folder=True)
         paths = [output / MARKDOWN, output / NUMBERS, *get_paths(output / FIGURE)]
         writing = write_files(paths, command="compare", overwrite=overwrite)
     with writing as folder:
@@ -112,8 +133,18 @@ def compare(
         docs = read_docs(labelled, lang=lang)
         setup_gpu(gpu_id)
         candidates = judge_backbones(docs, found, seed=seed)
-        labels = list_labels(candidates[0], docs)
-        advice, content = give_advice(candidates, labels), to_json(candidates, labels)
+        best = candidates[0]
+        rows = list_labels(best, docs)
+        (backbone,) = (one for one in found if one.name == best.backbone)
+        judged = judge_heads(
+            # As the probe, which sees none without a token.
+            [doc for doc in docs if len(doc)],
+            *(backbone, best.layers, best.validated, heads),
+            seed=seed,
+            meanings=meanings,
+        )
+        advice = give_advice(candidates, rows, judged)
+        content = to_json(candidates, rows, judged)
         if folder is not None:
             _write(folder, candidates, advice, content)
     return advice, content
@@ -145,7 +176,8 @@ def make_tables(
     """Lay the numbers out.
 
     content (dict[str, Any]): The content of compare.json.
-    RETURNS (list): Header and rows of the backbones, and of the labels.
+    RETURNS (list): Header and rows of the backbones, of heads if there are some, and
+        of the labels.
     """
     texts = content["texts"]
     sizes = list(content["backbones"][0]["curve"])
@@ -170,4 +202,18 @@ def make_tables(
         for row in content["labels"]
     ]
     titles = ["label", "mentions", "token F1", "last doubling", "examples"]
-    return [(header, rows), (titles, labels)]
+    tables = [(header, rows), (titles, labels)]
+    if content["heads"]:
+        of = content["heads"][0]["texts"]
+        header = ["head, encoder tuned", f"{of} texts", "over the probe"]
+        rows = [[one["head"], *_show_head(one)] for one in content["heads"]]
+        tables.insert(1, (header, rows))
+    return tables
+
+
+def _show_head(one: dict[str, Any]) -> list[str]:
+    cells = []
+    for key, sign in (("score", ""), ("over_the_probe", "+")):
+        value, low, high = (100 * one[key][name] for name in INTERVAL)
+        cells.append(f"{value:{sign}.0f} ({low:{sign}.0f} to {high:{sign}.0f})")
+    return cells

@@ -12,6 +12,7 @@ from .breakdown import find_confused
 from .compare import Backbone
 from .cross_validation import Validated, cross_validate
 from .extrapolation import LEVEL, Interval, LearningCurve
+from .head_choice import JudgedHead
 from .probe import embed_tokens
 from .results import title_layers
 
@@ -21,11 +22,12 @@ FEW_MENTIONS = 10
 STEEP = 0.05
 MOST_NAMED = 5
 # What is said is said of the probe.
-TRAINED = (
-    "These are figures of a linear probe on a frozen encoder. A trained head "
-    "(configs/ner.cfg) usually has more: 'spacy nuner fewshot' with --heads nuner_ner "
-    "--encoders tuned measures it, on a test set."
+UNTRAINED = (
+    "These are figures of a linear probe on a frozen encoder. A trained head usually "
+    "has more: --heads nuner_ner measures it."
 )
+# Where a head of that name is configured.
+CONFIGS = {"nuner_ner": "configs/ner.cfg", "ner": "configs/ner_parser.cfg"}
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,16 @@ def list_labels(candidate: Candidate, docs: Sequence[Doc]) -> list[LabelRow]:
     return sorted(rows, key=lambda row: (row.mentions, row.label))
 
 
-def give_advice(candidates: Sequence[Candidate], labels: Sequence[LabelRow]) -> str:
+def give_advice(
+    candidates: Sequence[Candidate],
+    labels: Sequence[LabelRow],
+    heads: Sequence[JudgedHead] = (),
+) -> str:
     """Say in words what was found.
 
     candidates (Sequence[Candidate]): The best first.
     labels (Sequence[LabelRow]): The labels with the best candidate.
+    heads (Sequence[JudgedHead]): Heads on the best candidate, the best first.
     RETURNS (str): A sentence a line.
     """
     best = candidates[0]
@@ -134,7 +141,7 @@ def give_advice(candidates: Sequence[Candidate], labels: Sequence[LabelRow]) -> 
         f"Twice as many, {twice} texts, would bring {_show(curve.predict(twice))}: a "
         f"difference of {_show(curve.gain(twice), signed=True)} points."
     )
-    lines.append(TRAINED)
+    lines.append(_recommend_head(heads[0]) if heads else UNTRAINED)
     short = [row for row in labels if row.is_short]
     if short:
         named = [
@@ -155,12 +162,15 @@ def give_advice(candidates: Sequence[Candidate], labels: Sequence[LabelRow]) -> 
 
 
 def to_json(
-    candidates: Sequence[Candidate], labels: Sequence[LabelRow]
+    candidates: Sequence[Candidate],
+    labels: Sequence[LabelRow],
+    heads: Sequence[JudgedHead] = (),
 ) -> dict[str, Any]:
     """Give the numbers behind the advice.
 
     candidates (Sequence[Candidate]): The best first.
     labels (Sequence[LabelRow]): The labels with the best candidate.
+    heads (Sequence[JudgedHead]): Heads on the best candidate, the best first.
     RETURNS (dict[str, Any]): What can be written as JSON.
     """
     texts = candidates[0].curve.texts
@@ -191,6 +201,15 @@ def to_json(
             }
             for row in labels
         ],
+        "heads": [
+            {
+                "head": one.head,
+                "texts": one.texts,
+                "score": one.score._asdict(),
+                "over_the_probe": one.lead._asdict(),
+            }
+            for one in heads
+        ],
         "confused": find_confused(_as_table(candidates[0].validated)),
     }
 
@@ -213,6 +232,18 @@ def _recommend(candidates: Sequence[Candidate]) -> str:
         if lead.low <= 0
         else (f"{text}.")
     )
+
+
+def _recommend_head(best: JudgedHead) -> str:
+    config = f" ({CONFIGS[best.head]})" if best.head in CONFIGS else ""
+    found = (
+        f"{best.head}{config}, trained with the encoder on {best.texts} of these "
+        f"texts, has an entity F1 of {_show(best.score)} on the others: "
+        f"{_show(best.lead, signed=True)} points from the probe's"
+    )
+    if best.lead.low > 0:
+        return f"Take the head {found}."
+    return f"The head {found}, so these texts can't tell the two apart."
 
 
 def _name_confused(validated: Validated) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from tqdm import tqdm
 
 from ..errors import Errors, NunerError
@@ -103,7 +103,9 @@ def cross_validate(
     tokens = [np.arange(e - len(doc), e) for doc, e in zip(docs, ends, strict=True)]
     if repeats is None:
         repeats = max(1, min(MOST_REPEATS, TEXTS_A_REPEAT // len(docs)))
-    folds = [fold for i in range(repeats) for fold in _cut(groups, n_groups, seed, i)]
+    folds = [
+        fold for i in range(repeats) for fold in cut_folds(groups, seed=seed, repeat=i)
+    ]
     # The same sizes in each fold, however many copies one text has.
     pool = min(len(train) for train, _ in folds)
     sizes = sorted({max(1, pool // share) for share in SHARES})
@@ -131,21 +133,37 @@ def count_entities(docs: Sequence[Doc], predicted: Ints, labels: Sequence[str]) 
     labels (Sequence[str]): Names of the labels.
     RETURNS (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
     """
+    return count_spans(docs, decode_spans(docs, predicted, labels))
+
+
+def count_spans(docs: Sequence[Doc], found: Sequence[Sequence[Span]]) -> Ints:
+    """Count found entities, as spaCy's scorer does: span and label.
+
+    docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
+    found (Sequence[Sequence[Span]]): What was found in each.
+    RETURNS (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
+    """
     counts = np.zeros((len(docs), 3), dtype="i8")
-    found = decode_spans(docs, predicted, labels)
     for row, doc, spans in zip(counts, docs, found, strict=True):
         mine, true = (
-            {(span.start, span.end, span.label) for span in one}
+            {(span.start, span.end, span.label_) for span in one}
             for one in (spans, doc.ents)
         )
         row[:] = len(mine & true), len(mine - true), len(true - mine)
     return counts
 
 
-def _cut(
-    groups: Ints, n_groups: int, seed: int, repeat: int
+def cut_folds(
+    groups: Ints, *, seed: int, repeat: int = 0
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Indices of the Docs to learn from, in random order, and to predict, by fold."""
+    """Cut a set into folds.
+
+    groups (Ints): Number of the group of each Doc; groups stay together.
+    seed, repeat (int): Of the order.
+    RETURNS (list): Indices of the Docs to learn from, in random order, and of those to
+        predict, by fold.
+    """
+    n_groups = int(groups.max(initial=-1)) + 1
     order = np.random.default_rng([seed, repeat]).permutation(n_groups)
     place = np.argsort(order)[groups]
     fold = place * FOLDS // n_groups

@@ -1,11 +1,14 @@
 """`compare` on a file of labelled sentences, from the command line to the files."""
 
 import json
+from functools import partial
 
 import pytest
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.fewshot import head_choice
+from spacy_nuner.fewshot.heads import Training, fit_head
 
 from ..util import make_tiny_bert
 
@@ -33,7 +36,7 @@ def test_one_file_and_no_test_set(rows, tiny, tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(rows))
     backbones = ("--backbones", ",".join(map(str, tiny)), "--names", "base,nuner")
-    result = run(path, tmp_path / "out", *backbones)
+    result = run(path, tmp_path / "out", *backbones, "--heads", "none")
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "Take " in said and "Expect an entity F1 of " in said
@@ -58,11 +61,40 @@ def test_one_file_and_no_test_set(rows, tiny, tmp_path):
 def test_without_a_folder_nothing_is_written(rows, tiny, tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(rows[:10]))
-    result = run(path, "--backbones", tiny[0])
+    result = run(path, "--backbones", tiny[0], "--heads", "none")
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "there was no other backbone to compare it with" in said
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_heads_are_trained_in_each_part(rows, tiny, tmp_path, monkeypatch):
+    short = partial(Training, epochs=1, min_steps=2)
+    monkeypatch.setattr(head_choice, "Training", short)
+    tasks = []
+
+    def remember(name, task):
+        tasks.append((name, task))
+        return fit_head(name, task)
+
+    monkeypatch.setattr(head_choice, "fit_head", remember)
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(rows))
+    (tmp_path / "labels.json").write_text(json.dumps({"ROOM": {"name": "a room"}}))
+    more = ("--heads", "nuner_ner,linear", "--labels", tmp_path / "labels.json")
+    result = run(path, tmp_path / "out", "--backbones", tiny[0], *more)
+    assert result.exit_code == 0, result.output
+    heads = json.loads((tmp_path / "out" / "compare.json").read_text("utf8"))["heads"]
+    assert {one["head"] for one in heads} == {"nuner_ner", "linear"}
+    assert [one["texts"] for one in heads] == [19, 19]
+    assert [name for name, _ in tasks] == ["nuner_ner"] * 5 + ["linear"] * 5
+    assert all(len(task.docs) == 19 and task.tuned for _, task in tasks)
+    assert tasks[0][1].meanings["ROOM"].name == "a room"
+    said = " ".join(result.stdout.split())
+    assert "encoder tuned" in said and "points from the probe's" in said
+    wrong = run(path, "--backbones", tiny[0], "--heads", "crf")
+    assert wrong.exit_code == 1 and "N618" in wrong.output
 
 
 def test_too_few_texts(rows, tiny, tmp_path):

@@ -7,9 +7,16 @@ import pytest
 import spacy
 from spacy.tokens import Span
 
-from spacy_nuner.fewshot.advice import Candidate, LabelRow, give_advice, list_labels
+from spacy_nuner.fewshot.advice import (
+    Candidate,
+    LabelRow,
+    give_advice,
+    list_labels,
+    to_json,
+)
 from spacy_nuner.fewshot.cross_validation import Validated
-from spacy_nuner.fewshot.extrapolation import LearningCurve
+from spacy_nuner.fewshot.extrapolation import Interval, LearningCurve
+from spacy_nuner.fewshot.head_choice import JudgedHead
 
 LABELS = ["O", "CITY", "PERSON"]
 
@@ -43,8 +50,31 @@ def test_the_best_is_named_with_what_it_leads_by():
     assert advice[2].startswith("Twice as many, 40 texts, would bring ")
     assert "a difference of +" in advice[2]
     # No promise of a head that was not measured.
-    assert "A trained head (configs/ner.cfg) usually has more" in advice[3]
-    assert "spacy nuner fewshot" in advice[3] and "--encoders tuned" in advice[3]
+    assert "A trained head usually has more: --heads nuner_ner" in advice[3]
+
+
+@pytest.mark.parametrize(
+    ("low", "words"),
+    [
+        (0.02, "Take the head nuner_ner (configs/ner.cfg), trained with the encoder"),
+        (-0.01, "The head nuner_ner (configs/ner.cfg), trained with the encoder"),
+    ],
+)
+def test_a_head_that_was_measured_is_named(low, words):
+    candidate = make_candidate("nuner", (8, 11, 14))
+    head = JudgedHead("nuner_ner", 16, Interval(0.6, 0.5, 0.7), Interval(0.1, low, 0.2))
+    other = replace(head, head="linear")
+    advice = give_advice([candidate], [], [head, other]).splitlines()[3]
+    assert advice.startswith(
+        f"{words} on 16 of these texts, has an entity F1 of 60 (90%"
+    )
+    assert (
+        f"+10 (90% interval {100 * low:+.0f} to +20) points from the probe's" in advice
+    )
+    assert ("can't tell the two apart" in advice) == (low < 0)
+    (one, two) = to_json([candidate], [], [head, other])["heads"]
+    assert (one["head"], two["head"]) == ("nuner_ner", "linear")
+    assert one["over_the_probe"]["low"] == low
 
 
 def test_what_can_not_be_told_apart_is_said_to_be_so():

@@ -1,0 +1,79 @@
+"""Heads are judged on the texts that the probe was judged on, and compared with it."""
+
+import numpy as np
+import pytest
+import spacy
+from spacy.tokens import Span
+
+from spacy_nuner.fewshot import head_choice
+from spacy_nuner.fewshot.compare import Backbone
+from spacy_nuner.fewshot.cross_validation import cross_validate
+from spacy_nuner.fewshot.head_choice import judge_heads
+
+BACKBONE = Backbone("mine", "nowhere", {}, {"both": [-1, -2]})
+
+
+@pytest.fixture
+def docs():
+    nlp = spacy.blank("en")
+    docs = [
+        nlp(f"In {name}{i} it rains") for i, name in enumerate(["Rome", "Oslo"] * 8)
+    ]
+    for doc in docs:
+        doc.ents = [Span(doc, 1, 2, "CITY")]
+    return docs
+
+
+def judge(docs, monkeypatch, predict):
+    seen = []
+
+    def fit(name, task):
+        seen.append({doc.text for doc in task.docs})
+
+        def run(unseen):
+            assert not {doc.text for doc in unseen} & seen[-1]
+            return [predict(doc.copy()) for doc in unseen]
+
+        return run
+
+    monkeypatch.setattr(head_choice, "fit_head", fit)
+    # Vectors that say nothing: the probe finds little.
+    vectors = np.random.default_rng(0).normal(size=(sum(map(len, docs)), 4))
+    validated = cross_validate(docs, vectors.astype("f4"))
+    (judged,) = judge_heads(docs, BACKBONE, "both", validated, ["linear"])
+    assert len(seen) == 5 and {len(texts) for texts in seen} == {judged.texts}
+    return judged, validated
+
+
+def test_a_head_that_finds_all_is_ahead_by_what_the_probe_lacks(docs, monkeypatch):
+    judged, validated = judge(docs, monkeypatch, lambda doc: doc)
+    assert judged.score == (1.0, 1.0, 1.0)
+    right, wrong, missed = validated.entities[0, -1].sum(axis=0)
+    probe = 2 * right / (2 * right + wrong + missed)
+    assert judged.lead.low <= 1 - probe <= judged.lead.high and judged.lead.low > 0
+
+
+def test_a_head_that_finds_nothing(docs, monkeypatch):
+    def find_nothing(doc):
+        doc.ents = []
+        return doc
+
+    judged, _ = judge(docs, monkeypatch, find_nothing)
+    assert judged.score == (0.0, 0.0, 0.0) and judged.lead.high <= 0
+
+
+def test_parts_without_an_entity_teach_nothing(docs, monkeypatch):
+    for doc in docs[1:]:
+        doc.ents = []
+    vectors = np.zeros((sum(map(len, docs)), 4), dtype="f4")
+    validated = cross_validate(docs, vectors)
+    fitted = []
+
+    def fit(name, task):
+        fitted.append(task)
+        return lambda unseen: list(unseen)
+
+    monkeypatch.setattr(head_choice, "fit_head", fit)
+    judge_heads(docs, BACKBONE, "both", validated, ["linear"])
+    # The sentence with the entity is held out once.
+    assert len(fitted) == 4
