@@ -252,32 +252,11 @@ def tadner(
 
 def _print_results(results: Sequence["Result"]) -> None:
     """Print a table for each setting; gains are over the first backbone."""
-    from ..fewshot.episode_scores import compare_episodes
+    from ..fewshot.tadner_runs import episodes_table
 
     for setting in dict.fromkeys(one.setting for one in results):
         of_setting = [one for one in results if one.setting == setting]
-        rows = []
-        for one in of_setting:
-            scores = one.scores
-            gain = None
-            if one is not of_setting[0]:
-                gain = compare_episodes(one.episodes, of_setting[0].episodes)
-            rows.append(
-                [
-                    one.backbone,
-                    _format(scores["ents_f"], scores["ents_f_interval"]),
-                    _format(*gain, sign="+") if gain else "",
-                    *(f"{100 * scores[key]:.1f}" for key in ("ents_p", "ents_r")),
-                    f"{100 * scores['spans_f']:.1f}",
-                ]
-            )
+        header, rows = episodes_table(of_setting, of_setting[0].backbone)
         count = len(of_setting[0].episodes)
         msg.divider(f"TadNER, {setting}, {count} episodes")
-        header = ["backbone", "F1", "gain", "precision", "recall", "spans F1"]
         msg.table(rows, header=header, divider=True)
-
-
-def _format(value: float, interval: Sequence[float], *, sign: str = "") -> str:
-    """Percent with its interval, such as "48.7 (46.1 to 51.2)"."""
-    low, high = (f"{100 * end:{sign}.1f}" for end in interval)
-    return f"{100 * value:{sign}.1f} ({low} to {high})"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import Errors, NunerError
 from ..outputs import check_output, write_files
@@ -40,6 +41,9 @@ from .results import (
     title_k,
     title_layers,
 )
+
+if TYPE_CHECKING:
+    from .tadner_runs import Result
 
 MARKDOWN, PAGE = "report.md", "report.html"
 TITLE = "What the backbones are worth"
@@ -95,10 +99,10 @@ def write_report(
     concepts: Mapping[str, int] | None = None,
     encode: Encode | None = None,
 ) -> list[Path]:
-    """Write tables and figures of the probe, of heads and of models in context.
+    """Write tables and figures of the probe, of heads, models in context and TadNER.
 
-    metrics (Path): The folder of results: cells anywhere below it, scores of heads in
-        `heads/`.
+    metrics (Path): The folder of results: cells and those of TadNER anywhere below it,
+        scores of heads in `heads/`.
     output (Path): Where `report.html`, `report.md` and the figures, as PNG and SVG, go.
     base (str): The backbone that gains are over, where it was measured, too.
     overwrite (bool): Replace files that this did not make, too.
@@ -113,6 +117,7 @@ def write_report(
     """
     from ..plotting import get_paths
     from .figures import draw_heads
+    from .tadner_runs import read_results
 
     output = check_output(output, inputs=[metrics], folder=True)
     names = [HEADS_FIGURE, TYPES_FIGURE, OTHER[0]]
@@ -121,12 +126,15 @@ def write_report(
     paths = [output / MARKDOWN, output / PAGE, *figures]
     with write_files(paths, command="report", overwrite=overwrite) as folder:
         cells, heads = read_cells(metrics), read_heads(metrics)
-        if not cells and not heads:
+        episodes = read_results(metrics)
+        if not cells and not heads and not episodes:
             raise NunerError(Errors.N632, path=metrics)
         probed = [cell.backbone for cell in cells]
         trained = [get_backbone(name) for name in heads]
-        backbones = sorted({*probed, *trained}, key=lambda name: (name != base, name))
-        if base not in (probed or trained):
+        tested = [one.backbone for found in episodes.values() for one in found]
+        every = {*probed, *trained, *tested}
+        backbones = sorted(every, key=lambda name: (name != base, name))
+        if base not in (probed or trained or tested):
             raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
         sections = []
         if heads:
@@ -143,6 +151,8 @@ def write_report(
             sections += _describe_protocol(own, protocol, backbones, overlap, folder)
         if asked := [cell for cell in cells if "prompt_tokens" in cell.scores]:
             sections.append(_describe_asked(asked))
+        if episodes:
+            sections += _describe_episodes(episodes, base)
         if cells:
             sections.append(_describe_encoders(cells))
         (folder / MARKDOWN).write_text(_write_markdown(sections), encoding="utf8")
@@ -452,6 +462,43 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
     header += ["tokens sent", "received", "truncated", "refused", "not asked", "cost"]
     header += ["F1 of spans", "F1 of strings"]
     return Section("Models in context", 2, [note], header=header, rows=rows, words=3)
+
+
+def _describe_episodes(
+    episodes: Mapping[str, Sequence["Result"]], base: str
+) -> list[Section]:
+    """What backbones are worth inside TadNER, a table for each setting."""
+    from .tadner_runs import episodes_table
+
+    note = (
+        "Micro F1 over the counts of all episodes, with its 95% interval by a "
+        "bootstrap over episodes. Gains are of the episodes that both saw, so they are "
+        "surer than the difference of two intervals. Spans F1 is that of the first "
+        "stage, whatever the type."
+    )
+    sections = [Section("TadNER on episodes of new types", level=2, notes=[note])]
+    for name, found in episodes.items():
+        counts = _range([len(one.episodes) for one in found])
+        sampled = any("query_shots" in one.settings["episodes"] for one in found)
+        origin = (
+            "sampled here: published figures are of other episodes"
+            if sampled
+            else "of a file"
+        )
+        header, rows = episodes_table(found, base)
+        notes = [f"{counts} episodes, {origin}."]
+        sections.append(Section(name, notes=notes, header=header, rows=rows))
+    published = [
+        [f"{one.system} ({MARK})", one.data, one.source, f"{100 * value:.1f}"]
+        for one in read_published("tadner", "ents_f")
+        for value in one.points.values()
+    ]
+    header = ["system", "data", "source", "F1"]
+    title = f"TadNER, {MARK}"
+    return [
+        *sections,
+        Section(title, header=header, rows=published, words=3, grey=True),
+    ]
 
 
 def _show_count(value: object) -> str:

@@ -21,7 +21,12 @@ from ..outputs import check_output, claimed, write_folder
 from ..printing import printable, shorten
 from ..readers.sources import hash_input
 from .compare import Backbone, name_lang
-from .episode_scores import EpisodeScore, count_matches, score_episodes
+from .episode_scores import (
+    EpisodeScore,
+    compare_episodes,
+    count_matches,
+    score_episodes,
+)
 from .episodes import (
     Episode,
     EpisodeSampler,
@@ -120,13 +125,59 @@ class Result:
             return self
         found = read_json(path, ["episodes"])
         _check_same(path, found.get("settings"), self.settings)
-        try:
-            episodes = [_read_score(one) for one in found["episodes"]]
-        except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise NunerError(
-                Errors.N631, path=path, key="episodes", reason=error
-            ) from error
-        return replace(self, episodes=episodes)
+        return replace(self, episodes=_read_episodes(path, found))
+
+
+def read_results(root: Path) -> dict[str, list[Result]]:
+    """Read what `run_tadner` wrote, anywhere below a folder.
+
+    root (Path): The folder.
+    RETURNS (dict[str, list[Result]]): Name of the files of a setting -> the results of
+        all backbones.
+    RAISES (NunerError): N631 if a file is something else.
+    """
+    results: dict[str, list[Result]] = {}
+    keys = ["backbone", "setting", "ways", "shots", "settings", "episodes"]
+    for record in sorted(root.rglob(f"{SOURCE}/{STAGES[0]}/{RECORD}")):
+        for path in sorted(record.parents[2].glob("*.json")):
+            found = read_json(path, keys)
+            known = {key: found[key] for key in keys[:-1]}
+            result = Result(**known, episodes=_read_episodes(path, found))
+            results.setdefault(path.stem, []).append(result)
+    return results
+
+
+def episodes_table(
+    results: Sequence[Result], base: str
+) -> tuple[list[str], list[list[str]]]:
+    """Lay out the results of one setting, in percent.
+
+    results (Sequence[Result]): Those of all backbones.
+    base (str): The backbone that gains are over.
+    RETURNS (tuple[list[str], list[list[str]]]): Header and rows, the base first.
+    """
+    of_base = [one for one in results if one.backbone == base]
+    rows = []
+    for one in sorted(results, key=lambda one: one.backbone != base):
+        scores, gain = one.scores, None
+        if of_base and one is not of_base[0]:
+            gain = compare_episodes(one.episodes, of_base[0].episodes)
+        rows.append(
+            [
+                one.backbone,
+                _show(scores["ents_f"], scores["ents_f_interval"]),
+                _show(*gain, sign="+") if gain else "",
+                *(f"{100 * scores[key]:.1f}" for key in ("ents_p", "ents_r")),
+                f"{100 * scores['spans_f']:.1f}",
+            ]
+        )
+    return ["backbone", "F1", "gain", "precision", "recall", "spans F1"], rows
+
+
+def _show(value: float, interval: Sequence[float], *, sign: str = "") -> str:
+    """Percent with its interval, such as "48.7 (46.1 to 51.2)"."""
+    low, high = (f"{100 * end:{sign}.1f}" for end in interval)
+    return f"{100 * value:{sign}.1f} ({low} to {high})"
 
 
 def find_episodes(
@@ -343,6 +394,15 @@ def _score_episode(
 def _get_precision() -> str:
     on_cpu = get_torch_default_device().type == "cpu"
     return "bf16" if has_fast_bf16(on_cpu=on_cpu) else "fp32"
+
+
+def _read_episodes(path: Path, found: Mapping[str, Any]) -> list[EpisodeScore]:
+    try:
+        return [_read_score(one) for one in found["episodes"]]
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise NunerError(
+            Errors.N631, path=path, key="episodes", reason=error
+        ) from error
 
 
 def _read_score(content: Any) -> EpisodeScore:

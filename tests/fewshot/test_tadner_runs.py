@@ -9,6 +9,7 @@ from spacy_nuner.cli.app import app
 from spacy_nuner.cli.tadner import tadner
 from spacy_nuner.errors import NunerError
 from spacy_nuner.fewshot import tadner_runs
+from spacy_nuner.fewshot.report import write_report
 from spacy_nuner.fewshot.tadner import EpisodeSettings, SourceSettings
 from spacy_nuner.fewshot.tadner_runs import find_episodes
 
@@ -71,6 +72,31 @@ def test_all_backbones_see_the_same_episodes(files, tmp_path):
         (tmp_path / "out" / "bert" / "source" / "types" / "tadner.json").read_text()
     )
     assert record["settings"] == content["settings"]["source"] and record["steps"] == 3
+
+
+def test_the_report_has_them(files, tmp_path):
+    pytest.importorskip("matplotlib")
+    results = run(files, tmp_path / "m" / "t", encoders=("bert", "roberta"))
+    transductive = EpisodeSettings(max_steps=2, transductive=True)
+    run(files, tmp_path / "m" / "t", settings=transductive, episodes=1)
+    write_report(tmp_path / "m", tmp_path / "report", base="roberta")
+    text = (tmp_path / "report" / "report.md").read_text("utf8")
+    assert "## TadNER on episodes of new types" in text
+    # A setting of an episode has a table of its own.
+    assert f"### {FILE.removesuffix('.json')}" in text.replace("\\", "")
+    assert "transductive=true" in text.replace("\\", "")
+    assert "3 episodes, sampled here: published figures are of other" in text
+    alone, both = (x for x in text.splitlines() if x.startswith("| bert |"))
+    assert f"{100 * results[0].scores['ents_f']:.1f} (" in both
+    # A gain where the base has been through the same.
+    assert " to " in both.split("|")[3] and not alone.split("|")[3].strip()
+    assert "| TadNER with NuNER-BERT (published, other data) |" in text
+    assert "TadNER" in (tmp_path / "report" / "report.html").read_text("utf8")
+    with pytest.raises(NunerError, match="N633"):
+        write_report(tmp_path / "m", tmp_path / "other")
+    (tmp_path / "m" / "t" / "bert" / FILE).write_text('{"episodes": 3}')
+    with pytest.raises(NunerError, match="N631"):
+        write_report(tmp_path / "m", tmp_path / "other", base="bert")
 
 
 def test_an_interrupted_run_goes_on_after_the_last_episode(
