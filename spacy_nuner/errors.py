@@ -618,8 +618,9 @@ class Errors:
     )
     N632 = Message(
         "Nothing to report in '{path}': no cell (k*/draw*.json, which 'spacy nuner "
-        "fewshot' and 'zero-shot' write) and no scores of a head (heads/*.json, which "
-        "'spacy evaluate --output' writes). Name the folder that holds them."
+        "fewshot', 'grid', 'zero-shot' and 'in-context' write), nothing of 'spacy "
+        "nuner tadner', and no scores of a head (heads/*.json, which 'spacy evaluate "
+        "--output' writes). Name the folder that holds them."
     )
     N633 = Message(
         "There are no results of the base '{base}' that gains are over. Found are: "

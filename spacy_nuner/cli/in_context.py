@@ -218,7 +218,7 @@ def in_context(
         score_all,
         write_texts,
     )
-    from ..fewshot.probe import find_labels
+    from ..fewshot.probe import find_labels, need_sklearn
     from ..fewshot.zero_shot import complete_labels
     from ..outputs import check_output
     from ..pipeline.labels import read_labels
@@ -226,6 +226,7 @@ def in_context(
     inputs: list[str | Path] = [train, test, *([labels] if labels else [])]
     check_output(output, inputs=[*inputs, store], folder=True)
     check_output(store, inputs=inputs)
+    need_sklearn()
     # All of it: "7b" is the size of many.
     shown = name or re.sub(r"[^\w.+-]+", "-", model).strip("-.+")
     if not re.fullmatch(r"\w[\w.+-]*", shown):

@@ -13,9 +13,9 @@ MAX_PIECES = 32
 def report_cli(
     metrics: Path = typer.Argument(
         ...,
-        help="Results: cells of `fewshot` and `zero-shot` anywhere in it, and in "
-        "heads/ what `spacy evaluate --output` wrote (<backbone>-<head>.json or "
-        "<backbone>-<head>/draw<d>.json)",
+        help="Results: those of `fewshot`, `grid`, `zero-shot`, `in-context` and "
+        "`tadner` anywhere in it, and in heads/ what `spacy evaluate --output` wrote "
+        "(<backbone>-<head>.json or <backbone>-<head>/draw<d>.json)",
     ),
     output: Path = typer.Argument(
         ..., help="Where report.html, report.md and figures go"

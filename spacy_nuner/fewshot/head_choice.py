@@ -12,8 +12,12 @@ from ..printing import printable
 from .compare import Backbone
 from .cross_validation import Validated, count_spans, cut_folds
 from .extrapolation import Interval, sample_f
-from .heads import TRAINED, Task, Training, fit_head
+from .heads import TRAINED, Rates, Task, Training, fit_head
 from .probe import Ints
+
+# Of configs/ner.cfg and configs/ner_parser.cfg; of others the middle of those that
+# `fewshot` tries.
+RATES: dict[str, Rates] = {"nuner_ner": (5e-5, 1e-3), "ner": (2e-4, 2e-4)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def judge_heads(
 ) -> list[JudgedHead]:
     """Train heads, and the encoder with them, in each fold of a cross-validation.
 
-    Each with the rates in the middle of those that `fewshot` tries.
+    Each with the rates of `RATES`, or the middle of those that `fewshot` tries.
 
     docs (Sequence[Doc]): The labelled set of `validated`, entities in `doc.ents`.
     backbone (Backbone): The encoder.
@@ -64,6 +68,7 @@ def judge_heads(
     judged = []
     for head in heads:
         counts = np.zeros_like(probe)
+        middle = TRAINED[head].rates[len(TRAINED[head].rates) // 2]
         title = printable(f"{backbone.name}, {head}")
         for train, held_out in tqdm(folds, desc=title, leave=False, disable=None):
             chosen = [docs[i] for i in train[:size]]
@@ -78,7 +83,7 @@ def judge_heads(
                 backbone=backbone.source,
                 hidden_layers=backbone.layers[layers],
                 tuned=True,
-                rates=TRAINED[head].rates[len(TRAINED[head].rates) // 2],
+                rates=RATES.get(head, middle),
                 steps=training.count_steps(len(chosen)),
                 seed=seed,
                 training=training,

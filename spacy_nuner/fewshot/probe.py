@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -203,8 +204,10 @@ class Gold:
         """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
 
         labels (Sequence[str]): Every label that may be predicted, `O` first.
-        RAISES (NunerError): N614 if none of the Docs has an entity.
+        RAISES (NunerError): N614 if none of the Docs has an entity; what
+            `need_sklearn` raises.
         """
+        need_sklearn()
         self.labels = list(labels)
         self.tokens = encode_labels(docs, labels)
         # Labels that the Docs don't have can't be found in them.
@@ -271,6 +274,15 @@ class Gold:
         for gold, guess, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
             found.setdefault(self.labels[gold], {})[self.labels[guess]] = count
         return found
+
+
+def need_sklearn() -> None:
+    """Check what scores need, before anything is computed or paid for.
+
+    RAISES (NunerError): N006 if scikit-learn is not installed.
+    """
+    if find_spec("sklearn") is None:
+        raise NunerError(Errors.N006, package="scikit-learn", extra="fewshot")
 
 
 def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import spacy
 from spacy.tokens import Span
+from spacy.util import load_config
 
 from spacy_nuner.fewshot import head_choice
 from spacy_nuner.fewshot.compare import Backbone
 from spacy_nuner.fewshot.cross_validation import cross_validate
 from spacy_nuner.fewshot.head_choice import judge_heads
+
+from ..conftest import ROOT
 
 BACKBONE = Backbone("mine", "nowhere", {}, {"both": [-1, -2]})
 
@@ -60,6 +63,23 @@ def test_a_head_that_finds_nothing(docs, monkeypatch):
 
     judged, _ = judge(docs, monkeypatch, find_nothing)
     assert judged.score == (0.0, 0.0, 0.0) and judged.lead.high <= 0
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "component"),
+    [("nuner_ner", "ner", "nuner_ner"), ("ner", "ner_parser", "ner")],
+)
+def test_rates_are_those_of_the_configs(head, name, component):
+    config = load_config(ROOT / "configs" / f"{name}.cfg")
+    rate = config["training"]["optimizer"]["learn_rate"]["initial_rate"]
+    models = (part["model"] for part in config["components"].values())
+    (scale,) = (
+        found["learn_rate_scale"]
+        for model in models
+        for found in (model, model.get("tok2vec", {}))
+        if "learn_rate_scale" in found
+    )
+    assert head_choice.RATES[head] == pytest.approx((rate * scale, rate))
 
 
 def test_parts_without_an_entity_teach_nothing(docs, monkeypatch):

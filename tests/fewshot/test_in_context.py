@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.corpus.labelled_docs import read_docs
+from spacy_nuner.fewshot import probe
 from spacy_nuner.fewshot.draws import draw_docs
 from spacy_nuner.fewshot.results import read_cells
 
@@ -138,6 +139,17 @@ def test_labels_that_are_not_asked_for(sets, tmp_path):
     assert server.requests == len(TEST)
     (cell,) = read_cells(tmp_path / "metrics")
     assert set(cell.scores["ents_per_type"]) == {"PER"}
+
+
+def test_what_scores_need_is_there_before_anything_is_paid_for(
+    sets, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(probe, "find_spec", lambda name: None)
+    with Server(reply=answer_as_universalner) as server:
+        result = run(sets, server, tmp_path, "--way", "universalner")
+    assert result.exit_code == 1 and "N006" in result.output
+    assert "spacy-nuner[fewshot]" in "".join(result.output.split("\n"))
+    assert server.requests == 0
 
 
 def test_sentences_without_an_entity_are_not_paid_for(sets, tmp_path):
