@@ -282,6 +282,11 @@ class Errors:
         "The server would not run a batch: {reason}. Its sentences are back in line; "
         "see to the cause, then run the same command again."
     )
+    N225 = Message(
+        "The server does not have: {ids}. It was made with another key or for another "
+        "project, or is deleted; all other batches are collected. Run the command "
+        "again with that key; or add --resend-lost, which pays for its sentences again."
+    )
     N215 = Message("--max-cost needs a table of prices: name one with --prices.")
     N216 = Message(
         "Can't write the store '{path}': {reason}. The answers that were committed are "

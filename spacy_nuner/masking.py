@@ -25,6 +25,8 @@ PARAMETERS = re.compile(
 # Servers that need no key get a word such as EMPTY, local or none for one: a shorter
 # text is no secret, and its pieces stand in any sentence.
 SHORTEST_SECRET = 8
+# A shorter one without a digit may be made of words.
+LEAST_OF_WORDS = 20
 # What is read as the character that it stands for, or passed over (group "blank"):
 # pieces may be escaped for JSON or an address, or broken between two lines.
 _UNIT = re.compile(
@@ -161,6 +163,9 @@ def _get_pieces(secrets: frozenset[str], shortest: int) -> list[_Pieces]:
         if len(bare) < SHORTEST_SECRET:
             continue
         size = max(4, min(8, len(bare) // 4), min(shortest, len(bare)))
+        if len(bare) < LEAST_OF_WORDS and not any(map(str.isdigit, bare)):
+            # Such as "sk-no-key-required": pieces of it are words of any sentence.
+            size = len(bare)
         pieces[size].update(_cut(bare, size))
         data = bare.encode("utf8", "surrogateescape")
         pieces[2 * size].update(_cut(data.hex(), 2 * size))

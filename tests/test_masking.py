@@ -128,6 +128,10 @@ def test_the_environment(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_ABCDEFGHIJKLMNOP")
     assert not masking.VARIABLES.search("SOME_TOKENIZER")
     assert mask(f"{KEY} and hf_ABCDEFGHIJKLMNOP") == "*** and ***"
+    # Pieces of what is made of words are words of any sentence.
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-no-key-required")
+    text = "field 'max_tokens' is required"
+    assert mask(text) == text and mask("a sk-no-key-required b") == "a *** b"
     # What local servers get for a key is in any text.
     monkeypatch.setenv("OPENAI_API_KEY", "EMPTY")
     assert mask("1 EMPTY, 2 empty") == "1 EMPTY, 2 empty"

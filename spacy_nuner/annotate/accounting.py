@@ -274,6 +274,13 @@ class Account:
         self._under_way += 1
         return True
 
+    def reserve_spent(self, cost: float) -> None:
+        """Reserve money that is spent already, whether or not it is there.
+
+        cost (float): The most that the requests under way can cost.
+        """
+        self._reserved += cost
+
     async def reserve(self, cost: float) -> bool:
         """Reserve money; requests under way may give some back, so wait for them.
 

@@ -46,7 +46,8 @@ MOST_BYTES = 200_000_000
 NAME_BYTES = 64
 # The code of a request that was not run within the window.
 EXPIRED = "batch_expired"
-ENDED = ("completed", "failed", "expired", "cancelled")
+CANCELLED = "cancelled"
+ENDED = ("completed", "failed", "expired", CANCELLED)
 # The key of our name for a batch in its metadata on the server.
 METADATA = "spacy_nuner_batch"
 # Answers a commit, at least.
@@ -74,7 +75,8 @@ class _Ledger:
 
     def __init__(self, store: Store, base_url: str) -> None:
         self.store = store
-        self.base_url = base_url
+        # However it was typed.
+        self.base_url = base_url.rstrip("/")
 
     def add(self, settings: Settings, requests: Sequence[Request]) -> None:
         name = uuid.uuid4().hex
@@ -98,7 +100,7 @@ class _Ledger:
         with self.store.writing() as db:
             rows = db.execute(
                 "SELECT id, settings, file_id, batch_id, created FROM batches "
-                "WHERE base_url = ? ORDER BY created",
+                "WHERE RTRIM(base_url, '/') = ? ORDER BY created",
                 [self.base_url],
             ).fetchall()
         return [
@@ -189,6 +191,7 @@ class BatchRun:
         account: Account,
         *,
         poll: float = 60.0,
+        resend_lost: bool = False,
         status: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Prepare a run.
@@ -197,15 +200,22 @@ class BatchRun:
         endpoint (Endpoint): The server.
         account (Account): Limits and counts; its report is the endpoint's too.
         poll (float): Seconds between two queries for the batches' status.
+        resend_lost (bool): Send again what is in batches that the server does not have
+            any more; else these stay, and are an error when all others are collected.
         status (Callable[[str], None]): Called with a line on the batches' progress.
         """
         self.task = task
         self.endpoint = endpoint
         self.account = account
         self.poll = poll
+        self.resend_lost = resend_lost
         self.status = status
         self._ledger = _Ledger(task.store, endpoint.address)
         self._over_budget = False
+        # Batches that a person ended, and those that the server does not have.
+        self._cancelled: list[str] = []
+        self._lost: list[str] = []
+        self._n_resent = 0
         # Sentences that this run does not send again, and those that it sends without
         # others, by their keys.
         self._given_up: set[bytes] = set()
@@ -215,20 +225,42 @@ class BatchRun:
     async def all(self) -> None:
         """Get an answer to every sentence that needs one.
 
-        RAISES (NunerError): N206, N207, N208, N214 or N216 if it stopped before the
-            end, N223 if the log can't be written.
+        RAISES (NunerError): N206, N207, N208, N214, N216 or N225 if it stopped before
+            the end, N223 if the log can't be written.
         """
         unanswered = 1
+        under_way = self._price_open()
         while unanswered and not self._over_budget:
-            reserved = await self._submit()
-            before = self.account.report.answers, len(self._alone)
+            reserved = under_way + await self._submit()
+            under_way = 0.0
+            before = self._count_progress()
             unanswered = await self._collect_all()
             await self.account.release(reserved)
-            after = self.account.report.answers, len(self._alone)
-            if unanswered and after == before:
+            if self._cancelled:
+                reason = f"{', '.join(self._cancelled)} was cancelled"
+                raise NunerError(Errors.N214, reason=reason)
+            if unanswered and self._count_progress() == before:
                 raise NunerError(Errors.N214, reason=self._reason)
+        if self._lost:
+            raise NunerError(Errors.N225, ids=", ".join(self._lost))
         if self._over_budget:
             raise self.account.too_expensive()
+
+    def _count_progress(self) -> tuple[int, ...]:
+        return self.account.report.answers, len(self._alone), self._n_resent
+
+    def _price_open(self) -> float:
+        """Reserve what batches of earlier runs may cost, which is spent already."""
+        total = 0.0
+        for batch in self._ledger.batches():
+            for _, request in self._ledger.requests(batch):
+                texts = [sentence.text for sentence in request]
+                message = batch.settings.prompt.render(texts)
+                total += self.account.longest_cost(
+                    message, batch.settings, len(request)
+                )
+        self.account.reserve_spent(total)
+        return total
 
     async def _submit(self) -> float:
         """Send what is missing as batches; returns the most that it can cost."""
@@ -256,7 +288,13 @@ class BatchRun:
     async def _send(self, requests: Sequence[Request]) -> None:
         self._ledger.add(self.task.settings, requests)
         for batch in self._ledger.batches():
-            await self._advance(batch)
+            try:
+                await self._advance(batch)
+            except NunerError:
+                if batch.file_id is None:
+                    # Nothing of it is there: else a run without batches would wait.
+                    self._ledger.close(batch)
+                raise
 
     async def _advance(self, batch: _OpenBatch) -> str:
         """Upload the file and create the batch unless that was done; returns its id."""
@@ -305,14 +343,17 @@ class BatchRun:
     async def _collect_all(self) -> int:
         """Wait for all batches; returns how many sentences are to be sent again."""
         unanswered = 0
-        while batches := self._ledger.batches():
+        while batches := [
+            one for one in self._ledger.batches() if one.batch_id not in self._lost
+        ]:
             under_way = done = total = 0
             for batch in batches:
                 batch_id = await self._advance(batch)
-                async with self._explained():
-                    remote = await self.endpoint.client.batches.retrieve(batch_id)
-                    ended = _read_id(remote.status) in ENDED
-                if ended:
+                remote = await self._retrieve(batch_id)
+                if remote is None:
+                    unanswered += self._lose(batch, batch_id)
+                    continue
+                if remote.status in ENDED:
                     unanswered += await self._collect(batch, remote)
                     continue
                 under_way += 1
@@ -323,6 +364,27 @@ class BatchRun:
                 self.status(f"{under_way} batches, {done:,} of {total:,} requests")
                 await asyncio.sleep(self.poll)
         return unanswered
+
+    async def _retrieve(self, batch_id: str) -> "Batch | None":
+        """Ask for a batch; None if the server does not have it."""
+        import openai
+
+        async with self._explained():
+            try:
+                remote = await self.endpoint.client.batches.retrieve(batch_id)
+            except openai.NotFoundError:
+                return None
+            _read_id(remote.status)
+            return remote
+
+    def _lose(self, batch: _OpenBatch, batch_id: str) -> int:
+        """Give up a batch for good or for this run; returns what is sent again."""
+        self.account.log("batch lost", id=batch.id, batch_id=batch_id)
+        if self.resend_lost:
+            self._n_resent += 1
+            return self._ledger.close(batch)
+        self._lost.append(batch_id)
+        return 0
 
     async def _collect(self, batch: _OpenBatch, remote: "Batch") -> int:
         account = self.account
@@ -339,6 +401,8 @@ class BatchRun:
             missed += await self._read_file(batch, file_id)
         failed = account.report.failures.total() - failed
         unanswered = self._ledger.close(batch) - failed + missed
+        if remote.status == CANCELLED and unanswered:
+            self._cancelled.append(remote.id)
         account.log(
             "batch ended", id=batch.id, status=remote.status, unanswered=unanswered
         )

@@ -74,7 +74,8 @@ def read_documents(
         if row.problem:
             tally.add(row.problem, f"{row.file}:{row.number}")
             continue
-        name = row.fields.get("source", row.file)
+        name = row.fields.get("source")
+        name = row.file if name is None else name
         names = (row.fields.get(key) for key in NAMES[:-1])
         doc = next((name for name in names if name is not None), row.number)
         yield Document(row.text, str(name), str(doc))

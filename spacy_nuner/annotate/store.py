@@ -268,8 +268,8 @@ class Store:
                 added += db.execute(
                     f"INSERT INTO answers ({columns}, attempt) "
                     "SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                    "COALESCE(MAX(attempt), 0) + 1 FROM answers WHERE key = ? "
-                    "HAVING NOT EXISTS (SELECT 1 FROM answers WHERE key = ? "
+                    "(SELECT COALESCE(MAX(attempt), 0) + 1 FROM answers WHERE key = ?) "
+                    "WHERE NOT EXISTS (SELECT 1 FROM answers WHERE key = ? "
                     "AND time = ? AND content = ?)",
                     [
                         *values,
@@ -413,7 +413,8 @@ def read_sentences(path: Path, tally: Tally) -> Iterator[Sentence]:
         elif is_broken(text):
             tally.add("with broken characters", f"{path}:{number}")
         else:
-            yield Sentence(number, replace_surrogates(str(row.get("id", number))), text)
+            name = number if row.get("id") is None else row["id"]
+            yield Sentence(number, replace_surrogates(str(name)), text)
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,11 @@ def annotate_cli(
     poll: float = typer.Option(
         60.0, help="Seconds between two queries for the batches' state", min=0.01
     ),
+    resend_lost: bool = typer.Option(
+        False,
+        "--resend-lost",
+        help="Ask again about what is in batches that the server does not have now",
+    ),
     retry: str | None = typer.Option(
         None, help="bad: ask again, and only, where the answer is of no use"
     ),
@@ -125,6 +130,7 @@ def annotate_cli(
         ),
         batch=batch,
         poll=poll,
+        resend_lost=resend_lost,
         retry_bad=retry == "bad",
         log=log,
         dry_run=dry_run,
@@ -141,6 +147,7 @@ def annotate(
     *,
     batch: bool = False,
     poll: float = 60.0,
+    resend_lost: bool = False,
     retry_bad: bool = False,
     log: Path | None = None,
     dry_run: bool = False,
@@ -155,14 +162,16 @@ def annotate(
     limits (Limits): How many failures and how much money end it.
     batch (bool): Use the Batch API.
     poll (float): Seconds between two queries for the batches' state.
+    resend_lost (bool): Ask again about what is in batches that the server does not
+        have any more.
     retry_bad (bool): Ask again, and only, where the answer is of no use.
     log (Path | None): A log as JSON Lines, appended to.
     dry_run (bool): Only show requests, tokens and price.
     part (Share): Which of the sentences to ask about.
     RETURNS (Report): The counts of the run.
-    RAISES (NunerError): N005, N109 or N201 without sentences, N206, N207, N208, N214 or
-        N217 if it stopped before the end, N223 if the log can't be written to its end;
-        what `Endpoint`, `Account`, `Store` and `check_output` raise.
+    RAISES (NunerError): N005, N109 or N201 without sentences, N206, N207, N208, N214,
+        N217 or N225 if it stopped before the end, N223 if the log can't be written to
+        its end; what `Endpoint`, `Account`, `Store` and `check_output` raise.
     """
     import asyncio
     from contextlib import closing
@@ -186,7 +195,11 @@ def annotate(
             await show_plan(plan, task, endpoint, limits)
             if not dry_run:
                 seconds = poll if batch else None
-                await _ask(plan, task, endpoint, account, poll=seconds)
+                await _ask(
+                    *(plan, task, endpoint, account),
+                    poll=seconds,
+                    resend_lost=resend_lost,
+                )
 
     with (
         closing(Store(store, read_only=dry_run)) as opened,
@@ -207,6 +220,7 @@ async def _ask(
     account: "Account",
     *,
     poll: float | None,
+    resend_lost: bool,
 ) -> None:
     from tqdm import tqdm
 
@@ -240,8 +254,13 @@ async def _ask(
         if poll is None:
             await Run(task, endpoint, account).all()
         else:
-            status = bar.set_description_str
-            await BatchRun(task, endpoint, account, poll=poll, status=status).all()
+            run = BatchRun(
+                *(task, endpoint, account),
+                poll=poll,
+                resend_lost=resend_lost,
+                status=bar.set_description_str,
+            )
+            await run.all()
     finally:
         bar.close()
         account.log("end", **vars(report))

@@ -46,11 +46,16 @@ def read_python(source: Source, file: BinaryIO) -> Iterator[Row]:
 
 
 def _find_list(text: str) -> ast.List:
+    first: ast.List | None = None
     for statement in ast.parse(text).body:
         value = getattr(statement, "value", None)
         if isinstance(value, ast.List | ast.Tuple) and value.elts:
-            if isinstance(value, ast.List):
-                return value
-            # A file of tuples between commas, without brackets.
-            return ast.List(value.elts)
-    raise BadRow("no list in the file")
+            # A file may be tuples between commas, without brackets.
+            found = value if isinstance(value, ast.List) else ast.List(value.elts)
+            # A list of labels may stand before the one of sentences.
+            if not all(isinstance(one, ast.Constant) for one in found.elts):
+                return found
+            first = first or found
+    if first is None:
+        raise BadRow("no list in the file")
+    return first

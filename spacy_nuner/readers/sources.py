@@ -373,7 +373,9 @@ def _is_source(path: Path) -> bool:
             data = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        return isinstance(data, dict) and _is_row(data)
+        if not isinstance(data, dict):
+            return False
+        return _is_row(data) or cut_document(data) is not None
     return False
 
 

@@ -57,6 +57,7 @@ def ask(
     *,
     settings=None,
     batch=False,
+    resend_lost=False,
     retry_bad=False,
     log=None,
     limits=None,
@@ -71,7 +72,10 @@ def ask(
         endpoint = Endpoint(server, account.report)
         async with endpoint.client:
             if batch:
-                await BatchRun(task, endpoint, account, poll=0.02).all()
+                run = BatchRun(
+                    task, endpoint, account, poll=0.02, resend_lost=resend_lost
+                )
+                await run.all()
             else:
                 await Run(task, endpoint, account).all()
 

@@ -147,7 +147,8 @@ class Server:
         elif path.startswith("/v1/batches"):
             batch = self._batch(scope, path, body)
             await self._hold(scope)
-            await self._json(send, 200, batch)
+            status = 404 if batch is None else 200
+            await self._json(send, status, batch or {"error": {"message": "no batch"}})
         else:
             await self._json(send, 404, {"error": {"message": "no such path"}})
 
@@ -306,7 +307,9 @@ class Server:
         if path == "/v1/batches":
             newest = list(self.batches.values())[::-1]
             return {"object": "list", "data": newest, "has_more": False}
-        batch = self.batches[path.split("/")[3]]
+        batch = self.batches.get(path.split("/")[3])
+        if batch is None:
+            return None
         batch["polls"] += 1
         if batch["polls"] > self.polls and batch["status"] == "validating":
             self._finish(batch)
@@ -324,7 +327,10 @@ class Server:
             texts = asked(request["body"])
             self.seen.update(texts)
             fault = next((self.batch_faults.pop(t, None) for t in texts), None)
-            if fault == "expired":
+            if fault == "cancelled":
+                # By a person, before this one had its turn.
+                batch["cancelled"] = True
+            elif fault == "expired":
                 bad.append(row | {"error": {"code": "batch_expired", "message": "24h"}})
             elif fault == "missing":
                 continue
@@ -342,6 +348,8 @@ class Server:
                 self.files[name] = b"\n".join(json.dumps(r).encode() for r in rows)
                 batch[field] = name
         batch["status"] = "expired" if bad else "completed"
+        if batch.pop("cancelled", False):
+            batch["status"] = "cancelled"
 
     # The thread
 

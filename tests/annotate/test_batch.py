@@ -155,6 +155,90 @@ def test_it_stops_before_spending_more(real_texts, write_sentences, store_path):
     assert len(stored(store_path, settings)) == 10
 
 
+def leave_open(server, path, store_path, **options):
+    """A run that ends when its batch is made, and before it is looked at."""
+    server.broken = "GET /v1/batches/"
+    with pytest.raises(NunerError, match="N206"):
+        ask(path, store_path, server.url, batch=True, **options)
+    server.broken = None
+    assert len(server.batches) == 1
+
+
+def test_a_server_without_batches_keeps_no_sentence(
+    real_texts, write_sentences, store_path
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        server.broken = "POST /v1/files"
+        with pytest.raises(NunerError, match="N206"):
+            ask(path, store_path, server.url, batch=True)
+        # By single requests they have their answers.
+        assert ask(path, store_path, server.url).answers == 10
+
+
+def test_a_batch_that_the_server_does_not_have(real_texts, write_sentences, store_path):
+    """Made with another key, or deleted; all others are collected."""
+    with Server() as server:
+        leave_open(server, write_sentences(real_texts[:10]), store_path)
+        server.batches["batch_elsewhere"] = server.batches.pop("batch_0")
+        path = write_sentences(real_texts[:30], "more.jsonl")
+        for _ in range(2):
+            with pytest.raises(NunerError, match="N225.*batch_0.*--resend-lost"):
+                ask(path, store_path, server.url, batch=True)
+            assert len(stored(store_path)) == 20
+        # With the key it was made with it is collected, and nothing is paid twice.
+        server.batches["batch_0"] = server.batches["batch_elsewhere"]
+        assert ask(path, store_path, server.url, batch=True).answers == 10
+        assert server.answered == dict.fromkeys(real_texts[:30], 1)
+
+
+def test_a_batch_that_is_lost_for_good(real_texts, write_sentences, store_path):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        leave_open(server, path, store_path)
+        server.batches["batch_elsewhere"] = server.batches.pop("batch_0")
+        report = ask(path, store_path, server.url, batch=True, resend_lost=True)
+        assert report.answers == 10
+
+
+def test_the_address_of_a_batch_may_be_typed_in_another_way(
+    real_texts, write_sentences, store_path
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        leave_open(server, path, store_path)
+        assert ask(path, store_path, f"{server.url}/", batch=True).answers == 10
+        assert len(server.batches) == 1
+
+
+def test_a_batch_that_a_person_cancels_is_not_sent_again(
+    real_texts, write_sentences, store_path
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        server.batch_faults = dict.fromkeys(real_texts[6:10], "cancelled")
+        with pytest.raises(NunerError, match="N214.*batch_0 was cancelled"):
+            ask(path, store_path, server.url, batch=True)
+        assert len(server.batches) == 1 and len(stored(store_path)) == 6
+        # Until it is asked for.
+        assert ask(path, store_path, server.url, batch=True).answers == 4
+
+
+def test_what_is_under_way_counts_against_the_limit(
+    real_texts, write_sentences, store_path
+):
+    settings = settings_for(max_tokens=100)
+    limits = Limits(cost=0.00105, price=Price(input=0.0, output=1.0))
+    options = {"settings": settings, "limits": limits}
+    with Server() as server:
+        leave_open(server, write_sentences(real_texts[:10]), store_path, **options)
+        path = write_sentences(real_texts[:50], "more.jsonl")
+        with pytest.raises(NunerError, match="N208"):
+            ask(path, store_path, server.url, batch=True, **options)
+        # Ten at 0.0001 at most are all that it allows.
+        assert len(server.answered) == len(stored(store_path, settings)) == 10
+
+
 @pytest.mark.parametrize(
     "step", ["POST /v1/files", "POST /v1/batches", "GET /v1/files"]
 )

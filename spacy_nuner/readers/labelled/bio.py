@@ -40,6 +40,8 @@ DOCUMENT = "-DOCSTART-"
 LINES_OF_LAYOUT = 100_000
 # Bytes of the longest sentence; where more have no blank line, it is missing.
 MAX_SENTENCE = 131_072
+# Tags without a label, and the label that they get.
+BARE_TAGS, UNNAMED = "BIESLUMW", "ENTITY"
 BAD_LINE = "not a word and its tag"
 
 
@@ -178,9 +180,18 @@ def _is_numbered(columns: Sequence[str]) -> bool:
     )
 
 
+def _name_bare_tags(tags: Iterable[str]) -> Callable[[str], str] | None:
+    """Tell tags without a label, of sets with one kind of entity, from bare labels."""
+    found = {tag for tag in tags if tag != "O"}
+    bare = found <= {"B", "I"} or ("B" in found and found <= set(BARE_TAGS))
+    return (lambda tag: f"{tag}-{UNNAMED}") if found and bare else None
+
+
 def _find_spelling(tags: Sequence[str]) -> Layout:
     """Tell other spellings of tags from bare labels."""
     labels = {tag for tag in tags if tag != "O"}
+    if respell := _name_bare_tags(tags):
+        return Layout(-1, bare=False, respell=respell)
     for pattern, respell in (
         (_UNDERSCORED, lambda tag: f"{tag[0]}-{tag[2:]}"),
         (_BEHIND, lambda tag: f"{tag[-1]}-{tag[:-2]}"),
@@ -259,12 +270,16 @@ def read_tags(tokens: Tokens, tags: Sequence[str], *, checked: bool = True) -> R
 def complete_tags(tags: Sequence[str]) -> list[str]:
     """Give bare labels the prefix of IO tags, where no tag of a sentence has one.
 
+    Tags of a sentence that are B and I alone get the label `UNNAMED`.
+
     tags (Sequence[str]): Tags or bare labels.
     RETURNS (list[str]): Tags. "-" and "", for which spaCy 2 says nothing, and "_" are
         "O".
     RAISES (BadRow): If some have a prefix and others are no tags.
     """
     tags = ["O" if tag in ("-", "", "_") else tag for tag in tags]
+    if respell := _name_bare_tags(tags):
+        return [tag if tag == "O" else respell(tag) for tag in tags]
     if not any(tag != "O" and _is_tag(tag) for tag in tags):
         return [tag if tag == "O" else f"I-{tag}" for tag in tags]
     for tag in tags:

@@ -1,6 +1,6 @@
 """Tasks of Label Studio: its JSON, and JSON-MIN."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..fields import add_loss
@@ -17,6 +17,8 @@ from .annotators import (
 from .offsets import Offsets, choose_text, refuse
 
 # Keys of JSON-MIN beside those of the user's data and controls.
+# The types of results that are spans, and where these have their labels.
+LABELS = ("labels", "hypertextlabels")
 _OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
 
@@ -71,7 +73,7 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
     for annotation, found in zip(annotations, values, strict=True):
         entities: list[Entity] = []
         for one, value in found:
-            if "start" not in value and "end" not in value:
+            if not _is_span(one, value):
                 record.passed[str(one.get("type") or "result without a span")] += 1
             else:
                 entities += _read_value(value, offsets, record)
@@ -80,8 +82,38 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
             record.passed["relation"] += relations
         votes.append(Vote(get_names(annotation.get("completed_by")), entities))
     record.passed += offsets.passed
-    set_choice(record, votes, reading)
+    counted = _take_last(votes, annotations)
+    if more := len(votes) - len(counted):
+        record.passed["earlier annotation of the same person"] += more
+    set_choice(record, counted, reading)
     return record
+
+
+def _is_span(result: dict[str, Any], value: dict[str, Any]) -> bool:
+    """Whether a result is a span, and no choice or note that is made about one."""
+    if "start" not in value and "end" not in value:
+        return False
+    kind = result.get("type")
+    return kind is None or kind in LABELS or any(key in value for key in LABELS)
+
+
+def _take_last(
+    votes: Sequence[Vote], annotations: Sequence[dict[str, Any]]
+) -> list[Vote]:
+    """Of each person what was marked as true, else the last one: it is the corrected.
+
+    Who has no name is somebody else each time.
+    """
+    taken: dict[Any, Vote] = {}
+    true: set[Any] = set()
+    for number, (vote, one) in enumerate(zip(votes, annotations, strict=True)):
+        person = vote.names or number
+        if one.get("ground_truth") is True and person not in true:
+            true.add(person)
+            taken[person] = vote
+        elif person not in true:
+            taken[person] = vote
+    return list(taken.values())
 
 
 def read_json_min(data: dict[str, Any], reading: Reading) -> Record:
@@ -127,7 +159,7 @@ def _read_value(
     value: dict[str, Any], offsets: Offsets, record: Record
 ) -> Iterator[Entity]:
     """Yield an entity for each label of a span."""
-    labels = value.get("labels") or value.get("hypertextlabels")
+    labels = next((value[key] for key in LABELS if value.get(key)), None)
     for label in labels if isinstance(labels, list) and labels else [None]:
         try:
             yield offsets.make_entity(

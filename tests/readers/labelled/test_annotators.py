@@ -110,6 +110,20 @@ def test_what_was_checked_comes_first():
     assert [one.concept for one in read([task]).entities] == ["PER", "ORG"]
 
 
+def test_of_one_person_the_last_annotation_counts_or_the_true_one():
+    (task,) = label_studio({"7": [(0, 3, "ORG")], "8": [BO]})
+    first, other = task["annotations"]
+    corrected = {**first, "result": [{"value": one} for one in spans([ANA], "labels")]}
+    task["annotations"] = [first, corrected, other]
+    found = read([task])
+    assert [one.concept for one in found.entities] == ["PER"]
+    assert found.passed == {"earlier annotation of the same person": 1}
+    # They are two people, not three.
+    assert found.agreement == (0, 2)
+    task["annotations"] = [{**first, "ground_truth": True}, corrected, other]
+    assert [one.concept for one in read([task]).entities] == ["ORG"]
+
+
 def test_rows_of_one_annotator_stay_what_they_are():
     source = Source("x", "jsonl")
     rows = [*prodigy({"7": [ANA]}), *prodigy({"7": [BO]})]

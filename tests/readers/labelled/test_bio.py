@@ -62,6 +62,19 @@ def test_the_layout_is_found(tmp_path):
         assert pairs(read_record(row)) == [("New York", "city")]
 
 
+def test_tags_of_sets_with_one_kind_of_entity_have_no_label(tmp_path):
+    """Its borders are kept; it gets a name."""
+    content = "Parkinson\tB\n's\tI\ndisease\tI\nand\tO\nflu\tB\ncold\tB\n"
+    (row,) = rows(tmp_path, content)
+    expected = [(t, "ENTITY") for t in ("Parkinson 's disease", "flu", "cold")]
+    assert pairs(read_record(row)) == expected
+    (row,) = rows(tmp_path, content.replace("\tI\nand", "\tE\nand"))
+    assert pairs(read_record(row))[0] == expected[0]
+    # Labels of one letter are labels where no B is among them.
+    (row,) = rows(tmp_path, "Ana\tP\nin\tO\nRome\tL\n")
+    assert pairs(read_record(row)) == [("Ana", "P"), ("Rome", "L")]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [

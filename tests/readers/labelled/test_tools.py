@@ -80,13 +80,16 @@ def test_several_labels_and_what_is_no_span_in_label_studio():
         {"type": "labels", "value": {"start": 0, "end": 3, "labels": ["A", "B"]}},
         {"type": "labels", "value": {"start": 8, "end": 10, "labels": []}},
         {"type": "choices", "value": {"choices": ["good"]}},
+        # Of one region, which is there as a span besides.
+        {"type": "choices", "value": {"start": 0, "end": 3, "choices": ["sure"]}},
+        {"type": "textarea", "value": {"start": 0, "end": 3, "text": ["a note"]}},
         {"type": "relation", "from_id": "a", "to_id": "b"},
     ]
     task = {"data": {"t": TEXT, "n": 7}, "annotations": [{"result": result}]}
     record = read(task)
     assert pairs(record) == [("Ana", "A"), ("Ana", "B")]
     assert kinds(record) == ["span without a label"]
-    assert record.passed == {"choices": 1, "relation": 1}
+    assert record.passed == {"choices": 2, "textarea": 1, "relation": 1}
     with pytest.raises(BadRow, match="no text"):
         read({"data": {"n": 7}, "annotations": [{"result": []}]})
 
@@ -187,6 +190,13 @@ def test_numbers_of_tags():
     ]
 
 
+def test_tags_without_a_label():
+    row = {"tokens": ["a", "b", "c", "d"], "ner_tags": ["B", "I", "O", "B"]}
+    assert pairs(read(row)) == [("a b", "ENTITY"), ("d", "ENTITY")]
+    row = {"tokens": ["a", "b"], "ner_tags": [0, 1]}
+    assert pairs(read(row, labels=("O", "B", "I"))) == [("b", "ENTITY")]
+
+
 def test_spacy2():
     """Text as written; tokens without a tag; nothing annotated; several sentences."""
 
@@ -222,6 +232,19 @@ def test_tuples_of_the_annotator_for_spacy(tmp_path):
     rows = [[TEXT, {"entities": [[0, 3, "PER"]]}], None]
     data = {"classes": ["PER"], "annotations": rows}
     (doc,) = read_docs(write(tmp_path, "a.json", json.dumps(data, indent=1)))
+    assert [ent.text for ent in doc.ents] == ["Ana"]
+    # In a folder as well, beside what is no set.
+    write(tmp_path, "dataset_info.json", json.dumps({"features": {}}))
+    (doc,) = read_docs(tmp_path)
+    assert [ent.text for ent in doc.ents] == ["Ana"]
+
+
+def test_a_list_of_labels_before_the_one_of_sentences(tmp_path):
+    content = (
+        'LABELS = ["PER", "ORG"]\n'
+        'TRAIN_DATA = [("Ana sat", {"entities": [(0, 3, "PER")]})]\n'
+    )
+    (doc,) = read_docs(write(tmp_path, "train.py", content))
     assert [ent.text for ent in doc.ents] == ["Ana"]
 
 
