@@ -11,6 +11,9 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, NunerError
 
+# The bias of a concept of which nothing is known: a probability of a hundredth.
+UNKNOWN = -4.6
+
 
 def build_concept_tagger(
     tok2vec: Model[list[Doc], list[Floats2d]],
@@ -107,6 +110,7 @@ def resize_output(model: Model, n_concepts: int) -> None:
     n_concepts (int): The new number of concepts; new ones start from zero.
     """
     resize_model(model.get_ref("output_layer"), n_concepts)
+    _forget_width(model)
 
 
 def remove_row(model: Model, row: int) -> None:
@@ -126,6 +130,33 @@ def remove_row(model: Model, row: int) -> None:
             values: Any = old.get_param(name)
             new.set_param(name, values[[i for i in range(count + 1) if i != row]])
     container.layers[0] = new
+    _forget_width(model)
+
+
+def set_unknown(model: Model, row: int) -> None:
+    """Let a concept of which nothing is known be found nowhere.
+
+    A row of zeros says a half everywhere, which is over many thresholds.
+
+    model (Model): An initialized tagger of independent concepts; changed in place.
+    row (int): Index of the concept.
+    """
+    output = model.get_ref("output_layer").layers[0]
+    biases: Any = output.get_param("b").copy()
+    biases[row] = UNKNOWN
+    output.set_param("b", biases)
+
+
+def _forget_width(model: Model) -> None:
+    """Forget how many concepts there were where that is noted besides: thinc notes it
+    in each layer around the output, and loads none with another number.
+    """
+    output = model.get_ref("output_layer").layers[0]
+    for node in model.walk():
+        around = node is not output and any(one is output for one in node.walk())
+        if around and "nO" in node.dim_names and not node.param_names:
+            none: Any = None
+            node.set_dim("nO", none, force=True)
 
 
 def reset_output(model: Model, n_concepts: int) -> None:
@@ -135,6 +166,7 @@ def reset_output(model: Model, n_concepts: int) -> None:
     n_concepts (int): The number of concepts in what will be loaded.
     """
     model.get_ref("output_layer").layers[0] = build_linear(n_concepts)
+    _forget_width(model)
 
 
 def check_output(model: Model, n_concepts: int) -> None:

@@ -31,6 +31,7 @@ from ..models.concept_tagger import (
     remove_row,
     reset_output,
     resize_output,
+    set_unknown,
 )
 from ..printing import printable
 from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
@@ -167,6 +168,8 @@ class LabelPipe(TrainablePipe):
             vectors.start(self.model, self._labels, [label])
         elif self._started:
             self._learned.add(label)
+            if old is None and not self.exclusive:
+                set_unknown(self.model, len(self._labels) - 1)
         return int(old is None)
 
     def remove_label(self, label: str) -> None:
@@ -425,6 +428,7 @@ class LabelPipe(TrainablePipe):
         if not self._labels:
             where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
             raise NunerError(Errors.N502, name=self.name, where=where)
+        self._check_upstream()
         sample = [eg.x for eg in islice(get_examples(), 10)]
         empty = [self.model.ops.alloc2f(len(doc), len(self._labels)) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
@@ -494,6 +498,9 @@ class LabelPipe(TrainablePipe):
         for name, pipe in nlp.components:
             if name == self.name:
                 break
+            if not hasattr(pipe, "find_listeners"):
+                # A head with a backbone of its own.
+                continue
             backbone = find_backbone(getattr(pipe, "model", None))
             if backbone is not None and listener.upstream_name in ("*", name):
                 found = str(backbone.attrs["name"])
@@ -529,10 +536,14 @@ class LabelPipe(TrainablePipe):
                 self._start()
                 self._started = True
 
-    def _start(self) -> None:
+    def _check_upstream(self) -> None:
+        """Refuse a listener whose transformer is not there, or not set up."""
         listener = self._find_listener()
         if listener is not None and not listener.has_dim("nO"):
             raise NunerError(Errors.N504, name=self.name)
+
+    def _start(self) -> None:
+        self._check_upstream()
         vectors = self._get_vectors(required=True)
         if vectors is None:
             backbone = self.backbone or "the backbone"
@@ -555,7 +566,13 @@ class LabelPipe(TrainablePipe):
     def _get_state(self) -> dict[str, Any]:
         labels = {label: vars(known) for label, known in self._labels.items()}
         # The backbone too: of one that is shared, `initialize` finds out the name.
-        return {"backbone": self.backbone, "labels": labels}
+        return {
+            "backbone": self.backbone,
+            "labels": labels,
+            "learned": sorted(self._learned),
+            "adds_labels": self._adds_labels,
+            "left_out": sorted(self._left_out),
+        }
 
     def _set_state(self, state: Any) -> None:
         backbone, labels = state["backbone"], state["labels"]
@@ -564,7 +581,9 @@ class LabelPipe(TrainablePipe):
         # Where the config names a backbone, that is the one.
         self.backbone = self.backbone or backbone
         self._labels = {label: load_label(label, labels[label]) for label in labels}
-        self._learned = set()
+        self._learned = set(state.get("learned", ())) & set(self._labels)
+        self._adds_labels = bool(state.get("adds_labels", True))
+        self._left_out = set(map(str, state.get("left_out", ())))
         # Room for as many labels as were saved, before their weights are loaded.
         reset_output(self.model, len(labels))
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from spacy.tokens import Doc
+import numpy as np
+from spacy.tokens import Doc, Span
 from thinc.types import Floats2d
 
 from .decoding import make_spans, set_ents, set_group
@@ -36,5 +37,20 @@ class NunerNer(LabelPipe):
         made = make_spans(docs, self.find_spans(docs, logits), self.labels)
         for doc, (spans, scores) in zip(docs, made, strict=True):
             chosen = set_ents(doc, spans, scores, overwrite=self.overwrite)
-            ents = [spans[i] for i in chosen]
-            set_group(doc, ents, scores[chosen], key=self.spans_key)
+            found = [(spans[i], float(scores[i])) for i in chosen]
+            if not self.overwrite:
+                found = [*self._find_kept(doc), *found]
+                found.sort(key=lambda one: one[0].start)
+            ents = [span for span, _ in found]
+            known = np.asarray([score for _, score in found], dtype=scores.dtype)
+            set_group(doc, ents, known, key=self.spans_key)
+
+    def _find_kept(self, doc: Doc) -> list[tuple[Span, float]]:
+        """What this component set when it saw the doc before, and what still stands."""
+        group = doc.spans.get(self.spans_key, [])
+        scores = getattr(group, "attrs", {}).get("scores")
+        if scores is None or len(scores) != len(group):
+            return []
+        ents = set(doc.ents)
+        pairs = zip(group, np.asarray(scores).tolist(), strict=True)
+        return [(span, score) for span, score in pairs if span in ents]

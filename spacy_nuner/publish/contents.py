@@ -43,8 +43,9 @@ from .private import Masker
 
 # As spaCy and people call them. Their words hold as they are.
 LICENSES = {"LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSES_SOURCES"}
-PIPELINE_FILES = {PIPELINE_CONFIG, PIPELINE_META, "tokenizer"}
-VOCAB = "vocab"
+# The tokenizers of some languages are folders.
+VOCAB, TOKENIZER = "vocab", "tokenizer"
+PIPELINE_FILES = {PIPELINE_CONFIG, PIPELINE_META, TOKENIZER}
 ENCODER_NAMES = {CONFIG, WEIGHTS, WEIGHTS_INDEX, *TOKENIZER_FILES}
 # JSON that describes and holds no vocabulary.
 DESCRIPTIONS = {
@@ -198,8 +199,12 @@ def _find_reason(kind: Kind, name: str, path: Path, components: set[str]) -> str
             and (inside[0] in ENCODER_NAMES or SHARD.fullmatch(inside[0]) is not None)
         )
     else:
-        own = name in PIPELINE_FILES or (
-            len(parts) > 1 and (parts[0] == VOCAB or parts[0] in components)
+        folders = {VOCAB, TOKENIZER, *components}
+        own = (
+            name in PIPELINE_FILES
+            or (len(parts) > 1 and parts[0] in folders)
+            # A `sentencizer` is a file with a suffix.
+            or (len(parts) == 1 and PurePosixPath(name).stem in components)
         )
     is_note = name in {CARD_FILE, *LICENSES}
     return None if own or is_note else f"no part of a {kind}"

@@ -155,6 +155,20 @@ def test_what_cannot_be_read_by_name_is_an_error(tiny):
     doc._.trf_data = TransformerData.empty()
     with pytest.raises(NunerError, match="N504.*initialize"):
         nlp.get_pipe("nuner_concepts").predict([doc])
+    # Nor can it be initialized where there is no transformer.
+    nlp.remove_pipe("transformer")
+    with pytest.raises(NunerError, match="N504"):
+        nlp.initialize(lambda: make_examples(nlp, spans_key="concepts"))
+
+
+def test_a_backbone_is_shared_by_a_transformer_alone(tiny, backbone):
+    """Another head's own is not that of the vectors which a listener gets."""
+    nlp = make_ner(tiny)
+    own = make_nlp(backbone, shared=False).config["components"]["nuner_concepts"]
+    config = {"model": {"tok2vec": own["model"]["tok2vec"]}}
+    nlp.add_pipe("nuner_concepts", config=config, before="nuner_ner")
+    pipe = nlp.get_pipe("nuner_ner")
+    assert pipe._find_shared_backbone(nlp) == tiny
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from spacy.util import load_model_from_config
 from thinc.api import Config
 
 from spacy_nuner.errors import NunerError
+from spacy_nuner.models.concept_tagger import UNKNOWN
 from spacy_nuner.pipeline.label_vectors import LabelVectors
 from spacy_nuner.pipeline.labels import Label, parse_labels, read_labels
 
@@ -334,6 +335,49 @@ def test_describing_a_trained_concept_says_that_its_weights_stay(backbone, tmp_p
     assert not np.array_equal(rows_of(pipe)["TERM"][0], before["TERM"][0])
 
 
+def test_what_is_known_of_labels_is_saved(backbone, tmp_path):
+    nlp = make_nlp(backbone, shared=False)
+    examples = make_examples(nlp, spans_key="concepts")
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nuner_concepts")
+    pipe.add_label("WAITS")
+    pipe.remove_label("PRICE")
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model").get_pipe("nuner_concepts")
+    assert again._learned == pipe._learned == {"AREA"}
+    assert again._left_out == {"PRICE"} and again._adds_labels
+    # Removed, it does not come back with the examples.
+    again.update(make_examples(nlp, spans_key="concepts"))
+    assert again.labels == ("AREA", "WAITS")
+
+
+@pytest.mark.parametrize("hidden_width", [0, 16])
+def test_loads_into_one_that_has_read_texts(tiny, hidden_width):
+    def make(*labels):
+        nlp = make_ner(tiny, shared=False)
+        model = nlp.config["components"]["nuner_ner"]["model"]
+        model = {"tok2vec": model["tok2vec"], "hidden_width": hidden_width}
+        nlp = spacy.blank("en")
+        nlp.add_pipe("nuner_concepts", config={"model": model, "labels": list(labels)})
+        examples = make_examples(nlp, spans_key="concepts")
+        nlp.initialize(lambda: examples)
+        return nlp
+
+    saved, live = make("ONE", "TWO", "THREE"), make()
+    live(TEXT)
+    live.get_pipe("nuner_concepts").remove_label("PRICE")
+    live.from_bytes(saved.to_bytes())
+    assert (
+        live.get_pipe("nuner_concepts").labels
+        == saved.get_pipe("nuner_concepts").labels
+    )
+    found, expected = (
+        nlp.get_pipe("nuner_concepts").predict([nlp.make_doc(TEXT)])
+        for nlp in (live, saved)
+    )
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+
+
 def test_names_are_not_read_into_a_hidden_layer(backbone):
     # The hidden layer is as wide as the vectors: only what it means differs.
     nlp = make_nlp(backbone, shared=False)
@@ -349,7 +393,12 @@ def test_names_are_not_read_into_a_hidden_layer(backbone):
     pipe.add_label("price")
     weights, bias = rows_of(pipe)["price"]
     assert weights.shape == (width,)
-    assert not weights.any() and bias == 0.0
+    assert not weights.any() and bias == pytest.approx(UNKNOWN)
+    # Nothing is known of it, so it is nowhere, whatever is asked of others.
+    pipe.threshold = 0.05
+    assert "price" not in {label for _, label in spans_of(nlp(TEXT))}
+    # It learns as the others do.
+    assert "price" in pipe._learned
 
 
 def test_descriptions_come_from_the_data(backbone):

@@ -300,6 +300,21 @@ def test_loads_with_labels_that_differ_from_the_configured_ones(tiny, tmp_path):
     assert other.get_pipe("nuner_ner").labels == expected
 
 
+def test_a_doc_that_is_read_again_keeps_its_scores(tiny):
+    nlp = make_ner(tiny)
+    train(nlp, make_examples(nlp))
+    doc = nlp("Leyton costs 900")
+    before = [(span.start, span.label_) for span in doc.spans["nuner_ner"]]
+    scores = list(doc.spans["nuner_ner"].attrs["scores"])
+    assert before and len(doc.ents) == len(before)
+    again = nlp(doc)
+    assert [(span.start, span.label_) for span in again.spans["nuner_ner"]] == before
+    assert list(again.spans["nuner_ner"].attrs["scores"]) == pytest.approx(scores)
+    # One that a person took away is gone, and found again.
+    again.set_ents(list(again.ents)[:1])
+    assert len(nlp(again).spans["nuner_ner"]) == len(before)
+
+
 def test_settings_come_from_the_config_alone(tiny, tmp_path):
     nlp = make_nlp(tiny, threshold=0.4)
     train(nlp, make_examples(nlp, spans_key="concepts"), steps=1)

@@ -255,6 +255,19 @@ def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):
     assert b"secret" not in b"".join(hub.repos[REPO]["files"].values())
 
 
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_parts_that_are_files_or_folders_of_other_names(hub, tmp_path, lang):
+    from huggingface_hub import snapshot_download
+
+    # A sentencizer is a file with a suffix, the tokenizer of Chinese a folder.
+    nlp = spacy.blank(lang)
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path / "pipe")
+    push(tmp_path / "pipe", REPO, yes=True)
+    again = spacy.load(snapshot_download(REPO, cache_dir=tmp_path / "cache"))
+    assert len(list(again("One. Two.").sents)) == len(list(nlp("One. Two.").sents))
+
+
 def test_a_folder_of_links_is_no_upload(backbone, pipeline, hub, tmp_path):
     """The hub's own cache is one."""
     for folder, name in (
