@@ -282,11 +282,6 @@ class Errors:
         "The server would not run a batch: {reason}. Its sentences are back in line; "
         "see to the cause, then run the same command again."
     )
-    N225 = Message(
-        "The server does not have: {ids}. It was made with another key or for another "
-        "project, or is deleted; all other batches are collected. Run the command "
-        "again with that key; or add --resend-lost, which pays for its sentences again."
-    )
     N215 = Message("--max-cost needs a table of prices: name one with --prices.")
     N216 = Message(
         "Can't write the store '{path}': {reason}. The answers that were committed are "
@@ -326,6 +321,11 @@ class Errors:
         "The client of the server can't be set up: {reason}. Look at what it reads "
         "from the environment: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, SSL_CERT_FILE, "
         "SSL_CERT_DIR, OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS."
+    )
+    N225 = Message(
+        "The server does not have: {ids}. It was made with another key or for another "
+        "project, or is deleted; all other batches are collected. Run the command "
+        "again with that key; or add --resend-lost, which pays for its sentences again."
     )
 
     # Pre-training
@@ -920,6 +920,11 @@ class Warnings:
         "The examples have spans of labels that are not among those that the component "
         "'{name}' was initialized with: {labels}. Their tokens are learned as none of "
         "its labels."
+    )
+    W510 = Message(
+        "The component '{name}' started from another backbone than '{backbone}' is "
+        "now, so that new labels start from zero. Set `backbone` to where the first one "
+        "is, or initialize the component again."
     )
 
     # Few-shot

@@ -92,6 +92,9 @@ class LabelPipe(TrainablePipe):
             backbone = own.attrs["name"]
         self.backbone = backbone
         self._vectors: LabelVectors | None = None
+        # The digest of those that labels started from: another backbone may be found
+        # under the name later.
+        self._started_from: str | None = None
         # Whether the weights of all labels are what they shall start from, or learned.
         self._started = False
         # Labels that are in the loss although they were not trained yet: they had an
@@ -434,9 +437,11 @@ class LabelPipe(TrainablePipe):
         self.model.initialize(X=sample, Y=empty)
         if self.backbone is None and nlp is not None:
             self.backbone = self._find_shared_backbone(nlp)
+        self._started_from = None
         vectors = self._get_vectors() if start == "names" else None
         if vectors is not None:
             vectors.start(self.model, self._labels, self.labels)
+            self._started_from = vectors.digest
         for known in self._labels.values():
             known.trained = False
         self._learned = set(self._labels)
@@ -524,7 +529,12 @@ class LabelPipe(TrainablePipe):
                 warnings.warn(message, stacklevel=3)
                 return None
             self._vectors = LabelVectors(folder) if folder else None
-        return self._vectors
+        vectors = self._vectors
+        if vectors is not None and self._started_from not in (None, vectors.digest):
+            message = Warnings.W510.format(name=self.name, backbone=self.backbone)
+            warnings.warn(message, stacklevel=3)
+            return None
+        return vectors
 
     def _ensure_started(self) -> None:
         """Set up a component that was never trained, at its first text or example."""
@@ -552,6 +562,7 @@ class LabelPipe(TrainablePipe):
         empty = self.model.ops.alloc2f(1, len(self._labels))
         self.model.initialize(X=[sample], Y=[empty])
         vectors.start(self.model, self._labels, self.labels)
+        self._started_from = vectors.digest
 
     def _finish_start(self) -> None:
         """Set up labels that were named and not yet looked for, so that what is saved
@@ -568,6 +579,7 @@ class LabelPipe(TrainablePipe):
         # The backbone too: of one that is shared, `initialize` finds out the name.
         return {
             "backbone": self.backbone,
+            "started_from": self._started_from,
             "labels": labels,
             "learned": sorted(self._learned),
             "adds_labels": self._adds_labels,
@@ -580,6 +592,7 @@ class LabelPipe(TrainablePipe):
             raise ValueError(f"the name of its backbone is {backbone!r}"[:200])
         # Where the config names a backbone, that is the one.
         self.backbone = self.backbone or backbone
+        self._started_from = state.get("started_from")
         self._labels = {label: load_label(label, labels[label]) for label in labels}
         self._learned = set(state.get("learned", ())) & set(self._labels)
         self._adds_labels = bool(state.get("adds_labels", True))

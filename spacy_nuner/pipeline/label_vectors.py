@@ -1,6 +1,7 @@
 """What a concept encoder knows of labels: weights that they start from."""
 
 import contextlib
+import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,13 @@ class LabelVectors:
             name: (Path(folder) / name).read_bytes()
             for name in (INFO_FILE, BACKGROUND_FILE)
         }
+
+    @property
+    def digest(self) -> str:
+        """RETURNS (str): What tells the backbone from any other, wherever it lies: a
+        hash of the vectors that its text encoder has of ordinary text.
+        """
+        return hashlib.sha256(self._files[BACKGROUND_FILE]).hexdigest()
 
     def get_weights(
         self, names: Sequence[str], descriptions: Sequence[str | None]

@@ -1,14 +1,18 @@
 """Concepts are added, described and removed on a live pipeline."""
 
+import shutil
+
 import numpy as np
 import pytest
 import spacy
 import srsly
+from safetensors.torch import load_file, save_file
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
+from spacy_nuner.encoders.folder import BACKGROUND_FILE
 from spacy_nuner.errors import NunerError
 from spacy_nuner.models.concept_tagger import UNKNOWN
 from spacy_nuner.pipeline.label_vectors import LabelVectors
@@ -349,6 +353,30 @@ def test_what_is_known_of_labels_is_saved(backbone, tmp_path):
     # Removed, it does not come back with the examples.
     again.update(make_examples(nlp, spans_key="concepts"))
     assert again.labels == ("AREA", "WAITS")
+
+
+def test_another_backbone_under_the_same_name_is_not_taken(backbone, tmp_path):
+    folder = shutil.copytree(backbone, tmp_path / "backbone")
+    nlp = make_nlp(str(folder), shared=False)
+    examples = make_examples(nlp, spans_key="concepts")
+    nlp.initialize(lambda: examples)
+    nlp.to_disk(tmp_path / "model")
+    same = spacy.load(tmp_path / "model").get_pipe("nuner_concepts")
+    same.add_label("area")
+    assert rows_of(same)["area"][0].any()
+    # Pre-trained again into that folder: its vectors of ordinary text are others.
+    path = folder / BACKGROUND_FILE
+    vectors = load_file(path)
+    save_file({key: rows.flip(0).contiguous() for key, rows in vectors.items()}, path)
+    other = spacy.load(tmp_path / "model").get_pipe("nuner_concepts")
+    with pytest.warns(UserWarning, match="W510.*another backbone"):
+        other.add_label("area")
+    assert not rows_of(other)["area"][0].any()
+    # Initialized again, it is that one's.
+    nlp = spacy.load(tmp_path / "model")
+    nlp.initialize(lambda: examples)
+    nlp.get_pipe("nuner_concepts").add_label("area")
+    assert rows_of(nlp.get_pipe("nuner_concepts"))["area"][0].any()
 
 
 @pytest.mark.parametrize("hidden_width", [0, 16])
