@@ -923,8 +923,8 @@ class Warnings:
     )
     W510 = Message(
         "The component '{name}' started from another backbone than '{backbone}' is "
-        "now, so that new labels start from zero. Set `backbone` to where the first one "
-        "is, or initialize the component again."
+        "now, so that new labels start from zero. Set `backbone` to where the first "
+        "one is, or initialize the component again."
     )
 
     # Few-shot
