@@ -59,6 +59,16 @@ def resolve(overrides: dict[str, Any], base: str) -> dict[str, Any]:
     return overrides | {"model.frozen_layers": encoder.config.num_hidden_layers // 2}
 
 
+def hash_files(folder: Path, pattern: str) -> dict[str, str]:
+    """What files below a folder hold, wherever it lies."""
+    from spacy_nuner.files import hash_file
+
+    return {
+        path.relative_to(folder).as_posix(): hash_file(path)
+        for path in sorted(folder.rglob(pattern))
+    }
+
+
 def draw_corpus(corpus: Path, folder: Path, count: int) -> None:
     """Write the first docs of a corpus in a random order."""
     from spacy.tokens import DocBin
@@ -135,7 +145,6 @@ def main(
 ) -> None:
     """Train and judge each lever, and print its gain over the base encoder."""
     from spacy_nuner.files import hash_file
-    from spacy_nuner.readers.sources import hash_input
 
     config = ROOT / "configs" / "pretrain.cfg"
     with tempfile.TemporaryDirectory() as name:
@@ -154,9 +163,9 @@ def main(
         inputs = {
             "base": base,
             "config": hash_file(config),
-            "corpus": hash_input(corpus),
+            "corpus": hash_files(corpus, "*.spacy"),
             "passages": passages,
-            "sets": hash_input(folder / "sets"),
+            "sets": hash_files(folder / "sets", "*.conll"),
             "k": k,
         }
         start = judge(base, folder / "sets", folder / "base", k, by_name=False)

@@ -115,7 +115,8 @@ def mask(text: str, *, shortest: int = 0) -> str:
     A piece of a secret is masked too, from four characters on of a short one and from
     eight on of one of 32 or more: in upper or lower case, in base64 or hexadecimal,
     escaped, and with blanks or line breaks within. So the last four of a long key
-    stay, by which servers say which one they mean.
+    stay, by which servers say which one they mean. A secret of less than 20 characters
+    without a digit may be made of words: it is masked whole alone.
 
     text (str): Any text, such as what a server said.
     shortest (int): Characters of the shortest piece that is masked, if more.

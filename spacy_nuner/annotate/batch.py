@@ -216,6 +216,8 @@ class BatchRun:
         self._cancelled: list[str] = []
         self._lost: list[str] = []
         self._n_resent = 0
+        # Names of the batches of earlier runs.
+        self._earlier: set[str] = set()
         # Sentences that this run does not send again, and those that it sends without
         # others, by their keys.
         self._given_up: set[bytes] = set()
@@ -229,6 +231,7 @@ class BatchRun:
             the end, N223 if the log can't be written.
         """
         unanswered = 1
+        self._earlier = {batch.id for batch in self._ledger.batches()}
         under_way = self._price_open()
         while unanswered and not self._over_budget:
             reserved = under_way + await self._submit()
@@ -380,7 +383,8 @@ class BatchRun:
     def _lose(self, batch: _OpenBatch, batch_id: str) -> int:
         """Give up a batch for good or for this run; returns what is sent again."""
         self.account.log("batch lost", id=batch.id, batch_id=batch_id)
-        if self.resend_lost:
+        # One of this run is no better if it is sent again.
+        if self.resend_lost and batch.id in self._earlier:
             self._n_resent += 1
             return self._ledger.close(batch)
         self._lost.append(batch_id)

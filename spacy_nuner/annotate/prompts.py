@@ -15,8 +15,6 @@ from .responses import Api
 SLOT = "{text}"
 TEMPLATES = Path(__file__).parent / "templates"
 PUBLISHED = ("paper", "blog")
-# Parameters that are no whole numbers, however they were written.
-FLOATS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
 # What fills the slot where several sentences share a request.
 SEVERAL = (
     "several texts, each after its number in square brackets. Answer for each text "
@@ -144,12 +142,7 @@ class Settings:
     def hash(self) -> str:
         """The SHA-256 of prompt, model, parameters and, where it is not chat, API."""
         api = [] if self.api == "chat" else [self.api]
-        # 0 and 0.0 are the same to a server, and --temperature gives the second.
-        params = {
-            key: float(value) if key in FLOATS and type(value) is int else value
-            for key, value in self.params.items()
-        }
-        return _hash([self.prompt.hash, self.model, params, *api])
+        return _hash([self.prompt.hash, self.model, self.params, *api])
 
     def key(self, text: str) -> bytes:
         """Identify a sentence under these settings.

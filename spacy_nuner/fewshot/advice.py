@@ -243,6 +243,8 @@ def _recommend_head(best: JudgedHead) -> str:
     )
     if best.lead.low > 0:
         return f"Take the head {found}."
+    if best.lead.high < 0:
+        return f"The head {found}: so few texts teach it less."
     return f"The head {found}, so these texts can't tell the two apart."
 
 

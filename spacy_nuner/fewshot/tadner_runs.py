@@ -133,17 +133,29 @@ def read_results(root: Path) -> dict[str, list[Result]]:
 
     root (Path): The folder.
     RETURNS (dict[str, list[Result]]): Name of the files of a setting -> the results of
-        all backbones.
-    RAISES (NunerError): N631 if a file is something else.
+        all backbones; those of hidden folders are left out.
+    RAISES (NunerError): N631 if a file is something else, N629 if there are two of one
+        setting and backbone with other settings.
     """
     results: dict[str, list[Result]] = {}
+    seen: dict[tuple[str, str], tuple[Path, Result]] = {}
     keys = ["backbone", "setting", "ways", "shots", "settings", "episodes"]
     for record in sorted(root.rglob(f"{SOURCE}/{STAGES[0]}/{RECORD}")):
+        if any(part.startswith(".") for part in record.relative_to(root).parts):
+            continue
         for path in sorted(record.parents[2].glob("*.json")):
             found = read_json(path, keys)
             known = {key: found[key] for key in keys[:-1]}
             result = Result(**known, episodes=_read_episodes(path, found))
-            results.setdefault(path.stem, []).append(result)
+            name = (path.stem, result.backbone)
+            first, same = seen.setdefault(name, (path, result))
+            if first == path:
+                results.setdefault(path.stem, []).append(result)
+            elif same.settings != result.settings:
+                differences = ", ".join(_find_changes(same.settings, result.settings))
+                raise NunerError(
+                    Errors.N629, first=first, second=path, differences=differences
+                )
     return results
 
 

@@ -259,7 +259,8 @@ def write_brat(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None
             notes = [] if one.score is None else [f"{one.score:.{DIGITS}f}"]
             # A note belongs to a span: that of the sentence to the first.
             notes += [] if i > 1 else task.reason.split()
-            lines.append(f"#{i}\tAnnotatorNotes T{i}\t{' '.join(notes)}\n")
+            if notes:
+                lines.append(f"#{i}\tAnnotatorNotes T{i}\t{' '.join(notes)}\n")
         # In the order in which brat lists them.
         name = path / f"{number:0{width}}-{task.id}"
         # Line ends as they are: offsets count them.

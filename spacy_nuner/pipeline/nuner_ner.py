@@ -36,11 +36,10 @@ class NunerNer(LabelPipe):
         docs = list(docs)
         made = make_spans(docs, self.find_spans(docs, logits), self.labels)
         for doc, (spans, scores) in zip(docs, made, strict=True):
+            kept = [] if self.overwrite else self._find_kept(doc)
             chosen = set_ents(doc, spans, scores, overwrite=self.overwrite)
-            found = [(spans[i], float(scores[i])) for i in chosen]
-            if not self.overwrite:
-                found = [*self._find_kept(doc), *found]
-                found.sort(key=lambda one: one[0].start)
+            found = [*kept, *((spans[i], float(scores[i])) for i in chosen)]
+            found.sort(key=lambda one: one[0].start)
             ents = [span for span, _ in found]
             known = np.asarray([score for _, score in found], dtype=scores.dtype)
             set_group(doc, ents, known, key=self.spans_key)

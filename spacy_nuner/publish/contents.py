@@ -54,8 +54,6 @@ DESCRIPTIONS = {
 }
 # What its author wants to be read.
 SIGNED = ("author", "email", "url")
-# Without these nobody can load it.
-NEEDED = {INFO_FILE, CONFIG, WEIGHTS, PIPELINE_CONFIG, PIPELINE_META}
 # What torch.save writes is a zip of a pickle and the numbers.
 TORCH_FILE = re.compile(rb"PK\x03\x04.{26}[^\x00]{0,200}?data\.pkl", re.DOTALL)
 
@@ -141,7 +139,7 @@ def find_contents(
     for found in _walk(folder):
         path = folder / found
         if reason := _find_reason(kind, found, path, components):
-            if path.is_symlink() and (path.name in NEEDED or SHARD.match(path.name)):
+            if path.is_symlink() and _is_needed(kind, found, components):
                 raise NunerError(Errors.N676, path=path)
             left_out[found] = reason
         elif _holds_pickle(path):
@@ -208,6 +206,19 @@ def _find_reason(kind: Kind, name: str, path: Path, components: set[str]) -> str
         )
     is_note = name in {CARD_FILE, *LICENSES}
     return None if own or is_note else f"no part of a {kind}"
+
+
+def _is_needed(kind: Kind, name: str, components: set[str]) -> bool:
+    """Whether nobody could load it without this file."""
+    parts = PurePosixPath(name).parts
+    if kind == "pipeline":
+        own = len(parts) > 1 and parts[0] in components
+        return name in {PIPELINE_CONFIG, PIPELINE_META} or own
+    inside = parts[1:] if parts[0] == CONCEPT_ENCODER else parts
+    return len(inside) == 1 and (
+        inside[0] in {INFO_FILE, CONFIG, WEIGHTS}
+        or SHARD.fullmatch(inside[0]) is not None
+    )
 
 
 def _holds_pickle(path: Path) -> bool:

@@ -95,6 +95,8 @@ class Server:
         self.files, self.batches = {}, {}
         self.batch_faults = {}
         self.fail_batches = []
+        # Batches that were made, and whether none is there afterwards.
+        self.made, self.forgets = 0, False
         # A step, such as "POST /v1/files", whose work is done but never responded to.
         self.hold_after = None
         self.held = threading.Event()
@@ -291,6 +293,7 @@ class Server:
 
     def _batch(self, scope, path, body):
         if scope["method"] == "POST":
+            self.made += 1
             asked_for = json.loads(body)
             name = f"batch_{len(self.batches)}"
             lines = self.files[asked_for["input_file_id"]].splitlines()
@@ -308,7 +311,7 @@ class Server:
             newest = list(self.batches.values())[::-1]
             return {"object": "list", "data": newest, "has_more": False}
         batch = self.batches.get(path.split("/")[3])
-        if batch is None:
+        if batch is None or self.forgets:
             return None
         batch["polls"] += 1
         if batch["polls"] > self.polls and batch["status"] == "validating":

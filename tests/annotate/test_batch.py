@@ -201,6 +201,17 @@ def test_a_batch_that_is_lost_for_good(real_texts, write_sentences, store_path):
         assert report.answers == 10
 
 
+def test_a_server_that_forgets_every_batch_is_not_paid_again_and_again(
+    real_texts, write_sentences, store_path
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        server.forgets = True
+        with pytest.raises(NunerError, match="N225"):
+            ask(path, store_path, server.url, batch=True, resend_lost=True)
+        assert server.made == 1
+
+
 def test_the_address_of_a_batch_may_be_typed_in_another_way(
     real_texts, write_sentences, store_path
 ):

@@ -47,6 +47,41 @@ def test_levers_are_overrides_of_the_config():
             assert key in config[section] or "@misc" in config[section], name
 
 
+def test_a_lever_is_trained_once_for_what_it_depends_on(tmp_path, monkeypatch):
+    load_app("benchmarks/levers.py")
+    module = sys.modules["benchmark"]
+    for name in {*module.PROBED, *module.NAMED}:
+        (tmp_path / "data").mkdir(exist_ok=True)
+        write_set(tmp_path / "data" / name, {"train": SENTENCES, "dev": SENTENCES})
+    write_corpus(tmp_path / "corpus", PASSAGES)
+    trained = []
+
+    def run(command, *arguments):
+        trained.append(arguments)
+
+    monkeypatch.setattr(module, "nuner", run)
+    monkeypatch.setattr(module, "judge", lambda *args, **more: {"last k=1": 1.0})
+    base = str(make_tiny_bert(tmp_path / "bert", TEXTS))
+
+    def measure(**changed):
+        options = {"passages": 2, "epochs": 1, "seed": 0, "k": "1", "base": base}
+        paths = (tmp_path / "data", tmp_path / "corpus", tmp_path / "out")
+        module.main(*paths, lever=["ours", "paper"], **{**options, **changed})
+
+    measure()
+    assert len(trained) == 2
+    # Drawn again into another temporary folder.
+    measure()
+    assert len(trained) == 2
+    measure(k="1,4")
+    measure(base=str(make_tiny_bert(tmp_path / "other", TEXTS, seed=3)))
+    assert len(trained) == 6
+    write_corpus(tmp_path / "corpus", PASSAGES[1:])
+    measure()
+    assert len(trained) == 8
+    assert len(list((tmp_path / "out").glob("*.json"))) == 8
+
+
 def test_half_of_the_layers_is_of_the_encoder(tmp_path):
     load_app("benchmarks/levers.py")
     module = sys.modules["benchmark"]

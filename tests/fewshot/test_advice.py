@@ -54,27 +54,28 @@ def test_the_best_is_named_with_what_it_leads_by():
 
 
 @pytest.mark.parametrize(
-    ("low", "words"),
+    ("lead", "words"),
     [
-        (0.02, "Take the head nuner_ner (configs/ner.cfg), trained with the encoder"),
-        (-0.01, "The head nuner_ner (configs/ner.cfg), trained with the encoder"),
+        ((0.1, 0.02, 0.2), "Take the head"),
+        ((0.1, -0.01, 0.2), "The head"),
+        ((-0.2, -0.3, -0.1), "The head"),
     ],
 )
-def test_a_head_that_was_measured_is_named(low, words):
+def test_a_head_that_was_measured_is_named(lead, words):
     candidate = make_candidate("nuner", (8, 11, 14))
-    head = JudgedHead("nuner_ner", 16, Interval(0.6, 0.5, 0.7), Interval(0.1, low, 0.2))
+    head = JudgedHead("nuner_ner", 16, Interval(0.6, 0.5, 0.7), Interval(*lead))
     other = replace(head, head="linear")
     advice = give_advice([candidate], [], [head, other]).splitlines()[3]
-    assert advice.startswith(
-        f"{words} on 16 of these texts, has an entity F1 of 60 (90%"
-    )
-    assert (
-        f"+10 (90% interval {100 * low:+.0f} to +20) points from the probe's" in advice
-    )
-    assert ("can't tell the two apart" in advice) == (low < 0)
+    words += " nuner_ner (configs/ner.cfg), trained with the encoder on 16 of these"
+    assert advice.startswith(f"{words} texts, has an entity F1 of 60 (90%")
+    value, low, high = (f"{100 * x:+.0f}" for x in lead)
+    shown = f"{value} (90% interval {low} to {high}) points from the probe's"
+    assert shown in advice
+    assert ("can't tell the two apart" in advice) == (lead[1] < 0 < lead[2])
+    assert ("teach it less" in advice) == (lead[2] < 0)
     (one, two) = to_json([candidate], [], [head, other])["heads"]
     assert (one["head"], two["head"]) == ("nuner_ner", "linear")
-    assert one["over_the_probe"]["low"] == low
+    assert one["over_the_probe"]["low"] == lead[1]
 
 
 def test_what_can_not_be_told_apart_is_said_to_be_so():

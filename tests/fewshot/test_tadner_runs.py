@@ -1,6 +1,7 @@
 """TadNER from files to results: the same episodes for all, and runs that go on."""
 
 import json
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -94,6 +95,17 @@ def test_the_report_has_them(files, tmp_path):
     assert "TadNER" in (tmp_path / "report" / "report.html").read_text("utf8")
     with pytest.raises(NunerError, match="N633"):
         write_report(tmp_path / "m", tmp_path / "other")
+    # A copy is the same; runs of other settings can't be told apart in a table.
+    shutil.copytree(tmp_path / "m" / "t", tmp_path / "m" / "copy")
+    write_report(tmp_path / "m", tmp_path / "copied", base="roberta")
+    copied = (tmp_path / "copied" / "report.md").read_text("utf8")
+    assert copied.count("| bert |") == text.count("| bert |")
+    source = SourceSettings(batch_size=4)
+    run(files, tmp_path / "m" / "u", source=source, episodes=1)
+    with pytest.raises(NunerError, match="N629.*batch_size"):
+        write_report(tmp_path / "m", tmp_path / "other", base="bert")
+    shutil.rmtree(tmp_path / "m" / "u")
+    shutil.rmtree(tmp_path / "m" / "copy")
     (tmp_path / "m" / "t" / "bert" / FILE).write_text('{"episodes": 3}')
     with pytest.raises(NunerError, match="N631"):
         write_report(tmp_path / "m", tmp_path / "other", base="bert")

@@ -150,6 +150,15 @@ def test_brat_gets_its_configuration_and_parts_at_line_breaks(tmp_path):
             FORMS["brat"].write([task], [label], tmp_path / "other")
 
 
+def test_brat_has_no_note_without_words(tmp_path):
+    marks = [Mark(0, 3, "CITY"), Mark(4, 8, "CITY")]
+    task = Task("New York", ["New", "York"], [True, False], marks, reason="why")
+    FORMS["brat"].write([task], ["CITY"], tmp_path / "out")
+    (path,) = (tmp_path / "out").glob("*.ann")
+    notes = [line for line in path.read_text("utf8").splitlines() if line[0] == "#"]
+    assert notes == ["#1\tAnnotatorNotes T1\twhy"]
+
+
 @pytest.mark.parametrize("form", ["doccano", "prodigy"])
 def test_spans_over_each_other_are_warned_of(form, tmp_path):
     words = ["New", "York", "City"]

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
 from spacy_nuner.errors import NunerError
@@ -310,9 +310,14 @@ def test_a_doc_that_is_read_again_keeps_its_scores(tiny):
     again = nlp(doc)
     assert [(span.start, span.label_) for span in again.spans["nuner_ner"]] == before
     assert list(again.spans["nuner_ner"].attrs["scores"]) == pytest.approx(scores)
-    # One that a person took away is gone, and found again.
-    again.set_ents(list(again.ents)[:1])
-    assert len(nlp(again).spans["nuner_ner"]) == len(before)
+    # What a person took away is found again, once.
+    again.set_ents([])
+    found = nlp(again).spans["nuner_ner"]
+    assert [(span.start, span.label_) for span in found] == before
+    assert len(found.attrs["scores"]) == len(before)
+    # And what a person set in its place stays, and is none of its own.
+    again.set_ents([Span(again, 0, 3, "ELSE")])
+    assert not len(nlp(again).spans["nuner_ner"])
 
 
 def test_settings_come_from_the_config_alone(tiny, tmp_path):

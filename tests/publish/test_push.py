@@ -235,6 +235,7 @@ def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):
         (folder / "notes.txt").write_text("secret")
         (folder / "LICENSE").symlink_to(tmp_path / "secret.txt")
         (folder / "linked").symlink_to(tmp_path)
+        (folder / "checkpoint-10" / "config.json").symlink_to(tmp_path / "secret.txt")
     (backbone / "concept_encoder" / "vocab.json").symlink_to(tmp_path / "secret.txt")
     (pipeline / "vocab" / ".hidden").write_text("secret")
     for folder in (backbone, pipeline):
@@ -274,6 +275,7 @@ def test_a_folder_of_links_is_no_upload(backbone, pipeline, hub, tmp_path):
         (backbone, "model.safetensors"),
         (backbone, "nuner.json"),
         (pipeline, "config.cfg"),
+        (pipeline, "nuner_ner/model"),
     ):
         there = tmp_path / "there"
         shutil.rmtree(there, ignore_errors=True)

@@ -180,8 +180,13 @@ def _is_numbered(columns: Sequence[str]) -> bool:
     )
 
 
-def _name_bare_tags(tags: Iterable[str]) -> Callable[[str], str] | None:
-    """Tell tags without a label, of sets with one kind of entity, from bare labels."""
+def name_bare_tags(tags: Iterable[str]) -> Callable[[str], str] | None:
+    """Tell tags without a label, of sets with one kind of entity, from bare labels.
+
+    tags (Iterable[str]): Tags or bare labels.
+    RETURNS (Callable | None): Gives one of them the label `UNNAMED`; None if they are
+        none.
+    """
     found = {tag for tag in tags if tag != "O"}
     bare = found <= {"B", "I"} or ("B" in found and found <= set(BARE_TAGS))
     return (lambda tag: f"{tag}-{UNNAMED}") if found and bare else None
@@ -190,7 +195,7 @@ def _name_bare_tags(tags: Iterable[str]) -> Callable[[str], str] | None:
 def _find_spelling(tags: Sequence[str]) -> Layout:
     """Tell other spellings of tags from bare labels."""
     labels = {tag for tag in tags if tag != "O"}
-    if respell := _name_bare_tags(tags):
+    if respell := name_bare_tags(tags):
         return Layout(-1, bare=False, respell=respell)
     for pattern, respell in (
         (_UNDERSCORED, lambda tag: f"{tag[0]}-{tag[2:]}"),
@@ -278,7 +283,9 @@ def complete_tags(tags: Sequence[str]) -> list[str]:
     RAISES (BadRow): If some have a prefix and others are no tags.
     """
     tags = ["O" if tag in ("-", "", "_") else tag for tag in tags]
-    if respell := _name_bare_tags(tags):
+    # Of one sentence others may be labels of a letter.
+    respell = name_bare_tags(tags) if set(tags) <= {"O", "B", "I"} else None
+    if respell is not None:
         return [tag if tag == "O" else respell(tag) for tag in tags]
     if not any(tag != "O" and _is_tag(tag) for tag in tags):
         return [tag if tag == "O" else f"I-{tag}" for tag in tags]

@@ -16,9 +16,9 @@ from .annotators import (
 )
 from .offsets import Offsets, choose_text, refuse
 
-# Keys of JSON-MIN beside those of the user's data and controls.
 # The types of results that are spans, and where these have their labels.
 LABELS = ("labels", "hypertextlabels")
+# Keys of JSON-MIN beside those of the user's data and controls.
 _OWN = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..records import BadRow, Reading, Record
-from .bio import complete_tags, read_tags
+from .bio import complete_tags, name_bare_tags, read_tags
 from .tokens import join_words
 
 _TOKENS = ("tokens", "words")
@@ -70,6 +70,9 @@ def read_ner_tags(data: dict[str, Any], reading: Reading) -> Record:
 @lru_cache(maxsize=8)
 def _complete(labels: tuple[str, ...]) -> dict[str, str]:
     """Tags by name: a row alone may not show whether its names have prefixes."""
+    respell = name_bare_tags(labels)
+    if respell is not None:
+        return {tag: tag if tag == "O" else respell(tag) for tag in labels}
     return dict(zip(labels, complete_tags(labels), strict=True))
 
 
