@@ -1,6 +1,7 @@
 """TadNER with several backbones on the same episodes, resumed where it was."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -140,7 +141,10 @@ def read_results(root: Path) -> dict[str, list[Result]]:
     results: dict[str, list[Result]] = {}
     seen: dict[tuple[str, str], tuple[Path, Result]] = {}
     keys = ["backbone", "setting", "ways", "shots", "settings", "episodes"]
-    for record in sorted(root.rglob(f"{SOURCE}/{STAGES[0]}/{RECORD}")):
+    records: list[Path] = []
+    if os.path.isdir(root):
+        records = sorted(root.rglob(f"{SOURCE}/{STAGES[0]}/{RECORD}"))
+    for record in records:
         if any(part.startswith(".") for part in record.relative_to(root).parts):
             continue
         for path in sorted(record.parents[2].glob("*.json")):
