@@ -197,9 +197,8 @@ def _write_in_pool(
 
 def _write_packed(packed: bytes) -> Any:
     result = pickle.loads(packed).write()
-    if not gc.isenabled():
-        # The worker collects no cycles by itself.
-        gc.collect()
+    # The worker may collect no cycles by itself.
+    gc.collect()
     return result
 
 

@@ -231,8 +231,9 @@ class BatchRun:
             the end, N223 if the log can't be written.
         """
         unanswered = 1
-        self._earlier = {batch.id for batch in self._ledger.batches()}
-        under_way = self._price_open()
+        earlier = self._ledger.batches()
+        self._earlier = {batch.id for batch in earlier}
+        under_way = self._price(earlier)
         while unanswered and not self._over_budget:
             reserved = under_way + await self._submit()
             under_way = 0.0
@@ -252,10 +253,13 @@ class BatchRun:
     def _count_progress(self) -> tuple[int, ...]:
         return self.account.report.answers, len(self._alone), self._n_resent
 
-    def _price_open(self) -> float:
+    def _price(self, earlier: Sequence[_OpenBatch]) -> float:
         """Reserve what batches of earlier runs may cost, which is spent already."""
+        if self.account.limits.cost is None:
+            # A file may have 50,000 requests.
+            return 0.0
         total = 0.0
-        for batch in self._ledger.batches():
+        for batch in earlier:
             for _, request in self._ledger.requests(batch):
                 texts = [sentence.text for sentence in request]
                 message = batch.settings.prompt.render(texts)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ._util import LANG, NAMES, SOURCE, split_list
+from ._util import LABEL_NAMES, LANG, NAMES, SOURCE, split_list
 from .fewshot import print_cells
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ def zero_shot_cli(
         help="Backbones with a concept encoder, the base first, between commas: "
         "folders, hub names, package:NAME/PATH or default",
     ),
-    labels: Path | None = typer.Option(
-        None,
-        help="JSON of labels: a list, label -> description, or label -> object with "
-        "name and description [default: the labels of TEST, read as words]",
-    ),
+    labels: Path | None = LABEL_NAMES,
     threshold: float | None = typer.Option(
         None,
         min=0,

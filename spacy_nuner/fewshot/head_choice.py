@@ -44,7 +44,6 @@ def judge_heads(
     heads: Sequence[str],
     *,
     seed: int = 0,
-    training: Training | None = None,
     meanings: Mapping[str, Label] | None = None,
 ) -> list[JudgedHead]:
     """Train heads, and the encoder with them, in each fold of a cross-validation.
@@ -57,11 +56,10 @@ def judge_heads(
     validated (Validated): What the probe made of the same texts with this seed.
     heads (Sequence[str]): The heads, of `heads.TRAINED`.
     seed (int): Of the order of the texts, and of the trainings.
-    training (Training | None): How long they train; None for what is usual.
     meanings (Mapping[str, Label] | None): What labels are called, for `nuner_ner`.
     RETURNS (list[JudgedHead]): The heads, the best first.
     """
-    training = training or Training()
+    training = Training()
     size = validated.sizes[-1]
     folds = cut_folds(validated.groups, seed=seed)
     probe = validated.entities[0, -1]

@@ -258,9 +258,8 @@ class Judge:
     def _get_marks(self, doc: Doc) -> list[Mark]:
         """Read the spans that are set.
 
-        Of a component of this package its entities, or where it sets spans, which may
-        overlap, its group; those in `doc.ents` are of others if it sets none. Of other
-        components entities and the spans of all groups.
+        They are entities and spans of groups: of a component of this package of its
+        own group, and if it sets no entities, those in `doc.ents` are of others.
         """
         keys = list(doc.spans) if self.pipe is None else [self.pipe.spans_key]
         sets_ents = not isinstance(self.pipe, NunerConcepts) or self.pipe.annotate_ents
@@ -277,10 +276,8 @@ class Judge:
             for ent in doc.ents
             if sets_ents
         }
-        both = {place: score or scores.get(place) for place, score in ents.items()}
-        if not both or isinstance(self.pipe, NunerConcepts) or self.pipe is None:
-            both = scores | both
-        return [Mark(*place, both[place]) for place in sorted(both)]
+        places = sorted({*scores, *ents})
+        return [Mark(*one, ents.get(one) or scores.get(one)) for one in places]
 
 
 def _get_own_score(span: Span) -> float | None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ class LabelVectors:
             for name in (INFO_FILE, BACKGROUND_FILE)
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """RETURNS (str): What tells the backbone from any other, wherever it lies: a
         hash of the vectors that its text encoder has of ordinary text.

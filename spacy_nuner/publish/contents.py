@@ -119,10 +119,9 @@ def find_contents(
         there is none, one is made.
     RETURNS (Contents): The files and what they hold.
     RAISES (NunerError): N670 if it is neither, N671 if a file of it is a pickle, N676
-        if one that it needs is a link, N678
-        if the keys of a file can't be masked, N005 if the card can't be read, N679 if
-        its metadata hold something private; for a backbone what `read_whole_info`,
-        `check_encoder` and `find_weights` raise.
+        if one that it needs is a link, N678 if the keys of a file can't be masked, N005
+        if the card can't be read, N679 if its metadata hold something private; for a
+        backbone what `read_whole_info`, `check_encoder` and `find_weights` raise.
     """
     kind = find_kind(folder)
     components: set[str] = set()

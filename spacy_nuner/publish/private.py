@@ -68,8 +68,10 @@ _KEY_FIELD = re.compile(
 )
 # Fields that hold labels, of our components and spaCy's, of transformers' configs, and
 # of `nuner.json`.
-_LABEL_FIELDS = {"labels", "label2id", "threshold", "top_concepts"}
-_LABEL_FIELDS |= {"learned", "left_out"}
+_LABEL_FIELDS = {
+    *("labels", "learned", "left_out", "threshold"),
+    *("label2id", "top_concepts"),
+}
 # The shortest piece of a key that is masked: what a shorter one is part of may be any
 # word, and a pipeline without that word can't be loaded.
 _SHORTEST_PIECE = 12

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spacy_nuner.demo.finder import SpanFinder, to_json
 from spacy_nuner.errors import NunerError
+from spacy_nuner.tokenizers import InParts
 
 from ..pipeline.conftest import make_zero_shot, spans_of
 from ..util import make_tiny_bert
@@ -43,6 +44,13 @@ def test_a_backbone_finds_what_is_named_as_the_component_does(named, backbone):
     expected = doc.spans["concepts"].attrs["scores"]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
     assert named.takes_concepts and named.labels == () and named.threshold is None
+
+
+def test_a_long_stretch_of_a_saved_pipeline_costs_no_square(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "A", "pattern": "a"}])
+    nlp.to_disk(tmp_path / "pipe")
+    assert isinstance(load(tmp_path / "pipe").nlp.tokenizer, InParts)
 
 
 def test_a_threshold_takes_no_encoder(named, monkeypatch):

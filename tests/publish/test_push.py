@@ -14,6 +14,8 @@ import pytest
 import spacy
 import torch
 from confection import Config
+from huggingface_hub import HfApi
+from huggingface_hub.errors import XetAuthorizationError, XetRefreshTokenError
 from spacy.training import Example
 from typer.testing import CliRunner
 
@@ -132,6 +134,26 @@ def test_without_a_connection(backbone, hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(NunerError, match="N674"):
+        push(backbone, REPO, yes=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        # hf_xet says no more than this where the connection ends.
+        (RuntimeError("Data processing error: CAS service error"), "N674"),
+        (XetAuthorizationError("no right to use Xet"), "N673"),
+        (XetRefreshTokenError("token is invalid"), "N673"),
+    ],
+)
+def test_errors_of_the_storage_of_large_files(
+    backbone, hub, monkeypatch, error, number
+):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(HfApi, "create_commit", fail)
+    with pytest.raises(NunerError, match=number):
         push(backbone, REPO, yes=True)
 
 
