@@ -88,7 +88,8 @@ else
 fi
 
 measure device $limit device
-step tests $((2 * limit)) python -m pytest -q -n 0 -m "$marked" --device "$device" tests
+step tests $((2 * limit)) python -m pytest -q -n 0 -m "$marked" --device "$device" \
+  tests/pipeline/test_gpu.py tests/pretrain/test_gpu.py
 for size in "${sizes[@]}"; do
   for precision in "${precisions[@]}"; do
     for concepts in "${counts[@]}"; do

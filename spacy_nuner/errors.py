@@ -513,6 +513,11 @@ class Errors:
         "for each label, and with spacy_nuner.EntityTagger.v1 one for boundaries. Give "
         "it what its own predict() returned."
     )
+    N519 = Message(
+        "{changed} of {count} docs have other tokens than when the transformer that "
+        "'{name}' listens to ran on them. Move what merges or splits tokens, such as "
+        "merge_entities, behind '{name}' or before the transformer."
+    )
 
     # Few-shot
     N601 = Message(
@@ -613,9 +618,10 @@ class Errors:
         "can't say which it means. Give them names with --labels."
     )
     N629 = Message(
-        "'{first}' and '{second}' are results of one experiment with different "
-        "settings: {differences}. Expected is one result of each: move one of the "
-        "files away, or report their folders one at a time."
+        "'{first}' and '{second}' would be averaged or compared, but have different "
+        "settings: {differences}. Move the folder of one of them away (of two runs "
+        "into one folder those draws are left that the second did not make anew), or "
+        "report their folders one at a time."
     )
     N631 = Message(
         "'{path}' is no result that can be reported: {reason}. Expected is a JSON "
@@ -639,6 +645,10 @@ class Errors:
     N635 = Message(
         "'{path}' is no report of a conversion: {reason}. Convert the corpus again, or "
         "move this file away."
+    )
+    N636 = Message(
+        "A label is called '{label}', which is what tokens outside of all entities are "
+        "called. Give it another name in the labelled set."
     )
     N640 = Message(
         "'{path}' can't be read as a Parquet or Arrow file: {reason}. Expected is what "
@@ -667,6 +677,12 @@ class Errors:
     )
     N645 = Message(
         "The loss is no number in step {step}. Give a lower --rate than {rate:g}."
+    )
+
+    N646 = Message(
+        "A data set can't be called '{name}': a folder of results has its name, and "
+        "'average' is the mean over all sets. Expected is a name of letters, digits, "
+        "'.', '-' and '_', with a letter or a digit first: give it with --dataset."
     )
 
     # Apply
@@ -945,6 +961,16 @@ class Warnings:
         "The labelled set has no mention of: {labels}. They are looked for all the "
         "same, and what is found of them counts as wrong. If that is a mistake, mend "
         "the JSON of labels."
+    )
+
+    W605 = Message(
+        "{count} types of the episodes are among those that were trained on, so that "
+        "they are not new: {types}. Name a set of other types."
+    )
+
+    W606 = Message(
+        "'{path}' is what is drawn from and what is scored on: the scores are of "
+        "sentences that were learned. With one labelled set: spacy nuner compare."
     )
 
     # Apply, and work on several machines

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+# It reads HF_HUB_OFFLINE once, which some tests set.
+import huggingface_hub.constants  # noqa: F401
 import pytest
 from hypothesis import settings
 

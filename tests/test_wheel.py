@@ -87,6 +87,7 @@ def test_the_wheel_has_the_names_and_the_data(wheel):
     assert {name for name in files if name.startswith("spacy_nuner/")} == expected
 
 
+@pytest.mark.weekly
 def test_an_editable_installation_has_the_files_of_the_checkout(source, tmp_path):
     python = make_environment(tmp_path / "env")
     install = (

@@ -50,6 +50,10 @@ CANCELLED = "cancelled"
 ENDED = ("completed", "failed", "expired", CANCELLED)
 # The key of our name for a batch in its metadata on the server.
 METADATA = "spacy_nuner_batch"
+# Statuses below 500 after which a server may take the same request, and seconds until
+# it is sent again: the first time, and at most.
+PASSING = (408, 409, 429)
+RETRY_AFTER, LONGEST_RETRY = 0.5, 8.0
 # Answers a commit, at least.
 GROUP = 500
 
@@ -298,14 +302,15 @@ class BatchRun:
             try:
                 await self._advance(batch)
             except NunerError:
-                if batch.file_id is None:
-                    # Nothing of it is there: else a run without batches would wait.
-                    self._ledger.close(batch)
+                for other in self._ledger.batches():
+                    if other.file_id is None:
+                        # Nothing of it is there: else a run without batches would wait.
+                        self._ledger.close(other)
                 raise
 
     async def _advance(self, batch: _OpenBatch) -> str:
         """Upload the file and create the batch unless that was done; returns its id."""
-        client = self.endpoint.client
+        client, sent = self.endpoint.client, batch.file_id is not None
         if batch.file_id is None:
             with self._temporary_folder() as folder:
                 # Not under the name of the batch, which the store says.
@@ -319,19 +324,43 @@ class BatchRun:
                     batch.file_id = _read_id(file.id)
             self._ledger.update(batch)
         if batch.batch_id is None:
-            batch.batch_id = await self._find(batch)
-            if batch.batch_id is None:
-                async with self._explained():
-                    made = await client.batches.create(
-                        input_file_id=batch.file_id,
+            # What was not sent before is not there.
+            found = await self._find(batch) if sent else None
+            batch.batch_id = found or await self._create(batch)
+            self._ledger.update(batch)
+            self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
+        return batch.batch_id
+
+    async def _create(self, batch: _OpenBatch) -> str:
+        """Create a batch once: where nobody knows whether the server did it, it is
+        looked for before it is asked for again.
+        """
+        import openai
+
+        client = self.endpoint.client
+        async with self._explained():
+            retry = 0
+            while True:
+                try:
+                    made = await client.with_options(max_retries=0).batches.create(
+                        input_file_id=str(batch.file_id),
                         endpoint=URLS[batch.settings.api],
                         completion_window="24h",
                         metadata={METADATA: batch.id},
                     )
-                    batch.batch_id = _read_id(made.id)
-            self._ledger.update(batch)
-            self.account.log("batch", id=batch.id, batch_id=batch.batch_id)
-        return batch.batch_id
+                    return _read_id(made.id)
+                except openai.APIError as error:
+                    status = getattr(error, "status_code", None)
+                    if status is not None and status < 500 and status not in PASSING:
+                        # Refused: its sentences wait for nothing.
+                        self._ledger.close(batch)
+                        raise
+                    if retry >= client.max_retries:
+                        raise
+                await asyncio.sleep(min(RETRY_AFTER * 2**retry, LONGEST_RETRY))
+                retry += 1
+                if found := await self._find(batch):
+                    return found
 
     async def _find(self, batch: _OpenBatch) -> str | None:
         """Search for a batch of a run that died before it stored the id."""
@@ -406,7 +435,10 @@ class BatchRun:
         failed = account.report.failures.total()
         missed = 0
         for file_id in files:
-            missed += await self._read_file(batch, file_id)
+            left_out = await self._read_file(batch, file_id)
+            if left_out is None:
+                return self._lose(batch, remote.id)
+            missed += left_out
         failed = account.report.failures.total() - failed
         unanswered = self._ledger.close(batch) - failed + missed
         if remote.status == CANCELLED and unanswered:
@@ -418,8 +450,11 @@ class BatchRun:
             raise error
         return unanswered
 
-    async def _read_file(self, batch: _OpenBatch, file_id: str) -> int:
-        """Store the answers of a file; returns how many sentences they leave out."""
+    async def _read_file(self, batch: _OpenBatch, file_id: str) -> int | None:
+        """Store the answers of a file; returns how many sentences they leave out, or
+        None if the server does not have it any more."""
+        import openai
+
         requests = dict(self._ledger.requests(batch))
         prompt = batch.settings.prompt
         numbers: list[int] = []
@@ -429,8 +464,11 @@ class BatchRun:
             path = Path(folder) / "answers.jsonl"
             async with self._explained():
                 files = self.endpoint.client.files.with_streaming_response
-                async with files.content(file_id) as response:
-                    await response.stream_to_file(path)
+                try:
+                    async with files.content(file_id) as response:
+                        await response.stream_to_file(path)
+                except openai.NotFoundError:
+                    return None
             for number, row in _read_rows(path):
                 # One that is missing was stored by a run that died while it collected.
                 request = requests.pop(number, None)
@@ -502,6 +540,8 @@ class BatchRun:
 
         try:
             yield
+        except NunerError:
+            raise
         except (openai.OpenAIError, httpx2.HTTPError, aiohttp.ClientError) as error:
             # Not `from error`: a traceback would show what the server said.
             raise self.endpoint.refusal(self.endpoint.explain(error)) from None

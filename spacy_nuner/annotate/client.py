@@ -20,6 +20,7 @@ from .responses import (
     LONGEST_MESSAGE,
     LONGEST_NAME,
     PATHS,
+    STOPPED,
     Api,
     Failure,
     find_message,
@@ -147,7 +148,6 @@ class Endpoint:
         self.pace = Pace(connection.concurrency, rpm=connection.rpm, tpm=connection.tpm)
         self._timeout = connection.timeout
         self._report = report
-        self._stopped = False
         try:
             self.client = openai.AsyncOpenAI(
                 api_key=self._key or NO_KEY,
@@ -320,7 +320,7 @@ class Endpoint:
 
     def stop(self) -> None:
         """Send nothing more, retries included."""
-        self._stopped = True
+        self.pace.stopped.set()
 
     def _mask(self, failure: Failure) -> Failure:
         kind, reason, todo = (
@@ -357,8 +357,8 @@ class Endpoint:
         path = request.url.path
         api = next((one for one, end in PATHS.items() if path.endswith(end)), None)
         await self.pace.before_request()
-        if self._stopped:
-            raise openai.OpenAIError(Failure("stopped", "the run was stopped"))
+        if self.pace.stopped.is_set():
+            raise openai.OpenAIError(Failure(STOPPED, "the run was stopped"))
         self._report.requests += api is not None
         start = time.monotonic()
         # A file of 200 MB takes its time, and the bound is one on silence.

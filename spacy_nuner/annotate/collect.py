@@ -21,8 +21,8 @@ from .accounting import (
     estimate_tokens,
 )
 from .client import Endpoint, is_openai
-from .responses import Failure
-from .store import Request, Row, State, Task
+from .responses import STOPPED, Failure
+from .store import Request, Row, State, Task, read_sentences
 
 T = TypeVar("T")
 # Requests whose messages are measured by the server's tokenizer.
@@ -69,7 +69,8 @@ def make_plan(task: Task) -> Plan:
         # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
             plan.samples.append(message)
-    if not plan.states:
+    # All of a file may fall into other parts.
+    if not plan.states and not any(read_sentences(task.path, Tally())):
         reason = plan.tally.describe() or "the file is empty"
         raise NunerError(Errors.N201, source=task.path, reason=reason)
     return plan
@@ -202,7 +203,9 @@ class Run:
                     return
                 outcome = await self.endpoint.ask(settings.body(texts), settings.api)
             if isinstance(outcome, Failure):
-                self._fail(request, outcome)
+                # What was never sent has not failed.
+                if outcome.kind != STOPPED:
+                    self._fail(request, outcome)
                 return
             used = account.add_tokens(outcome, message)
         finally:

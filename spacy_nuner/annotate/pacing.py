@@ -30,8 +30,14 @@ class Rate:
     corrected when the true one is known.
     """
 
-    def __init__(self, per_minute: float | None) -> None:
-        """per_minute (float | None): The limit, None for none."""
+    def __init__(
+        self, per_minute: float | None, stopped: asyncio.Event | None = None
+    ) -> None:
+        """per_minute (float | None): The limit, None for none.
+
+        stopped (asyncio.Event | None): Once it is set nobody waits any more.
+        """
+        self._stopped = stopped or asyncio.Event()
         self._seconds = 60 / per_minute if per_minute else 0.0
         # The share of the limit since an overload, and when it was computed last.
         self._share = 1.0
@@ -49,7 +55,7 @@ class Rate:
         self._next = turn
         self.correct(amount)
         if turn > now:
-            await asyncio.sleep(turn - now)
+            await _wait(turn - now, self._stopped)
 
     def correct(self, amount: float) -> None:
         """Correct what was taken.
@@ -70,6 +76,16 @@ class Rate:
         self._updated = now
 
 
+async def _wait(seconds: float, stopped: asyncio.Event) -> None:
+    """Sleep, but no longer than until the run is stopped."""
+    ways = [asyncio.ensure_future(x) for x in (asyncio.sleep(seconds), stopped.wait())]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+
+
 class Pace:
     """The limits of concurrency, of requests and of tokens a minute.
 
@@ -79,6 +95,7 @@ class Pace:
     most (int): The highest concurrency, and the one at the start.
     limit (float): The concurrency now.
     tokens (Rate): Tokens a minute.
+    stopped (asyncio.Event): Set when nothing more is sent: nobody waits for its turn.
     """
 
     def __init__(
@@ -87,8 +104,9 @@ class Pace:
         """Start at full speed; see `Connection` for the arguments."""
         self.most = concurrency
         self.limit = float(concurrency)
-        self.tokens = Rate(tpm)
-        self._requests = Rate(rpm)
+        self.stopped = asyncio.Event()
+        self.tokens = Rate(tpm, self.stopped)
+        self._requests = Rate(rpm, self.stopped)
         self._under_way = 0
         self._changed = asyncio.Condition()
         self._shrunk = -SHRINK_EVERY
@@ -111,7 +129,9 @@ class Pace:
     async def before_request(self) -> None:
         """Wait until the next request may go out."""
         while (pause := self._resume - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
+            if self.stopped.is_set():
+                return
+            await _wait(pause, self.stopped)
         await self._requests.take()
 
     def after_response(self, status: int, retry_after: float | None) -> None:

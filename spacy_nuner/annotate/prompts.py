@@ -113,6 +113,10 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
     return Prompt(name, template, structured=structured, sentences=sentences)
 
 
+# Parameters that are no whole numbers, however they were written.
+FLOATS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
+
+
 @dataclass(frozen=True)
 class Settings:
     """Prompt, model and parameters. Runs with equal settings share answers.
@@ -132,6 +136,12 @@ class Settings:
     api: Api = "chat"
 
     def __post_init__(self) -> None:
+        # 0 and 0.0 are the same to a server, but not in the store.
+        params = {
+            name: float(value) if name in FLOATS and type(value) is int else value
+            for name, value in self.params.items()
+        }
+        object.__setattr__(self, "params", params)
         try:
             sent = [self.model, self.params]
             json.dumps(sent, ensure_ascii=False, allow_nan=False).encode()

@@ -20,6 +20,8 @@ PATHS: dict[Api, str] = {
 
 # Counts of tokens from here on are a mistake of the server's.
 MOST_TOKENS = 10**9
+# The kind of failure of a request that was not sent, since the run was stopped.
+STOPPED = "stopped"
 # Names (of a model, of a reason to stop) and messages are cut here, in characters.
 LONGEST_NAME = 200
 LONGEST_MESSAGE = 500

@@ -189,7 +189,7 @@ def tag_corpus(
         if report := _read_finished(work.path, run):
             logger.warning("'%s' is there already, from the same input.", output)
             # The parts of a run of other settings, which is not this one's to end.
-            work.unfinished = work.keep
+            work.unfinished = work.keep and earlier != run
             return Applied(report, 0, 0.0)
         if engine == "local" and n_process == 1:
             # No part of the speed.

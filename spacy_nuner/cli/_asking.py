@@ -46,8 +46,6 @@ MAX_FAILURES = typer.Option(
 DRY_RUN = typer.Option(
     False, "--dry-run", help="Show requests, tokens and price; ask nothing"
 )
-# Parameters that are no whole numbers, however they were written.
-FLOATS = {"temperature", "top_p", "presence_penalty", "frequency_penalty"}
 
 
 def make_connection(
@@ -103,12 +101,6 @@ def read_params(
         raise NunerError(Errors.N213, reason=f"found {extra}")
     if field := find_secret(fields):
         raise NunerError(Errors.N051, field=field, variable=KEY_VARIABLE)
-    # 0 and 0.0 are the same to a server, but not in the store, and --temperature gives
-    # the second.
-    fields = {
-        name: float(value) if name in FLOATS and type(value) is int else value
-        for name, value in fields.items()
-    }
     return params | fields
 
 

@@ -104,9 +104,11 @@ def split_k(value: str) -> list[int | str]:
 
     value (str): Numbers or "all" between commas, such as "1,4,all".
     RETURNS (list[int | str]): The numbers, and "all".
-    RAISES (typer.BadParameter): If one is something else.
+    RAISES (typer.BadParameter): If one is something else, or there is none.
     """
     parts = split_list(value)
+    if not parts:
+        raise typer.BadParameter("expected are numbers or all, such as 1,4,16,64")
     numbers = split_numbers(",".join(part for part in parts if part != "all"))
     return [*numbers, *(["all"] if "all" in parts else [])]
 

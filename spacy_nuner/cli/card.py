@@ -22,6 +22,9 @@ def card_cli(
     license: str = typer.Option(
         "", help="Licence as the hub abbreviates it, such as mit or cc-by-4.0"
     ),
+    data_license: str = typer.Option(
+        "", help="Licence of the data it was trained on, in the same form"
+    ),
     languages: str = typer.Option(
         "", help="Codes of its languages, between commas, such as en,pt"
     ),
@@ -45,6 +48,7 @@ def card_cli(
         output,
         name=name,
         license=license,
+        data_license=data_license,
         languages=split_list(languages),
         datasets=split_list(datasets),
         metrics=metrics,
@@ -62,6 +66,7 @@ def card(
     *,
     name: str | None = None,
     license: str = "",
+    data_license: str = "",
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
     metrics: Path | None = None,
@@ -73,6 +78,7 @@ def card(
     output (Path | None): The file to write; None for none.
     name (str | None): What others load it by.
     license (str): As the hub abbreviates it.
+    data_license (str): That of the data it was trained on, in the same form.
     languages (Sequence[str]): Codes of its languages.
     datasets (Sequence[str]): Names on the hub of the data it was trained on.
     metrics (Path | None): As `make_card` takes it.
@@ -90,6 +96,7 @@ def card(
         path,
         name=name,
         license=license,
+        data_license=data_license,
         languages=languages,
         datasets=datasets,
         metrics=metrics,

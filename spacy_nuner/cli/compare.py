@@ -42,7 +42,7 @@ def compare_cli(
         "none for the probe alone",
     ),
     labels: Path | None = LABEL_NAMES,
-    seed: int = typer.Option(0, help="Seed of the order of the texts"),
+    seed: int = typer.Option(0, min=0, help="Seed of the order of the texts"),
     lang: str = LANG,
     gpu_id: int = typer.Option(-1, help="GPU to embed on; -1 is the CPU"),
     overwrite: bool = OVERWRITE,
@@ -129,7 +129,9 @@ def compare(
         paths = [output / MARKDOWN, output / NUMBERS, *get_paths(output / FIGURE)]
         writing = write_files(paths, command="compare", overwrite=overwrite)
     with writing as folder:
-        found = find_backbones(backbones, names=names, layers=layers)
+        found = find_backbones(
+            backbones, names=names, layers=layers, trained=layers if heads else ()
+        )
         docs = read_docs(labelled, lang=lang)
         setup_gpu(gpu_id)
         candidates = judge_backbones(docs, found, seed=seed)

@@ -17,7 +17,7 @@ def draw_cli(
     ),
     k: int = typer.Option(..., help="Mentions (or words) of each label to draw"),
     protocol: str = typer.Option("mentions", help=PROTOCOL),
-    seed: int = typer.Option(0, help="Seed of the draw"),
+    seed: int = typer.Option(0, min=0, help="Seed of the draw"),
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"
     ),

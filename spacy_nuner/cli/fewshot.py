@@ -35,7 +35,9 @@ def fewshot_cli(
         "whole set",
     ),
     draws: int = typer.Option(5, min=1, help="Draws of each k"),
-    seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
+    seed: int = typer.Option(
+        0, min=0, help="Seed of the first draw; draw d has seed + d"
+    ),
     names: str = NAMES,
     layers: str = typer.Option(
         "last,both",

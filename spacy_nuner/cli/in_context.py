@@ -59,7 +59,9 @@ def in_context_cli(
         "example [default: 0,5,20; 0 for universalner]",
     ),
     draws: int = typer.Option(1, min=1, help="Draws of each k"),
-    seed: int = typer.Option(0, help="Seed of the first draw; draw d has seed + d"),
+    seed: int = typer.Option(
+        0, min=0, help="Seed of the first draw; draw d has seed + d"
+    ),
     protocol: str = typer.Option("mentions", help=PROTOCOL),
     allow_fewer: bool = typer.Option(
         False, help="Take all mentions of a label that has fewer than k"

@@ -27,7 +27,7 @@ def review_cli(
     steps: int | None = typer.Option(
         None, min=1, help="Steps of a training [default: as the config says]"
     ),
-    seed: int = typer.Option(0, help="Another seed, other parts"),
+    seed: int = typer.Option(0, min=0, help="Another seed, other parts"),
     pipe_name: str | None = typer.Option(
         None, help="Name of the component [default: the first]"
     ),

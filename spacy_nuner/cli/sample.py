@@ -30,7 +30,7 @@ def sample_cli(
     ),
     output: Path = typer.Argument(help="JSON Lines with id, text, source and doc"),
     n: int = typer.Option(help="How many distinct sentences to draw", min=1),
-    seed: int = typer.Option(0, help="Another seed, another sample"),
+    seed: int = typer.Option(0, min=0, help="Another seed, another sample"),
     field: str = FIELD,
     splitter: str = SPLITTER,
     lang: str = SPACY_LANG,

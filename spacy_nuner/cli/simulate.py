@@ -120,6 +120,7 @@ def simulate(
 
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
+    from ..fewshot.compare import is_folder_name
     from ..fewshot.zero_shot import complete_labels
     from ..labelling.savings import draw_savings
     from ..labelling.simulate import (
@@ -136,8 +137,9 @@ def simulate(
 
     inputs: list[Any] = [train, test, backbone, *([labels] if labels else [])]
     output = check_output(output, inputs=inputs, folder=True)
-    for name in by:
-        if name not in (known := list(Strategy)):
+    known = list(Strategy)
+    for name in by or [""]:
+        if name not in known:
             raise NunerError(Errors.N717, name=name, known=", ".join(known))
     docs, gold = (read_docs(path, lang=lang) for path in (train, test))
     meanings = complete_labels(docs, read_labels(labels) if labels else {})
@@ -153,7 +155,9 @@ def simulate(
         lang=lang,
     )
     gold = take(gold, test_limit)
-    name = printable(dataset or Path(train).resolve().parent.name)
+    name = printable(dataset or Path(train).resolve().parent.name.lstrip(".") or "data")
+    if not is_folder_name(name):
+        raise NunerError(Errors.N646, name=name)
     plans = [Run(name, Strategy(one), seed, settings) for seed in seeds for one in by]
     runs = []
     with tqdm(total=len(plans) * (rounds + 1), unit=" rounds", disable=None) as bar:

@@ -77,7 +77,7 @@ def suggest_cli(
         help="cover: what stands for most of what may be found; uncertainty: what is "
         "unsure; random: any",
     ),
-    seed: int = typer.Option(0, help="Another seed, another choice at random"),
+    seed: int = typer.Option(0, min=0, help="Another seed, another choice at random"),
     field: str = FIELD,
     splitter: str = SPLITTER,
     lang: str = SPACY_LANG,

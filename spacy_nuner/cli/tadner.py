@@ -50,6 +50,7 @@ def tadner_cli(
     episodes: int = typer.Option(100, min=1, help="Episodes of each setting"),
     seed: int = typer.Option(
         0,
+        min=0,
         help="Seed of the first episode; the next has one more",
     ),
     labels: Path | None = typer.Option(
@@ -68,7 +69,7 @@ def tadner_cli(
         3e-5, help="Learning rate of source training", rich_help_panel=OF_SOURCE
     ),
     source_seed: int = typer.Option(
-        0, help="Seed of source training", rich_help_panel=OF_SOURCE
+        0, min=0, help="Seed of source training", rich_help_panel=OF_SOURCE
     ),
     source_layers: int = typer.Option(
         1,

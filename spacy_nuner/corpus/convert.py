@@ -149,27 +149,7 @@ def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
     RAISES (NunerError): N656 if a part is missing or they don't belong together, N102
         if nothing was usable; what `write_folder` raises.
     """
-    found: dict[int, Path] = {}
-    heads: list[dict[str, Any]] = []
-    for folder in folders:
-        try:
-            head = json.loads((folder / SHARE).read_text(encoding="utf8"))
-            number = head.pop("part")
-            heads.append(head)
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            reason = f"'{folder}' has no {SHARE} that can be read"
-            raise NunerError(Errors.N656, reason=reason) from error
-        if number in found:
-            reason = f"part {number} is in '{found[number]}' and in '{folder}'"
-            raise NunerError(Errors.N656, reason=reason)
-        if _without_names(head) != _without_names(heads[0]):
-            reason = f"'{folder}' is of another input or of other settings"
-            raise NunerError(Errors.N656, reason=reason)
-        found[number] = folder
-    head = heads[0]
-    if missing := sorted(set(range(1, head["of"] + 1)) - set(found)):
-        reason = f"missing of {head['of']} are {', '.join(map(str, missing[:10]))}"
-        raise NunerError(Errors.N656, reason=reason)
+    head, found = _read_parts(folders)
     with write_folder(output_dir, command="convert", inputs=folders) as work:
         # The folder may be called like anything else.
         parts = work.new / f"{work.target.name}.{CHUNKS}"
@@ -177,11 +157,7 @@ def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
         files = [ShardFiles(work.target, parts, n) for n in range(head["chunks"])]
         for one in files:
             folder = found[one.number % head["of"] + 1]
-            for path in (one.quarantine, one.counts):
-                shutil.copy(folder / CHUNKS / path.name, path)
-            if (shard := folder / one.shard.name).exists():
-                shutil.copy(shard, one.shard)
-            if not one.is_done():
+            if not _copy_chunk(one, folder):
                 reason = f"'{folder}' is not as it was written"
                 raise NunerError(Errors.N656, reason=reason)
         names = [Source(one["file"], one["format"]) for one in head["inputs"]]
@@ -189,6 +165,47 @@ def merge_corpora(folders: Sequence[Path], output_dir: Path) -> dict[str, Any]:
         report = _join(files, work.target, shown, names)
         shutil.rmtree(parts)
         return report
+
+
+def _read_parts(folders: Sequence[Path]) -> tuple[dict[str, Any], dict[int, Path]]:
+    """What the parts have in common, and the folder of each by its number."""
+    found: dict[int, Path] = {}
+    heads: list[dict[str, Any]] = []
+    for folder in folders:
+        try:
+            head = json.loads((folder / SHARE).read_text(encoding="utf8"))
+            number = head.pop("part")
+            described = _without_names(head)
+            if lacking := {"of", "chunks", "settings"} - set(head):
+                raise KeyError(*lacking)
+            heads.append(head)
+        except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+            reason = f"'{folder}' has no {SHARE} that can be read"
+            raise NunerError(Errors.N656, reason=reason) from error
+        if number in found:
+            reason = f"part {number} is in '{found[number]}' and in '{folder}'"
+            raise NunerError(Errors.N656, reason=reason)
+        if described != _without_names(heads[0]):
+            reason = f"'{folder}' is of another input or of other settings"
+            raise NunerError(Errors.N656, reason=reason)
+        found[number] = folder
+    head = heads[0]
+    if missing := sorted(set(range(1, head["of"] + 1)) - set(found)):
+        reason = f"missing of {head['of']} are {', '.join(map(str, missing[:10]))}"
+        raise NunerError(Errors.N656, reason=reason)
+    return head, found
+
+
+def _copy_chunk(files: ShardFiles, folder: Path) -> bool:
+    """Copy what a part has of a chunk; tell whether all of it is there."""
+    for path in (files.quarantine, files.counts):
+        given = folder / CHUNKS / path.name
+        if not given.is_file():
+            return False
+        shutil.copy(given, path)
+    if (shard := folder / files.shard.name).exists():
+        shutil.copy(shard, files.shard)
+    return files.is_done()
 
 
 def _without_names(head: dict[str, Any]) -> dict[str, Any]:

@@ -273,7 +273,9 @@ def _process_rows(
             outcome = process(row, lambda _, doc=doc: doc, settings)  # type: ignore[misc]
             # It stays whole, whatever can't be read of its spans.
             outcome.doc, outcome.dropped = doc, None
-            _set_spans(doc, outcome)
+            # Nor is what is missing, or was found to be none, an entity or outside.
+            known = doc.has_annotation("ENT_IOB") or not outcome.spans
+            _set_spans(doc, outcome, keep_ents=known)
             yield row, outcome
         return
 
@@ -321,7 +323,7 @@ def _leave_out_expanded(row: Row, outcome: Outcome) -> None:
         outcome.doc, outcome.dropped = None, NOTHING_LEFT
 
 
-def _set_spans(doc: Doc, outcome: Outcome) -> None:
+def _set_spans(doc: Doc, outcome: Outcome, *, keep_ents: bool = False) -> None:
     """Set doc.spans["concepts"] and doc.ents, each unless the doc has it."""
     spans = _make_spans(doc, outcome)
     if SPANS_KEY not in doc.spans:
@@ -330,7 +332,7 @@ def _set_spans(doc: Doc, outcome: Outcome) -> None:
             doc.spans[SPANS_KEY].attrs["descriptions"] = described
         if outcome.record is not None and outcome.record.labels is not None:
             doc.spans[SPANS_KEY].attrs["labels"] = outcome.record.labels
-    if not doc.ents:
+    if not doc.ents and not keep_ents:
         # Tokens outside of entities are set to "O", so that they are annotated too.
         doc.ents = filter_spans(spans)
 

@@ -102,6 +102,7 @@ def model_card(
     *,
     name: str | None = None,
     license: str = "",
+    data_license: str = "",
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
     results: str = "",
@@ -111,15 +112,18 @@ def model_card(
     info (dict[str, Any]): The content of `nuner.json`.
     name (str | None): What others load it by, such as its name on the hub.
     license (str): As the hub abbreviates it, such as "mit"; "" if it is not known.
+    data_license (str): That of the annotated text, in the same form.
     languages (Sequence[str]): Codes of its languages.
     datasets (Sequence[str]): Names on the hub of what it was trained on.
     results (str): A section of Markdown with what was measured.
     RETURNS (str): Markdown with the metadata block of the Hugging Face hub.
     """
     data, settings = info["data"], info["settings"]
-    counts = {
+    counts: dict[str, Any] = {
         key: value for key, value in data.items() if isinstance(value, (int, float))
     }
+    if data_license:
+        counts["licence"] = data_license
     training = {
         "frozen layers": info["frozen_layers"],
         "pooling of concepts": info["pooling"],

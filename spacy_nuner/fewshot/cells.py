@@ -449,13 +449,14 @@ def hold_out(
 ) -> tuple[list[int], list[int]]:
     """Choose sentences to learn from and to choose rates on, where no part is for it.
 
-    These are of what the draw leaves; where that is less, a tenth of the draw.
+    These are of what the draw leaves; where that has fewer with entities than a tenth
+    of the draw, they are that tenth.
     """
     generator = random.Random(0)
     learned = list(docs)
     left = sorted(set(range(len(dataset.train))) - set(docs))
     count = max(int(HELD_OUT * len(docs)), 1)
-    if len(left) < count:
+    if sum(bool(dataset.train[i].ents) for i in left) < count:
         # One at least is left to learn from.
         count = min(count, len(docs) - 1)
         left = sorted(generator.sample(list(docs), count))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,11 +17,13 @@ from ..encoders.folder import CONCEPT_ENCODER, read_info, recommended_layers
 from ..encoders.layers import read_config
 from ..encoders.names import resolve_weights
 from ..encoders.safety import find_weights
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..files import hash_file
+from ..models.shim import check_hidden_layers
 from ..pipeline.labels import Label
 from ..readers.hub import HUB_PREFIX, name_split, parse_hub_name
 from ..readers.sources import find_sources, hash_input
+from .results import AVERAGE
 
 # Forms of files that have the words of their sentences.
 WITH_WORDS = ("bio", "iob", "docbin")
@@ -74,7 +77,7 @@ class Dataset:
         meanings (Mapping[str, Label] | None): What labels are called.
         RETURNS (Dataset): The set.
         RAISES (NunerError): What `read_docs` raises; N624 if the set has no entity of
-            one of `only`.
+            one of `only`, N646 if its name can't be that of a folder of results.
         """
         given = {"test": test, "train": train, "dev": dev}
         paths = {
@@ -82,6 +85,9 @@ class Dataset:
         }
         docs = {part: read_docs(path, lang=lang) for part, path in paths.items()}
         hashes = {part: hash_input(path) for part, path in paths.items()}
+        if hashes["test"] == hashes.get("train"):
+            message = Warnings.W606.format(path=test)
+            warnings.warn(message, stacklevel=2)
         hashes |= name_lang(paths.values(), lang)
         if only:
             _leave_only(docs, only, source=str(test))
@@ -91,14 +97,24 @@ class Dataset:
         if source.startswith(HUB_PREFIX):
             # A name of the hub, or a folder; results go into a folder of that name.
             folder = Path(parse_hub_name(source).path).resolve()
+        # A hidden folder would hold no results.
+        name = name or folder.name.lstrip(".") or "data"
+        if not is_folder_name(name):
+            raise NunerError(Errors.N646, name=name)
         return cls(
-            name or folder.name,
+            name,
             train=docs.get("train", []),
             test=docs["test"],
             hashes=hashes,
             dev=docs.get("dev", []),
             meanings=dict(meanings or {}),
         )
+
+
+def is_folder_name(name: str) -> bool:
+    """RETURNS (bool): Whether a data set may be called so, since its results go into a
+    folder of that name, beside the mean over all sets in tables."""
+    return name != AVERAGE and re.fullmatch(r"[^\W.][^/\\\0]*", name) is not None
 
 
 def name_lang(paths: Iterable[str | Path], lang: str) -> dict[str, str]:
@@ -175,6 +191,7 @@ def find_backbones(
     *,
     names: Sequence[str] = (),
     layers: Sequence[str] = ("last", "both"),
+    trained: Sequence[str] = (),
 ) -> list[Backbone]:
     """Find the encoders to compare without loading their weights.
 
@@ -185,9 +202,12 @@ def find_backbones(
     encoders (Sequence[str]): Encoders in any form that `resolve_weights` takes.
     names (Sequence[str]): What to call them; made from `encoders` if empty.
     layers (Sequence[str]): Layer sets: "last", "both", or layers such as "-1+-4".
+    trained (Sequence[str]): Those of them that a pipeline is made with, which needs the
+        last layer in front.
     RETURNS (list[Backbone]): One for each encoder, in the same order.
     RAISES (NunerError): N001 or N002 if one can't be found, N621 if the names don't
-        fit, N622 if a layer set is not understood or a layer does not exist.
+        fit, N622 if a layer set is not understood or a layer does not exist, N401 if
+        one of `trained` does not have the last layer in front.
     """
     names = list(names) or [_make_name(encoder) for encoder in encoders]
     valid = all(re.fullmatch(r"\w[\w.+-]*", name) for name in names)
@@ -204,6 +224,9 @@ def find_backbones(
         recommended = recommended_layers(source, depth)
         if len(recommended) > 1:
             both.setdefault(depth, recommended)
+    for encoder, depth in zip(encoders, depths, strict=True):
+        for text in trained:
+            check_hidden_layers(_parse_layers(text, encoder, depth, both), depth)
     return [
         Backbone(
             name,

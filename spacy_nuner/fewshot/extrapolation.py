@@ -117,6 +117,9 @@ class LearningCurve:
     def compare(self, other: "LearningCurve") -> Interval:
         """Compare with another encoder on the same texts, as far as was measured.
 
+        The interval is one for other texts to find entities in; what is learned from
+        stays the same.
+
         other (LearningCurve): The other's curve, with the same seed.
         RETURNS (Interval): By how much the F1 of this one is higher.
         """
@@ -150,6 +153,23 @@ def sample_f(counts: NDArray[np.int64], groups: Any, *, seed: int = 0) -> Double
     """
     weights = _draw_texts(groups, np.random.default_rng(seed))
     return _get_f((weights @ counts).astype("f8"))
+
+
+def add_luck(samples: Doubles, entities: int, *, seed: int = 0) -> Doubles:
+    """Add the luck of the texts that were learned from, and that of other ones.
+
+    A head is held to have as much of it as a probe.
+
+    samples (Doubles): Entity F1 with these texts, from 0 to 1. *Shape:* (samples,)
+    entities (int): How many the texts have.
+    seed (int): Another seed, other luck.
+    RETURNS (Doubles): Entity F1 with another draw of as many texts. *Shape:* (samples,)
+    """
+    noise = np.random.default_rng([seed, 1]).normal(size=(2, len(samples)))
+    with np.errstate(divide="ignore"):
+        logits = np.log(samples) - np.log1p(-samples)
+    luck = noise.sum(axis=0) * DRAW_SPREAD / np.sqrt(max(entities, 1))
+    return np.asarray(_sigmoid(logits + luck))
 
 
 def _draw_texts(groups: Any, rng: np.random.Generator) -> Any:

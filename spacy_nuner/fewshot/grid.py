@@ -18,11 +18,11 @@ from pydantic import (
 
 from ..errors import Errors, NunerError
 from ..pipeline.labels import read_labels
-from ..readers.hub import HUB_PREFIX, name_split
+from ..readers.hub import HUB_PREFIX, name_split, parse_hub_name
 from .cells import Fits, run_cells
-from .compare import Dataset, find_backbones
+from .compare import Dataset, find_backbones, is_folder_name
 from .draws import draw_groups, find_protocol
-from .heads import check_heads
+from .heads import TRAINED, check_heads
 from .results import ALL, Cell
 
 Count = Annotated[int, Field(ge=1)]
@@ -32,8 +32,18 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+def _refuse_average(name: str) -> str:
+    if not is_folder_name(name):
+        raise ValueError(f"'{name}' is what the mean over all sets is called")
+    return name
+
+
+# One or several.
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 # What becomes the name of a folder.
-FolderName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]
+FolderName = Annotated[
+    str, Field(pattern=r"^\w[\w.+-]*$"), AfterValidator(_refuse_average)
+]
 # Where a file or an encoder is; variables of the environment are filled in, "$DATA/a".
 Name = Annotated[str, AfterValidator(os.path.expandvars)]
 
@@ -64,8 +74,15 @@ class SetFiles(Section):
     @model_validator(mode="before")
     @classmethod
     def _take_name(cls, value: Any) -> Any:
-        # "hub:NAME" is all parts of it.
-        return {"train": value, "test": value} if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        if not value.startswith(HUB_PREFIX) or parse_hub_name(value).split:
+            message = (
+                "one name stands for all parts of a data set on the hub alone, "
+                "'hub:NAME'; of files name train and test"
+            )
+            raise ValueError(message)
+        return {"train": value, "test": value}
 
 
 class Grid(Section):
@@ -87,16 +104,16 @@ class Grid(Section):
 
     datasets: dict[FolderName, SetFiles] = Field(min_length=1)
     backbones: dict[str, Name] = Field(min_length=1)
-    heads: Annotated[list[str], BeforeValidator(_as_list)] = ["probe"]
-    encoders: Annotated[list[str], BeforeValidator(_as_list)] = ["frozen"]
-    layers: Annotated[list[str], BeforeValidator(_as_list)] = ["last", "both"]
+    heads: Names = ["probe"]
+    encoders: Names = ["frozen"]
+    layers: Names = ["last", "both"]
     head_layers: str = "both"
-    protocols: Annotated[list[str], BeforeValidator(_as_list)] = ["mentions"]
+    protocols: Names = ["mentions"]
     k: Annotated[list[Count | Literal["all"]], BeforeValidator(_as_list)] = Field(
         [1, 4, 16, 64], min_length=1
     )
     draws: Count = 5
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     allow_fewer: bool = False
     epochs: Count | None = None
     rate_draws: Count = 1
@@ -157,6 +174,7 @@ def run_grid(
         list(grid.backbones.values()),
         names=list(grid.backbones),
         layers=list(dict.fromkeys([*grid.layers, grid.head_layers])),
+        trained=[grid.head_layers] if not TRAINED.keys().isdisjoint(grid.heads) else [],
     )
     datasets = [read_set(name, one, grid.lang) for name, one in grid.datasets.items()]
     # All draws come first: a k out of reach shows before the long part.

@@ -11,7 +11,7 @@ from ..pipeline.labels import Label
 from ..printing import printable
 from .compare import Backbone
 from .cross_validation import Validated, count_spans, cut_folds
-from .extrapolation import Interval, sample_f
+from .extrapolation import Interval, add_luck, sample_f
 from .heads import TRAINED, Rates, Task, Training, fit_head
 from .probe import Ints
 
@@ -26,8 +26,8 @@ class JudgedHead:
 
     head (str): Its name, of `heads.TRAINED`.
     texts (int): How many texts it learned from in each fold, as the probe did.
-    score (Interval): Its entity F1, from 0 to 1.
-    lead (Interval): By how much that is higher than the probe's.
+    score (Interval): Its entity F1, from 0 to 1, with other texts to learn from.
+    lead (Interval): By how much that is higher than the probe's, with these texts.
     """
 
     head: str
@@ -98,9 +98,6 @@ def _judge(
 ) -> JudgedHead:
     # The same texts for both, so that their difference is surer than each.
     ours, theirs = (sample_f(one, groups, seed=seed) for one in (counts, probe))
-    return JudgedHead(
-        head,
-        size,
-        Interval.from_samples(ours),
-        Interval.from_samples(ours - theirs),
-    )
+    entities = int(counts[:, [0, 2]].sum())
+    score = Interval.from_samples(add_luck(ours, entities, seed=seed))
+    return JudgedHead(head, size, score, Interval.from_samples(ours - theirs))

@@ -291,7 +291,8 @@ def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:
     train (Sequence[Doc]): The Docs to learn from, entities in `doc.ents`.
     test (Sequence[Doc]): The Docs to score on.
     RETURNS (list[str]): The labels of both, `O` first.
-    RAISES (NunerError): N623 if the two have no label in common.
+    RAISES (NunerError): N623 if the two have no label in common, N636 if one is
+        called as what is no entity.
     """
     learned, tested = (
         {ent.label_ for doc in docs for ent in doc.ents} for docs in (train, test)
@@ -302,6 +303,8 @@ def find_labels(train: Sequence[Doc], test: Sequence[Doc]) -> list[str]:
             train=", ".join(sorted(learned)),
             test=", ".join(sorted(tested)),
         )
+    if OUTSIDE in learned | tested:
+        raise NunerError(Errors.N636, label=OUTSIDE)
     return [OUTSIDE, *sorted(learned | tested)]
 
 

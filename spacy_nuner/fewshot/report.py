@@ -26,6 +26,7 @@ from .overlap import Encode, Overlap, count_overlap, find_overlap
 from .published import MARK, published_table, read_published
 from .results import (
     ABSENT,
+    ALL,
     AVERAGE,
     METRICS,
     Cell,
@@ -134,7 +135,7 @@ def write_report(
         tested = [one.backbone for found in episodes.values() for one in found]
         every = {*probed, *trained, *tested}
         backbones = sorted(every, key=lambda name: (name != base, name))
-        if base not in (probed or trained or tested):
+        if base not in every:
             raise NunerError(Errors.N633, base=base, found=", ".join(backbones))
         sections = []
         if heads:
@@ -211,7 +212,9 @@ def _describe_protocol(
     sections = [
         _introduce(protocol, figure),
         *_describe_curves(curves, protocol, compared, base, AVERAGE),
-        *_describe_efficiency(curves[main], METRICS[main], compared, base),
+        *_describe_efficiency(
+            curves[main], METRICS[main], compared, base, short=_list_short(cells)
+        ),
         *_describe_best(curves["ents_f"], compared),
         *_describe_types(cells, compared, base, overlap, folder),
     ]
@@ -310,8 +313,24 @@ def _describe_best(curves: Curves, backbones: Sequence[str]) -> list[Section]:
     return [Section(title, notes=[note], header=header, rows=rows, words=2)]
 
 
+def _list_short(cells: Iterable[Cell]) -> str:
+    """Say where labels have fewer mentions than k, of which all were taken."""
+    found = {}
+    for cell in cells:
+        few = [count for count in cell.mentions.values() if count < rank_k(cell.k)]
+        if few and cell.k != ALL and cell.protocol in (PROBE, "mentions"):
+            found[cell.dataset, rank_k(cell.k)] = (
+                f"{cell.dataset} at k={cell.k}: {len(few)} of {len(cell.mentions)} "
+                "labels"
+            )
+    if not found:
+        return ""
+    named = "; ".join(text for _, text in sorted(found.items()))
+    return f"Fewer mentions than k, of which all were taken, have in {named}."
+
+
 def _describe_efficiency(
-    curves: Curves, metric: str, backbones: Sequence[str], base: str
+    curves: Curves, metric: str, backbones: Sequence[str], base: str, *, short: str
 ) -> list[Section]:
     """How many examples the base needs for what each other backbone has."""
     sections = []
@@ -326,7 +345,8 @@ def _describe_efficiency(
                 "most examples that were measured, ≤ where the fewest were enough."
             )
             if rows:
-                section = Section(title, notes=[note], header=header, rows=rows)
+                notes = [note, short] if short else [note]
+                section = Section(title, notes=notes, header=header, rows=rows)
                 sections.append(section)
     return sections
 

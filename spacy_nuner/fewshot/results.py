@@ -15,6 +15,9 @@ from ..errors import Errors, NunerError
 from ..files import write_whole
 
 AVERAGE = "average"
+# Settings that all draws of a curve share, and those of a draw that all curves share.
+OF_CURVE = ("encoder", "hidden_layers", "train", "test", "precision", "l2")
+OF_DRAW = ("train", "test", "docs")
 # Mentions of each label, or the whole set, whose labels have as many as there are.
 ALL: Final = "all"
 K = int | Literal["all"]
@@ -112,7 +115,8 @@ def read_cells(root: Path) -> list[Cell]:
     RETURNS (list[Cell]): The cells, ordered by path; of files with the same settings
         the first.
     RAISES (NunerError): N629 if there are two of one experiment with different
-        settings, N631 if a file is no cell.
+        settings, or draws of one curve with another encoder or other files, or curves
+        with other draws; N631 if a file is no cell.
     """
     if not os.path.isdir(root):
         return []
@@ -122,23 +126,59 @@ def read_cells(root: Path) -> list[Cell]:
         for path in root.glob(f"**/{name}/draw*.json")
     ]
     found: dict[tuple[Any, ...], tuple[Path, Cell]] = {}
+    # What is averaged, and what is compared: the first of each.
+    curves, draws = dict(found), dict(found)
     for path in sorted(paths):
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         cell = Cell.from_disk(path)
         key = (cell.protocol, cell.dataset, cell.backbone, cell.layers)
-        first, same = found.setdefault((*key, cell.k, cell.draw), (path, cell))
-        if same.settings != cell.settings:
-            names = sorted({*same.settings, *cell.settings})
-            differences = ", ".join(
-                name
-                for name in names
-                if same.settings.get(name) != cell.settings.get(name)
-            )
-            raise NunerError(
-                Errors.N629, first=first, second=path, differences=differences
-            )
+        draw = (cell.protocol, cell.dataset, cell.k, cell.draw)
+        same = found.setdefault((*key, cell.k, cell.draw), (path, cell))
+        _check_same(same, (path, cell))
+        for first, names in (
+            (curves.setdefault(key, (path, cell)), OF_CURVE),
+            (draws.setdefault(draw, (path, cell)), OF_DRAW),
+        ):
+            _check_same(first, (path, cell), names)
     return [cell for _, cell in found.values()]
+
+
+def _check_same(
+    first: tuple[Path, Cell],
+    second: tuple[Path, Cell],
+    names: Sequence[str] | None = None,
+) -> None:
+    """Raise N629 if two cells differ in settings of these names, where both have them;
+    None for all settings."""
+    one, other = (cell.settings for _, cell in (first, second))
+    if names is None:
+        found = {name for name in {*one, *other} if one.get(name) != other.get(name)}
+    else:
+        one, other = _get_compared(one), _get_compared(other)
+        both = one.keys() & other.keys() & set(names)
+        found = {name for name in both if one[name] != other[name]}
+    if found:
+        raise NunerError(
+            Errors.N629,
+            first=first[0],
+            second=second[0],
+            differences=", ".join(sorted(found)),
+        )
+
+
+def _get_compared(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights and files go by their hashes alone: a folder may have two names."""
+    compared = {name: settings[name] for name in settings if name != "encoder"}
+    for part, key, name in (
+        ("encoder", "sha256", "encoder"),
+        ("data", "train", "train"),
+        ("data", "test", "test"),
+    ):
+        section = settings.get(part)
+        if isinstance(section, Mapping) and key in section:
+            compared[name] = section[key]
+    return compared
 
 
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:

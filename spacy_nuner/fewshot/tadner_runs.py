@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from ..about import __version__
 from ..encoders.layers import has_fast_bf16
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..files import write_whole
 from ..masking import mask_texts
 from ..outputs import check_output, claimed, write_folder
@@ -280,6 +281,10 @@ def run_tadner(
     sentences = [one for path in train for one in read_sentences(path, lang=lang)]
     of_source = {name for one in sentences for name in one.types}
     of_episodes = {name for one in episode_sets for name in one.types}
+    if shared := sorted(of_source & of_episodes):
+        named = shorten(", ".join(shared), 200)
+        message = Warnings.W605.format(count=len(shared), types=named)
+        warnings.warn(message, stacklevel=2)
     names = {name: get_name(name) for name in sorted(of_source | of_episodes)}
     results = []
     for backbone in backbones:

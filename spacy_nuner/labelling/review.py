@@ -134,11 +134,11 @@ def find_doubts(
         # Nor are they found: they may be known by their names alone.
         missing = [label not in labels for label in judge.pipe.labels]
         flat[:, missing] = -np.inf
-        likely, others = _get_likelihoods(judge.pipe, copies, batch, golds, flat)
+        likely, others = _get_likelihoods(judge.pipe, copies, batch, flat)
         likely = np.where(_find_unseen(batch, golds, labels), 1.0, likely)
         first = np.cumsum([0, *map(len, batch)]).tolist()
         doubts += [
-            _find_doubt(doc, gold, likely[a:b], others[a:b], judge.pipe.labels)
+            _find_doubt(doc, gold, likely[a:b], others[a:b], judge.pipe)
             for doc, gold, a, b in zip(batch, golds, first, first[1:], strict=False)
         ]
     return doubts
@@ -148,23 +148,29 @@ def _get_likelihoods(
     pipe: LabelPipe,
     docs: Sequence[Doc],
     references: Sequence[Doc],
-    golds: Sequence[Sequence[Span]],
     logits: Floats,
 ) -> tuple[Floats, Floats]:
     """The probability of each token's label, and those of all labels.
 
     What is not annotated can't be judged: it counts as certain.
     """
-    in_spans = any(pipe.gold_key in doc.spans for doc in references)
-    key = pipe.gold_key if in_spans else None
     labels = pipe.labels
-    for spans in golds:
-        for span in spans:
-            # spaCy aligns no span with a label that the vocabulary has not seen.
-            pipe.vocab.strings.add(span.label_)
-    examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
-    gold = get_targets(examples, labels, spans_key=key)
-    targets, known = gold.labels, gold.known
+    parts = [
+        # Each by itself, whatever others have their labels in.
+        get_targets(
+            [Example(x, y)],
+            labels,
+            spans_key=pipe.gold_key if pipe.gold_key in y.spans else None,
+        )
+        for x, y in zip(docs, references, strict=True)
+    ]
+    targets, known = (
+        np.concatenate(arrays)
+        for arrays in (
+            [np.zeros((0, len(labels)), "f"), *(part.labels for part in parts)],
+            [np.zeros(0, bool), *(part.known for part in parts)],
+        )
+    )
     found = get_probabilities(logits, exclusive=pipe.exclusive)
     if pipe.exclusive:
         none = 1 - found.sum(axis=1)
@@ -192,7 +198,7 @@ def _find_doubt(
     gold: Sequence[Span],
     likely: Floats,
     others: Floats,
-    labels: Sequence[str],
+    pipe: LabelPipe,
 ) -> Doubt:
     judged = {
         (span.start, span.end, span.label_): float(likely[span.start : span.end].mean())
@@ -214,10 +220,14 @@ def _find_doubt(
     over = [span for span in gold if span.start <= i < span.end]
     words = over[0].text if over else doc[i].text
     given = "/".join(span.label_ for span in over) or NOTHING
+    labels, thresholds = pipe.labels, pipe.thresholds
     best = int(others[i].argmax()) if len(labels) else -1
     found, share = NOTHING, 1 - float(likely[i])
-    if best >= 0 and labels[best] != given and others[i][best] >= 1 - others[i].sum():
-        found, share = labels[best], float(others[i][best])
+    if best >= 0 and labels[best] != given:
+        # Where labels exclude each other one is found that is likelier than none.
+        none = 1 - others[i].sum()
+        if others[i][best] >= (none if thresholds is None else thresholds[best]):
+            found, share = labels[best], float(others[i][best])
     reason = f"'{words}' is {given}, found is {found} ({share:.2f})"
     return Doubt(1 - float(likely[i]), reason, marks)
 

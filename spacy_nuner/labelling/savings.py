@@ -142,7 +142,8 @@ def savings_table(
                 f"{random.means[-1]:.1f} ± {random.spreads[-1]:.1f}",
                 f"{ours.means[-1]:.1f} ± {ours.spreads[-1]:.1f}",
                 f"{'>' if row[2] else ''}{row[0]:.0f} of {row[1]:.0f}",
-                f"{min(gaps):+.1f}",
+                # Before the first round both know the names alone.
+                f"{min(gaps[1:] or gaps):+.1f}",
             ]
         )
     header = ["data set", "random", by, "sentences for as much", "least gain"]

@@ -224,7 +224,9 @@ def init(model: Model, X: Any = None, Y: Any = None) -> None:
     if shim.encoder is not None:
         return
     name = model.attrs["name"]
-    tokenizer, encoder = load_encoder(name)
+    # Where predictions alone are made, weights would be of a kind that none can train.
+    with torch.inference_mode(mode=False):
+        tokenizer, encoder = load_encoder(name)
     depth = encoder.config.num_hidden_layers
     # Read in any case: it refuses a backbone of a newer format.
     recommended = recommended_layers(encoder.config.name_or_path, depth)

@@ -109,7 +109,18 @@ def resize_output(model: Model, n_concepts: int) -> None:
     model (Model): A concept tagger, initialized or not; changed in place.
     n_concepts (int): The new number of concepts; new ones start from zero.
     """
-    resize_model(model.get_ref("output_layer"), n_concepts)
+    container = model.get_ref("output_layer")
+    old = container.layers[0]
+    resize_model(container, n_concepts)
+    new = container.layers[0]
+    for name in ("W", "b"):
+        # Of the first part of a batch, where gradients are added up.
+        gradient: Any = old.maybe_get_grad(name)
+        if new is not old and gradient is not None:
+            padded: Any = new.ops.alloc(new.get_param(name).shape)
+            rows = min(len(gradient), len(padded))
+            padded[:rows] = gradient[:rows]
+            new.inc_grad(name, padded)
     _forget_width(model)
 
 

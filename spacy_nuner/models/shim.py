@@ -142,10 +142,12 @@ class BackboneShim(PyTorchShim):
         # With the embeddings, also where no layer is frozen.
         self.frozen_weights = freeze(encoder, self.freeze_layers)
         self._model = HiddenLayers(encoder, self.hidden_layers or [-1])
-        self._model.to(get_torch_default_device())
+        with torch.inference_mode(mode=False):
+            self._model.to(get_torch_default_device())
         self._model.eval()
         self._scale_of = self._get_scales()
-        self._cache = None
+        # Weights of another encoder may come to lie where these lay.
+        self._cache, self._prediction_copy = None, PredictionCopy()
         self.special = special_pieces(tokenizer)
         self.limit = max_pieces(tokenizer, encoder)
 
@@ -299,7 +301,8 @@ class BackboneShim(PyTorchShim):
             weights of it are missing; what `make_config`, `build_encoder`,
             `load_tokenizer` and `check_together` raise.
         """
-        with explaining_damage("backbone"):
+        # As for `init` of the backbone.
+        with explaining_damage("backbone"), torch.inference_mode(mode=False):
             msg = srsly.msgpack_loads(bytes_data)
             if msg:
                 self._take_over(**msg)

@@ -122,9 +122,6 @@ def get_labelled_logits(
     annotated = Counter(
         span.label_ for doc in references for span in get_annotated(doc, spans_key=key)
     )
-    for label in annotated:
-        # spaCy aligns no span with a label that the other vocabulary has not seen.
-        pipe.vocab.strings.add(label)
     examples = [Example(x, y) for x, y in zip(docs, references, strict=True)]
     gold = get_targets(examples, pipe.labels, spans_key=key)
     index = {label: i for i, label in enumerate(pipe.labels)}

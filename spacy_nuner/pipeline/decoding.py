@@ -227,7 +227,9 @@ def make_spans(
     rows = list(zip(*columns, strict=True))
     # Spans are made faster from a label's hash than from its text.
     present = np.unique(found.labels).tolist()
-    hashes = {i: docs[0].vocab.strings.add(labels[i]) for i in present}
+    hashes: dict[int, int] = {}
+    for vocab in {id(doc.vocab): doc.vocab for doc in docs}.values():
+        hashes = {i: vocab.strings.add(labels[i]) for i in present}
     return [
         (
             [Span(doc, a, b, label=hashes[label]) for a, b, label in rows[first:last]],

@@ -36,7 +36,7 @@ from ..models.concept_tagger import (
 from ..printing import printable
 from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
-from .labels import Label, LabelSettings, check_label, load_label, parse_labels
+from .labels import Label, LabelSettings, load_label, parse_labels
 from .targets import cross_entropy, find_learned, get_labels, get_targets
 
 # Parts of a saved component, for `exclude` as well ("labels"). The labels are not
@@ -151,10 +151,13 @@ class LabelPipe(TrainablePipe):
         RETURNS (int): 1, or 0 if it was there already. One that was never trained is
             encoded again where name or description are new; one that was trained keeps
             its weights, with warning W503.
-        RAISES (NunerError): N501 if the label is no text, or an empty one.
+        RAISES (NunerError): N501 if the label is no text, or an empty one, N511 if name
+            or description is none, N053 if UTF-8 can't hold one; what the concept
+            encoder raises, after which nothing has changed.
         """
-        check_label(label)
-        old, new = self._labels.get(label), Label(name, description)
+        given = {"name": name or None, "description": description or None}
+        (new,) = parse_labels({label: given}, source=f"'{self.name}'").values()
+        old = self._labels.get(label)
         if old is not None:
             new = Label(name or old.name, description or old.description, old.trained)
             if new == old:
@@ -168,12 +171,24 @@ class LabelPipe(TrainablePipe):
             self.vocab.strings.add(label)
             resize_output(self.model, len(self._labels))
         if vectors is not None:
-            vectors.start(self.model, self._labels, [label])
-        elif self._started:
+            try:
+                vectors.start(self.model, self._labels, [label])
+            except BaseException:
+                self._restore(label, old)
+                raise
+        elif self._started and old is None:
             self._learned.add(label)
-            if old is None and not self.exclusive:
+            if not self.exclusive:
                 set_unknown(self.model, len(self._labels) - 1)
         return int(old is None)
+
+    def _restore(self, label: str, old: Label | None) -> None:
+        """Undo `add_label`."""
+        if old is not None:
+            self._labels[label] = old
+        else:
+            remove_row(self.model, self.labels.index(label))
+            del self._labels[label]
 
     def remove_label(self, label: str) -> None:
         """Remove a label with its weights and what is known of it.
@@ -322,7 +337,8 @@ class LabelPipe(TrainablePipe):
         backprop(d_logits)
         for known, learns in zip(self._labels.values(), self._get_mask(), strict=True):
             known.trained = bool(learns)
-        if sgd is not None:
+        # False, as spaCy's components take it.
+        if sgd:
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
@@ -420,19 +436,23 @@ class LabelPipe(TrainablePipe):
                 spans_key=self.gold_key,
                 described_key=self.described_key,
             )
+        source = f"initialize.components.{self.name}.labels"
+        parsed = parse_labels(given, source=source)
+        if not parsed and not self._labels:
+            where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
+            raise NunerError(Errors.N502, name=self.name, where=where)
+        self._check_upstream()
+        # With other data than can be learned from, what was learned would stand.
         self._started = False
         self._adds_labels, self._left_out = labels is None, set()
-        source = f"initialize.components.{self.name}.labels"
-        for label, new in parse_labels(given, source=source).items():
+        for label, new in parsed.items():
             self.add_label(label)
             known = self._labels[label]
             known.name = known.name or new.name
             known.description = known.description or new.description
-        if not self._labels:
-            where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
-            raise NunerError(Errors.N502, name=self.name, where=where)
-        self._check_upstream()
-        sample = [eg.x for eg in islice(get_examples(), 10)]
+        sample = [eg.x for eg in islice(get_examples(), 10) if len(eg.x)]
+        # Of docs without a token no width can be told.
+        sample = sample or [Doc(self.vocab, words=["text"])]
         empty = [self.model.ops.alloc2f(len(doc), len(self._labels)) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
         if self.backbone is None and nlp is not None:
@@ -469,8 +489,8 @@ class LabelPipe(TrainablePipe):
         """Warn of settings for labels that the component does not have."""
 
     def _check_listener(self, docs: Sequence[Doc]) -> None:
-        """Refuse docs that the transformer did not run on: the listener would hand on
-        zeros for them.
+        """Refuse docs that the transformer did not run on, of which the listener would
+        hand on zeros, and those whose tokens are others since.
         """
         listener = self._find_listener()
         if listener is None:
@@ -486,6 +506,11 @@ class LabelPipe(TrainablePipe):
                 upstream=listener.upstream_name.replace("*", "transformer"),
                 missing=missing,
                 count=len(full),
+            )
+        changed = sum(len(doc._.trf_data.align.lengths) != len(doc) for doc in full)
+        if changed:
+            raise NunerError(
+                Errors.N519, name=self.name, changed=changed, count=len(full)
             )
 
     def _find_listener(self) -> Any:

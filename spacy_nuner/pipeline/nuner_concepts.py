@@ -43,7 +43,7 @@ class NunerConcepts(LabelPipe):
         """See the factory for the settings."""
         self.spans_key = self.described_key = spans_key
         self.annotate_ents = annotate_ents
-        _check_threshold(name, threshold)
+        threshold = _read_threshold(name, threshold)
         if has_boundary(model):
             raise NunerError(Errors.N514, name=name)
         # Here, since `spacy find-threshold` sets it here.
@@ -65,8 +65,7 @@ class NunerConcepts(LabelPipe):
 
     @threshold.setter
     def threshold(self, value: Threshold) -> None:
-        _check_threshold(self.name, value)
-        self.cfg["threshold"] = value
+        self.cfg["threshold"] = _read_threshold(self.name, value)
         self._check_labels()
 
     def _check_labels(self) -> None:
@@ -93,8 +92,10 @@ class NunerConcepts(LabelPipe):
         super()._set_state(state)
         saved = state.get("threshold")
         if saved is not None and saved["configured"] == self._configured:
-            _check_threshold(self.name, saved["each"])
-            self.cfg["threshold"] = saved["each"]
+            self.cfg["threshold"] = _read_threshold(self.name, saved["each"])
+        elif _by_label(self.threshold):
+            # Set since, and not saved.
+            self.cfg["threshold"] = self._configured
 
     def remove_label(self, label: str) -> None:
         """Remove a label with its weights, what is known of it and its threshold.
@@ -139,8 +140,10 @@ def _by_label(threshold: Threshold) -> Mapping[str, float]:
     return threshold if isinstance(threshold, Mapping) else {}
 
 
-def _check_threshold(name: str, threshold: Threshold) -> None:
-    """Refuse numbers with which nothing or everything would be found, in silence."""
+def _read_threshold(name: str, threshold: Any) -> Threshold:
+    """Take numbers of any kind as those that JSON has, and refuse numbers with which
+    nothing or everything would be found, in silence.
+    """
     if isinstance(threshold, Mapping):
         each: Iterable[Any] = threshold.values()
     else:
@@ -151,3 +154,6 @@ def _check_threshold(name: str, threshold: Threshold) -> None:
         raise NunerError(
             Errors.N510, name=name, key="threshold", found=threshold, expected=expected
         )
+    if isinstance(threshold, Mapping):
+        return {label: float(one) for label, one in threshold.items()}
+    return None if threshold is None else float(threshold)

@@ -34,6 +34,9 @@ def get_gold_spans(example: Example, *, spans_key: str | None) -> list[Span]:
     RETURNS (list[Span]): The spans that can be aligned.
     """
     spans = get_annotated(example.reference, spans_key=spans_key)
+    for span in spans:
+        # spaCy aligns no span with a label that the other vocabulary has not seen.
+        example.x.vocab.strings.add(span.label_)
     return example.get_aligned_spans_y2x(spans, allow_overlap=spans_key is not None)
 
 
@@ -56,7 +59,8 @@ def get_labels(
         labels.update(span.label_ for span in spans)
         if described_key in eg.reference.spans:
             found = eg.reference.spans[described_key].attrs.get("descriptions", {})
-            descriptions = {**found, **descriptions}
+            for label, description in found.items():
+                descriptions.setdefault(label, description)
     return {label: descriptions.get(label) for label in sorted(labels)}
 
 
@@ -122,8 +126,8 @@ def get_targets(
     start = 0
     for eg in examples:
         end = start + len(eg.predicted)
-        known[start:end] = _get_known(eg, spans_key)
         found = get_gold_spans(eg, spans_key=spans_key)
+        known[start:end] = _get_known(eg, spans_key)
         spans = [span for span in found if span.label_ in index]
         ends = {(span.end, span.label_) for span in spans}
         for span in spans:

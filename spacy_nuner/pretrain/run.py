@@ -138,6 +138,7 @@ def pretrain(
         )
         started = time.monotonic()
         last = str(run.checkpoint) if run.checkpoint else None
+        resumed = checkpoint_step(run.checkpoint) if run.checkpoint else 0
         trainer.train(resume_from_checkpoint=last)
         if not trainer.is_world_process_zero():
             return None
@@ -148,6 +149,8 @@ def pretrain(
             "seconds": round(time.monotonic() - started),
             "final_loss": trainer.last_loss(),
             "kept_step": step,
+            # Seconds are those since then.
+            **({"resumed_at_step": resumed} if resumed else {}),
             "base_sha256": run.base_sha256,
             **describe_evaluation(history, step),
         }

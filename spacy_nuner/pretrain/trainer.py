@@ -368,6 +368,12 @@ def checkpoint_step(checkpoint: Path) -> int:
 class LastStep(TrainerCallback):
     """Evaluates after the last step, and writes no checkpoint that nobody reads."""
 
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, **kwargs: Any
+    ) -> None:
+        """Take the intervals of this run, not those that the checkpoint had."""
+        state.compute_steps(args, state.max_steps)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Change what Trainer would do at the end."""
         if state.global_step == state.max_steps:

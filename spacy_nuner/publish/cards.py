@@ -64,7 +64,7 @@ set.
 
 The pipeline knows the labels that it lists, in texts like those that it was trained on.
 `vocab/strings.json` holds words of texts that it has seen.
-{license}
+{license}{data_license}
 """
 FROM_HUB = """\
 from huggingface_hub import snapshot_download
@@ -79,6 +79,7 @@ LICENSE = (
     "Its licence is {license}; those of the backbone and of the labelled set hold as "
     "well."
 )
+DATA_LICENSE = " The licence of the labelled set is {license}."
 
 Kind = Literal["backbone", "pipeline"]
 
@@ -141,6 +142,7 @@ def make_card(
     *,
     name: str | None = None,
     license: str = "",
+    data_license: str = "",
     languages: Sequence[str] = (),
     datasets: Sequence[str] = (),
     metrics: Path | None = None,
@@ -150,6 +152,7 @@ def make_card(
     folder (Path): The backbone, or the saved pipeline.
     name (str | None): Its name on the hub.
     license (str): As the hub abbreviates it; for a pipeline else that of `meta.json`.
+    data_license (str): That of the annotated text or the labelled set.
     languages (Sequence[str]): Codes of its languages; for a pipeline else its own.
     datasets (Sequence[str]): Names on the hub of the data it was trained on.
     metrics (Path | None): Results of `fewshot`. Of them those count that were measured
@@ -165,8 +168,9 @@ def make_card(
     """
     if name is not None:
         check_repo(name)
-    if license and not is_license(license):
-        raise NunerError(Errors.N675, license=license)
+    for one in (license, data_license):
+        if one and not is_license(one):
+            raise NunerError(Errors.N675, license=one)
     masker = Masker(folder, repo=name)
     if find_kind(folder) == "pipeline":
         card = _make_pipeline_card(
@@ -174,6 +178,7 @@ def make_card(
             masker,
             name=name,
             license=license,
+            data_license=data_license,
             languages=languages,
             datasets=datasets,
         )
@@ -186,6 +191,7 @@ def make_card(
             info,
             name=name,
             license=license,
+            data_license=data_license,
             languages=languages,
             datasets=datasets,
             results=_describe_results(folder, metrics),
@@ -274,6 +280,7 @@ def _make_pipeline_card(
     *,
     name: str | None,
     license: str,
+    data_license: str,
     languages: Sequence[str],
     datasets: Sequence[str],
 ) -> str:
@@ -303,6 +310,9 @@ def _make_pipeline_card(
             license=LICENSE.format(license=escape_markdown(license))
             if license
             else NO_LICENSE,
+            data_license=DATA_LICENSE.format(license=data_license)
+            if data_license
+            else "",
         )
     except (LookupError, TypeError, ValueError, AttributeError, OSError) as error:
         todo = "Expected is what nlp.to_disk wrote."

@@ -141,8 +141,9 @@ class Masker:
         text (str): Any text, such as a model card.
         RETURNS (str): The text with "***" for what was private.
         """
-        for private, shown in self._about_runs.items():
-            text = text.replace(private, shown)
+        # Of a command the parts are known too: first the whole.
+        for private in sorted(self._about_runs, key=len, reverse=True):
+            text = text.replace(private, self._about_runs[private])
         pieces = self._label.split(text) if self._label else [text]
         pieces[::2] = map(self._mask_piece, pieces[::2])
         return "".join(pieces)

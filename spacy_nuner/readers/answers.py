@@ -539,20 +539,22 @@ def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
     structured (bool): Whether JSON was asked for.
     RETURNS (dict[int, Answer]): Answers by the index of their sentence, from 0, without
         what the model thought. Those that the answer passes over, or of which it has
-        two in JSON, have none. The sum of the tokens stays right; of a truncated answer
-        only the last part is truncated.
+        two in JSON, have none. The sum of the tokens stays right; of truncated lines
+        only the part that was written last is truncated, and of JSON none.
     """
     if count == 1:
         return {0: answer}
     cut = _cut_json if structured else _cut_lines
     divided, finished = cut(answer.content, count)
+    # In JSON a part whose end is missing is none.
+    last = None if structured else next(reversed(divided), None)
     parts = sorted(divided.items())
     shared = {}
     for part, (index, content) in enumerate(parts):
         reason = answer.finish_reason
-        if part == len(parts) - 1 and not finished:
+        if index == last and not finished:
             reason = TRUNCATED
-        elif part < len(parts) - 1 and reason == TRUNCATED:
+        elif index != last and reason == TRUNCATED:
             reason = "stop"
         shared[index] = replace(
             answer,
@@ -574,7 +576,9 @@ def _cut_lines(content: str, count: int) -> tuple[dict[int, str], bool]:
         # the text's own.
         if current < number <= count or (0 < number <= count and not rest):
             current = number
-            part = parts.setdefault(current - 1, [])
+            # The one that was written last stands last.
+            part = parts.pop(current - 1, [])
+            parts[current - 1] = part
             part += [rest] if rest else []
         elif current:
             parts[current - 1].append(line)

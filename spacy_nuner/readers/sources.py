@@ -27,6 +27,8 @@ from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
 STDIN = "-"
 # How many lines are read to find the form of a file.
+# What documents with all texts of a set have, as `cut_document` reads them.
+DOCUMENT_KEYS = ("paragraphs", "annotations")
 LINES_OF_FORM = 200
 
 CSV_COLUMNS = ("input", "output")
@@ -183,9 +185,17 @@ def _find_layout(lines: list[str]) -> str:
     except (ValueError, RecursionError):
         if _PYTHON_LIST.match("\n".join(lines)):
             return "python"
-        return "json" if first.startswith("[") or first == "{" else "jsonl"
+        cut = len(lines) == 1 and _is_cut_document(first)
+        return "json" if first.startswith("[") or first == "{" or cut else "jsonl"
     several = cut_document(value) is not None or isinstance(value, list)
     return "json" if several and not is_tuple(value) else "jsonl"
+
+
+def _is_cut_document(text: str) -> bool:
+    """Tell one object with all texts of a set from the row of one text, where it is too
+    long to be read to its end.
+    """
+    return text.startswith("{") and any(f'"{key}"' in text for key in DOCUMENT_KEYS)
 
 
 def plain_suffix(path: str | Path) -> str:
@@ -339,6 +349,12 @@ def hash_input(name: str | Path) -> str:
     if os.path.isfile(name):
         return hash_file(Path(name))
     described = [describe_source(source) for source in find_sources([name])]
+    if os.path.isdir(name):
+        # By whatever path, and on whatever machine.
+        for one in described:
+            for part in (one, one.get("text", {})):
+                if "file" in part:
+                    part["file"] = os.path.relpath(part["file"], name)
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
@@ -363,7 +379,8 @@ def _is_source(path: Path) -> bool:
     if suffix != ".json":
         return suffix in FORMATS and suffix != ".py"
     with open_source(str(path)) as file:
-        start = file.read(MAX_ROW).removeprefix(codecs.BOM_UTF8).lstrip()
+        head = file.read(MAX_ROW)
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if start.startswith(b"["):
         return True
     # Reports and descriptions of data sets lie beside sets, but are none.
@@ -376,7 +393,7 @@ def _is_source(path: Path) -> bool:
         if not isinstance(data, dict):
             return False
         return _is_row(data) or cut_document(data) is not None
-    return False
+    return len(head) == MAX_ROW and _is_cut_document(start.decode(errors="replace"))
 
 
 def _is_row(data: dict[str, Any]) -> bool:

@@ -100,6 +100,8 @@ class Server:
         # A step, such as "POST /v1/files", whose work is done but never responded to.
         self.hold_after = None
         self.held = threading.Event()
+        # A step whose work is done and whose response is lost on the way, once.
+        self.lost_after = None
         # A step that is refused.
         self.broken = None
         # A quarter of a second's worth may come at once.
@@ -144,12 +146,17 @@ class Server:
             await self._json(send, 200, file)
         elif path.startswith("/v1/files/"):
             await self._hold(scope)
-            content = self.files[path.split("/")[3]]
-            await self._send(send, 200, content, b"application/octet-stream")
+            content = self.files.get(path.split("/")[3])
+            if content is None:
+                await self._json(send, 404, {"error": {"message": "no such file"}})
+            else:
+                await self._send(send, 200, content, b"application/octet-stream")
         elif path.startswith("/v1/batches"):
             batch = self._batch(scope, path, body)
             await self._hold(scope)
             status = 404 if batch is None else 200
+            if self.lost_after == f"{scope['method']} {path}":
+                self.lost_after, status, batch = None, 502, None
             await self._json(send, status, batch or {"error": {"message": "no batch"}})
         else:
             await self._json(send, 404, {"error": {"message": "no such path"}})

@@ -176,6 +176,46 @@ def test_a_server_without_batches_keeps_no_sentence(
         assert ask(path, store_path, server.url).answers == 10
 
 
+@pytest.mark.parametrize("step", ["POST /v1/batches", "GET /v1/batches"])
+def test_a_server_that_takes_files_and_no_batches(
+    real_texts, write_sentences, store_path, step
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        server.broken = step
+        if step.startswith("POST"):
+            with pytest.raises(NunerError, match="N206"):
+                ask(path, store_path, server.url, batch=True)
+            assert ask(path, store_path, server.url).answers == 10
+        else:
+            # What was never sent is not looked for; but it can't be collected.
+            with pytest.raises(NunerError, match="N206"):
+                ask(path, store_path, server.url, batch=True)
+            assert server.made == 1
+
+
+def test_a_batch_whose_response_is_lost_is_made_once(
+    real_texts, write_sentences, store_path
+):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        server.lost_after = "POST /v1/batches"
+        assert ask(path, store_path, server.url, batch=True).answers == 10
+        assert server.made == 1 and server.lost_after is None
+
+
+def test_answers_that_the_server_has_no_more(real_texts, write_sentences, store_path):
+    path = write_sentences(real_texts[:10])
+    with Server() as server:
+        leave_open(server, path, store_path)
+        server._finish(server.batches["batch_0"])
+        server.files.pop(server.batches["batch_0"]["output_file_id"])
+        with pytest.raises(NunerError, match="N225.*batch_0.*--resend-lost"):
+            ask(path, store_path, server.url, batch=True)
+        report = ask(path, store_path, server.url, batch=True, resend_lost=True)
+        assert report.answers == 10
+
+
 def test_a_batch_that_the_server_does_not_have(real_texts, write_sentences, store_path):
     """Made with another key, or deleted; all others are collected."""
     with Server() as server:

@@ -798,7 +798,8 @@ class FixedName:
         ({"/files": http(204)}, "204"),
         ({"/files": DEEP}, r"\[\[\["),
         ({"/files": b"HTTP/9 nonsense"}, "HTTP"),
-        ({"/files/out/content": http(404, {"detail": "it is gone"})}, "it is gone"),
+        ({"/files/out/content": http(404, {"detail": "it is gone"})}, "N225.*b1"),
+        ({"/files/out/content": http(403, {"detail": "not yours"})}, "not yours"),
         (
             {"/files/out/content": b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{}"},
             "not completed",
@@ -807,11 +808,6 @@ class FixedName:
         ({"/batches/b1": {"id": "b1"}}, "status"),
         ({"/batches/b1": [1]}, r"\[1\]"),
         ({"/batches": {"id": 3, "data": []}}, "id or a status is int"),
-        ({"/batches": {"id": "b1", "data": 3}}, "Batch API"),
-        (
-            {"/batches": {"id": "b1", "data": [{"id": "x", "metadata": [1]}]}},
-            "Batch API",
-        ),
         (
             {
                 "/batches/b1": {
@@ -841,3 +837,23 @@ def test_a_list_of_batches_without_an_end(path, tmp_path):
     steps = {"/batches": listed, "/batches/b1": {"id": "b1", "status": "failed"}}
     with batch_server([], **steps) as server, pytest.raises(NunerError, match="N214"):
         ask(path, tmp_path / "store.sqlite", server.url("m"), batch=True)
+
+
+@pytest.mark.parametrize("data", [3, [{"id": "x", "metadata": [1]}]])
+def test_a_list_of_batches_that_is_none(path, tmp_path, data):
+    """It is asked for where nobody knows whether a batch was made."""
+    seen = []
+
+    async def respond(asked, writer):
+        seen.append(asked.partition("/v1")[2].partition("?")[0])
+        lost = seen[-1] == "/batches" and seen.count("/batches") == 1
+        given = {"id": "file-1"} if seen[-1] == "/files" else {"data": data}
+        writer.write(http(500, {}) if lost else http(200, given))
+        await writer.drain()
+
+    with RawServer({"m": respond}) as server:
+        for words in ("N206", "N206.*Batch API"):
+            with pytest.raises(NunerError, match=f"(?s){words}"):
+                url = server.url("m")
+                ask(path, tmp_path / "store.sqlite", url, batch=True, retries=0)
+    assert seen == ["/files", "/batches", "/batches"]

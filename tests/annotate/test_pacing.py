@@ -56,6 +56,26 @@ def test_a_rate_spaces_requests_out(clock):
     run(test)
 
 
+def test_nobody_waits_once_the_run_is_stopped():
+    async def test():
+        pace = Pace(8, rpm=1, tpm=1)
+        for take in (pace.before_request, partial(pace.tokens.take, 100.0)):
+            await take()
+            waiting = [asyncio.create_task(take()) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            assert not any(task.done() for task in waiting)
+            pace.stopped.set()
+            await asyncio.wait_for(asyncio.gather(*waiting), 10)
+            pace.stopped.clear()
+        pace.after_response(429, 100.0)
+        waiting = asyncio.create_task(pace.before_request())
+        await asyncio.sleep(0.01)
+        pace.stopped.set()
+        await asyncio.wait_for(waiting, 10)
+
+    run(test)
+
+
 def test_a_rate_takes_large_amounts_and_corrections(clock):
     async def test():
         tokens = Pace(8, tpm=60 * 100).tokens

@@ -85,6 +85,10 @@ def test_each_thing_that_shapes_an_answer_is_in_the_key(tmp_path):
     assert settings_for(seed=1, top_p=1).key("x") == settings_for(top_p=1, seed=1).key(
         "x"
     )
+    # As an option and as JSON have it.
+    assert settings_for(temperature=0).key("x") == settings_for(temperature=0.0).key(
+        "x"
+    )
     # The question leaves the parameters out.
     questions = {one.question("One.") for one in settings}
     assert len(questions) == len(settings) - 2

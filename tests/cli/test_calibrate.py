@@ -1,6 +1,9 @@
 """`spacy nuner calibrate` prints what it found, or writes a new pipeline."""
 
+import functools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import spacy
@@ -42,14 +45,26 @@ def factory(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):  # noqa: F811
+    """A function that trains a pipeline of a factory once."""
+    return functools.cache(
+        lambda factory: make_saved(tiny, tmp_path_factory.mktemp(factory), factory)
+    )
+
+
 @pytest.fixture
-def saved(tiny, tmp_path, factory):  # noqa: F811
+def saved(trained, tmp_path, factory):
     """A folder with a pipeline that makes mistakes, and a labelled set."""
+    return Path(shutil.copytree(trained(factory), tmp_path / "saved"))
+
+
+def make_saved(tiny, folder, factory):  # noqa: F811
     key = KEYS[factory]
     nlp = make_nlp(tiny, factory=factory)
     examples = make_examples(nlp, spans_key=key)
     train(nlp, examples, steps=30, rate=0.003)
-    nlp.to_disk(tmp_path / "model")
+    nlp.to_disk(folder / "model")
     docs = [eg.reference for eg in examples]
     for text, spans in SENTENCES:
         doc = nlp.make_doc(text)
@@ -60,8 +75,8 @@ def saved(tiny, tmp_path, factory):  # noqa: F811
         else:
             doc.spans[key] = found
         docs.append(doc)
-    DocBin(docs=docs).to_disk(tmp_path / "dev.spacy")
-    return tmp_path
+    DocBin(docs=docs).to_disk(folder / "dev.spacy")
+    return folder
 
 
 def evaluate(folder, data, factory):

@@ -125,3 +125,12 @@ def test_functions_of_the_commands(assets, tiny, tmp_path):
         "learning_curve.svg",
     }
     assert all(path.is_file() for path in written)
+
+
+@pytest.mark.parametrize("option", [("--k", " , "), ("--seed", "-1")])
+def test_options_that_say_nothing(assets, tiny, tmp_path, option):
+    path = assets / "listings" / "train.jsonl"
+    result = run(
+        "fewshot", path, path, tmp_path / "out", "--backbones", tiny[0], *option
+    )
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()

@@ -87,6 +87,17 @@ def test_parts_that_are_not_all_or_not_of_one_corpus(answers, tmp_path):
     ):
         with pytest.raises(NunerError, match=f"N656.*{reason}"):
             merge_corpora(folders, merged)
+    described = (other / "part.json").read_text()
+    for damage in ("[]", '{"part": 2}', described.replace('"inputs"', '"input"')):
+        (other / "part.json").write_text(damage)
+        with pytest.raises(NunerError, match="N656.*part.json"):
+            merge_corpora([one, other], merged)
+    (other / "part.json").write_text(described)
+    counts = next((other / "chunks").glob("*.json"))
+    counts.rename(tmp_path / "counts")
+    with pytest.raises(NunerError, match="N656.*not as it was written"):
+        merge_corpora([one, other], merged)
+    (tmp_path / "counts").rename(counts)
     (other / "00001.spacy").write_bytes(b"cut")
     with pytest.raises(NunerError, match="N656.*not as it was written"):
         merge_corpora([one, other], merged)

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import spacy
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from spacy_nuner.annotate.prompts import Prompt, Settings
@@ -121,6 +122,16 @@ def home(made, tmp_path, monkeypatch):
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def plain_figures(request, monkeypatch):
+    """Figures of some bytes, but where the library itself finds a full disk: to draw
+    them takes longer than all else, and here it is asked where they come to lie."""
+    if request.function is not test_a_full_disk:
+        written = '<svg width="1pt" height="1pt"></svg>'
+        save = lambda figure, path, **settings: path.write_text(written)  # noqa: E731
+        monkeypatch.setattr(Figure, "savefig", save)
 
 
 def run(home, name, *more, out=None):
@@ -260,7 +271,9 @@ def test_an_output_in_the_way_of_an_input(home, name, how):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize("out", [".", "", "/dev/stdout", "file", "dangling", "n" * 300])
+@pytest.mark.parametrize(
+    "out", [".", *weekly(""), "/dev/stdout", "file", "dangling", "n" * 300]
+)
 def test_odd_outputs(home, name, out):
     (home / "cwd" / "file").write_text("mine")
     (home / "cwd" / "dangling").symlink_to("nowhere")

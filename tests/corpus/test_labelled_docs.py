@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import spacy
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 
 from spacy_nuner.corpus.convert import convert
 from spacy_nuner.corpus.labelled_docs import import_docs, read_docs
@@ -161,6 +161,20 @@ def test_docbin_keeps_what_was_read(tmp_path):
     with pytest.raises(NunerError) as caught:
         read_docs(tmp_path / "b.spacy")
     assert caught.value.code == "N603"
+
+
+def test_docs_of_a_docbin_stay_what_is_known_of_them(tmp_path):
+    nlp = spacy.blank("en")
+    missing, none, spans, both = (nlp("Ada saw Rome") for _ in range(4))
+    none.ents = []
+    for doc in (spans, both):
+        doc.spans["sc"] = [Span(doc, 2, 3, "LOC")]
+    both.ents = []
+    DocBin(docs=[missing, none, spans, both]).to_disk(tmp_path / "a.spacy")
+    import_docs(tmp_path / "a.spacy", tmp_path / "b.spacy")
+    docs = list(DocBin().from_disk(tmp_path / "b.spacy").get_docs(nlp.vocab))
+    assert [doc.has_annotation("ENT_IOB") for doc in docs] == [False, True, True, True]
+    assert [len(doc.ents) for doc in docs] == [0, 0, 1, 0]
 
 
 def test_listings_stand_on_token_boundaries(assets):

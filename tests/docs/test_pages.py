@@ -126,7 +126,7 @@ def run_script(block: Block, folder: Path) -> None:
 
 # Once a week.
 TAKING_MINUTES = ("coming-from", "convert", "import", "labelling", "scale", "stats")
-TAKING_MINUTES += ("fewshot", "worth")
+TAKING_MINUTES += ("fewshot", "publish", "worth")
 WEEKLY = {f"docs/{name}.md" for name in TAKING_MINUTES}
 
 

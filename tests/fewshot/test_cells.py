@@ -163,6 +163,26 @@ def test_nothing_is_left_to_choose_rates_on(sets, backbones, tmp_path):
         run(([one], test), backbones[:1], tmp_path, heads=["linear"])
 
 
+def test_sentences_without_an_entity_say_nothing_about_rates(
+    sets, backbones, tmp_path, fitted
+):
+    train, test = sets
+    with_ents = [doc for doc in train if doc.ents]
+    without = [doc for doc in train if not doc.ents]
+    assert len(without) > 2
+    # The draw takes all that have one.
+    pool = [*with_ents, *without]
+    (cell,) = run((pool, test), backbones[:1], tmp_path, k=[10**6], heads=["linear"])[
+        :1
+    ]
+    assert cell.sentences == len(with_ents)
+    count = len(with_ents) // 10
+    sizes = [len(task.docs) for _, task in fitted]
+    assert sizes[:3] == [len(with_ents) - count] * 3
+    (content, *_) = (json.loads(x.read_text()) for x in tmp_path.rglob("rates/*.json"))
+    assert len(content["settings"]["dev"]) == min(count, 10)
+
+
 @pytest.mark.weekly
 def test_processes_change_nothing(sets, backbones, tmp_path):
     settings = {"heads": ["probe", "linear"], "encoders": ["frozen", "tuned"]}

@@ -184,6 +184,11 @@ def test_a_set_is_named_by_its_folder(assets):
         "lang": "en",
     }
     assert 0 < len(dataset.test) < len(dataset.train)
+    with pytest.warns(UserWarning, match="W606"):
+        Dataset.from_files(paths[0], paths[0])
+    for name in ("average", "../a", "a/b", ".a"):
+        with pytest.raises(NunerError, match="N646"):
+            Dataset.from_files(paths[0], name=name)
     alone = Dataset.from_files(paths[0], name="mine")
     assert (alone.name, alone.train) == ("mine", [])
 

@@ -65,6 +65,22 @@ def test_a_head_that_finds_nothing(docs, monkeypatch):
     assert judged.score == (0.0, 0.0, 0.0) and judged.lead.high <= 0
 
 
+def test_a_head_is_as_uncertain_as_the_texts_are_few(docs, monkeypatch):
+    def miss_some(doc):
+        if doc[1].text in ("Rome0", "Oslo3", "Rome6", "Oslo9"):
+            doc.ents = []
+        return doc
+
+    judged, _ = judge(docs, monkeypatch, miss_some)
+    low, value, high = judged.score.low, judged.score.value, judged.score.high
+    # The bootstrap over the texts that it is scored on is narrower.
+    same = head_choice.sample_f(
+        np.array([[1, 0, 0]] * 12 + [[0, 0, 1]] * 4), np.arange(16)
+    )
+    assert high - low > np.quantile(same, 0.95) - np.quantile(same, 0.05)
+    assert low < 24 / 28 < high and abs(value - 24 / 28) < 0.05
+
+
 @pytest.mark.parametrize(
     ("head", "name", "component"),
     [("nuner_ner", "ner", "nuner_ner"), ("ner", "ner_parser", "ner")],

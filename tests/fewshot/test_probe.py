@@ -24,6 +24,7 @@ from spacy_nuner.fewshot.probe import (
     decode_spans,
     embed_tokens,
     encode_labels,
+    find_labels,
     fit_probe,
     fit_prototypes,
 )
@@ -300,3 +301,11 @@ def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(NunerError, match=r"N006.*scikit-learn.*\[fewshot\]"):
         fit_probe(np.eye(2, dtype="f4"), np.array([0, 1]), 2)
+
+
+def test_a_label_that_is_called_as_what_is_none():
+    nlp = spacy.blank("en")
+    docs = [nlp("In Rome it rains")]
+    docs[0].ents = [Span(docs[0], 1, 2, "O")]
+    with pytest.raises(NunerError, match="N636.*'O'"):
+        find_labels(docs, docs)

@@ -238,6 +238,25 @@ def test_whole_sets_of_any_size_are_one_column(tmp_path):
     assert "Data efficiency" not in report
 
 
+def test_labels_with_fewer_mentions_than_k(tmp_path):
+    for backbone, value in (("base", 0.1), ("nuner", 0.2)):
+        for k in (4, 16):
+            cell = make_cell("cooking", backbone, k, 0, value + k / 100)
+            cell = replace(cell, mentions={"A": 9, "B": 7})
+            cell.to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    report = (tmp_path / "out" / "report.md").read_text("utf8")
+    text = report.split("### Data efficiency of nuner")[1].split("###")[0]
+    assert "in cooking at k=16: 2 of 2 labels." in text and "k=4:" not in text
+
+
+def test_the_base_may_be_in_one_part_of_the_results(tmp_path):
+    record_heads(tmp_path / "in")
+    make_cell("a", "some-llm", 1, 0, 0.4).to_disk(tmp_path / "in")
+    write_report(tmp_path / "in", tmp_path / "out")
+    assert "base-ner" in (tmp_path / "out" / "report.md").read_text("utf8")
+
+
 def test_writing_of_numbers():
     assert format_point(None) == format_gain(None, None) == "–"
     assert format_point(Point(0.5, None, 1)) == "50.0"
@@ -308,6 +327,34 @@ def test_two_results_of_one_cell(tmp_path):
     assert len(read_cells(tmp_path)) == 2
     other.to_disk(tmp_path / ".rates")
     assert len(read_cells(tmp_path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("draw", "backbone", "changed", "named"),
+    [
+        # Of a curve: draws that an earlier run left.
+        (2, "base", {"encoder": {"name": "base", "sha256": "other"}}, "encoder"),
+        (2, "base", {"data": {"train": "x", "test": "y"}}, "test"),
+        (2, "base", {"precision": "bf16"}, "precision"),
+        # Of a draw: another backbone that learned from other sentences.
+        (1, "nuner", {"docs": [7]}, "docs"),
+        (1, "nuner", {"data": {"train": "z", "test": "x"}}, "train"),
+    ],
+)
+def test_cells_that_cannot_be_averaged(tmp_path, draw, backbone, changed, named):
+    cell = make_cell("a", "base", 4, 1, 0.5)
+    settings = {"data": {"train": "x", "test": "x", "dev": "d"}, "docs": [1]}
+    cell = replace(cell, settings={**cell.settings, **settings, "precision": "fp32"})
+    cell.to_disk(tmp_path)
+    # By another name, without a dev part, and other sentences in another draw.
+    same = {"encoder": {"name": "x", "sha256": "base" * 8}, "docs": [5]}
+    same |= {"data": {"train": "x", "test": "x"}}
+    replace(cell, draw=9, settings={**cell.settings, **same}).to_disk(tmp_path)
+    assert len(read_cells(tmp_path)) == 2
+    own = {**cell.settings, **changed}
+    replace(cell, draw=draw, backbone=backbone, settings=own).to_disk(tmp_path)
+    with pytest.raises(NunerError, match=f"N629.*settings: {named}[.]"):
+        read_cells(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["settings", "mentions", "macro_token_f"])

@@ -179,6 +179,17 @@ def test_other_settings_stand_beside_or_are_refused(files, tmp_path):
     assert read_tree(out) == before
 
 
+def test_types_that_are_not_new_are_named(files, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    write_conll(tmp_path / "test.conll", ["fish", "metal"])
+    monkeypatch.setattr(tadner_runs, "_train_stages", stop)
+    warned = pytest.warns(UserWarning, match="W605.*1 types.*metal")
+    with warned, pytest.raises(KeyboardInterrupt):
+        run(files, tmp_path / "out", test=tmp_path / "test.conll")
+
+
 def test_words_of_texts_depend_on_the_language(files, tmp_path):
     for name, types in (("source", ["metal", "tool"]), ("test", ["fish", "tree"])):
         (tmp_path / f"{name}.jsonl").write_text(

@@ -341,3 +341,20 @@ def test_the_command(tiny_backbone, tmp_path):
     for record in records:
         assert record["suggestions"]["spans"]["value"] == gold[record["fields"]["text"]]
         assert "found is" in record["metadata"]["reason"]
+
+
+def test_each_doc_is_judged_by_its_own_labels(tiny):  # noqa: F811
+    """By those of the group of spans where it has one, else by its entities."""
+    nlp = make_nlp(tiny, shared=False)
+    train(nlp, make_examples(nlp, spans_key="concepts"))
+    spans = [eg.reference for eg in make_examples(nlp, spans_key="concepts")]
+    ents = [eg.reference for eg in make_examples(nlp)]
+    wrong = relabel(ents[1], 0, "PRICE")
+    alone = find_doubts(Judge(nlp), [wrong])
+    beside = find_doubts(Judge(nlp), [spans[0], wrong, spans[2]])
+    assert alone[0].score > 0.5
+    assert beside[1].score == pytest.approx(alone[0].score, abs=1e-4)
+    # A label that is less likely than its threshold is not found.
+    nlp.get_pipe("nuner_concepts").threshold = 1.0
+    (found,) = find_doubts(Judge(nlp), [wrong])
+    assert "found is nothing" in found.reason

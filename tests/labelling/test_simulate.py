@@ -260,7 +260,7 @@ def test_savings():
     assert savings.get_needed(ours, 10) == 0 and savings.get_needed(ours, 71) is None
     _, rows = savings.savings_table(RUNS, "cover")
     assert rows == [
-        ["a", "60.0 ± 14.1", "70.0 ± 14.1", "15 of 20", "+0.0"],
+        ["a", "60.0 ± 14.1", "70.0 ± 14.1", "15 of 20", "+10.0"],
         ["b", "40.0 ± 0.0", "30.0 ± 0.0", ">20 of 20", "-10.0"],
         # 17.5 and more, since one is more than was labelled.
         ["mean", "50.0 ± 7.1", "50.0 ± 7.1", ">18 of 20", "+0.0"],

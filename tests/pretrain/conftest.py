@@ -9,6 +9,7 @@ from spacy.tokens import DocBin, SpanGroup
 
 from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.layers import load_encoder
+from spacy_nuner.pretrain import evaluation
 from spacy_nuner.pretrain.data.features import Features, build_features
 from spacy_nuner.pretrain.settings import read_config
 
@@ -125,6 +126,13 @@ def features(tmp_path, corpus, concept_encoder) -> Features:
     folder = tmp_path / "features"
     build_features(corpus, folder, concept_encoder=concept_encoder, max_length=48)
     return Features.from_folder(folder)
+
+
+@pytest.fixture(autouse=True)
+def no_curve(request, monkeypatch):
+    """A run of a second takes as long again to draw its curve; one file has that."""
+    if request.path.name != "test_evaluation.py":
+        monkeypatch.setattr(evaluation, "_draw_curve", lambda *args: None)
 
 
 @pytest.fixture

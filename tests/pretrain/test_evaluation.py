@@ -11,6 +11,7 @@ from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.errors import NunerError
+from spacy_nuner.pretrain import evaluation
 from spacy_nuner.pretrain.corpus_vectors import encode_rows
 from spacy_nuner.pretrain.data.batches import Collator
 from spacy_nuner.pretrain.data.features import Features, build_features
@@ -84,6 +85,16 @@ def test_parts_of_a_long_text_are_on_one_side(make_features):
     sides = [set(part.texts["text_hash"]) for part in (train, held_out)]
     assert len(sides[0]) + len(sides[1]) == 20
     assert not sides[0] & sides[1]
+
+
+def test_what_is_measured_is_bounded(make_features, monkeypatch):
+    features = make_features("a", numbered(200))
+    train, every = hold_out(features, 0.5)
+    monkeypatch.setattr(evaluation, "MOST_MEASURED", 7)
+    again, some = hold_out(features, 0.5)
+    # What is not measured is held out all the same.
+    assert rows_of(again) == rows_of(train)
+    assert rows_of(some) == set(sorted(rows_of(every))[:7])
 
 
 def test_no_share(make_features):

@@ -242,9 +242,18 @@ def test_what_changes_no_weights_may_change_at_resume(
     with pytest.raises(KeyboardInterrupt):
         pretrain(make_config(corpus, bert, **settings), tmp_path / "out")
     break_off.update(steps=math.inf)
-    settings |= {"training.save_steps": 3}
+    settings |= {"training.save_steps": 1}
     other = make_config(corpus, bert, **settings, training__precision="bf16")
-    pretrain(other, tmp_path / "out", resume=True)
+    seen = []
+
+    class Look(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            seen.append(state.global_step)
+
+    info = pretrain(other, tmp_path / "out", resume=True, callbacks=[Look()])
+    # The checkpoint had another interval.
+    assert seen == list(range(3, info.training["steps"]))
+    assert info.training["resumed_at_step"] == 2
 
 
 def read_weights(folder):

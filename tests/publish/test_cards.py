@@ -91,6 +91,10 @@ def test_counts_and_scores(backbone, pipeline):
     assert "| sentences | 3 |" in text and "city (2)" in text
     assert "Check the licences" in text
     assert "Its licence, mit, was stated" in card(backbone, license="mit")
+    assert "licence |" not in text and "licence of the labelled" not in card(pipeline)
+    assert "| licence | cc-by-4.0 |" in card(backbone, data_license="cc-by-4.0")
+    text = card(pipeline, data_license="cc-by-4.0")
+    assert "The licence of the labelled set is cc-by-4.0." in text
     meta = srsly.read_json(pipeline / "meta.json")
     meta["performance"] = {"ents_f": 0.7512, "ents_p": 0.5, "ents_r": 1.0}
     srsly.write_json(pipeline / "meta.json", meta)

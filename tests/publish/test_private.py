@@ -192,6 +192,10 @@ def test_names_of_this_machine_where_a_run_is_told_of(zofia):
         "base": "../***/bert",
         "paths": ["a/***/x", r"a\***"],
     }
+    # A command whole, though a part of it is known by itself.
+    data = {"settings": "users/zofia/corpus", "command": "run users/zofia/corpus zofia"}
+    shown = mask_data(masker, data, is_run=True)["command"]
+    assert masker.mask_text(f"With `{data['command']}`.") == f"With `{shown}`."
     # What is in every second command is nobody's name.
     assert zofia("root").mask_run("the root of it") == "the root of it"
 

@@ -489,6 +489,18 @@ def test_tokens_are_shared_without_a_rest():
     assert reasons == ["stop", "stop", "length"]
 
 
+def test_what_was_cut_is_what_was_written_last():
+    shared = share(Answer("[2]\nb\n[1]\na", "length"), 2, structured=False)
+    assert {i: part.finish_reason for i, part in shared.items()} == {
+        0: "length",
+        1: "stop",
+    }
+    # Of JSON a part without its end is none.
+    content = '{"texts": [{"number": 1, "entities": []}, {"number": 2, "enti'
+    shared = share(Answer(content, "length"), 2, structured=True)
+    assert {i: part.finish_reason for i, part in shared.items()} == {0: "stop"}
+
+
 # Records
 
 

@@ -171,14 +171,16 @@ def _annotations(doc: Doc, table: ConceptTable) -> AnnotatedText | None:
     if SPANS_KEY not in doc.spans or not doc.spans[SPANS_KEY]:
         return None
     group = doc.spans[SPANS_KEY]
-    described = group.attrs.get("descriptions", {})
+    described = group.attrs.get("descriptions")
+    # Of a DocBin from elsewhere it may be anything.
+    described = described if isinstance(described, dict) else {}
     return AnnotatedText(
         doc.text,
         [
             Mention(
                 span.start_char,
                 span.end_char,
-                table.add(span.label_, described.get(span.label_) or ""),
+                table.add(span.label_, str(described.get(span.label_) or "")),
             )
             for span in group
         ],

@@ -22,6 +22,8 @@ _BEHIND = re.compile(r"(.+)[-_]([BIESLUMW])")
 # What Label Studio writes; its labels may have blanks.
 _LABEL_STUDIO = re.compile(r"(\S+) -X- _ (\S.*)")
 # CoNLL-U and GermEval number the words of a sentence; "1-2" and "1.1" are no words.
+# "# sent_id = 3" and "# 3", before a sentence.
+_COMMENT = re.compile(r"#[ \t]*(?:[\w.:-]+[ \t]*=|\d+[ \t\r\n]*$)")
 _WORD_NUMBER = re.compile(r"[1-9]\d*")
 _NO_WORD_NUMBER = re.compile(r"\d+[-.]\d+")
 # What columns are called, where the first line of a file has their names.
@@ -210,23 +212,15 @@ def _read_sentence(
     lines: Sequence[Line], texts: Sequence[str], layout: Layout
 ) -> Record:
     """Read the lines of a sentence."""
+    if layout.bracketed:
+        return _read_brackets(lines, texts)
     words: list[str] = []
     tags: list[str] = []
-    if layout.bracketed:
-        inside = ""
-        for line, text in zip(lines, texts, strict=True):
-            try:
-                word, tag, inside = read_gold_line(text, inside)
-            except BadRow as bad:
-                raise BadRow(bad.kind, bad.detail, line.number) from None
-            words.append(word)
-            tags.append(tag)
-        if inside:
-            detail = f"({inside} is not closed"
-            raise BadRow("brackets of names that don't fit", detail, lines[0].number)
-        return read_tags(join_words(words), tags, checked=False)
     for line, text in zip(lines, texts, strict=True):
         columns = _split(text)
+        if not words and _COMMENT.match(text):
+            # What some sets say of a sentence; its end may look like a bare label.
+            continue
         if layout.numbered and columns and _NO_WORD_NUMBER.fullmatch(columns[0]):
             continue
         tag = columns[layout.column] if columns else ""
@@ -240,6 +234,24 @@ def _read_sentence(
         words.append(columns[1 if layout.numbered else -1 - layout.column])
         tags.append(tag)
     # Bytes that are not UTF-8 are refused later, with the whole text.
+    return read_tags(join_words(words), tags, checked=False)
+
+
+def _read_brackets(lines: Sequence[Line], texts: Sequence[str]) -> Record:
+    """Read a sentence whose names stand in brackets."""
+    words: list[str] = []
+    tags: list[str] = []
+    inside = ""
+    for line, text in zip(lines, texts, strict=True):
+        try:
+            word, tag, inside = read_gold_line(text, inside)
+        except BadRow as bad:
+            raise BadRow(bad.kind, bad.detail, line.number) from None
+        words.append(word)
+        tags.append(tag)
+    if inside:
+        detail = f"({inside} is not closed"
+        raise BadRow("brackets of names that don't fit", detail, lines[0].number)
     return read_tags(join_words(words), tags, checked=False)
 
 

@@ -97,6 +97,20 @@ class Offsets:
             raise BadRow(BLANK)
         return Entity(marked, label, description, start, end)
 
+    def observe(self, start: Any, end: Any, words: Any) -> None:
+        """Find out how a span is counted, before all are read: those that stand before
+        it may have no words.
+
+        start, end (Any): Where it is, as the file has it.
+        words (Any): Its words, where the file has them.
+        """
+        numbers = type(start) is int and type(end) is int
+        if not self.fix or self._counted or not numbers or not isinstance(words, str):
+            return
+        if words.strip() and not self._holds(start, end, words):
+            found = self._find_way(start, end, words)
+            self._counted = found and found[0]
+
     def cut(self, start: int, end: int) -> str:
         """Get the words of a span.
 
@@ -116,17 +130,27 @@ class Offsets:
     def _settle(self, start: int, end: int, words: str) -> tuple[int, int]:
         if self._holds(start, end, words):
             return start, end
+        found = self._find_way(start, end, words)
+        if found is None:
+            raise BadRow(OTHER_WORDS, words)
+        counted, first, last = found
+        if not self.fix:
+            raise BadRow(f"offsets: {counted} (--fix-offsets mends them)")
+        self._counted = counted
+        self.passed[f"offsets mended: {counted}"] += 1
+        return first, last
+
+    def _find_way(
+        self, start: int, end: int, words: str
+    ) -> tuple[str, int, int] | None:
+        """How a span is counted that has other words by characters."""
         for counted, first, last in self._ways(start, end):
             # Blanks at an end would hide that it is shifted.
             if self._holds(first, last, words) and not (
                 self.text[first].isspace() or self.text[last - 1].isspace()
             ):
-                if not self.fix:
-                    raise BadRow(f"offsets: {counted} (--fix-offsets mends them)")
-                self._counted = counted
-                self.passed[f"offsets mended: {counted}"] += 1
-                return first, last
-        raise BadRow(OTHER_WORDS, words)
+                return counted, first, last
+        return None
 
     def _holds(self, start: int, end: int, words: str) -> bool:
         if not 0 <= start < end <= len(self.text):

@@ -53,7 +53,12 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
     tokens = _find_tokens(data, record)
     offsets = Offsets(text, fix=reading.fix_offsets)
     found: dict[Entity, int] = {}
-    for group, value in _values(data):
+    values = list(_values(data))
+    for _, value in values:
+        if isinstance(value, dict):
+            words = _find_words(value, offsets, tokens)
+            offsets.observe(value.get("start"), value.get("end"), words)
+    for group, value in values:
         try:
             entity = _entity_of_span(value, offsets, tokens)
         except BadRow as bad:
@@ -94,21 +99,27 @@ def _entity_of_span(value: Any, offsets: Offsets, tokens: Tokens | None) -> Enti
         return offsets.make_entity(*value)
     if not isinstance(value, dict):
         raise BadRow("span is not an object")
-    words = get_string(value, "text")
-    if words is None and tokens is not None and "token_start" in value:
-        try:
-            found = tokens.find_range(value["token_start"], value.get("token_end"))
-            if found != (value.get("start"), value.get("end")):
-                words = offsets.cut(*found)
-        except BadRow:
-            pass
     return offsets.make_entity(
         value.get("start"),
         value.get("end"),
         get_string(value, "label"),
-        words=words,
+        words=_find_words(value, offsets, tokens),
         description=get_string(value, "description"),
     )
+
+
+def _find_words(
+    value: dict[str, Any], offsets: Offsets, tokens: Tokens | None
+) -> str | None:
+    """The words of a span: those that stand in it, or those of its tokens."""
+    words = get_string(value, "text")
+    if words is not None or tokens is None or "token_start" not in value:
+        return words
+    try:
+        found = tokens.find_range(value["token_start"], value.get("token_end"))
+    except BadRow:
+        return None
+    return offsets.text[slice(*found)]
 
 
 def _find_tokens(data: dict[str, Any], record: Record) -> Tokens | None:

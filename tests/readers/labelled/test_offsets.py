@@ -112,6 +112,23 @@ def test_tokens_are_the_words_where_spans_have_none():
     assert [one.text for one in read(data, fix=True).entities] == WORDS
 
 
+def test_a_span_that_agrees_with_its_tokens_stays():
+    text = "Ana met Bo."
+    tokens = [{"text": w} for w in ("Ana", "met", "Bo", ".")]
+    spans = [
+        {"start": 0, "end": 2, "label": "X", "token_start": 0, "token_end": 0},
+        {"start": 8, "end": 10, "label": "X", "token_start": 2, "token_end": 2},
+    ]
+    data = {"text": text, "tokens": tokens, "spans": spans}
+    assert [one.text for one in read(data, fix=True).entities] == ["Ana", "Bo"]
+
+
+def test_a_span_without_words_may_stand_first():
+    data = make("spans", inclusive)
+    del data["spans"][0]["text"]
+    assert [one.text for one in read(data, fix=True).entities] == WORDS
+
+
 def test_line_breaks_that_a_tool_wrote_as_blanks_are_no_other_words():
     start = TEXT.index("met")
     for words in ("met Bo", "met\\nBo", "met\nBo"):

@@ -553,3 +553,27 @@ def test_a_document_on_one_line_is_cut_too(tmp_path):
     (first, second) = read_docs(write(tmp_path, "a.json", json.dumps(data)))
     for doc in (first, second):
         assert [(ent.text, ent.label_) for ent in doc.ents] == FOUND
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_document_that_is_longer_than_a_row_may_be(tmp_path, indent):
+    rows = [
+        [f"{TEXT} {'x' * 900} {i}", {"entities": [[0, 3, "PER"]]}] for i in range(1200)
+    ]
+    text = json.dumps({"classes": ["PER"], "annotations": rows}, indent=indent)
+    assert len(text) > 1_000_000
+    write(tmp_path, "train.json", text)
+    write(tmp_path, "dev.json", json.dumps({"classes": [], "annotations": rows[:1]}))
+    assert len(read_docs(tmp_path / "train.json")) == 1200
+    # In a folder nothing is left out.
+    assert len(read_docs(tmp_path)) == 1201
+
+
+@pytest.mark.parametrize("label", ["PER", "B_PER"])
+def test_comments_are_no_words_where_tags_have_other_forms(tmp_path, label):
+    sentence = f"Ana {label}\nsat O\n"
+    comments = "# sent_id = 3\n# text = Ana sat in Berlin\n"
+    path = write(tmp_path, "a.conll", f"{comments}{sentence}\n# 12\n{sentence}")
+    docs = read_docs(path)
+    assert [doc.text.strip() for doc in docs] == ["Ana sat"] * 2
+    assert all([ent.label_ for ent in doc.ents] == ["PER"] for doc in docs)
