@@ -681,8 +681,8 @@ class Errors:
 
     N646 = Message(
         "A data set can't be called '{name}': a folder of results has its name, and "
-        "'average' is the mean over all sets. Expected is a name of letters, digits, "
-        "'.', '-' and '_', with a letter or a digit first: give it with --dataset."
+        "'average' is the mean over all sets. Expected is a name without '/' and with "
+        "no '.' in front: give it with --dataset."
     )
 
     # Apply

@@ -114,7 +114,7 @@ class Dataset:
 def is_folder_name(name: str) -> bool:
     """RETURNS (bool): Whether a data set may be called so, since its results go into a
     folder of that name, beside the mean over all sets in tables."""
-    return name != AVERAGE and re.fullmatch(r"[^\W.][^/\\\0]*", name) is not None
+    return name != AVERAGE and re.fullmatch(r"[^./\\\0][^/\\\0]*", name) is not None
 
 
 def name_lang(paths: Iterable[str | Path], lang: str) -> dict[str, str]:

@@ -234,11 +234,12 @@ class LabelPipe(TrainablePipe):
         RETURNS (list[Floats2d]): Logits, for `join_logits`. *Shape:* (n_tokens,
             n_labels) for each doc, or (n_tokens, n_labels + 1) of an entity tagger
         RAISES (NunerError): N516 if the component listens to a `transformer` that did
-            not run.
+            not run, N519 if tokens changed since.
         """
         docs = list(docs)
         self._check_listener(docs)
         self._ensure_started()
+        self._check_tokens(docs)
         if not self._labels or not any(len(doc) for doc in docs):
             width = self._count_columns()
             return [self.model.ops.alloc2f(len(doc), width) for doc in docs]
@@ -257,6 +258,7 @@ class LabelPipe(TrainablePipe):
         docs = list(docs)
         self._check_listener(docs)
         self._ensure_started()
+        self._check_tokens(docs)
         tok2vec, head = self.model.layers
         vectors = tok2vec.predict(docs)
         return head.predict(vectors), vectors
@@ -489,8 +491,8 @@ class LabelPipe(TrainablePipe):
         """Warn of settings for labels that the component does not have."""
 
     def _check_listener(self, docs: Sequence[Doc]) -> None:
-        """Refuse docs that the transformer did not run on, of which the listener would
-        hand on zeros, and those whose tokens are others since.
+        """Refuse docs that the transformer did not run on: the listener would hand on
+        zeros for them.
         """
         listener = self._find_listener()
         if listener is None:
@@ -507,6 +509,12 @@ class LabelPipe(TrainablePipe):
                 missing=missing,
                 count=len(full),
             )
+
+    def _check_tokens(self, docs: Sequence[Doc]) -> None:
+        """Refuse docs whose tokens are others than when the transformer ran on them."""
+        if self._find_listener() is None:
+            return
+        full = [doc for doc in docs if len(doc)]
         changed = sum(len(doc._.trf_data.align.lengths) != len(doc) for doc in full)
         if changed:
             raise NunerError(
