@@ -27,9 +27,9 @@ from .records import HEAD, MAX_ROW, Line, Reading, Source, Tally
 
 STDIN = "-"
 # How many lines are read to find the form of a file.
+LINES_OF_FORM = 200
 # What documents with all texts of a set have, as `cut_document` reads them.
 DOCUMENT_KEYS = ("paragraphs", "annotations")
-LINES_OF_FORM = 200
 
 CSV_COLUMNS = ("input", "output")
 # What holds rows, by the suffix of the file.

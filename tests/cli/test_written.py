@@ -128,9 +128,11 @@ def home(made, tmp_path, monkeypatch):
 def plain_figures(request, monkeypatch):
     """Figures of some bytes, but where the library itself finds a full disk: to draw
     them takes longer than all else, and here it is asked where they come to lie."""
+
+    def save(figure, path, **settings):
+        path.write_text('<svg width="1pt" height="1pt"></svg>')
+
     if request.function is not test_a_full_disk:
-        written = '<svg width="1pt" height="1pt"></svg>'
-        save = lambda figure, path, **settings: path.write_text(written)  # noqa: E731
         monkeypatch.setattr(Figure, "savefig", save)
 
 

@@ -21,9 +21,9 @@ _UNDERSCORED = re.compile(r"[BIESLUMW]_.+")
 _BEHIND = re.compile(r"(.+)[-_]([BIESLUMW])")
 # What Label Studio writes; its labels may have blanks.
 _LABEL_STUDIO = re.compile(r"(\S+) -X- _ (\S.*)")
-# CoNLL-U and GermEval number the words of a sentence; "1-2" and "1.1" are no words.
 # "# sent_id = 3" and "# 3", before a sentence.
 _COMMENT = re.compile(r"#[ \t]*(?:[\w.:-]+[ \t]*=|\d+[ \t\r\n]*$)")
+# CoNLL-U and GermEval number the words of a sentence; "1-2" and "1.1" are no words.
 _WORD_NUMBER = re.compile(r"[1-9]\d*")
 _NO_WORD_NUMBER = re.compile(r"\d+[-.]\d+")
 # What columns are called, where the first line of a file has their names.
