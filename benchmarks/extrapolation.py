@@ -4,7 +4,8 @@
 
 For each set and draw, `spacy nuner compare`'s learning curve is made of 20 and of 40
 sentences of the training file, by cross-validation alone, and states an interval for
-80 sentences. Then a probe is fitted to 80 other sentences and scored on the test file.
+as many sentences, and for 80. Then a probe is fitted to as many and to 80 other
+sentences and scored on the test file.
 The table says in how many draws this F1 is inside the interval, and how wide intervals
 are: one from 0 to 1 would be right always.
 
@@ -54,13 +55,15 @@ class Outcome:
     """What was stated of a draw, and what came.
 
     fitted (int): Sentences that the curve was made of.
-    value, low, high (float): The expected F1 with `TARGET` sentences and its interval.
-    found (float): The F1 of `TARGET` other sentences.
+    target (int): Sentences that the interval is for.
+    value, low, high (float): The expected F1 with so many and its interval.
+    found (float): The F1 of so many other sentences.
     """
 
     dataset: str
     draw: int
     fitted: int
+    target: int
     value: float
     low: float
     high: float
@@ -107,15 +110,17 @@ def measure(
     outcomes = []
     for draw in tqdm(range(draws), desc=folder.name, leave=False):
         order = np.random.default_rng([seed, draw]).permutation(len(pool))
-        others = order[max(FITTED) :][:TARGET]
-        probe = fit_probe(
-            np.concatenate([vectors[i] for i in others]),
-            np.concatenate([gold[i] for i in others]),
-            n_labels=len(labels),
-        )
-        counts = count_entities(scored, probe.predict(test), labels).sum(axis=0)
-        right, wrong, missed = counts.tolist()
-        f = 2 * right / max(1, 2 * right + wrong + missed)
+        f = {}
+        for target in (*FITTED, TARGET):
+            others = order[max(FITTED) :][:target]
+            probe = fit_probe(
+                np.concatenate([vectors[i] for i in others]),
+                np.concatenate([gold[i] for i in others]),
+                n_labels=len(labels),
+            )
+            counts = count_entities(scored, probe.predict(test), labels).sum(axis=0)
+            right, wrong, missed = counts.tolist()
+            f[target] = 2 * right / max(1, 2 * right + wrong + missed)
         for fitted in FITTED:
             chosen = order[:fitted]
             validated = cross_validate(
@@ -123,8 +128,11 @@ def measure(
                 np.concatenate([vectors[i] for i in chosen]),
                 seed=draw,
             )
-            stated = LearningCurve(validated, seed=draw).predict(TARGET)
-            outcomes.append(Outcome(folder.name, draw, fitted, *stated, found=f))
+            curve = LearningCurve(validated, seed=draw)
+            outcomes += [
+                Outcome(folder.name, draw, fitted, to, *curve.predict(to), found=f[to])
+                for to in (fitted, TARGET)
+            ]
     return outcomes
 
 
@@ -133,11 +141,13 @@ def read_parts(
 ) -> tuple[list[Any], list[Any]]:
     """The sentences to draw from and those to score on, in random order."""
     from spacy_nuner.corpus.labelled_docs import read_docs
+    from spacy_nuner.fewshot.cross_validation import leave_out_copies
 
     rng = np.random.default_rng(seed)
     parts = []
     for file in dict.fromkeys(files):
         docs = [doc for doc in read_docs(folder / file) if len(doc)]
+        docs = leave_out_copies(docs)
         parts.append([docs[i] for i in rng.permutation(len(docs))])
     if len(parts) == 1:
         (docs,) = parts
@@ -172,19 +182,31 @@ def main(
             found = job.result()
             text = json.dumps([asdict(one) for one in found], indent=1)
             (output / f"{name}.json").write_text(text + "\n", encoding="utf8")
-            rows += [summarise(name, n, found) for n in FITTED]
+            rows += summarise(name, found)
             outcomes += found
-    rows += [summarise("all", n, outcomes) for n in FITTED]
-    header = ["set", "fitted on", f"F1 at {TARGET}", "expected", "inside", "width"]
+    rows += summarise("all", outcomes)
+    header = ["set", "fitted on", "F1 at", "is", "expected", "inside", "width"]
     msg.table(rows, header=header, divider=True)
 
 
-def summarise(name: str, fitted: int, outcomes: Sequence[Outcome]) -> list[str]:
-    """A row of the table."""
-    own = [one for one in outcomes if one.fitted == fitted]
+def summarise(name: str, outcomes: Sequence[Outcome]) -> list[list[str]]:
+    """Rows of the table."""
+    return [
+        _summarise(name, fitted, target, outcomes)
+        for target_is_fitted in (True, False)
+        for fitted in FITTED
+        for target in [fitted if target_is_fitted else TARGET]
+    ]
+
+
+def _summarise(
+    name: str, fitted: int, target: int, outcomes: Sequence[Outcome]
+) -> list[str]:
+    own = [one for one in outcomes if (one.fitted, one.target) == (fitted, target)]
     return [
         name,
         str(fitted),
+        str(target),
         f"{100 * mean(one.found for one in own):.1f}",
         f"{100 * mean(one.value for one in own):.1f}",
         f"{mean(one.inside for one in own):.0%}",

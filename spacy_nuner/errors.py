@@ -502,7 +502,8 @@ class Errors:
         "The component '{name}' listens to '{upstream}', which did not run on "
         "{missing} of {count} docs (doc._.trf_data is None). Let it run before "
         "'{name}', or leave '{name}' out as well. For a component that needs no other, "
-        "call nlp.replace_listeners(...) before it is saved or sourced."
+        "call nlp.replace_listeners(...) before it is saved or sourced. Where '{name}' "
+        "is in training.annotating_components, put '{upstream}' before it there."
     )
     N517 = Message(
         "The calibrated pipeline can't be loaded as it would be saved: {reason}. "
@@ -517,6 +518,16 @@ class Errors:
         "{changed} of {count} docs have other tokens than when the transformer that "
         "'{name}' listens to ran on them. Move what merges or splits tokens, such as "
         "merge_entities, behind '{name}' or before the transformer."
+    )
+    N520 = Message(
+        "The component '{name}' listens to '{upstream}', but '{last}' runs between "
+        "them, and docs keep the vectors of the last transformer. Put '{name}' right "
+        "behind '{upstream}'."
+    )
+    N521 = Message(
+        "The component '{name}' learned from vectors of width {expected}; those of the "
+        "transformer before it have width {found}. Put it behind the transformer that "
+        "it was trained with, or call nlp.replace_listeners(...) before it is sourced."
     )
 
     # Few-shot
@@ -942,6 +953,16 @@ class Warnings:
         "now, so that new labels start from zero. Set `backbone` to where the first "
         "one is, or initialize the component again."
     )
+    W511 = Message(
+        "The component '{name}' learns nothing from a batch: no doc of it has "
+        "annotation in {where}; the docs have {found}. If all data is like that, give "
+        "nuner_concepts the right spans_key, or use nuner_ner for doc.ents."
+    )
+    W512 = Message(
+        "What labels of the component '{name}' mean is longer than the {limit} word "
+        "pieces that the concept encoder reads, and its end is left out: {labels}. "
+        "Shorten their descriptions."
+    )
 
     # Few-shot
     W601 = Message(
@@ -972,6 +993,10 @@ class Warnings:
         "'{path}' is what is drawn from and what is scored on: the scores are of "
         "sentences that were learned. With one labelled set: spacy nuner compare."
     )
+    W607 = Message(
+        "'{path}' has results of other training or test files, which are replaced. To "
+        "keep both, give the set a name of its own (--dataset), or name another output."
+    )
 
     # Apply, and work on several machines
     W650 = Message(
@@ -991,8 +1016,9 @@ class Warnings:
     )
     W712 = Message(
         "{count} texts of '{path}' have characters beyond U+FFFF, such as emoji. "
-        "Argilla shows spans behind them shifted, and what is marked there comes back "
-        "shifted. Look at these texts with another --format."
+        "Argilla, and doccano unless its project counts grapheme clusters, show spans "
+        "behind them shifted, and what is marked there comes back shifted. Look at "
+        "these texts with another --format."
     )
     W713 = Message(
         "{count} sentences of '{path}' have spans that lie over each other. In Prodigy "

@@ -222,7 +222,13 @@ def write_folder(
         _write_json(work.target / MANIFEST, manifest)
         _check_folder(path, command, damaged=damaged)
         work.new.rename(work.done)
-        _put_folder(work)
+        try:
+            _put_folder(work)
+        except OSError:
+            # An earlier folder of somebody else's is in the way. What is complete must
+            # not be taken for one that was replaced.
+            work.done.rename(work.new)
+            raise
         _discard(work, damaged=damaged)
 
 

@@ -45,7 +45,7 @@ def find_sentences(doc: Doc) -> list[int]:
         first sentence.
     """
     text = doc.text
-    found = _find_lines(text)
+    found = find_lines(text)
     if doc.has_annotation("SENT_START"):
         table = doc.to_array([SENT_START, IDX]).reshape(-1, 2)
         found += table[table[:, 0] == 1, 1].tolist()
@@ -83,13 +83,20 @@ def _find_ends(text: str, doc: Doc) -> Iterator[int]:
         yield match.end()
 
 
-def _find_lines(text: str) -> list[int]:
-    """Find where lines begin that do not go on with the sentence before them."""
+def find_lines(text: str) -> list[int]:
+    """Find where lines begin that do not go on with the sentence before them.
+
+    text (str): The text.
+    RETURNS (list[int]): The first character of each that is no blank, in order, without
+        the first line.
+    """
     lines = text.splitlines(keepends=True)
     bodies = [line.strip() for line in lines]
     # Of the lines below each line, where they have a body.
     ends = list(accumulate(map(len, lines)))[:-1]
-    starts = {i: ends[i] for i, body in enumerate(bodies[1:]) if body}
+    starts = {
+        i: _skip_blanks(text, ends[i]) for i, body in enumerate(bodies[1:]) if body
+    }
     width = max(map(len, bodies), default=0)
     # Lines with another one right below them, and those of them that are full: the next
     # word would not have fitted.

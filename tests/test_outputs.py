@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -671,6 +672,43 @@ def test_many_processes_that_come_and_go(tmp_path, kind):
     found = only(read_tree(tmp_path), kind)
     assert set(found) == set(VERSIONS[kind][1]) and len(set(found.values())) == 1
     assert not list(tmp_path.glob("*.work")) + list(tmp_path.glob(".*.work"))
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_what_can_not_be_put_in_place_is_not_lost(tmp_path, monkeypatch, exchanged):
+    """An earlier folder of somebody else's can't be moved."""
+    write_new(tmp_path, "resumable", OLD)
+
+    def refuse(*names):
+        if exchanged:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return False
+
+    def write(*, expected):
+        with write_folder(
+            tmp_path / "out", command="convert", leftovers=LEFTOVERS
+        ) as work:
+            work.begin("a")
+            assert os.path.exists(work.target / "a") == expected
+            (work.target / "a").write_text("newest")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outputs, "_exchange", refuse)
+        if not exchanged:
+            real = Path.rename
+
+            def rename(path, target):
+                if path.name == "out" and path.parent == tmp_path:
+                    raise PermissionError(errno.EACCES, "Permission denied")
+                return real(path, target)
+
+            patch.setattr(Path, "rename", rename)
+        with pytest.raises(PermissionError):
+            write(expected=False)
+        assert only(read_tree(tmp_path / "out"), "resumable") != {}
+    write(expected=True)
+    assert (tmp_path / "out" / "a").read_text() == "newest"
+    assert os.listdir(tmp_path) == ["out"]
 
 
 @pytest.mark.parametrize(("run", "seen"), [("a", ["part"]), ("b", [])])

@@ -301,7 +301,8 @@ class BatchRun:
         for batch in self._ledger.batches():
             try:
                 await self._advance(batch)
-            except NunerError:
+            except BaseException:
+                # Ctrl-C too.
                 for other in self._ledger.batches():
                     if other.file_id is None:
                         # Nothing of it is there: else a run without batches would wait.

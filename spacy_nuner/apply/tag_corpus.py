@@ -16,11 +16,18 @@ from tqdm import tqdm
 
 from .. import about
 from ..errors import Errors, NunerError
-from ..files import hash_file, hash_folder
+from ..files import hash_file
 from ..outputs import MANIFEST, Work, write_folder
 from ..parallel import write_parts
 from ..readers.hub import HUB_PREFIX, find_on_hub, parse_hub_name
-from ..readers.sources import FILE_SUFFIXES, PACKED, QUARANTINE, STDIN, unreadable
+from ..readers.sources import (
+    FILE_SUFFIXES,
+    PACKED,
+    QUARANTINE,
+    STDIN,
+    describe_source,
+    unreadable,
+)
 from ..readers.texts import TextRow, find_texts, read_texts
 from .parts import (
     PartFiles,
@@ -131,14 +138,9 @@ def _find_set(source: str, earlier: dict[str, Any]) -> dict[str, Any]:
         if before["file"] == source or same == parts:
             # In the order in which a new run writes them.
             return {key: before[key] for key in ("file", "split", "revision")}
-    found = find_on_hub(source)
-    one = {"file": source, "split": found.split, "revision": found.revision}
-    if found.revision is None:
-        try:
-            one["sha256"] = hash_folder(Path(parts.path))
-        except OSError as error:
-            raise unreadable(parts.path, error) from error
-    return one
+    described = describe_source(find_on_hub(source))
+    del described["format"]
+    return described
 
 
 def tag_corpus(

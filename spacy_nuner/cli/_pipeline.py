@@ -25,11 +25,15 @@ def load_pipe(
 
     from ..errors import Errors, NunerError
     from ..pipeline.label_pipe import LabelPipe
+    from ..tokenizers import guard_tokenizer
 
     try:
         nlp = spacy.load(source)
-    except OSError as error:
+    except NunerError:
+        raise
+    except Exception as error:  # whatever a component raises when it is loaded
         raise NunerError(Errors.N513, path=source, found=error) from error
+    guard_tokenizer(nlp)
     for name, pipe in nlp.pipeline:
         if isinstance(pipe, LabelPipe) and pipe_name in (None, name):
             return nlp, pipe

@@ -107,11 +107,13 @@ def compare(
     RAISES (NunerError): What `check_heads`, `find_backbones`, `read_docs`,
         `read_labels`, `judge_backbones` and `write_files` raise.
     """
+    from spacy import util
     from spacy.cli._util import setup_gpu
 
     from ..corpus.labelled_docs import read_docs
     from ..fewshot.advice import give_advice, judge_backbones, list_labels, to_json
     from ..fewshot.compare import find_backbones
+    from ..fewshot.cross_validation import leave_out_copies
     from ..fewshot.head_choice import judge_heads
     from ..fewshot.heads import check_heads
     from ..outputs import check_output, write_files
@@ -132,7 +134,14 @@ def compare(
         found = find_backbones(
             backbones, names=names, layers=layers, trained=layers if heads else ()
         )
-        docs = read_docs(labelled, lang=lang)
+        read = read_docs(labelled, lang=lang)
+        docs = leave_out_copies(read)
+        if copies := len(read) - len(docs):
+            util.logger.warning(
+                "%d of %d texts stand there before, and are left out.",
+                copies,
+                len(read),
+            )
         setup_gpu(gpu_id)
         candidates = judge_backbones(docs, found, seed=seed)
         best = candidates[0]

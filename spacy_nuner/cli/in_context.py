@@ -3,9 +3,10 @@
 import asyncio
 import random
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,11 +284,21 @@ def in_context(
         texts = Path(folder) / "texts.jsonl"
         write_texts(data.test, texts)
         tasks = [task for one in missing for task in one.make_tasks(texts, opened)]
+        score = partial(score_all, questions, data, meanings, opened, account, output)
         try:
             if tasks:
-                asyncio.run(run(tasks, account))
-        except KeyboardInterrupt:
-            raise NunerError(Errors.N217) from None
-        if dry_run:
-            return []
-        return score_all(questions, data, meanings, opened, account, output)
+                _run(run(tasks, account))
+        except NunerError:
+            if not dry_run:
+                # What is complete is written; the rest is missing since it was stopped.
+                with suppress(NunerError):
+                    score()
+            raise
+        return [] if dry_run else score()
+
+
+def _run(asking: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(asking)
+    except KeyboardInterrupt:
+        raise NunerError(Errors.N217) from None

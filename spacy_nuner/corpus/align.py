@@ -187,6 +187,11 @@ class _Text:
 
     def find(self, words: str, *, ignore_case: bool) -> tuple[list[_Range], str]:
         spans, how = self._look_up(self.as_written, words, BOUNDARIES)
+        if how == INSIDE and ignore_case:
+            # "art" stands in "party", and is meant where "Art" stands by itself.
+            found = self.without_case.find(words.casefold(), most=RARE)
+            if len(found) <= RARE and (whole := self._at_boundaries(found)):
+                return whole, IGNORING_CASE
         if how == NOT_IN_TEXT and ignore_case:
             folded = words.casefold()
             spans, how = self._look_up(self.without_case, folded, IGNORING_CASE)

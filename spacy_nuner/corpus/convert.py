@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
@@ -92,7 +91,7 @@ def convert(
             "settings": {**settings.to_json(), "limit": limit},
             "inputs": [describe_source(source) for source in sources],
         }
-        run = _describe_run(head, sources, shard_size)
+        run = _describe_run(head, shard_size)
         work.begin(run if part == ALL else f"{run} {part}")
         shards, parts = work.target, work.folder / "parts"
         with _kept_from_first_shard(work), make_bar(sources, progress=progress) as bar:
@@ -218,13 +217,8 @@ def _without_names(head: dict[str, Any]) -> dict[str, Any]:
     return {**head, "inputs": inputs}
 
 
-def _describe_run(
-    head: dict[str, Any], sources: Sequence[Source], shard_size: int
-) -> str:
-    run: dict[str, Any] = {"spacy": spacy_version, "version": about.__version__, **head}
-    if any(source.format == "hub" and not source.revision for source in sources):
-        # Nobody knows whether it is still the same.
-        run["begun"] = time.time()
+def _describe_run(head: dict[str, Any], shard_size: int) -> str:
+    run = {"spacy": spacy_version, "version": about.__version__, **head}
     return json.dumps({**run, "shard_size": shard_size}, sort_keys=True)
 
 

@@ -16,7 +16,7 @@ from spacy.tokens import Doc, Span
 from spacy.util import is_package
 
 from ..errors import Errors, NunerError
-from ..pipeline.decoding import Floats, decode, get_spaces, make_spans
+from ..pipeline.decoding import Bools, Floats, decode, get_spaces, make_spans
 from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.nuner_concepts import NunerConcepts
@@ -35,14 +35,14 @@ class ScoredText:
     logits: On the processor. *Shape:* (n_tokens, n_labels) None if the entities of
         `doc` are all that there is.
     exclusive: Whether a token has one label at most.
-    boundary: As for `decode`. *Shape:* (n_tokens,)
+    begins: As for `decode`. *Shape:* (n_tokens,)
     """
 
     doc: Doc
     labels: tuple[str, ...]
     logits: Floats | None = None
     exclusive: bool = False
-    boundary: Floats | None = None
+    begins: Bools | None = None
 
     def find(self, thresholds: Floats) -> tuple[list[Span], Floats | None]:
         """Read the spans at a threshold, which takes no encoder.
@@ -61,7 +61,7 @@ class ScoredText:
             [len(self.doc)],
             get_spaces(docs),
             thresholds=None if self.exclusive else thresholds,
-            boundary=self.boundary,
+            begins=self.begins,
         )
         if self.exclusive:
             found = found.select(found.scores > thresholds[found.labels])
@@ -188,7 +188,11 @@ class SpanFinder:
                 return ScoredText(doc, self.labels)
             logits, boundary = self.pipe.join_logits(self.pipe.predict([doc]))
             return ScoredText(
-                doc, self.pipe.labels, logits, self.pipe.exclusive, boundary
+                doc,
+                self.pipe.labels,
+                logits,
+                self.pipe.exclusive,
+                self.pipe.get_begins([doc], boundary),
             )
 
     def _set_concepts(self, concepts: Mapping[str, str | None]) -> None:

@@ -132,13 +132,18 @@ class ConceptEncoder(nn.Module):
         return made.eval()
 
     def pieces(
-        self, names: Sequence[str], descriptions: Sequence[str | None] | None = None
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str | None] | None = None,
+        *,
+        whole: bool = False,
     ) -> list[list[int]]:
         """Cut concepts into word pieces.
 
         names (Sequence[str]): The names.
         descriptions (Sequence[str | None] | None): One for each name, empty or None
             where there is none; None for no descriptions.
+        whole (bool): Also what is longer than the encoder takes.
         RETURNS (list[list[int]]): Ids of each concept, special pieces included.
         """
         if not names:
@@ -150,8 +155,8 @@ class ConceptEncoder(nn.Module):
         ]
         return self.tokenizer(
             texts,
-            truncation=True,
-            max_length=self.max_length,
+            truncation=not whole,
+            max_length=None if whole else self.max_length,
             split_special_tokens=True,
         )["input_ids"]
 

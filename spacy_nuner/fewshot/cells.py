@@ -461,8 +461,12 @@ def hold_out(
         count = min(count, len(docs) - 1)
         left = sorted(generator.sample(list(docs), count))
         learned = sorted(set(docs) - set(left))
-    dev = sorted(generator.sample(left, min(len(left), most)))
-    if not any(dataset.train[i].ents for i in dev):
+    # Some with entities first: where few have one, chance would leave them out.
+    full = [i for i in left if dataset.train[i].ents]
+    some = generator.sample(full, min(len(full), max(most // 10, 1)))
+    rest = sorted(set(left) - set(some))
+    dev = sorted(some + generator.sample(rest, min(len(rest), most - len(some))))
+    if not some:
         raise NunerError(Errors.N626, name=dataset.name, count=len(dataset.train))
     return learned, dev
 

@@ -69,6 +69,16 @@ def group_texts(docs: Sequence[Doc]) -> Ints:
     return np.asarray([numbers.setdefault(text, len(numbers)) for text in texts])
 
 
+def leave_out_copies(docs: Sequence[Doc]) -> list[Doc]:
+    """Keep one Doc of each text: another copy is nothing more to learn from or to find.
+
+    docs (Sequence[Doc]): The Docs.
+    RETURNS (list[Doc]): The first of each group, in their order.
+    """
+    firsts = np.unique(group_texts(docs), return_index=True)[1]
+    return [docs[i] for i in sorted(firsts.tolist())]
+
+
 def cross_validate(
     docs: Sequence[Doc],
     vectors: Floats,

@@ -25,6 +25,10 @@ BEND = 0.08
 DRAW_SPREAD = 1.2
 
 
+# Under what is drawn by a Gamma distribution.
+TINY = 1e-12
+
+
 class Interval(NamedTuple):
     """An expected value from 0 to 1, or a difference, and where `LEVEL` of them lie."""
 
@@ -63,7 +67,7 @@ class LearningCurve:
         self.sizes = validated.sizes
         self.texts = docs
         # *Shape:* (sizes,)
-        self.scores = _get_f(counts.sum(axis=(0, 2)))
+        self.scores = get_f(counts.sum(axis=(0, 2)))
         # Entities of a text.
         self._density = counts[0, 0, :, [0, 2]].sum() / docs
         rng = np.random.default_rng(seed)
@@ -74,8 +78,8 @@ class LearningCurve:
         summed = (weights @ flat).reshape(SAMPLES, repeats, -1, 3)
         sampled = (summed * shares[:, :, None, None]).sum(axis=1)
         #: *Shape:* (samples, sizes)
-        self._sampled = _get_f(sampled)
-        self._level, self._slope = self._fit(_get_logit(sampled), rng)
+        self._sampled = get_f(sampled)
+        self._level, self._slope = self._fit(sample_logits(sampled, rng), rng)
         self._noise = rng.normal(size=(4, SAMPLES))
 
     def _fit(
@@ -83,7 +87,8 @@ class LearningCurve:
     ) -> tuple[Doubles, Doubles]:
         """Fit a line to each sample. *Shape:* (samples,) each
 
-        Its level is that at the largest share that was learned from.
+        Its level is that at the largest share that was learned from, as measured there:
+        few texts may be off the line.
         """
         steps = np.log2(np.asarray(self.sizes, dtype="f8") / self.sizes[-1])
         if len(steps) == 1:
@@ -95,7 +100,7 @@ class LearningCurve:
         trust = SLOPE_SPREAD**2 / (SLOPE_SPREAD**2 + measured.var())
         rest = measured.std() * np.sqrt(trust * (1 - trust))
         slope = SLOPE + trust * (measured - SLOPE) + rest * rng.normal(size=len(logits))
-        return logits.mean(axis=1) - slope * steps.mean(), slope
+        return logits[:, -1], slope
 
     def predict(self, texts: int) -> Interval:
         """Say which F1 to expect.
@@ -143,33 +148,33 @@ class LearningCurve:
         )
 
 
-def sample_f(counts: NDArray[np.int64], groups: Any, *, seed: int = 0) -> Doubles:
-    """Entity F1 of a bootstrap over the groups of texts.
+def sample_counts(counts: NDArray[np.int64], groups: Any, *, seed: int = 0) -> Doubles:
+    """Entities of a bootstrap over the groups of texts.
 
     counts (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
     groups (Ints): Number of the group of each Doc. *Shape:* (docs,)
     seed (int): With the same one two predictions of a set can be compared.
-    RETURNS (Doubles): From 0 to 1. *Shape:* (samples,)
+    RETURNS (Doubles): The same of each sample. *Shape:* (samples, 3)
     """
     weights = _draw_texts(groups, np.random.default_rng(seed))
-    return _get_f((weights @ counts).astype("f8"))
+    return np.asarray(weights @ counts, dtype="f8")
 
 
-def add_luck(samples: Doubles, entities: int, *, seed: int = 0) -> Doubles:
+def add_luck(samples: Doubles, entities: float, *, seed: int = 0) -> Doubles:
     """Add the luck of the texts that were learned from, and that of other ones.
 
     A head is held to have as much of it as a probe.
 
-    samples (Doubles): Entity F1 with these texts, from 0 to 1. *Shape:* (samples,)
-    entities (int): How many the texts have.
+    samples (Doubles): Entities with these texts, of `sample_counts`.
+        *Shape:* (samples, 3)
+    entities (float): How many there were to learn from.
     seed (int): Another seed, other luck.
     RETURNS (Doubles): Entity F1 with another draw of as many texts. *Shape:* (samples,)
     """
-    noise = np.random.default_rng([seed, 1]).normal(size=(2, len(samples)))
-    with np.errstate(divide="ignore"):
-        logits = np.log(samples) - np.log1p(-samples)
-    luck = noise.sum(axis=0) * DRAW_SPREAD / np.sqrt(max(entities, 1))
-    return np.asarray(_sigmoid(logits + luck))
+    rng = np.random.default_rng([seed, 1])
+    luck = rng.normal(size=(2, len(samples))).sum(axis=0)
+    luck *= DRAW_SPREAD / np.sqrt(max(entities, 1))
+    return np.asarray(_sigmoid(sample_logits(samples, rng) + luck))
 
 
 def _draw_texts(groups: Any, rng: np.random.Generator) -> Any:
@@ -179,18 +184,28 @@ def _draw_texts(groups: Any, rng: np.random.Generator) -> Any:
     return rng.multinomial(n_groups, even, size=SAMPLES)[:, groups]
 
 
-def _get_f(counts: Doubles) -> Doubles:
+def get_f(counts: Doubles) -> Doubles:
     """F1 of entities that are right, wrong and missed. *Shape:* (..., 3) to (...)"""
     right, wrong, missed = np.moveaxis(counts, -1, 0)
     f: Doubles = 2 * right / np.maximum(2 * right + wrong + missed, 1)
     return f
 
 
-def _get_logit(counts: Doubles) -> Doubles:
-    """Logit of F1, with half an entity more of each kind: F1 may be 0 or 1."""
+def sample_logits(counts: Doubles, rng: np.random.Generator) -> Doubles:
+    """Logits of the F1 that may be behind such counts.
+
+    Where all or nothing was right, that may have been so by chance, and more so of few
+    entities; so what is right and what is not are drawn anew, by Gamma distributions.
+    Before anything is seen most is held to be missed.
+
+    counts (Doubles): Entities that are right, wrong and missed. *Shape:* (..., 3)
+    rng (Generator): Draws them.
+    RETURNS (Doubles): *Shape:* (...)
+    """
     right, wrong, missed = np.moveaxis(counts, -1, 0)
-    logit: Doubles = np.log(2 * right + 1) - np.log(wrong + missed + 1)
-    return logit
+    found = np.log(np.maximum(rng.gamma(right + 0.25), TINY))
+    failed = np.log(np.maximum(rng.gamma((wrong + missed) / 2 + 0.5), TINY))
+    return np.asarray(found - failed)
 
 
 def _sigmoid(logits: Doubles) -> Any:

@@ -11,7 +11,7 @@ from ..pipeline.labels import Label
 from ..printing import printable
 from .compare import Backbone
 from .cross_validation import Validated, count_spans, cut_folds
-from .extrapolation import Interval, add_luck, sample_f
+from .extrapolation import Interval, add_luck, get_f, sample_counts
 from .heads import TRAINED, Rates, Task, Training, fit_head
 from .probe import Ints
 
@@ -97,7 +97,8 @@ def _judge(
     head: str, size: int, counts: Ints, probe: Ints, groups: Ints, seed: int
 ) -> JudgedHead:
     # The same texts for both, so that their difference is surer than each.
-    ours, theirs = (sample_f(one, groups, seed=seed) for one in (counts, probe))
-    entities = int(counts[:, [0, 2]].sum())
-    score = Interval.from_samples(add_luck(ours, entities, seed=seed))
-    return JudgedHead(head, size, score, Interval.from_samples(ours - theirs))
+    ours, theirs = (sample_counts(one, groups, seed=seed) for one in (counts, probe))
+    learned = counts[:, [0, 2]].sum() * size / len(counts)
+    score = Interval.from_samples(add_luck(ours, learned, seed=seed))
+    lead = Interval.from_samples(get_f(ours) - get_f(theirs))
+    return JudgedHead(head, size, score, lead)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -11,13 +12,15 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..files import write_whole
 
 AVERAGE = "average"
 # Settings that all draws of a curve share, and those of a draw that all curves share.
 OF_CURVE = ("encoder", "hidden_layers", "train", "test", "precision", "l2")
 OF_DRAW = ("train", "test", "docs")
+# Settings that all draws of one point of a curve share.
+OF_POINT = ("training", "names", "architecture", "threshold", "test_sentences")
 # Mentions of each label, or the whole set, whose labels have as many as there are.
 ALL: Final = "all"
 K = int | Literal["all"]
@@ -104,7 +107,13 @@ class Cell:
         if not path.is_file():
             return None
         found = type(self).from_disk(path)
-        return found if found.settings == self.settings else None
+        if found.settings == self.settings:
+            return found
+        one, other = _get_compared(found.settings), _get_compared(self.settings)
+        if any(one.get(name) != other.get(name) for name in ("train", "test")):
+            folder = root / self.dataset
+            warnings.warn(Warnings.W607.format(path=folder), stacklevel=2)
+        return None
 
 
 def read_cells(root: Path) -> list[Cell]:
@@ -115,8 +124,8 @@ def read_cells(root: Path) -> list[Cell]:
     RETURNS (list[Cell]): The cells, ordered by path; of files with the same settings
         the first.
     RAISES (NunerError): N629 if there are two of one experiment with different
-        settings, or draws of one curve with another encoder or other files, or curves
-        with other draws; N631 if a file is no cell.
+        settings, or draws of one curve with another encoder, other files or another
+        training, or curves with other draws; N631 if a file is no cell.
     """
     if not os.path.isdir(root):
         return []
@@ -127,7 +136,7 @@ def read_cells(root: Path) -> list[Cell]:
     ]
     found: dict[tuple[Any, ...], tuple[Path, Cell]] = {}
     # What is averaged, and what is compared: the first of each.
-    curves, draws = dict(found), dict(found)
+    curves, draws, points = dict(found), dict(found), dict(found)
     for path in sorted(paths):
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
@@ -139,6 +148,7 @@ def read_cells(root: Path) -> list[Cell]:
         for first, names in (
             (curves.setdefault(key, (path, cell)), OF_CURVE),
             (draws.setdefault(draw, (path, cell)), OF_DRAW),
+            (points.setdefault((*key, cell.k), (path, cell)), OF_POINT),
         ):
             _check_same(first, (path, cell), names)
     return [cell for _, cell in found.values()]

@@ -46,6 +46,8 @@ from .tadner import (
     train_types,
 )
 
+# Seconds after which finished episodes are written.
+WRITE_EVERY = 30
 COMMAND = "tadner"
 SOURCE = "source"
 RECORD = "tadner.json"
@@ -322,11 +324,18 @@ def run_tadner(
             for one, result, path in zip(episode_sets, begun, paths, strict=True):
                 missing = set(one.episodes) - {done.seed for done in result.episodes}
                 title = f"{backbone.name}, {one.name}"
-                for seed in tqdm(sorted(missing), desc=printable(title)):
-                    model = model or _load(folder, source)
-                    score = _score_episode(model, one, seed, names, settings)
-                    result = replace(result, episodes=[*result.episodes, score])
-                    result.to_disk(path)
+                written = time.monotonic()
+                try:
+                    for seed in tqdm(sorted(missing), desc=printable(title)):
+                        model = model or _load(folder, source)
+                        score = _score_episode(model, one, seed, names, settings)
+                        result = replace(result, episodes=[*result.episodes, score])
+                        if time.monotonic() - written > WRITE_EVERY:
+                            result.to_disk(path)
+                            written = time.monotonic()
+                finally:
+                    if missing:
+                        result.to_disk(path)
                 # An earlier run may have had more.
                 asked = [done for done in result.episodes if done.seed in one.episodes]
                 results.append(replace(result, episodes=asked))

@@ -18,6 +18,7 @@ from ..pipeline.labels import Label
 from ..printing import printable
 from ..readers.docbin import copy_words
 from ..tokenizers import blank
+from .cells import find_versions
 from .compare import Backbone, Dataset
 from .probe import OUTSIDE, Gold, encode_labels
 from .results import Cell
@@ -132,7 +133,9 @@ def run_zero_shot(
                 docs = _tag(nlp, dataset.test, title=f"{backbone.name}: no example")
                 scores = gold.score(encode_labels(docs, gold.labels))
                 seconds = round(time.perf_counter() - start, 2)
-                cell = replace(planned, scores=scores, seconds=seconds)
+                cell = replace(
+                    planned, scores=scores, seconds=seconds, versions=find_versions()
+                )
                 cell.to_disk(output)
             cells.append(cell)
     return cells

@@ -145,9 +145,11 @@ def _to_prodigy(task: Task) -> dict[str, Any]:
 def write_doccano(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> None:
     """Write JSON Lines for doccano; other keys than these become metadata.
 
-    Warns (W713) of spans over each other, of which it takes one alone by default.
+    Warns (W713) of spans over each other, of which it takes one alone by default, and
+    (W712) of texts that its interface counts in another way.
     """
     _warn_of_overlaps(tasks, path)
+    _warn_of_wide(tasks, path)
     rows = []
     for task in tasks:
         label = [[one.start, one.end, one.label] for one in task.marks]
@@ -208,6 +210,13 @@ def write_label_studio(
     get_config_path(path).write_text("\n".join(lines), encoding="utf8")
 
 
+def _warn_of_wide(tasks: Sequence[Task], path: Path) -> None:
+    """Warn of characters that have two of the UTF-16 units which browsers count."""
+    if wide := sum(any(char > "\uffff" for char in task.text) for task in tasks):
+        message = Warnings.W712.format(count=wide, path=path.name)
+        warnings.warn(message, stacklevel=3)
+
+
 def get_config_path(path: Path) -> Path:
     """RETURNS (Path): Where Label Studio's configuration goes."""
     return path.with_suffix(".xml")
@@ -218,10 +227,7 @@ def write_argilla(tasks: Sequence[Task], labels: Sequence[str], path: Path) -> N
 
     Warns (W712) of texts that its interface counts in another way.
     """
-    # It counts UTF-16 units, of which these have two.
-    if wide := sum(any(char > "\uffff" for char in task.text) for task in tasks):
-        message = Warnings.W712.format(count=wide, path=path.name)
-        warnings.warn(message, stacklevel=2)
+    _warn_of_wide(tasks, path)
     rows = []
     for task in tasks:
         value = [

@@ -192,7 +192,7 @@ class Judge:
         flat = join_rows(pipe.model.ops, vectors, width)
         lengths = [len(doc) for doc in docs]
         label_logits, boundary = pipe.join_logits(logits)
-        begins = None if boundary is None else boundary > 0
+        begins = pipe.get_begins(docs, boundary)
         probabilities = get_likelihoods(label_logits, pipe.thresholds)
         active = probabilities >= LOWEST
         if pipe.exclusive:

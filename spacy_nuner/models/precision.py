@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ..encoders.layers import has_fast_bf16
 from ..errors import Warnings
@@ -16,6 +17,10 @@ Precision = Literal["auto", "bf16", "fp32", "int8"]
 # Where torch counts how often a tensor was written to: no public name, but as old as
 # torch, which goes by it in `backward`.
 COUNTER = "_version"
+
+
+# Word pieces whose passes are kept for the gradient: 1 GB with all-MiniLM-L6-v2.
+MOST_KEPT = 4096
 
 
 class WindowBatch(NamedTuple):
@@ -57,22 +62,32 @@ class HiddenLayers(nn.Module):
             *Shape:* (pieces,)
         RETURNS (Tensor): *Shape:* (pieces, width * hidden layers)
         """
-        vectors = []
-        for batch in batches:
-            output = self.encoder(
-                input_ids=batch.ids,
-                attention_mask=batch.mask,
-                output_hidden_states=self.hidden_layers != [-1],
-                return_dict=True,
-            )
-            # Some architectures norm the last layer only in last_hidden_state.
-            states = [
-                output.last_hidden_state if i == -1 else output.hidden_states[i]
-                for i in self.hidden_layers
-            ]
-            flat = [state.reshape(-1, state.shape[-1])[batch.keep] for state in states]
-            vectors.append(torch.cat(flat, dim=-1))
+        # To learn from long documents each pass is computed again for its gradient.
+        size = sum(batch.ids.numel() for batch in batches)
+        again = torch.is_grad_enabled() and size > MOST_KEPT
+        vectors = [
+            checkpoint(self._run, batch, use_reentrant=False)
+            if again
+            else self._run(batch)
+            for batch in batches
+        ]
         return torch.cat(vectors)[order]
+
+    def _run(self, batch: WindowBatch) -> torch.Tensor:
+        """The vectors of the pieces that are kept. *Shape:* (kept, width * layers)"""
+        output = self.encoder(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            output_hidden_states=self.hidden_layers != [-1],
+            return_dict=True,
+        )
+        # Some architectures norm the last layer only in last_hidden_state.
+        states = [
+            output.last_hidden_state if i == -1 else output.hidden_states[i]
+            for i in self.hidden_layers
+        ]
+        flat = [state.reshape(-1, state.shape[-1])[batch.keep] for state in states]
+        return torch.cat(flat, dim=-1)
 
 
 class PredictionCopy:

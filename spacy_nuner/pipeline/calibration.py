@@ -25,7 +25,13 @@ from .decoding import (
     get_spaces,
 )
 from .label_pipe import LabelPipe
-from .targets import cross_entropy, get_annotated, get_gold_spans, get_targets
+from .targets import (
+    cross_entropy,
+    get_annotated,
+    get_gold_spans,
+    get_targets,
+    get_told,
+)
 
 CANDIDATES = 100
 # Between which temperatures one is looked for.
@@ -45,7 +51,7 @@ class LabelledLogits:
     lengths: The number of tokens of each doc.
     spans: True spans: doc, start, end, label.
     exclusive: Whether a token has one label at most.
-    boundary: As for `decode`. *Shape:* (n_tokens,)
+    begins: As for `decode`. *Shape:* (n_tokens,)
     """
 
     logits: Floats
@@ -55,7 +61,12 @@ class LabelledLogits:
     lengths: list[int]
     spans: set[tuple[int, int, int, int]]
     exclusive: bool
-    boundary: Floats | None = None
+    begins: Bools | None = None
+
+    @property
+    def told(self) -> Bools:
+        """RETURNS (Bools): See `get_told`. *Shape:* (n_tokens,)"""
+        return get_told(self.known, self.targets, self.spaces)
 
     def divide(self, temperature: float) -> "LabelledLogits":
         """RETURNS (LabelledLogits): The same, its logits divided by the temperature."""
@@ -73,7 +84,7 @@ class LabelledLogits:
             self.lengths,
             self.spaces,
             thresholds=thresholds,
-            boundary=self.boundary,
+            begins=self.begins,
         )
         first = np.cumsum([0, *self.lengths])[found.docs]
         unknown = np.cumsum([0, *~self.known])
@@ -147,7 +158,7 @@ def get_labelled_logits(
         lengths=[len(doc) for doc in docs],
         spans=spans,
         exclusive=pipe.exclusive,
-        boundary=boundary,
+        begins=pipe.get_begins(docs, boundary),
     )
 
 
@@ -164,12 +175,13 @@ def fit_temperature(data: LabelledLogits) -> float | None:
         from scipy.optimize import minimize_scalar
     except ImportError as error:
         raise NunerError(Errors.N006, package="scipy", extra="fewshot") from error
-    logits, count = data.logits.astype("f8"), int(data.known.sum())
+    logits, told = data.logits.astype("f8"), data.told
+    count = int(told.sum())
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         of_token, _ = cross_entropy(
-            scaled, data.targets, data.known, exclusive=data.exclusive
+            scaled, data.targets, told, exclusive=data.exclusive
         )
         return of_token * count
 
@@ -191,6 +203,8 @@ def fold_temperature(pipe: LabelPipe, temperature: float) -> None:
     output = pipe.model.get_ref("output_layer").layers[0]
     for name in ("W", "b"):
         output.set_param(name, output.get_param(name) / temperature)
+    # Labels that are named later have to fit.
+    pipe.temperature *= temperature
 
 
 def find_thresholds(data: LabelledLogits) -> tuple[float, Floats]:
@@ -236,7 +250,7 @@ def get_reliability(data: LabelledLogits) -> list[tuple[float, float, int]]:
         probability, share that is true, number of token-label pairs.
     """
     probabilities = get_probabilities(data.logits, exclusive=data.exclusive)
-    p, true = probabilities[data.known].ravel(), data.targets[data.known].ravel()
+    p, true = probabilities[data.told].ravel(), data.targets[data.told].ravel()
     bin_of = np.minimum((p * BINS).astype(int), BINS - 1)
     rows = []
     for i in range(BINS):

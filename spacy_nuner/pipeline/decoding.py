@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE, IS_SPACE
+from spacy.attrs import ENT_IOB, ENT_TYPE, IDX, IS_SPACE
 from spacy.tokens import Doc, Span, SpanGroup
+
+from ..sentences import find_lines
 
 # Arrays on the processor.
 Floats = NDArray[np.floating[Any]]
@@ -54,7 +56,7 @@ def decode(
     spaces: Bools,
     *,
     thresholds: Floats | None,
-    boundary: Floats | None = None,
+    begins: Bools | None = None,
 ) -> FoundSpans:
     """Find the spans in the logits of a batch.
 
@@ -65,11 +67,11 @@ def decode(
     thresholds (Floats | None): For labels that are independent of each other, the
         probability over which a span belongs to each. *Shape:* (n_labels,) None: one
         label a token at most, the likeliest of them and "none".
-    boundary (Floats | None): Over 0 where a span begins even if the token before has
-        the same label; None for nowhere. *Shape:* (n_tokens,)
-    RETURNS (FoundSpans): The spans: neighbouring tokens of a label, up to a boundary.
+    begins (Bools | None): Whether a span begins even if the token before has the same
+        label; None for nowhere. *Shape:* (n_tokens,)
+    RETURNS (FoundSpans): The spans: neighbouring tokens of a label, up to where one
+        begins.
     """
-    begins = None if boundary is None else boundary > 0
     active = get_active(logits, thresholds)
     active = drop_edge_spaces(active, spaces, lengths, begins=begins)
     # Ten times as fast as nonzero of a table.
@@ -135,7 +137,7 @@ def drop_edge_spaces(
     active (Bools): *Shape:* (n_tokens, n_labels)
     spaces (Bools): Whether a token is white space. *Shape:* (n_tokens,)
     lengths (Sequence[int]): The number of tokens of each doc.
-    begins (Bools | None): As for `join_cells`: there is an edge too.
+    begins (Bools | None): As for `decode`: there is an edge too.
     RETURNS (Bools): *Shape:* (n_tokens, n_labels)
     """
     rows = np.flatnonzero(spaces)
@@ -173,8 +175,7 @@ def join_cells(
         *Shape:* (n_cells,) each
     probabilities (Floats): *Shape:* (n_cells,)
     lengths (Sequence[int]): The number of tokens of each doc.
-    begins (Bools | None): Whether a span begins even if the token before has the same
-        label. *Shape:* (n_tokens,)
+    begins (Bools | None): As for `decode`. *Shape:* (n_tokens,)
     RETURNS (FoundSpans): The spans.
     """
     order = np.lexsort((rows, labels))
@@ -210,6 +211,23 @@ def get_spaces(docs: Sequence[Doc]) -> Bools:
     """
     tables = [doc.to_array([IS_SPACE]).reshape(-1) for doc in docs]
     return np.concatenate([np.zeros(0, dtype="u8"), *tables]).astype(bool)
+
+
+def get_line_starts(docs: Sequence[Doc]) -> Bools:
+    """Find the tokens with which a line begins, or a cell behind a tab.
+
+    docs (Sequence[Doc]): The docs.
+    RETURNS (Bools): Lines of prose that was wrapped begin nothing. *Shape:* (n_tokens,)
+    """
+    parts = [np.zeros(0, dtype=bool)]
+    for doc in docs:
+        starts = np.zeros(len(doc) + 1, dtype=bool)
+        spaces = [doc[i].text for i in np.flatnonzero(get_spaces([doc])).tolist()]
+        if any(len(text.strip(" ")) for text in spaces):
+            starts[:-1] = np.isin(doc.to_array([IDX]), find_lines(doc.text))
+            starts[1:] |= [token.is_space and "\t" in token.text for token in doc]
+        parts.append(starts[:-1])
+    return np.concatenate(parts)
 
 
 def make_spans(

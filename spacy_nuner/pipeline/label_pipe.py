@@ -15,6 +15,7 @@ from spacy.pipeline.trainable_pipe import TrainablePipe
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
+from spacy_transformers import Transformer
 from spacy_transformers.layers import TransformerListener
 from thinc.api import Model, Optimizer, set_dropout_rate
 from thinc.types import Floats2d
@@ -34,10 +35,25 @@ from ..models.concept_tagger import (
     set_unknown,
 )
 from ..printing import printable
-from .decoding import MAX_TOKENS, Bools, Floats, FoundSpans, decode, get_spaces
+from .decoding import (
+    MAX_TOKENS,
+    Bools,
+    Floats,
+    FoundSpans,
+    decode,
+    get_line_starts,
+    get_spaces,
+)
 from .label_vectors import LabelVectors, find_label_vectors, remove_label_vectors
 from .labels import Label, LabelSettings, load_label, parse_labels
-from .targets import cross_entropy, find_learned, get_labels, get_targets
+from .targets import (
+    cross_entropy,
+    find_learned,
+    get_labels,
+    get_targets,
+    get_told,
+    has_line_inside,
+)
 
 # Parts of a saved component, for `exclude` as well ("labels"). The labels are not
 # written by srsly, which rounds numbers: thresholds lie between probabilities that may
@@ -105,6 +121,11 @@ class LabelPipe(TrainablePipe):
         # same: they were removed, or a warning named them.
         self._adds_labels = True
         self._left_out: set[str] = set()
+        # Whether a span of an example went on in another line.
+        self._crosses_lines = False
+        # What logits were divided by since labels started.
+        self.temperature = 1.0
+        self._told_unlearned = False
         for label, known in parse_labels(labels, source=f"'{name}'").items():
             self.add_label(label, known.description, name=known.name)
 
@@ -172,7 +193,7 @@ class LabelPipe(TrainablePipe):
             resize_output(self.model, len(self._labels))
         if vectors is not None:
             try:
-                vectors.start(self.model, self._labels, [label])
+                self._start_labels(vectors, [label])
             except BaseException:
                 self._restore(label, old)
                 raise
@@ -234,7 +255,7 @@ class LabelPipe(TrainablePipe):
         RETURNS (list[Floats2d]): Logits, for `join_logits`. *Shape:* (n_tokens,
             n_labels) for each doc, or (n_tokens, n_labels + 1) of an entity tagger
         RAISES (NunerError): N516 if the component listens to a `transformer` that did
-            not run, N519 if tokens changed since.
+            not run, N519 if tokens changed since, N521 if it is another transformer.
         """
         docs = list(docs)
         self._check_listener(docs)
@@ -302,8 +323,23 @@ class LabelPipe(TrainablePipe):
             [len(doc) for doc in docs],
             get_spaces(docs),
             thresholds=self.thresholds,
-            boundary=boundary,
+            begins=self.get_begins(docs, boundary),
         )
+
+    def get_begins(self, docs: Sequence[Doc], boundary: Floats | None) -> Bools | None:
+        """Find the tokens with which a span begins whatever is before them.
+
+        docs (Sequence[Doc]): The docs.
+        boundary (Floats | None): As `join_logits` gives it.
+        RETURNS (Bools | None): What the model takes for a beginning, and the first of a
+            line, which the encoder sees by itself; but not where an annotated span went
+            on in another line. None for nowhere. *Shape:* (n_tokens,)
+        """
+        begins = None if boundary is None else boundary > 0
+        if self._crosses_lines:
+            return begins
+        starts = get_line_starts(docs)
+        return starts if begins is None else starts | begins
 
     def update(
         self,
@@ -320,7 +356,8 @@ class LabelPipe(TrainablePipe):
         words without one, takes it for absent.
 
         examples (Iterable[Example]): The examples.
-        drop (float): The dropout rate.
+        drop (float): Nothing here drops out: an encoder that is tuned has the rate of
+            its own config.
         sgd (Optimizer | None): Changes the weights if given.
         losses (dict[str, float] | None): The loss is added under the pipe's name.
         RETURNS (dict[str, float]): The losses.
@@ -330,7 +367,10 @@ class LabelPipe(TrainablePipe):
         examples = list(examples)
         validate_examples(examples, f"{type(self).__name__}.update")
         self._take_labels(examples)
+        if not self._crosses_lines:
+            self._crosses_lines = has_line_inside(examples, spans_key=self.gold_key)
         self._ensure_started()
+        self._check_annotated(examples)
         if not self._labels or not any(len(eg.predicted) for eg in examples):
             return losses
         set_dropout_rate(self.model, drop)
@@ -344,6 +384,23 @@ class LabelPipe(TrainablePipe):
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
+
+    def _check_annotated(self, examples: Sequence[Example]) -> None:
+        """Warn once of a batch that there is nothing to learn from."""
+        key, references = self.gold_key, [eg.reference for eg in examples]
+        if self._told_unlearned or any(
+            doc.has_annotation("ENT_IOB") if key is None else key in doc.spans
+            for doc in references
+        ):
+            return
+        self._told_unlearned = True
+        groups = {f'doc.spans["{name}"]' for doc in references for name in doc.spans}
+        found = sorted(groups) + ["doc.ents"] * any(doc.ents for doc in references)
+        where = "doc.ents" if key is None else f'doc.spans["{key}"]'
+        text = Warnings.W511.format(
+            name=self.name, where=where, found=", ".join(found) or "nothing"
+        )
+        warnings.warn(text, stacklevel=3)
 
     def _take_labels(self, examples: Iterable[Example]) -> None:
         """Add labels of examples that the component does not have.
@@ -381,10 +438,13 @@ class LabelPipe(TrainablePipe):
         gold = get_targets(examples, self.labels, spans_key=self.gold_key)
         flat, boundary = self.join_logits(scores)
         learns = self._get_mask() | gold.labels.any(axis=0)
+        told = get_told(
+            gold.known, gold.labels, get_spaces([eg.predicted for eg in examples])
+        )
         loss, part = cross_entropy(
             flat[:, learns],
             gold.labels[:, learns],
-            gold.known,
+            told,
             exclusive=self.exclusive,
         )
         gradient = np.zeros(flat.shape, dtype=part.dtype)
@@ -395,7 +455,7 @@ class LabelPipe(TrainablePipe):
             )
             # Averaged over the same tokens: the sum is the loss of the joint model, of
             # labels and of boundaries between tokens of one.
-            share = int(gold.asked.sum()) / max(int(gold.known.sum()), 1)
+            share = int(gold.asked.sum()) / max(int(told.sum()), 1)
             loss += share * more
             gradient = np.concatenate((gradient, share * column), axis=1)
         ends = np.cumsum([len(array) for array in scores])[:-1]
@@ -428,7 +488,8 @@ class LabelPipe(TrainablePipe):
         start (str): Where the weights start: "names" is what the backbone's concept
             encoder makes of the words for each label, where it has one; "zero" knows
             nothing.
-        RAISES (NunerError): N502 if there are no labels.
+        RAISES (NunerError): N502 if there are no labels, N504 or N520 if there is no
+            transformer for it to listen to.
         """
         validate_get_examples(get_examples, f"{type(self).__name__}.initialize")
         given: Any = labels
@@ -443,9 +504,10 @@ class LabelPipe(TrainablePipe):
         if not parsed and not self._labels:
             where = f'doc.spans["{self.gold_key}"]' if self.gold_key else "doc.ents"
             raise NunerError(Errors.N502, name=self.name, where=where)
-        self._check_upstream()
+        self._check_upstream(nlp)
         # With other data than can be learned from, what was learned would stand.
         self._started = False
+        self._crosses_lines, self.temperature = False, 1.0
         self._adds_labels, self._left_out = labels is None, set()
         for label, new in parsed.items():
             self.add_label(label)
@@ -462,7 +524,7 @@ class LabelPipe(TrainablePipe):
         self._started_from = None
         vectors = self._get_vectors() if start == "names" else None
         if vectors is not None:
-            vectors.start(self.model, self._labels, self.labels)
+            self._start_labels(vectors, self.labels)
             self._started_from = vectors.digest
         for known in self._labels.values():
             known.trained = False
@@ -512,13 +574,20 @@ class LabelPipe(TrainablePipe):
 
     def _check_tokens(self, docs: Sequence[Doc]) -> None:
         """Refuse docs whose tokens are others than when the transformer ran on them."""
-        if self._find_listener() is None:
+        listener = self._find_listener()
+        if listener is None:
             return
         full = [doc for doc in docs if len(doc)]
         changed = sum(len(doc._.trf_data.align.lengths) != len(doc) for doc in full)
         if changed:
             raise NunerError(
                 Errors.N519, name=self.name, changed=changed, count=len(full)
+            )
+        expected = listener.get_dim("nO")
+        if widths := {doc._.trf_data.width for doc in full} - {expected}:
+            found = ", ".join(map(str, sorted(widths)))
+            raise NunerError(
+                Errors.N521, name=self.name, found=found, expected=expected
             )
 
     def _find_listener(self) -> Any:
@@ -579,11 +648,28 @@ class LabelPipe(TrainablePipe):
                 self._start()
                 self._started = True
 
-    def _check_upstream(self) -> None:
-        """Refuse a listener whose transformer is not there, or not set up."""
+    def _check_upstream(self, nlp: Language | None = None) -> None:
+        """Refuse a listener whose transformer is not there, not set up, or not the last
+        one before it: docs keep the vectors of the last.
+        """
         listener = self._find_listener()
-        if listener is not None and not listener.has_dim("nO"):
+        if listener is None:
+            return
+        if not listener.has_dim("nO"):
             raise NunerError(Errors.N504, name=self.name)
+        last = ""
+        for name, pipe in nlp.components if nlp is not None else ():
+            if pipe is self:
+                break
+            if isinstance(pipe, Transformer):
+                last = name
+        if last and listener.upstream_name not in ("*", last):
+            raise NunerError(
+                Errors.N520,
+                name=self.name,
+                upstream=listener.upstream_name,
+                last=last,
+            )
 
     def _start(self) -> None:
         self._check_upstream()
@@ -594,8 +680,17 @@ class LabelPipe(TrainablePipe):
         sample = Doc(self.vocab, words=["text"])
         empty = self.model.ops.alloc2f(1, len(self._labels))
         self.model.initialize(X=[sample], Y=[empty])
-        vectors.start(self.model, self._labels, self.labels)
+        self._start_labels(vectors, self.labels)
         self._started_from = vectors.digest
+
+    def _start_labels(self, vectors: LabelVectors, new: Sequence[str]) -> None:
+        """Give labels the weights of their names, and warn of words that were cut."""
+        vectors.start(self.model, self._labels, new, temperature=self.temperature)
+        if cut := vectors.find_cut([self._labels[label] for label in new], new):
+            text = Warnings.W512.format(
+                name=self.name, labels=", ".join(cut), limit=vectors.encoder.max_length
+            )
+            warnings.warn(text, stacklevel=4)
 
     def _finish_start(self) -> None:
         """Set up labels that were named and not yet looked for, so that what is saved
@@ -617,6 +712,8 @@ class LabelPipe(TrainablePipe):
             "learned": sorted(self._learned),
             "adds_labels": self._adds_labels,
             "left_out": sorted(self._left_out),
+            "crosses_lines": self._crosses_lines,
+            "temperature": self.temperature,
         }
 
     def _set_state(self, state: Any) -> None:
@@ -630,6 +727,8 @@ class LabelPipe(TrainablePipe):
         self._learned = set(state.get("learned", ())) & set(self._labels)
         self._adds_labels = bool(state.get("adds_labels", True))
         self._left_out = set(map(str, state.get("left_out", ())))
+        self._crosses_lines = bool(state.get("crosses_lines", False))
+        self.temperature = float(state.get("temperature", 1.0))
         # Room for as many labels as were saved, before their weights are loaded.
         reset_output(self.model, len(labels))
 

@@ -114,19 +114,41 @@ class LabelVectors:
         return vectors
 
     def start(
-        self, model: Model, labels: Mapping[str, Label], new: Sequence[str]
+        self,
+        model: Model,
+        labels: Mapping[str, Label],
+        new: Sequence[str],
+        *,
+        temperature: float = 1.0,
     ) -> None:
         """Give labels the weights that the concept encoder has for their names.
 
         model (Model): An initialized concept tagger with a linear head; it is changed.
         labels (Mapping[str, Label]): All labels of the model, in order.
         new (Sequence[str]): Those that shall start.
+        temperature (float): What the logits of the others were divided by.
         """
         names = [labels[label].get_words(label) for label in new]
         descriptions = [labels[label].description for label in new]
         order = list(labels)
         rows = [order.index(label) for label in new]
-        set_rows(model, rows, *self.get_weights(names, descriptions))
+        weights, biases = self.get_weights(names, descriptions)
+        set_rows(model, rows, weights / temperature, biases / temperature)
+
+    def find_cut(self, labels: Sequence[Label], keys: Sequence[str]) -> list[str]:
+        """Find labels whose words are longer than the concept encoder takes.
+
+        labels (Sequence[Label]): What is known of them.
+        keys (Sequence[str]): The labels themselves.
+        RETURNS (list[str]): Those of which the end is not read.
+        """
+        names = [known.get_words(key) for known, key in zip(labels, keys, strict=True)]
+        descriptions = [known.description for known in labels]
+        pieces = self.encoder.pieces(names, descriptions, whole=True)
+        longest = self.encoder.max_length
+        return [
+            key for key, ids in zip(keys, pieces, strict=True) if len(ids) > longest
+        ]
 
     def to_disk(self, folder: str | Path) -> None:
         """Save it as a backbone folder that has nothing but the concept encoder.

@@ -7,7 +7,7 @@ import numpy as np
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from .decoding import Bools, Floats, get_probabilities
+from .decoding import Bools, Floats, get_line_starts, get_probabilities
 
 # Added to probabilities before their logarithm is taken.
 TINY = 1e-9
@@ -88,6 +88,21 @@ def find_learned(
     return everything - waiting
 
 
+def has_line_inside(examples: Iterable[Example], *, spans_key: str | None) -> bool:
+    """Find out whether an annotated span goes on in another line, or behind a tab.
+
+    examples (Iterable[Example]): The examples.
+    spans_key (str | None): As for `get_annotated`.
+    RETURNS (bool): Whether there is one.
+    """
+    for eg in examples:
+        starts = get_line_starts([eg.reference])
+        spans = get_annotated(eg.reference, spans_key=spans_key) if starts.any() else ()
+        if any(starts[span.start + 1 : span.end].any() for span in spans):
+            return True
+    return False
+
+
 class Targets(NamedTuple):
     """What the tokens of examples are annotated with.
 
@@ -139,6 +154,20 @@ def get_targets(
                 begins[first] = 1.0
         start = end
     return Targets(targets, known, begins, asked)
+
+
+def get_told(known: Bools, labels: Floats, spaces: Bools) -> Bools:
+    """Find the tokens that can be told apart.
+
+    White space has the vector of the token before it: behind a span it would have that
+    of the label, and none.
+
+    known, labels: As in `Targets`.
+    spaces (Bools): Whether a token is white space. *Shape:* (n_tokens,)
+    RETURNS (Bools): Those annotated, without white space outside of spans.
+        *Shape:* (n_tokens,)
+    """
+    return known & (~spaces | labels.any(axis=1))
 
 
 def _get_known(example: Example, spans_key: str | None) -> Bools:

@@ -34,7 +34,6 @@ from .corpus_vectors import COUNT
 
 # What all runs have in common, or a mean of their weights means nothing.
 SAME = (
-    "base",
     "pooling",
     "template",
     "max_concept_length",
@@ -67,6 +66,9 @@ def average_backbones(
             for key in SAME:
                 pair = getattr(info, key), getattr(infos[0], key)
                 _check_same(folder, folders[0], key, *pair)
+            # The same encoder may lie elsewhere, and another one under the same name.
+            bases = [one.training.get("base_sha256") for one in (info, infos[0])]
+            _check_same(folder, folders[0], "the base (training.base_sha256)", *bases)
             hashes = info.data.get("sha256"), infos[0].data.get("sha256")
             _check_same(folder, folders[0], "the corpus (data.sha256)", *hashes)
             try:
@@ -143,6 +145,7 @@ def _describe(infos: Sequence[BackboneInfo], command: str) -> BackboneInfo:
             "steps": sum(run["steps"] for run in runs),
             "seconds": sum(run["seconds"] for run in runs),
             "final_loss": round(float(np.mean(losses)), 5),
+            "base_sha256": infos[0].training.get("base_sha256"),
             "runs": runs,
         },
         command="\n".join([*(info.command for info in infos), command]),

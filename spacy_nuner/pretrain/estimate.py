@@ -18,7 +18,7 @@ from transformers.trainer_callback import TrainerCallback
 from .data.batches import LengthBatches
 from .evaluation import Probe
 from .model import process_group
-from .run import Run, find_finished, prepared, space_needed
+from .run import Run, find_finished, most_held, prepared, space_needed
 from .settings import Settings, complete_config
 from .trainer import (
     PretrainTrainer,
@@ -265,7 +265,10 @@ def _sum_up(
         checkpoints=checkpoints,
         checkpoint=checkpoints * checkpoint,
         memory=memory,
-        disk=features + space_needed(run.model, checkpoints=checkpoints),
+        disk=features
+        + space_needed(
+            run.model, checkpoints=min(checkpoints, most_held(run.arguments))
+        ),
     )
 
 

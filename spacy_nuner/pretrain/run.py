@@ -75,8 +75,6 @@ FREE = {"save_steps", "report_to", "precision"}
 POOLING: Pooling = "mean"
 # A word piece is of few concepts: logits start low.
 INITIAL_BIAS = -3.0
-# There are two checkpoints, and a third while the oldest is not yet deleted.
-MOST_HELD = 3
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "spacy")
 
 logger = logging.getLogger("spacy_nuner")
@@ -249,7 +247,9 @@ def prepared(
                 folder.opened(config, inputs, resume=resumed, command=command)
             )
             is_saving = arguments.save_strategy != "no"
-            _check_space(folder.path, model, checkpoints=MOST_HELD * is_saving)
+            _check_space(
+                folder.path, model, checkpoints=most_held(arguments) * is_saving
+            )
 
         # Texts and concepts become word pieces, once.
         data: dict[str, Any] = {}
@@ -558,13 +558,22 @@ def space_needed(model: ContrastiveModel, *, checkpoints: int) -> int:
     """Compute the most that a run takes on the disk, besides its features.
 
     model (ContrastiveModel): What is trained.
-    checkpoints (int): How many checkpoints are written.
+    checkpoints (int): How many checkpoints there are at once.
     RETURNS (int): Bytes.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     # AdamW keeps two numbers for each weight that is trained.
     moments = sum(8 * p.numel() for p in model.parameters() if p.requires_grad)
-    return weights + min(checkpoints, MOST_HELD) * (weights + moments)
+    return weights + checkpoints * (weights + moments)
+
+
+def most_held(arguments: TrainingArguments) -> int:
+    """Compute how many checkpoints there are at once.
+
+    arguments (TrainingArguments): Those of the run.
+    RETURNS (int): What is kept, and one while the oldest is not yet deleted.
+    """
+    return (arguments.save_total_limit or 0) + 1
 
 
 def _describe_run(

@@ -105,8 +105,9 @@ def training_arguments(
         eval_on_start=evaluated and not resume,
         save_strategy="steps" if save_steps else "no",
         save_steps=save_steps or 500,
-        # The newest may be lost with the power before it is on the disk.
-        save_total_limit=2,
+        # The newest may be lost with the power before it is on the disk, and the best
+        # may be far behind.
+        save_total_limit=3 if evaluation.keep_best else 2,
         load_best_model_at_end=evaluation.keep_best,
         metric_for_best_model=PROBE if evaluation.keep_best else None,
         greater_is_better=True if evaluation.keep_best else None,
@@ -188,7 +189,10 @@ class PretrainTrainer(Trainer):
         return BatchLoader(
             self.features.texts,
             batch_sampler=self.batches(
-                lengths, self.settings.training.batch_size, self.args.seed
+                lengths,
+                self.settings.training.batch_size,
+                self.args.seed,
+                together=self.settings.training.accumulate_gradient,
             ),
             collate_fn=Collator(
                 self.features.concepts,

@@ -1,6 +1,7 @@
 """The model card of what goes to others: of a backbone, and of a saved pipeline."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from ..errors import Errors, NunerError
 from ..files import hash_file
 from ..printing import escape_markdown, markdown_table, printable
 from .private import Masker
+
+logger = logging.getLogger("spacy_nuner")
 
 CARD_FILE = "README.md"
 PIPELINE_CONFIG, PIPELINE_META = "config.cfg", "meta.json"
@@ -240,8 +243,16 @@ def _describe_results(folder: Path, metrics: Path | None) -> str:
     digest = " ".join(hash_file(path) for path in find_weights(folder))
     cells, own = [], set()
     for root in roots:
+        try:
+            found = read_cells(root)
+        except NunerError as error:
+            # Of several experiments that nobody named here.
+            if metrics is not None or error.code not in ("N629", "N631"):
+                raise
+            logger.warning("The card has no results. %s", error)
+            continue
         # Trained heads of other protocols are told by other figures.
-        cells = [one for one in read_cells(root) if one.k and one.protocol == "probe"]
+        cells = [one for one in found if one.k and one.protocol == "probe"]
         own = {
             cell.backbone
             for cell in cells
@@ -299,7 +310,9 @@ def _make_pipeline_card(
                 pipeline_tag="token-classification",
                 tags=TAGS,
                 license=license.lower() if is_license(license.lower()) else "",
-                language=list(languages) or [printable(meta["lang"])],
+                # Of several languages, in the hub's words.
+                language=list(languages)
+                or [printable(meta["lang"]).replace("xx", "multilingual")],
                 datasets=list(datasets),
             ),
             title=escape_markdown(name or f"{meta['lang']}_{meta['name']}"),

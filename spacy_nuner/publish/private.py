@@ -53,6 +53,7 @@ _KEYS = re.compile(
     r"""(?P<name>(?<![\w-])--(?i:[\w.-]*(?:key|token|secret|password))[ =]
         |\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=)(?:'[^'\n]*'|"[^"\n]*"|[^\s"'*,]+)
     |(?P<scheme>://)[^/\s@'"]+(?=@)
+    |(?P<query>[?&][\w.-]*(?i:key|token|secret|passw|pwd|sig|credential)[\w.-]*=)[^&\s\#"']+
     |\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{16,}
         |github_pat_\w{16,}|AKIA[A-Z0-9]{16})
     """,
@@ -63,7 +64,7 @@ _LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~])
 # Fields of JSON that hold a key. Tokenizers have tokens of other kinds (`unk_token`).
 _KEY_FIELD = re.compile(
     rf"{FIELDS.pattern}|^(?:(?:hf|hub|wandb|github)[-_]?)?token$"
-    r"|^(?:hf|hub|wandb|github)[-_]?key$",
+    r"|^(?:hf|hub|wandb|github|openai|private)[-_]?key$|^passwd$",
     re.I,
 )
 # Fields that hold labels, of our components and spaCy's, of transformers' configs, and
@@ -254,7 +255,7 @@ class Masker:
 
 
 def _hide_key(match: re.Match[str]) -> str:
-    return f"{match['name'] or match['scheme'] or ''}{MASK}"
+    return f"{match['name'] or match['scheme'] or match['query'] or ''}{MASK}"
 
 
 def _find_labels(data: Any) -> Iterator[str]:

@@ -85,7 +85,8 @@ def _read_batches(
         magic = file.read(len(PARQUET_MAGIC))
         file.seek(0)
         if magic == PARQUET_MAGIC:
-            opened = parquet.ParquetFile(file)
+            # Else a row group as it is on the disk is held, which may be gigabytes.
+            opened = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
             schema = opened.schema_arrow
             wanted = columns and [one for one in columns if one in schema.names]
             # Of no column there would be no rows either.

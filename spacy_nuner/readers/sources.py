@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import Errors, NunerError
-from ..files import hash_file
+from ..files import hash_file, hash_folder
 from ..outputs import find_made
 from .arrow_rows import PARQUET_MAGIC
 from .forms import ROW_FORMS, find_row_form, is_tuple
-from .hub import HUB_PREFIX, find_on_hub
+from .hub import HUB_PREFIX, find_on_hub, parse_hub_name
 from .labelled.bio import is_bio, is_iob
 from .labelled.ner_tags import find_names_beside
 from .labelled.ontonotes import GOLD_SUFFIX, WITHOUT_NAMES
@@ -81,7 +81,8 @@ def find_sources(
 
     inputs (Iterable[str | Path]): Files, folders whose files with a known extension
         are taken in the order of their names (of .json those with rows, of .txt none,
-        and no quarantine of `convert` or `import`; where there are none, files
+        no quarantine of `convert` or `import`, and nothing that `import` made of a file
+        beside it; where there are none, files
         *_gold_conll of all folders below), or data sets as
         "hub:NAME:CONFIG:SPLIT". Files may be compressed (.gz, .bz2, .xz, .zst).
     form (str | None): The form of the files or of their rows, a name of `CONTAINERS`,
@@ -109,7 +110,9 @@ def find_sources(
             raise unreadable(STDIN, OSError("standard input can't be read twice"))
         files = [path]
         if os.path.isdir(path):
-            files = [file for file in sorted(path.iterdir()) if _is_source(file)]
+            files = _without_imports(
+                [f for f in sorted(path.iterdir()) if _is_source(f)]
+            )
             # OntoNotes has folders of sources and sections, as deep as they may be. In
             # the New Testament (pt) no name is annotated.
             files = files or [
@@ -320,13 +323,21 @@ def describe_source(source: Source) -> dict[str, Any]:
 
     source (Source): The file or data set.
     RETURNS (dict[str, Any]): Of a file its size in bytes and SHA-256, as it is on
-        the disk; of a data set on the hub its split and commit.
+        the disk; of a data set on the hub its split and commit, or of a folder the
+        SHA-256 of its files.
     RAISES (NunerError): N005 if a file can't be read.
     """
     form = source.reading.form or source.format
     described: dict[str, Any] = {"file": source.name, "format": form}
     if source.format == "hub":
-        return {**described, "split": source.split, "revision": source.revision}
+        described |= {"split": source.split, "revision": source.revision}
+        if source.revision is None:
+            folder = parse_hub_name(source.name).path
+            try:
+                described["sha256"] = hash_folder(Path(folder))
+            except OSError as error:
+                raise unreadable(folder, error) from error
+        return described
     try:
         path = Path(source.name)
         size, digest = path.stat().st_size, hash_file(path)
@@ -365,6 +376,19 @@ def unreadable(name: str, error: OSError) -> NunerError:
         todo += f" A data set on the hub is read as: {HUB_PREFIX}{name}"
     reason = error.strerror or str(error)
     return NunerError(Errors.N005, path=name, reason=reason, todo=todo)
+
+
+def _without_imports(files: list[Path]) -> list[Path]:
+    """Leave out what `import` made of a file beside it, or all would be there twice."""
+    named = {path.name for path in files if path.suffix != ".spacy"}
+    made = find_made(files[0].parent) if files else set()
+    return [
+        path
+        for path in files
+        if path.suffix != ".spacy"
+        or path.name not in made
+        or not any(name.startswith(f"{path.stem}.") for name in named)
+    ]
 
 
 def _is_source(path: Path) -> bool:

@@ -73,8 +73,12 @@ def find_texts(source: str) -> list[str]:
     RETURNS (list[str]): The file; of a folder those that end as JSON Lines, text,
         Parquet and Arrow files do, those of its folders too, in the order of the names;
         but no quarantine and no report that this package made.
-    RAISES (NunerError): N201 if a folder has no such file.
+    RAISES (NunerError): N201 if a folder has no such file, or for a table of comma- or
+        tab-separated values, which would be read as prose.
     """
+    if plain_suffix(source) in (".csv", ".tsv"):
+        reason = "it is a table of columns; write it as JSON Lines or Parquet"
+        raise NunerError(Errors.N201, source=source, reason=reason)
     if source == STDIN or not os.path.isdir(source):
         return [source]
     known = JSON_SUFFIXES + TEXT_SUFFIXES + TABLE_SUFFIXES

@@ -1,5 +1,6 @@
 """The Batch API: files within the limits, batches that outlive their process."""
 
+import asyncio
 import json
 import os
 import signal
@@ -174,6 +175,23 @@ def test_a_server_without_batches_keeps_no_sentence(
             ask(path, store_path, server.url, batch=True)
         # By single requests they have their answers.
         assert ask(path, store_path, server.url).answers == 10
+
+
+def test_interrupted_while_it_uploads_it_keeps_no_sentence(
+    real_texts, write_sentences, store_path, monkeypatch
+):
+    path = write_sentences(real_texts[:10])
+
+    async def interrupt(*_):
+        raise asyncio.CancelledError
+
+    with Server() as server:
+        with monkeypatch.context() as patch:
+            patch.setattr(batch.BatchRun, "_advance", interrupt)
+            with pytest.raises(BaseException):  # noqa: B017, PT011
+                ask(path, store_path, server.url, batch=True)
+        assert ask(path, store_path, server.url).answers == 10
+        assert not server.batches
 
 
 @pytest.mark.parametrize("step", ["POST /v1/batches", "GET /v1/batches"])

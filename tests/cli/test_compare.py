@@ -58,6 +58,18 @@ def test_one_file_and_no_test_set(rows, tiny, tmp_path):
     assert (tmp_path / "out" / "forecast.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_copies_of_a_text_say_nothing_more(rows, tiny, tmp_path, caplog):
+    said = []
+    for name, more in (("a", []), ("b", [rows[0]] * 30)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join([*more, *rows]))
+        result = run(path, "--backbones", tiny[0], "--heads", "none")
+        assert result.exit_code == 0, result.output
+        said.append(result.stdout)
+    assert said[0] == said[1]
+    assert "30 of 54 texts stand there before, and are left out." in caplog.text
+
+
 def test_without_a_folder_nothing_is_written(rows, tiny, tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(rows[:10]))

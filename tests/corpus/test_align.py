@@ -40,6 +40,11 @@ def found(nlp, text, *entities, **settings):
         ("The party is loud.", "art", ["party"], INSIDE),
         ("The Party is loud.", "ART", ["Party"], IGNORING_CASE),
         ("ART and art", "art", ["art"], BOUNDARIES),
+        # As a word in another case before a part of one.
+        ("Art was shown at the party.", "art", ["Art"], IGNORING_CASE),
+        ("The IT team sat with it.", "team SAT with", ["team sat with"], IGNORING_CASE),
+        ("Her Art: two parties of Arts.", "Art", ["Art"], BOUNDARIES),
+        ("Runners ran with a runner's knee.", "Runner", ["runner"], IGNORING_CASE),
         ("Art or aRT", "ART", ["Art", "aRT"], IGNORING_CASE),
         # The start and the end of the text, the whole text.
         ("Lisbon is big", "Lisbon", ["Lisbon"], BOUNDARIES),

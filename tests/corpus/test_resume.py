@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_only_what_is_missing_is_done_again(source, tmp_path, monkeypatch, caplo
     assert "Resuming an interrupted run that wrote 3 shards." in caplog.text
     run(source, tmp_path / "whole")
     assert contents(output) == contents(tmp_path / "whole")
+
+
+def test_a_folder_in_the_place_of_the_hub_is_gone_on_with(
+    source, tmp_path, monkeypatch
+):
+    output, folder = tmp_path / "corpus", tmp_path / "set"
+    folder.mkdir()
+    shutil.copy(source, folder / "train.jsonl")
+    name = f"hub:{folder}"
+    interrupt(name, output, monkeypatch, after=3)
+    assert count_written(name, output, monkeypatch) == [3, 4, 5]
+    assert not list(tmp_path.glob("*.work"))
+    interrupt(name, output, monkeypatch, after=3)
+    with (folder / "train.jsonl").open("a", encoding="utf8") as file:
+        file.write('{"text": "In Rome.", "answer": "Rome <> city"}\n')
+    assert count_written(name, output, monkeypatch)[:3] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("change", ["settings", "limit", "input"])

@@ -3,6 +3,7 @@ import warnings
 from collections import Counter
 
 import pytest
+import spacy
 
 from spacy_nuner.corpus.labelled_docs import read_docs
 from spacy_nuner.errors import NunerError
@@ -32,7 +33,8 @@ def backbones(sets, tmp_path_factory):
 
 def run(sets, backbones, output, *, k=(1,), dev=(), protocol="mentions", **settings):
     train, test = sets
-    hashes = {"train": "a", "test": "b", **({"dev": "c"} if dev else {})}
+    name = settings.pop("name", "a")
+    hashes = {"train": name, "test": "b", **({"dev": "c"} if dev else {})}
     dataset = Dataset("listings", train, test, hashes, dev=list(dev))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -154,6 +156,25 @@ def test_the_same_draws_and_vectors_for_every_head(sets, backbones, tmp_path):
     # No rates are chosen where there are none.
     assert not list(tmp_path.glob("**/rates"))
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_rates_are_chosen_on_sentences_with_entities(sets):
+    train, _ = sets
+    full = [doc for doc in train if doc.ents]
+    empty = spacy.blank("en").make_doc("nothing to see here")
+    empty.ents = []
+    dataset = Dataset("rare", [*full, *[empty] * 3000], full, {})
+    learned, dev = engine.hold_out(dataset, [0, 1], 200)
+    assert learned == [0, 1] and len(dev) == 200 and not {0, 1} & set(dev)
+    # Of 3,000 without one chance would take four.
+    assert sum(bool(dataset.train[i].ents) for i in dev) >= 20
+
+
+def test_other_files_replace_results_with_a_warning(sets, backbones, tmp_path):
+    run(sets, backbones[:1], tmp_path)
+    train, test = sets
+    with pytest.warns(UserWarning, match="W607"):
+        run((train[:-1], test), backbones[:1], tmp_path, name="other")
 
 
 def test_nothing_is_left_to_choose_rates_on(sets, backbones, tmp_path):

@@ -50,7 +50,8 @@ def judge(docs, monkeypatch, predict):
 
 def test_a_head_that_finds_all_is_ahead_by_what_the_probe_lacks(docs, monkeypatch):
     judged, validated = judge(docs, monkeypatch, lambda doc: doc)
-    assert judged.score == (1.0, 1.0, 1.0)
+    # Of 16 entities that were found another draw may miss some.
+    assert 0.5 < judged.score.low < 0.95 < judged.score.high <= 1
     right, wrong, missed = validated.entities[0, -1].sum(axis=0)
     probe = 2 * right / (2 * right + wrong + missed)
     assert judged.lead.low <= 1 - probe <= judged.lead.high and judged.lead.low > 0
@@ -62,7 +63,8 @@ def test_a_head_that_finds_nothing(docs, monkeypatch):
         return doc
 
     judged, _ = judge(docs, monkeypatch, find_nothing)
-    assert judged.score == (0.0, 0.0, 0.0) and judged.lead.high <= 0
+    assert judged.score.low < 0.01 < judged.score.high < 0.5
+    assert judged.lead.high <= 0
 
 
 def test_a_head_is_as_uncertain_as_the_texts_are_few(docs, monkeypatch):
@@ -74,8 +76,10 @@ def test_a_head_is_as_uncertain_as_the_texts_are_few(docs, monkeypatch):
     judged, _ = judge(docs, monkeypatch, miss_some)
     low, value, high = judged.score.low, judged.score.value, judged.score.high
     # The bootstrap over the texts that it is scored on is narrower.
-    same = head_choice.sample_f(
-        np.array([[1, 0, 0]] * 12 + [[0, 0, 1]] * 4), np.arange(16)
+    same = head_choice.get_f(
+        head_choice.sample_counts(
+            np.array([[1, 0, 0]] * 12 + [[0, 0, 1]] * 4), np.arange(16)
+        )
     )
     assert high - low > np.quantile(same, 0.95) - np.quantile(same, 0.05)
     assert low < 24 / 28 < high and abs(value - 24 / 28) < 0.05

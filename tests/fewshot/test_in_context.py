@@ -194,6 +194,21 @@ def test_tokens_are_priced_and_counted_once(sets, tmp_path):
     assert (cell.scores["truncated"], cell.scores["refused"]) == (1, 0)
 
 
+def test_what_is_complete_is_scored_when_a_run_stops(sets, tmp_path):
+    prices = tmp_path / "prices.json"
+    table = {"models": {"org/some-model": {"input": 0, "output": 1e4}}}
+    prices.write_text(json.dumps(table))
+    more = ("--prices", prices, "--max-tokens", 100, "--concurrency", 1)
+    with Server(reply=answer_as_spacy_llm) as server:
+        result = run(sets, server, tmp_path, "--k", "0,1", *more, "--max-cost", 3.1)
+        assert result.exit_code == 1 and "N208" in result.output
+        (cell,) = read_cells(tmp_path / "metrics")
+        assert cell.k == 0 and server.requests > len(TEST)
+        result = run(sets, server, tmp_path, "--k", "0,1", *more)
+        assert result.exit_code == 0, result.output
+    assert {cell.k for cell in read_cells(tmp_path / "metrics")} == {0, 1}
+
+
 def test_texts_that_cannot_be_asked_about(sets, tmp_path):
     path = sets / "test.jsonl"
     row = {"text": "Eva \ufffd saw", "spans": [spell(0, 3, "PER")]}

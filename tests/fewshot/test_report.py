@@ -336,6 +336,9 @@ def test_two_results_of_one_cell(tmp_path):
         (2, "base", {"encoder": {"name": "base", "sha256": "other"}}, "encoder"),
         (2, "base", {"data": {"train": "x", "test": "y"}}, "test"),
         (2, "base", {"precision": "bf16"}, "precision"),
+        # Of a point: other settings of the head.
+        (2, "base", {"training": {"epochs": 1}}, "training"),
+        (2, "base", {"threshold": 0.5}, "threshold"),
         # Of a draw: another backbone that learned from other sentences.
         (1, "nuner", {"docs": [7]}, "docs"),
         (1, "nuner", {"data": {"train": "z", "test": "x"}}, "train"),
@@ -344,6 +347,7 @@ def test_two_results_of_one_cell(tmp_path):
 def test_cells_that_cannot_be_averaged(tmp_path, draw, backbone, changed, named):
     cell = make_cell("a", "base", 4, 1, 0.5)
     settings = {"data": {"train": "x", "test": "x", "dev": "d"}, "docs": [1]}
+    settings |= {"training": {"epochs": 9}, "threshold": None}
     cell = replace(cell, settings={**cell.settings, **settings, "precision": "fp32"})
     cell.to_disk(tmp_path)
     # By another name, without a dev part, and other sentences in another draw.

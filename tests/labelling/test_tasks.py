@@ -122,13 +122,14 @@ def test_predictions_are_none_of_a_person(form, tmp_path):
     assert read(path, tmp_path, predictions=True) == expect(form)
 
 
-def test_argilla_is_warned_of_characters_that_it_counts_twice(tmp_path):
+@pytest.mark.parametrize("form", ["argilla", "doccano"])
+def test_warned_of_characters_that_a_tool_counts_twice(tmp_path, form):
     tasks = [Task(text, [text], [False], []) for text in ("🚀 rocket", "rocket", "𝒂")]
     with pytest.warns(UserWarning, match="W712.*2 texts of 'a.json'"):
-        FORMS["argilla"].write(tasks, [], tmp_path / "a.json")
+        FORMS[form].write(tasks, [], tmp_path / "a.json")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        FORMS["argilla"].write(tasks[1:2], [], tmp_path / "a.json")
+        FORMS[form].write(tasks[1:2], [], tmp_path / "a.json")
 
 
 def test_label_studio_gets_its_configuration(tmp_path):

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from spacy_nuner.errors import NunerError
+from spacy_nuner.models import precision
 from spacy_nuner.models.backbone import get_shim
 
 from .conftest import TEXTS
@@ -144,6 +145,24 @@ def test_gradient_of_windows_is_that_of_what_is_kept_of_each(nlp, tiny):
             weight -= sign * step
     slope = (losses[0] - losses[1]) / 2e-3
     assert slope == pytest.approx(float(found.norm()), rel=0.02)
+
+
+def test_passes_that_are_computed_again_have_the_same_gradient(nlp, tiny, monkeypatch):
+    docs, found, calls = [nlp(text) for text in TEXTS], [], []
+    for most in (10_000, 8):
+        monkeypatch.setattr(precision, "MOST_KEPT", most)
+        model = make_backbone(tiny, max_batch_pieces=40)
+        drop_nothing(model)
+        encoder, count = get_shim(model).encoder, []
+        encoder.register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        before = weights_of(model)
+        take_step(model, docs, Adam(1e-3))
+        changes = {key: value - before[key] for key, value in weights_of(model).items()}
+        found.append(changes)
+        calls.append(len(count))
+    assert calls[0] > 1 and calls[1] == 2 * calls[0]
+    for key, change in found[0].items():
+        torch.testing.assert_close(found[1][key], change, atol=1e-4, rtol=1e-2)
 
 
 def test_long_text_has_a_vector_for_every_token(nlp, tiny):

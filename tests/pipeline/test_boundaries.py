@@ -87,9 +87,9 @@ def saved(trained, tmp_path_factory):
 
 def test_at_a_boundary_a_label_goes_on_as_another_span():
     logits = np.asarray([[9, 0], [9, 0], [9, 0], [0, 9], [0, 9]], dtype="f")
-    boundary = np.asarray([1, -1, 1, -1, -1], dtype="f")
+    begins = np.asarray([True, False, True, False, False])
     spaces = np.zeros(5, bool)
-    found = decode(logits, [3, 2], spaces, thresholds=None, boundary=boundary)
+    found = decode(logits, [3, 2], spaces, thresholds=None, begins=begins)
     assert list(zip(*(column.tolist() for column in found[:4]), strict=True)) == [
         (0, 0, 2, 0),
         (0, 2, 3, 0),
@@ -99,10 +99,10 @@ def test_at_a_boundary_a_label_goes_on_as_another_span():
 
 @pytest.mark.parametrize("at", [1, 2])
 def test_white_space_at_a_boundary_is_of_no_span(at):
-    logits, boundary = np.full((3, 1), 9, dtype="f"), np.full(3, -1, dtype="f")
-    boundary[at] = 1
+    logits, begins = np.full((3, 1), 9, dtype="f"), np.zeros(3, bool)
+    begins[at] = True
     spaces = np.asarray([False, True, False])
-    found = decode(logits, [3], spaces, thresholds=None, boundary=boundary)
+    found = decode(logits, [3], spaces, thresholds=None, begins=begins)
     assert list(zip(found.starts, found.ends, strict=True)) == [(0, 1), (2, 3)]
 
 

@@ -13,6 +13,7 @@ from spacy_transformers import TransformerData
 
 from spacy_nuner.concept_names import readable_name
 from spacy_nuner.errors import NunerError
+from spacy_nuner.pipeline.calibration import fold_temperature
 from spacy_nuner.pipeline.decoding import THRESHOLD
 from spacy_nuner.pipeline.label_vectors import (
     DEVIATIONS,
@@ -40,6 +41,41 @@ def test_concepts_that_were_only_named(backbone, tmp_path):
     nlp.to_disk(tmp_path / "model")
     again = spacy.load(tmp_path / "model")
     assert spans_of(again(text)) == spans_of(nlp(text))
+
+
+@pytest.mark.parametrize("factory", ["nuner_concepts", "nuner_ner"])
+def test_a_label_that_is_named_after_calibration_has_its_scale(
+    backbone, tmp_path, factory
+):
+    nlp = spacy.blank("en")
+    pipe = nlp.add_pipe(factory, config={"backbone": backbone, "labels": ["area"]})
+    nlp("Leyton costs 900")
+    fold_temperature(pipe, 2.5)
+    fold_temperature(pipe, 2.0)
+    nlp.to_disk(tmp_path / "model")
+    again = spacy.load(tmp_path / "model")
+    pipe = again.get_pipe(factory)
+    assert pipe.temperature == 5.0
+    pipe.add_label("town", name="area")
+    logits, _ = pipe.join_logits(pipe.predict([again.make_doc("Leyton costs 900")]))
+    np.testing.assert_allclose(logits[:, 0], logits[:, 1], rtol=1e-3, atol=1e-4)
+    # `initialize` begins anew.
+    again.initialize()
+    assert again.get_pipe(factory).temperature == 1.0
+
+
+def test_words_that_the_concept_encoder_does_not_read(backbone):
+    nlp = make_zero_shot(
+        backbone, labels={"area": "a part of a town " * 30, "price": ""}
+    )
+    with pytest.warns(UserWarning, match="W512.*'nuner_concepts'.* area"):
+        nlp("Leyton costs 900")
+    pipe = nlp.get_pipe("nuner_concepts")
+    with pytest.warns(UserWarning, match="W512.* town"):
+        pipe.add_label("town", "a place where people live " * 30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe.add_label("person", "somebody")
 
 
 def test_concepts_on_the_live_pipeline(backbone):

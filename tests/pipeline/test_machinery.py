@@ -135,6 +135,58 @@ def test_a_head_without_its_transformer_in_fresh_processes(saved):
         assert "N516" in out.stderr
 
 
+def test_vectors_of_another_transformer(saved, tiny, tmp_path):
+    nlp = spacy.load(saved)
+    model = nlp.get_pipe_config("transformer")["model"]
+    nlp.add_pipe("transformer", "second", config={"model": model}, before="nuner_ner")
+    tok2vec = nlp.get_pipe_config("nuner_ner")["model"]["tok2vec"]
+    tok2vec["upstream"] = "transformer"
+    nlp.add_pipe("nuner_ner", "third", config={"model": {"tok2vec": tok2vec}})
+    with pytest.raises(NunerError, match="N520.*'third'.*'transformer'.*'second' runs"):
+        nlp.initialize(lambda: make_examples(nlp))
+    # The last one is what it may listen to.
+    nlp.remove_pipe("third")
+    tok2vec["upstream"] = "second"
+    nlp.add_pipe("nuner_ner", "third", config={"model": {"tok2vec": tok2vec}})
+    nlp.initialize(lambda: make_examples(nlp))
+    # Of another width: one hidden layer instead of two.
+    other = spacy.blank("en")
+    model = {"@architectures": "spacy_nuner.Backbone.v1", "name": tiny}
+    model["hidden_layers"] = [-1]
+    other.add_pipe("transformer", config={"model": model})
+    other.initialize()
+    other.add_pipe("nuner_ner", source=spacy.load(saved))
+    with pytest.raises(NunerError, match="N521.*width 64; .* width 32"):
+        other(TEXT)
+
+
+@pytest.mark.parametrize("name", ["nuner_ner", "nuner_concepts"])
+def test_told_once_that_there_is_nothing_to_learn(nlp, name):
+    examples = make_examples(nlp)
+    for eg in examples:
+        spans = list(eg.reference.ents)
+        eg.reference.spans["sc"] = spans
+        if name == "nuner_ner":
+            words = [token.text for token in eg.reference]
+            bare = Doc(nlp.vocab, words=words)
+            bare.spans["sc"] = [bare[span.start : span.end] for span in spans]
+            eg.reference = bare
+    where = r"doc\.ents" if name == "nuner_ner" else r'doc\.spans\["concepts"\]'
+    with nlp.select_pipes(enable=["transformer", name]):
+        with pytest.warns(UserWarning, match=rf'W511.*{where}; .*spans\["sc"\]'):
+            losses = nlp.update(examples)
+        assert losses[name] == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            nlp.update(examples)
+
+
+def test_annotating_without_the_transformer(saved):
+    nlp = spacy.load(saved)
+    with pytest.raises(NunerError, match="N516.*annotating_components, put 'transf"):
+        nlp.update(make_examples(nlp), annotates=["nuner_ner"])
+
+
 def test_what_has_vectors_needs_no_transformer(nlp, saved):
     """Docs that it ran on before, and a head with a copy of its own."""
     doc = nlp.get_pipe("transformer")(nlp.make_doc(TEXT))

@@ -112,6 +112,21 @@ def test_runs_that_differ_in_more_are_refused(tmp_path, make_run, runs):
     assert not (tmp_path / "mean").exists()
 
 
+def test_the_base_is_known_by_its_weights(tmp_path, make_run, runs, bert):
+    elsewhere = shutil.copytree(bert, tmp_path / "elsewhere")
+    same = make_run("elsewhere", paths__base=str(elsewhere))
+    made = average_backbones([runs[0], same], tmp_path / "mean")
+    average_backbones([tmp_path / "mean", runs[1]], tmp_path / "again")
+    assert made.training["base_sha256"] == read_info(same).training["base_sha256"]
+    model = AutoModel.from_pretrained(elsewhere)
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight[0] += 1
+    model.save_pretrained(elsewhere)
+    other = make_run("changed", paths__base=str(elsewhere))
+    with pytest.raises(NunerError, match=r"N318.*base_sha256"):
+        average_backbones([same, other], tmp_path / "other")
+
+
 def test_weights_of_another_shape_are_refused(tmp_path, runs):
     """The name of the base is the same, what lay there was not."""
     other = tmp_path / "other"

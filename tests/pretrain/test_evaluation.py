@@ -11,7 +11,7 @@ from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.folder import read_info
 from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.errors import NunerError
-from spacy_nuner.pretrain import evaluation
+from spacy_nuner.pretrain import evaluation, trainer
 from spacy_nuner.pretrain.corpus_vectors import encode_rows
 from spacy_nuner.pretrain.data.batches import Collator
 from spacy_nuner.pretrain.data.features import Features, build_features
@@ -309,6 +309,26 @@ def test_a_resumed_run_remembers(tmp_path, make_evaluated):
     assert weights_of(tmp_path / "whole") == weights_of(tmp_path / "broken")
     for key in ("probe_token_f", "loss"):
         assert measured(tmp_path / "whole", key) == measured(tmp_path / "broken", key)
+
+
+def test_interrupted_while_it_saves_it_has_the_checkpoint_before(
+    tmp_path, make_evaluated, monkeypatch
+):
+    """The best one is older: what came after it is not lost."""
+    real = trainer.hash_file
+
+    def hash_file(path):
+        if path.parent.name == "checkpoint-9":
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(trainer, "hash_file", hash_file)
+    config = make_evaluated(evaluation__keep_best=True)
+    probe = FakeProbe(0.1, 0.5, 0.3, 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "out", probe=probe)
+    left = (tmp_path / "out.work" / "checkpoints").iterdir()
+    assert sorted(path.name for path in left) == ["checkpoint-3", "checkpoint-6"]
 
 
 def test_resumed_before_the_first_checkpoint_it_starts_with_the_base(

@@ -42,6 +42,33 @@ def break_off():
     return plan
 
 
+def test_resumed_within_steps_of_several_batches(
+    tmp_path, bert, make_config, break_off
+):
+    """Of five batches an epoch the last would be left over."""
+    copies = [(f"{text} {i}", mentions) for text, mentions in SENTENCES for i in "12"]
+    config = make_config(
+        write_corpus(tmp_path / "corpus", copies[:9]),
+        bert,
+        **{"objective.@misc": "test.BreakingObjective.v1"},
+        training__epochs=3,
+        training__save_steps=1,
+        training__batch_size=2,
+        training__accumulate_gradient=2,
+    )
+    break_off.update(steps=math.inf)
+    whole = pretrain(config, tmp_path / "whole")
+    # In the third batch of the second epoch.
+    break_off.update(steps=8, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, tmp_path / "broken")
+    break_off.update(steps=math.inf)
+    info = pretrain(config, tmp_path / "broken", resume=True)
+    assert info.training["steps"] == whole.training["steps"] == 9
+    weights = [tmp_path / name / "model.safetensors" for name in ("whole", "broken")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
 def test_resumed_run_ends_with_the_same_weights(
     tmp_path, corpus, bert, make_config, break_off
 ):

@@ -140,6 +140,9 @@ def test_other_texts_stay(masker, text):
         "sk-qzx7-0123456789abcdef",
         "ghp_qzx7qzx7qzx7qzx7qzx7",
         "--training.api_key=qzx7",
+        "https://a.openai.azure.com/v1?api-key=qzx7",
+        "https://x.org/c/t.spacy?sv=2022&sig=qzx7%2B%3D&se=1",
+        "https://x.org/t?X-Amz-Signature=qzx7",
         "--vars.hub_token qzx7",
         "qzx7@node",
         "scp qzx7@node.cluster.local:/data/x y",
@@ -164,7 +167,10 @@ def test_fields_that_hold_keys_and_labels_that_do_not(masker):
 
 @pytest.mark.parametrize(
     "name",
-    ["password", "token", "hf_token", "hub-key", "client_secret", "authorization"],
+    [
+        *("password", "passwd", "token", "hf_token", "hub-key", "openai_key"),
+        *("private_key", "client_secret", "authorization"),
+    ],
 )
 def test_fields_that_hold_keys(masker, name):
     assert mask_data(masker, {"a": [{name: "x"}]}) == {"a": [{name: "***"}]}

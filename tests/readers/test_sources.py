@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from spacy_nuner.corpus.labelled_docs import import_docs
 from spacy_nuner.errors import NunerError
 from spacy_nuner.outputs import MANIFEST
 from spacy_nuner.readers.records import Loss, Tally
@@ -97,6 +98,18 @@ def test_the_package_that_unpacks_is_missing(tmp_path, monkeypatch):
         open_source(str(path)) as file,
     ):
         file.read()
+
+
+def test_what_was_imported_from_a_file_beside_it_is_not_read_twice(tmp_path):
+    row = json.dumps({"text": "Ana left", "entities": [[0, 3, "PERSON"]]}) + "\n"
+    for name in ("train.jsonl", "other.jsonl"):
+        (tmp_path / name).write_text(row, "utf8")
+    for name in ("train", "test"):
+        import_docs(tmp_path / "train.jsonl", tmp_path / f"{name}.spacy")
+    # One of the user's stays, and one without what it was made of.
+    (tmp_path / "other.spacy").write_bytes((tmp_path / "test.spacy").read_bytes())
+    found = [Path(source.name).name for source in find_sources([tmp_path])]
+    assert found == ["other.jsonl", "other.spacy", "test.spacy", "train.jsonl"]
 
 
 def test_only_a_quarantine_of_ours_is_passed_over(tmp_path):

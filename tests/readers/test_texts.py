@@ -31,6 +31,13 @@ def reasons(rows):
     return [row.problem for row in rows]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.csv.gz"])
+def test_a_table_is_no_prose(tmp_path, name):
+    (tmp_path / name).write_text("id,text\n1,Ana left.\n")
+    with pytest.raises(NunerError, match="N201.*it is a table of columns"):
+        read(tmp_path / name)
+
+
 @pytest.mark.parametrize("indent", [None, 1])
 def test_a_list_has_the_rows_that_lines_have(tmp_path, indent):
     (tmp_path / "a.json").write_text(json.dumps(ROWS, indent=indent))

@@ -25,19 +25,25 @@ class LengthBatches(Sampler[list[int]]):
 
     What they hold is a function of seed and epoch alone, so a run that is resumed, and
     each process of a run on several devices, sees the same ones. There are as many in
-    each epoch.
+    each epoch, a multiple of `together`: what Trainer does with a remainder depends on
+    where a run was interrupted.
     """
 
-    def __init__(self, lengths: ArrayLike, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, lengths: ArrayLike, batch_size: int, seed: int, together: int = 1
+    ) -> None:
         """lengths (ArrayLike): Word pieces of each row. *Shape:* (rows,)
 
         batch_size (int): The most rows of a batch, over all devices; none has fewer by
             more than one, as long as there is more than one batch.
         seed (int): Of the order.
+        together (int): Batches whose gradients are added up. Fewer rows than that make
+            a batch each.
         """
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
+        self.together = together
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -45,7 +51,9 @@ class LengthBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return math.ceil(len(self.lengths) / self.batch_size)
+        rows, together = len(self.lengths), self.together
+        steps = math.ceil(rows / (together * self.batch_size))
+        return min(steps * together, rows // together * together or rows)
 
     def __iter__(self) -> Iterator[list[int]]:
         random = np.random.default_rng((self.seed, self.epoch))

@@ -22,6 +22,21 @@ def test_batches_have_every_row_once(rows, size):
         assert sorted(row for batch in found for row in batch) == list(range(rows))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5, 7, 64, 1000])
+@pytest.mark.parametrize("size", [1, 3, 16, 10**6])
+@pytest.mark.parametrize("together", [2, 3, 5])
+def test_batches_of_an_epoch_are_whole_steps(rows, size, together):
+    batches = LengthBatches(random_lengths(rows), size, seed=0, together=together)
+    found = list(batches)
+    assert len(found) == len(batches)
+    assert len(found) % together == 0 or rows < together and len(found) == rows
+    # No more steps than it takes.
+    assert len(found) < together * (rows / (together * size) + 1)
+    sizes = set(map(len, found))
+    assert min(sizes) >= 1 and max(sizes) <= max(size, 2 * (rows % together > 0))
+    assert sorted(row for batch in found for row in batch) == list(range(rows))
+
+
 def test_batches_depend_on_seed_and_epoch_alone():
     def order(seed, epoch):
         batches = LengthBatches(random_lengths(100), 6, seed=seed)
