@@ -1025,6 +1025,10 @@ class Warnings:
         "take `spans.manual`; in doccano allow overlapping spans when the project is "
         "made, or it leaves them out."
     )
+    W714 = Message(
+        "'{source}' changed while it was read. '{output}' has what was found in it, "
+        "its report says what it was at the start, and the next run tags it all again."
+    )
 
 
 class NunerError(ValueError):

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from spacy.about import __version__ as spacy_version
 from tqdm import tqdm
 
 from .. import about
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..files import hash_file
 from ..outputs import MANIFEST, Work, write_folder
 from ..parallel import write_parts
@@ -206,6 +207,9 @@ def tag_corpus(
         if not count:
             work.keep = False
             raise NunerError(Errors.N653, source=source)
+        if find_corpus(source, run).described != corpus.described:
+            message = Warnings.W714.format(source=source, output=output)
+            warnings.warn(message, stacklevel=2)
         return Applied(_join(work, settings, run, count), words, seconds)
 
 

@@ -172,6 +172,21 @@ def test_an_output_that_is_complete_is_not_made_again(
     assert (output / "notes.txt").read_text() == "mine"
 
 
+def test_an_input_that_changes_while_it_is_read(tag, source, tmp_path, monkeypatch):
+    real, before = tag_corpus._tag, source.stat().st_size
+
+    def tag_and_append(*args, **more):
+        done = real(*args, **more)
+        with source.open("a", encoding="utf8") as file:
+            file.write('{"id": "late", "text": "Porto."}\n')
+        return done
+
+    monkeypatch.setattr(tag_corpus, "_tag", tag_and_append)
+    with pytest.warns(UserWarning, match="W714.*changed while it was read"):
+        report = tag(source, tmp_path / "out")
+    assert report["input"][0]["bytes"] == before < source.stat().st_size
+
+
 def test_an_output_outlasts_a_run_of_another_form_that_broke_off(
     tag, source, tmp_path, monkeypatch, caplog
 ):

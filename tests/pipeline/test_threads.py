@@ -29,10 +29,10 @@ def test_the_second_waits_until_the_first_has_set_up_the_concepts(
     nlp = make_zero_shot(backbone, labels=["area", "price"])
     start, starts = LabelVectors.start, []
 
-    def slowly(*args):
+    def slowly(*args, **more):
         starts.append(args)
         time.sleep(0.3)
-        start(*args)
+        start(*args, **more)
 
     monkeypatch.setattr(LabelVectors, "start", slowly)
     with ThreadPoolExecutor(4) as pool:
@@ -44,7 +44,7 @@ def test_the_second_waits_until_the_first_has_set_up_the_concepts(
 def test_a_start_that_failed_is_tried_again(backbone, monkeypatch):
     nlp = make_zero_shot(backbone, labels=["area", "price"])
     with monkeypatch.context() as patched:
-        patched.setattr(LabelVectors, "start", lambda *args: 1 / 0)
+        patched.setattr(LabelVectors, "start", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             nlp(TEXT)
     assert spans_of(nlp(TEXT)) == FOUND

@@ -85,7 +85,7 @@ def test_a_label_that_cannot_be_encoded_is_not_added(backbone, monkeypatch, know
     pipe = nlp.get_pipe("nuner_concepts")
     before, spans = rows_of(pipe), spans_of(nlp(TEXT))
 
-    def fail(*args):
+    def fail(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
