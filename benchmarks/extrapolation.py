@@ -191,12 +191,8 @@ def main(
 
 def summarise(name: str, outcomes: Sequence[Outcome]) -> list[list[str]]:
     """Rows of the table."""
-    return [
-        _summarise(name, fitted, target, outcomes)
-        for target_is_fitted in (True, False)
-        for fitted in FITTED
-        for target in [fitted if target_is_fitted else TARGET]
-    ]
+    pairs = [*zip(FITTED, FITTED, strict=True), *((n, TARGET) for n in FITTED)]
+    return [_summarise(name, *pair, outcomes) for pair in pairs]
 
 
 def _summarise(

@@ -144,6 +144,14 @@ def _find_set(source: str, earlier: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
+def _has_changed(corpus: Corpus, source: str, run: dict[str, Any]) -> bool:
+    try:
+        return find_corpus(source, run).described != corpus.described
+    except NunerError:
+        # It is not there any more. What was read of it is tagged.
+        return True
+
+
 def tag_corpus(
     settings: TagSettings,
     source: str,
@@ -207,7 +215,7 @@ def tag_corpus(
         if not count:
             work.keep = False
             raise NunerError(Errors.N653, source=source)
-        if find_corpus(source, run).described != corpus.described:
+        if _has_changed(corpus, source, run):
             message = Warnings.W714.format(source=source, output=output)
             warnings.warn(message, stacklevel=2)
         return Applied(_join(work, settings, run, count), words, seconds)

@@ -334,7 +334,7 @@ def run_tadner(
                             result.to_disk(path)
                             written = time.monotonic()
                 finally:
-                    if missing:
+                    if missing and result.episodes:
                         result.to_disk(path)
                 # An earlier run may have had more.
                 asked = [done for done in result.episodes if done.seed in one.episodes]

@@ -17,9 +17,7 @@ Precision = Literal["auto", "bf16", "fp32", "int8"]
 # Where torch counts how often a tensor was written to: no public name, but as old as
 # torch, which goes by it in `backward`.
 COUNTER = "_version"
-
-
-# Word pieces whose passes are kept for the gradient: 1 GB with all-MiniLM-L6-v2.
+# Word pieces whose passes are kept for the gradient: some 1 GB with all-MiniLM-L6-v2.
 MOST_KEPT = 4096
 
 

@@ -219,15 +219,22 @@ def get_line_starts(docs: Sequence[Doc]) -> Bools:
     docs (Sequence[Doc]): The docs.
     RETURNS (Bools): Lines of prose that was wrapped begin nothing. *Shape:* (n_tokens,)
     """
-    parts = [np.zeros(0, dtype=bool)]
-    for doc in docs:
-        starts = np.zeros(len(doc) + 1, dtype=bool)
-        spaces = [doc[i].text for i in np.flatnonzero(get_spaces([doc])).tolist()]
-        if any(len(text.strip(" ")) for text in spaces):
-            starts[:-1] = np.isin(doc.to_array([IDX]), find_lines(doc.text))
-            starts[1:] |= [token.is_space and "\t" in token.text for token in doc]
-        parts.append(starts[:-1])
-    return np.concatenate(parts)
+    spaces = get_spaces(docs)
+    starts = np.zeros(len(spaces), dtype=bool)
+    if not spaces.any():
+        return starts
+    ends = np.cumsum([len(doc) for doc in docs]).tolist()
+    for doc, end in zip(docs, ends, strict=True):
+        own = slice(end - len(doc), end)
+        blanks = {i: doc[i].text for i in np.flatnonzero(spaces[own]).tolist()}
+        if not any(text.strip(" ") for text in blanks.values()):
+            continue
+        starts[own] = np.isin(doc.to_array([IDX]), find_lines(doc.text))
+        cells = [
+            i + 1 for i, text in blanks.items() if "\t" in text and i + 1 < len(doc)
+        ]
+        starts[own][cells] = True
+    return starts
 
 
 def make_spans(

@@ -1,6 +1,7 @@
 """What `nuner_concepts` and `nuner_ner` have in common: labels, weights, training."""
 
 import json
+import math
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -573,7 +574,9 @@ class LabelPipe(TrainablePipe):
             )
 
     def _check_tokens(self, docs: Sequence[Doc]) -> None:
-        """Refuse docs whose tokens are others than when the transformer ran on them."""
+        """Refuse docs whose tokens are others than when the transformer ran on them,
+        and vectors of another width.
+        """
         listener = self._find_listener()
         if listener is None:
             return
@@ -729,6 +732,8 @@ class LabelPipe(TrainablePipe):
         self._left_out = set(map(str, state.get("left_out", ())))
         self._crosses_lines = bool(state.get("crosses_lines", False))
         self.temperature = float(state.get("temperature", 1.0))
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"its temperature is {self.temperature}")
         # Room for as many labels as were saved, before their weights are loaded.
         reset_output(self.model, len(labels))
 

@@ -21,6 +21,8 @@ logger = logging.getLogger("spacy_nuner")
 
 CARD_FILE = "README.md"
 PIPELINE_CONFIG, PIPELINE_META = "config.cfg", "meta.json"
+# Codes of spaCy that the hub has another word for.
+LANGUAGES = {"xx": "multilingual"}
 # Where `fewshot` and `report` have results, as docs and project.yml call it.
 METRICS_FOLDER = "metrics"
 # What spaCy puts between backticks in the card of a pipeline.
@@ -304,15 +306,14 @@ def _make_pipeline_card(
         # Headings of the table stand below the one of the section.
         table = generate_readme(_escape_meta(meta)).strip()
         table = table.replace("\n### ", "\n#### ")
+        lang = printable(meta["lang"])
         return PIPELINE_CARD.format(
             metadata=front_matter(
                 library_name="spacy",
                 pipeline_tag="token-classification",
                 tags=TAGS,
                 license=license.lower() if is_license(license.lower()) else "",
-                # Of several languages, in the hub's words.
-                language=list(languages)
-                or [printable(meta["lang"]).replace("xx", "multilingual")],
+                language=list(languages) or [LANGUAGES.get(lang, lang)],
                 datasets=list(datasets),
             ),
             title=escape_markdown(name or f"{meta['lang']}_{meta['name']}"),

@@ -187,6 +187,20 @@ def test_an_input_that_changes_while_it_is_read(tag, source, tmp_path, monkeypat
     assert report["input"][0]["bytes"] == before < source.stat().st_size
 
 
+def test_an_input_that_is_gone_when_it_was_read(tag, source, tmp_path, monkeypatch):
+    real = tag_corpus._tag
+
+    def tag_and_remove(*args, **more):
+        done = real(*args, **more)
+        source.unlink()
+        return done
+
+    monkeypatch.setattr(tag_corpus, "_tag", tag_and_remove)
+    with pytest.warns(UserWarning, match="W714"):
+        report = tag(source, tmp_path / "out")
+    assert report["counts"]["rows"] > 0 and (tmp_path / "out").is_dir()
+
+
 def test_an_output_outlasts_a_run_of_another_form_that_broke_off(
     tag, source, tmp_path, monkeypatch, caplog
 ):

@@ -299,6 +299,29 @@ def test_frozen_components_are_those_of_the_pipeline(
     assert code == 1 and "N718" in printed
 
 
+def test_a_set_that_names_no_key_is_learned_under_that_of_the_component(
+    tiny_backbone, tmp_path, monkeypatch
+):
+    from spacy_nuner.labelling import review
+
+    nlp = spacy.blank("en")
+    config = {"backbone": tiny_backbone, "labels": ["AREA"], "spans_key": "sc"}
+    nlp.add_pipe("nuner_concepts", config=config)
+    nlp.to_disk(tmp_path / "pipe")
+    labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))
+    learned = []
+
+    def remember(config, docs, **settings):
+        learned.extend(len(doc.spans["sc"]) for doc in docs)
+        return train_again(config, docs, **settings)
+
+    monkeypatch.setattr(review, "train_again", remember)
+    options = ["--folds", 2, "--steps", 1]
+    code, printed = run(tmp_path / "pipe", labelled, tmp_path / "out.jsonl", *options)
+    assert code == 0, printed
+    assert sum(learned) == sum(len(row["spans"]) for row in read_rows(count=8)) > 0
+
+
 def test_a_config_may_name_its_sentences_itself(tiny_backbone, tmp_path):
     pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)
     labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))

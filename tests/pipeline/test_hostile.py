@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,10 @@ def set_label(value):
     return state(lambda content: content["labels"].update(area=value))
 
 
+def set_temperature(value, content):
+    content["temperature"] = value
+
+
 def set_thresholds(each):
     saved = {"configured": None, "each": each}
     return state(lambda content: content.update(threshold=saved))
@@ -303,6 +308,10 @@ HOSTILE = {
             [{"area": one} for one in (NAN, float("inf"), -1, 10**400, "x", None, [0])]
             + [[0.5], NAN, "x", 7]
         )
+    },
+    **{
+        f"temperature-{number}": ("N023", state(partial(set_temperature, value)))
+        for number, value in enumerate([0, -1, NAN, 10**400, "x", None, [1]])
     },
     "threshold": ("N023", state(lambda content: content.update(threshold=5))),
     "one-more": ("N023", state(lambda content: content["labels"].update(x={}))),

@@ -76,6 +76,10 @@ def test_what_the_hub_reads_of_a_pipeline(pipeline):
     assert data["library_name"] == "spacy"
     assert data["pipeline_tag"] == "token-classification"
     assert data["language"] == ["en"] and data["license"] == "mit"
+    meta = srsly.read_json(pipeline / "meta.json")
+    srsly.write_json(pipeline / "meta.json", meta | {"lang": "xx"})
+    assert ModelCard(card(pipeline)).data.language == ["multilingual"]
+    srsly.write_json(pipeline / "meta.json", meta)
     # Of its meta.json, where nothing else is said.
     meta = srsly.read_json(pipeline / "meta.json")
     for license, expected in (("MIT", "mit"), ("CC BY-SA 4.0", None)):
@@ -169,6 +173,19 @@ def test_results_of_these_weights_are_shown(backbone, tmp_path):
     assert "## Results" not in make_card(backbone)
     with pytest.raises(NunerError, match="N672.*no result of the weights"):
         make_card(backbone, metrics=backbone.parent / "metrics")
+
+
+def test_experiments_that_nobody_named_are_no_error(backbone, caplog):
+    near, far = backbone.parent / "metrics", backbone.parents[1] / "metrics"
+    for name in ("monday", "tuesday"):
+        write_cell(near / name, "flats", "x", 4, 0, 0.5, {"name": "x", "sha256": name})
+    assert "## Results" not in make_card(backbone)
+    assert "The card has no results. [N629]" in caplog.text
+    # They hide none that can be read.
+    write_results(far, backbone)
+    assert "| nuner | 45.0 ± 7.1 |" in make_card(backbone)
+    with pytest.raises(NunerError, match="N629"):
+        make_card(backbone, metrics=near)
 
 
 def test_it_is_printed_or_written(backbone, tmp_path):
