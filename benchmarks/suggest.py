@@ -2,13 +2,16 @@
 
     python benchmarks/suggest.py simulate $DATA metrics/suggest --backbone training/iii
     python benchmarks/suggest.py report metrics/suggest
+    python benchmarks/suggest.py keep metrics/suggest benchmarks/runs/suggest
     python benchmarks/suggest.py review $DATA --backbone training/iii
     python benchmarks/suggest.py speed training/ner $DATA/raw-text
 
 `simulate` labels each set in rounds, with its own labels as the person, one thread a
 process. A run goes on where it was stopped, round by round. First it does one round and
 prints how long all others take. Sets are folders of $DATA, or of assets where it has
-none of that name; what their labels mean is in assets/labels.
+none of that name; what their labels mean is in assets/labels. `keep` copies the figures
+of runs without the sentences, which are other people's; benchmarks/runs/suggest has those
+that docs/results.md is made from, for `report`.
 """
 
 import json
@@ -21,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,7 @@ def simulate(
     sets: str = typer.Option(SETS, help="Data sets, between commas"),
     by: str = typer.Option("cover,random", help="Strategies, between commas"),
     seeds: int = typer.Option(5, help="Runs of each set and strategy"),
+    first: int = typer.Option(0, help="The seed of the first run"),
     rounds: int = typer.Option(10, help="Rounds of labelling"),
     n: int = typer.Option(10, help="Sentences in each round"),
     pool: int = typer.Option(2000, help="Sentences to choose from, 0 for all"),
@@ -162,20 +166,20 @@ def simulate(
             settings=settings[dataset],
         )
         # Seeds last, so that all sets are there early.
-        for seed in range(seeds)
+        for seed in range(first, first + seeds)
         for dataset in sets.split(",")
         for strategy in by.split(",")
     ]
     missing = [plan for plan in plans if plan.count_done() <= rounds]
     left = sum(rounds + 1 - plan.count_done() for plan in missing)
     if missing:
-        first = missing[0]
-        done = first.count_done()
+        plan = missing[0]
+        done = plan.count_done()
         # The round of the names alone trains nothing: one that does tells more.
-        seconds = simulate_plan(first, max(done, 1)) / (max(done, 1) + 1 - done)
+        seconds = simulate_plan(plan, max(done, 1)) / (max(done, 1) + 1 - done)
         hours = seconds * left / processes / 3600
         typer.echo(
-            f"A round of {first.dataset} took {seconds:.0f} s: {left} rounds on "
+            f"A round of {plan.dataset} took {seconds:.0f} s: {left} rounds on "
             f"{processes} processes take some {hours:.1f} hours",
             err=True,
         )
@@ -186,7 +190,31 @@ def simulate(
     with ProcessPoolExecutor(processes, context, end_with_parent) as executor:
         for _ in tqdm(executor.map(run_silently, missing), total=len(missing)):
             pass
-    report(Path(output))
+    report(Path(output), figure=None)
+
+
+def compared(run: Any) -> dict[str, Any]:
+    """What runs of a set must share: all but the training of the backbone, which gives
+    other weights on another processor."""
+    return {key: value for key, value in run.settings.items() if key != "backbone"}
+
+
+@app.command()
+def keep(
+    output: Path = typer.Argument(help="Folder of the runs"),
+    folder: Path = typer.Argument(help="Folder of the figures"),
+) -> None:
+    """Copy runs without their sentences and the place of the backbone."""
+    from spacy_nuner.labelling.simulate import read_runs
+
+    for run in read_runs(output):
+        backbone = {**run.settings["backbone"], "name": "backbone"}
+        kept = replace(
+            run,
+            settings={**run.settings, "backbone": backbone},
+            rounds=[replace(one, texts=[]) for one in run.rounds],
+        )
+        kept.to_disk(folder)
 
 
 @app.command()
@@ -203,8 +231,8 @@ def report(
 
     runs = read_runs(output)
     for name in savings.get_datasets(runs):
-        first, *others = [run for run in runs if run.dataset == name]
-        if any(run.settings != first.settings for run in others):
+        first, *others = [compared(run) for run in runs if run.dataset == name]
+        if any(settings != first for settings in others):
             message = f"runs of {name} in {output} have different settings"
             raise typer.BadParameter(message)
     for name in [*savings.get_datasets(runs), savings.MEAN]:

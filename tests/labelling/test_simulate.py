@@ -212,6 +212,30 @@ def test_the_benchmark_counts_rounds_of_its_settings(result, sets, tmp_path):
         sys.modules["benchmark"].report(tmp_path)
 
 
+def test_the_benchmark_keeps_figures_without_sentences(result, tmp_path):
+    output, runs = result
+    load_app("benchmarks/suggest.py")
+    module = sys.modules["benchmark"]
+    module.keep(output, tmp_path)
+    kept = read_runs(tmp_path)
+    assert len(kept) == len(runs) == 2
+    for one in kept:
+        written = one.get_path(tmp_path).read_text("utf8")
+        before = Run.from_disk(one.get_path(output))
+        assert [r.f1 for r in one.rounds] == [r.f1 for r in before.rounds]
+        assert not any(r.texts for r in one.rounds)
+        assert any(r.texts for r in before.rounds)
+        assert all(
+            json.dumps(text) not in written for r in before.rounds for text in r.texts
+        )
+        assert before.settings["backbone"]["name"] not in written
+    # Another training of the backbone is no other setting.
+    other = {**kept[0].settings, "backbone": {"sha256": "another"}}
+    replace(kept[0], seed=1, settings=other).to_disk(tmp_path)
+    module.report(tmp_path, figure=None)
+    assert (tmp_path / "savings.png").is_file()
+
+
 def test_the_command_draws_and_prints(result, sets, settings):
     output, _ = result
     arguments = ["simulate", sets / "train.jsonl", sets / "test.jsonl", output]
