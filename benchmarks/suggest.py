@@ -9,9 +9,9 @@
 `simulate` labels each set in rounds, with its own labels as the person, one thread a
 process. A run goes on where it was stopped, round by round. First it does one round and
 prints how long all others take. Sets are folders of $DATA, or of assets where it has
-none of that name; what their labels mean is in assets/labels. `keep` copies the figures
-of runs without the sentences, which are other people's; benchmarks/runs/suggest has those
-that docs/results.md is made from, for `report`.
+none of that name; what their labels mean is in assets/labels. `keep` copies the
+figures of runs without their sentences, which are other people's: `report` makes the
+tables of docs/results.md from those in benchmarks/runs/suggest.
 """
 
 import json

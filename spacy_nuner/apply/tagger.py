@@ -14,12 +14,12 @@ import numpy
 
 from ..errors import Errors, NunerError
 from ..files import hash_folder
+from ..pipeline.loading import load_pipeline
 from ..readers.records import HEAD
 from ..readers.texts import TextRow, Unit
 from ..utf8 import is_utf8, replace_surrogates
 
 if TYPE_CHECKING:
-    from spacy.language import Language
     from spacy.tokens import Doc
 
 Form = Literal["parquet", "jsonl", "docbin"]
@@ -182,26 +182,6 @@ def hash_pipeline(name: str) -> str:
         raise NunerError(Errors.N650, name=name, reason=reason) from error
 
 
-def load_pipeline(name: str | Path) -> "Language":
-    """Load any pipeline.
-
-    name (str | Path): As for `spacy.load`.
-    RETURNS (Language): The pipeline. Its tokenizer takes long stretches in parts.
-    RAISES (NunerError): N650 if it can't be loaded.
-    """
-    import spacy
-
-    from ..tokenizers import guard_tokenizer
-
-    try:
-        nlp = spacy.load(name)
-    except Exception as error:  # whatever a component raises when it is loaded
-        reason = f"{type(error).__name__}: {error}"
-        raise NunerError(Errors.N650, name=name, reason=reason) from error
-    guard_tokenizer(nlp)
-    return nlp
-
-
 class Tagger:
     """Tags rows with a pipeline, which is loaded once."""
 
@@ -209,8 +189,8 @@ class Tagger:
         """Load the pipeline.
 
         settings (TagSettings): The settings.
-        RAISES (NunerError): N650 if it can't be loaded, N652 if it is another one than
-            where the run was started.
+        RAISES (NunerError): N652 if it is another one than where the run was started;
+            what `load_pipeline` raises.
         """
         from spacy.cli._util import setup_gpu
 

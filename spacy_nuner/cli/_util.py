@@ -24,6 +24,7 @@ from ..printing import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+NO_THRESHOLD = "nuner_ner has no threshold: the likeliest label of a token wins."
 # What every command that reads annotations reads, see `readers.sources.find_sources`.
 SOURCE = (
     "a file of any labelling tool (.jsonl, .json, .csv, .conll, .parquet or .spacy; "

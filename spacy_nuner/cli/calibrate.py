@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ._util import OVERWRITE, SOURCE, msg
+from ._util import NO_THRESHOLD, OVERWRITE, SOURCE, msg
 
 if TYPE_CHECKING:
     from ..pipeline.calibration import LabelledLogits
@@ -48,7 +48,6 @@ def calibrate_cli(
     from spacy.cli._util import setup_gpu
 
     from ..errors import Warnings
-    from ._pipeline import NO_THRESHOLD
 
     setup_gpu(gpu_id)
     found = calibrate(
@@ -104,19 +103,18 @@ def calibrate(
     RETURNS (dict[str, Any]): The number of annotated spans, F1 before and after (from
         0 to 1), the temperature (None if none is best) and the threshold (None for
         nuner_ner).
-    RAISES (NunerError): N513 for no such pipeline or component, N505 if nothing is
-        annotated, N517 if what would be saved can't be loaded; what `write_folder` and
-        `write_files` raise.
+    RAISES (NunerError): N505 if nothing is annotated, N517 if what would be saved can't
+        be loaded; what `load_pipe`, `write_folder` and `write_files` raise.
     """
     import srsly
 
     from ..corpus.labelled_docs import read_docs
     from ..outputs import check_output, write_files, write_folder
     from ..pipeline import calibration as found_by
+    from ..pipeline.loading import load_pipe
     from ..pipeline.nuner_concepts import NunerConcepts
     from ..printing import printable
     from ..readers.docbin import copy_words
-    from ._pipeline import load_pipe
 
     with ExitStack() as stack:
         pages = target = None
@@ -197,7 +195,7 @@ def _find(
 def _check(folder: Path, pipe: "LabelPipe", output: str | Path | None) -> None:
     """Refuse a saved pipeline that does not load as what it was."""
     from ..errors import Errors, NunerError
-    from ._pipeline import load_pipe
+    from ..pipeline.loading import load_pipe
 
     try:
         _, again = load_pipe(folder, pipe.name)

@@ -92,12 +92,12 @@ def review(
     """
     from tqdm import tqdm
 
-    from ..apply.tagger import load_pipeline
     from ..corpus.labelled_docs import read_docs
     from ..errors import Errors, NunerError
     from ..labelling.retrain import find_no_end
     from ..labelling.review import review_docs
     from ..labelling.uncertainty import Judge, get_all_spans
+    from ..pipeline.loading import load_pipeline
 
     inputs = [pipeline, labelled]
     with open_output(output, form, "review", inputs, overwrite=overwrite) as target:

@@ -44,8 +44,7 @@ def show_cli(
     On the page a label shows the score of its span under the mouse.
     """
     from ..pipeline.labels import parse_labels, read_labels
-    from ._pipeline import NO_THRESHOLD
-    from ._util import split_list
+    from ._util import NO_THRESHOLD, split_list
 
     if labels.endswith(".json"):
         known = read_labels(labels)
@@ -97,8 +96,8 @@ def show(
     overwrite (bool): Replace a page that this did not make, too.
     RETURNS (tuple[list[Doc], LabelPipe]): The docs, and the component.
     RAISES (NunerError): N053 if UTF-8 can't hold a text or the name of the source,
-        N507 for a backbone without labels, N513 if there is no such pipeline or
-        component; what `write_files` raises.
+        N507 for a backbone without labels; what `load_pipe` and `write_files`
+        raise.
     """
     from ..outputs import check_output, write_files
     from ..pipeline.display import render_page
@@ -145,7 +144,7 @@ def _load(
     from spacy.util import is_package
 
     from ..errors import Errors, NunerError
-    from ._pipeline import load_pipe
+    from ..pipeline.loading import load_pipe
 
     pipe: Any
     if os.path.isfile(Path(source) / "meta.json") or is_package(str(source)):

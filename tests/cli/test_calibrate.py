@@ -221,7 +221,7 @@ def test_what_cannot_be_calibrated(saved):
     (saved / "other.jsonl").write_text(
         json.dumps({"text": "in Hackney", "spans": spans})
     )
-    assert "N513" in run(saved / "gone", data, code=1)
+    assert "N650" in run(saved / "gone", data, code=1)
     assert "N513" in run(model, data, "--pipe-name", "ner", code=1)
     assert "N505" in run(model, saved / "other.jsonl", code=1)
     assert "N030" in run(model, data, saved / "x" / ".." / "model", code=1)
