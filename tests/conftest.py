@@ -32,6 +32,14 @@ def weekly(*values):
     return [pytest.param(value, marks=pytest.mark.weekly) for value in values]
 
 
+def one_in(n, values):
+    """Values of a parameter: every n-th is tried each time, all of them once a week."""
+    return [
+        value if number % n == 0 else weekly(value)[0]
+        for number, value in enumerate(values)
+    ]
+
+
 def pytest_addoption(parser):
     parser.addoption("--external", action="store_true", help="talk to real services")
     parser.addoption("--weekly", action="store_true", help="what takes minutes, too")

@@ -32,9 +32,12 @@ class Forker:
         self._process.stdin.flush()
         return self._read()
 
-    def start(self, *args, output=os.devnull):
-        """Start a command, its output in a file; give its process id."""
-        return self._ask([str(output), *map(str, args)])
+    def start(self, *args, output=os.devnull, cwd=None):
+        """Start a command, its output in a file; give its process id.
+
+        It is one of `spacy nuner`, or of spaCy where it begins with "spacy".
+        """
+        return self._ask([str(output), str(cwd or ROOT), *map(str, args)])
 
     def wait(self, pid):
         """Wait for a command; give its exit code, negative for a signal."""
@@ -60,19 +63,30 @@ def main(modules):
         tell(child)
 
 
-def run(output, *args):
-    from spacy_nuner.cli.app import app
-
+def run(output, cwd, *args):
+    os.chdir(cwd)
     nothing = os.open(os.devnull, os.O_RDONLY)
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for source, stream in ((nothing, 0), (file, 1), (file, 2)):
         os.dup2(source, stream)
     try:
-        app(list(args))
+        call(args)
     except SystemExit as ended:
         os._exit(int(ended.code or 0))
     except BaseException:
         os._exit(70)
+
+
+def call(args):
+    if args[0] == "spacy":
+        from spacy.cli._util import setup_cli
+
+        sys.argv = list(args)
+        setup_cli()
+    else:
+        from spacy_nuner.cli.app import app
+
+        app(list(args))
 
 
 def tell(value):

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import traceback
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -133,9 +134,13 @@ def only(tree, kind):
     return found
 
 
-@pytest.mark.parametrize("exchanged", [True, False])
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("kind", VERSIONS)
+@pytest.mark.parametrize(
+    ("kind", "first", "exchanged"),
+    [
+        pytest.param(*case, marks=[pytest.mark.weekly] if number % 5 else [])
+        for number, case in enumerate(product(VERSIONS, (True, False), (True, False)))
+    ],
+)
 def test_killed_at_any_operation(tmp_path, monkeypatch, kind, first, exchanged):
     if not exchanged:
         # As on other systems than Linux.

@@ -13,6 +13,7 @@ from spacy_nuner.annotate.accounting import Limits
 from spacy_nuner.annotate.client import LONGEST_BODY
 from spacy_nuner.errors import NunerError
 
+from ..conftest import one_in
 from .conftest import ask, stored
 from .raw_server import (
     CHOICE,
@@ -612,7 +613,7 @@ UNENDING = {
 }
 
 
-@pytest.mark.parametrize("mode", UNENDING)
+@pytest.mark.parametrize("mode", one_in(3, UNENDING))
 def test_it_is_read_up_to_a_bound_of_time_and_size(path, tmp_path, mode):
     # Slow where memory is traced.
     import openai.resources  # noqa: F401

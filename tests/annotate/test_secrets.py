@@ -15,6 +15,7 @@ from spacy_nuner.annotate.client import Connection, Endpoint
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 
+from ..conftest import weekly
 from .conftest import ask
 from .server import Server
 
@@ -124,7 +125,7 @@ def holds_key(content):
     )
 
 
-@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("batch", [False, *weekly(True)])
 @pytest.mark.parametrize("saying", SAYINGS)
 def test_whatever_a_server_says(
     saying, batch, real_texts, write_sentences, tmp_path, monkeypatch

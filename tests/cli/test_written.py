@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import shutil
+from itertools import product
 
 import pytest
 import spacy
@@ -17,7 +18,7 @@ from spacy_nuner.pretrain.run import pretrain
 from spacy_nuner.pretrain.settings import read_config
 from spacy_nuner.readers.answers import Answer, Sentence
 
-from ..conftest import ROOT, weekly
+from ..conftest import ROOT, one_in, weekly
 from ..pretrain.conftest import SENTENCES, bert, write_corpus  # noqa: F401
 from ..test_outputs import fill, read_tree, run_child
 
@@ -148,7 +149,7 @@ def run(home, name, *more, out=None):
     return result.exit_code, " ".join(result.output.split())
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", one_in(2, COMMANDS))
 def test_it_runs_again_and_leaves_nothing_else(home, name):
     before = read_tree(home / "in")
     for _ in range(2):
@@ -272,11 +273,12 @@ def test_an_output_in_the_way_of_an_input(home, name, how):
     assert read_tree(home) == before
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-@pytest.mark.parametrize(
-    "out", [".", *weekly(""), "/dev/stdout", "file", "dangling", "n" * 300]
-)
-def test_odd_outputs(home, name, out):
+ODD_OUTPUTS = (".", "", "/dev/stdout", "file", "dangling", "n" * 300)
+
+
+@pytest.mark.parametrize("case", one_in(5, product(COMMANDS, ODD_OUTPUTS)), ids=repr)
+def test_odd_outputs(home, case):
+    name, out = case
     (home / "cwd" / "file").write_text("mine")
     (home / "cwd" / "dangling").symlink_to("nowhere")
     before = read_tree(home)
@@ -297,7 +299,7 @@ def test_odd_outputs(home, name, out):
 
 
 @pytest.mark.parametrize("room", [0, *weekly(1_000, 20_000, 60_000)])
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", one_in(3, COMMANDS))
 def test_a_full_disk(home, name, room):
     """Every file is cut off after some bytes, as by a disk that is full."""
     if name not in RESULTS:
@@ -318,9 +320,10 @@ def test_a_full_disk(home, name, room):
     assert code == 0, printed
 
 
-CHEAP = ("draw", *weekly("import", "export", "convert", "report"))
+CHEAP = ("draw", "import", "export", "convert", "report")
 
 
+@pytest.mark.weekly
 @pytest.mark.parametrize("name", CHEAP)
 def test_killed_at_any_operation(home, name):
     code, printed = run(home, name)

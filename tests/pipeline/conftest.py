@@ -13,6 +13,8 @@ from tests.util import make_tiny_bert
 
 from ..conftest import ROOT
 
+# Its tokenizer is made in a third of the time that the exceptions of English take.
+LANG = "xx"
 SENTENCES = [
     ("two-bed flat in Hackney for 1,650 pcm", [(16, 23, "AREA"), (28, 37, "PRICE")]),
     ("Hackney , 900 a month", [(0, 7, "AREA"), (10, 21, "PRICE")]),
@@ -43,8 +45,8 @@ def make_examples(nlp, *, spans_key=None):
     return examples
 
 
-def make_nlp(tiny, *, factory="nuner_concepts", shared=True, **settings):
-    nlp = spacy.blank("en")
+def make_nlp(tiny, *, factory="nuner_concepts", shared=True, lang=LANG, **settings):
+    nlp = spacy.blank(lang)
     tok2vec = {"pooling": {"@layers": "reduce_first.v1"}}
     if shared:
         nlp.add_pipe(
@@ -117,7 +119,7 @@ def train(nlp, examples, *, steps=100, rate=0.005):
 
 
 def make_zero_shot(backbone, **settings):
-    nlp = spacy.blank("en")
+    nlp = spacy.blank(LANG)
     nlp.add_pipe("nuner_concepts", config={"backbone": backbone, **settings})
     return nlp
 

@@ -177,7 +177,7 @@ def test_data_without_neighbours_splits_nothing(tiny):
 
 
 def test_saved_and_copied_with_its_boundaries(trained, saved):
-    again = spacy.blank("en").from_config(trained.config)
+    again = spacy.blank(trained.lang).from_config(trained.config)
     again.from_bytes(trained.to_bytes())
     listening = spacy.load(saved)
     listening.replace_listeners("transformer", "nuner_ner", ["model.tok2vec"])

@@ -36,7 +36,7 @@ TEXT = SENTENCES[0][0]
 def saved(tiny, tmp_path_factory):
     """Two heads on one transformer, saved."""
     folder = tmp_path_factory.mktemp("saved") / "two heads"
-    nlp = make_ner(tiny)
+    nlp = make_ner(tiny, lang="en")
     tok2vec = nlp.get_pipe_config("nuner_ner")["model"]["tok2vec"]
     nlp.add_pipe("nuner_concepts", config={"model": {"tok2vec": tok2vec}})
     examples = make_examples(nlp)

@@ -16,7 +16,7 @@ pytest.importorskip("build")
 
 
 def test_a_packaged_pipeline_installs_and_runs(tiny, tmp_path):
-    nlp = make_nlp(tiny)
+    nlp = make_nlp(tiny, lang="en")
     train(nlp, make_examples(nlp, spans_key="concepts"))
     nlp.meta["name"], nlp.meta["version"] = "flats", "1.2.3"
     nlp.to_disk(tmp_path / "model")

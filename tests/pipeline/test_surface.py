@@ -331,7 +331,7 @@ def test_spacy_find_function(capsys):
 def test_spacy_assemble(saved, tmp_path):
     config = tmp_path / "config.cfg"
     config.write_text(
-        '[nlp]\nlang = "en"\npipeline = ["transformer","nuner_concepts"]\n'
+        '[nlp]\nlang = "xx"\npipeline = ["transformer","nuner_concepts"]\n'
         + "[components]\n"
         + "".join(
             f'[components.{name}]\nsource = "{saved / "model"}"\n'

@@ -69,7 +69,14 @@ def read_weights(folder):
 
 @pytest.mark.parametrize(
     ("every", "save", "best"),
-    [(5, 5, False), (4, 4, False), (0, 0, False), (7, 3, False), (4, 9, True)],
+    [
+        (7, 3, False),
+        (4, 9, True),
+        *(
+            pytest.param(*case, marks=pytest.mark.weekly)
+            for case in ((5, 5, False), (4, 4, False), (0, 0, False))
+        ),
+    ],
 )
 def test_evaluations_and_checkpoints_are_those_of_the_run(
     tmp_path, make, every, save, best

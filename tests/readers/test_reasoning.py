@@ -16,6 +16,8 @@ from spacy_nuner.readers.answers import (
 )
 from spacy_nuner.readers.reasoning import find_answer, strip_reasoning
 
+from ..conftest import one_in
+
 TEXT = "Ana Lima flew from Lisbon to Porto."
 GOOD = "Ana Lima <> person <> A traveller.\nLisbon <> city <> A capital."
 DRAFT = "Ana Lima <> pilot <> she flew"
@@ -193,8 +195,12 @@ def test_sentences_of_a_request_share_no_draft():
 
 @pytest.mark.parametrize(
     "part",
-    ["<think>", "</think>", "<think>\n", "</think>\n", "a <think> ", "<> <think> ", "<"]
-    + ["< ", "<|", "[a", "<think ", "&lt;", "<|channel|>analysis", "<answer>", "<a:"],
+    one_in(
+        3,
+        ["<think>", "</think>", "<think>\n", "</think>\n", "a <think> ", "<> <think> "]
+        + ["<", "< ", "<|", "[a", "<think ", "&lt;", "<|channel|>analysis", "<answer>"]
+        + ["<a:"],
+    ),
 )
 def test_a_megabyte_of_tags_takes_linear_time(part):
     # A quadratic search would not come back.

@@ -15,6 +15,7 @@ from spacy_nuner.errors import NunerError
 from spacy_nuner.readers.records import Reading
 from spacy_nuner.readers.sources import CONTAINERS, FORMATS
 
+from ...conftest import one_in
 from ...fuzzing import examples
 from .truth import FORMS, NLP, TRUTH, Sentence, expected, found_in
 
@@ -79,7 +80,7 @@ def as_bytes(content):
     return content if isinstance(content, bytes) else content.encode("utf8")
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", one_in(2, FORMS))
 @FEW
 @given(truth=st.lists(sentences(), min_size=1, max_size=3))
 def test_random_sets_come_through(form, truth):
@@ -125,7 +126,7 @@ def is_json(form):
     return name.endswith(("json", "jsonl"))
 
 
-@pytest.mark.parametrize("form", list(filter(is_json, FORMS)))
+@pytest.mark.parametrize("form", one_in(2, filter(is_json, FORMS)))
 @FEW
 @given(data=st.data(), fix=st.booleans())
 def test_odd_values_are_reported(form, data, fix):
@@ -144,7 +145,7 @@ def test_odd_values_are_reported(form, data, fix):
     read(content.encode("utf8"), name, reading=reading, alignment_mode=mode)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", one_in(2, FORMS))
 @FEW
 @given(data=st.data())
 def test_damaged_bytes_are_reported(form, data):
