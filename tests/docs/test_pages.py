@@ -157,7 +157,7 @@ WEEKLY = {f"docs/{name}.md" for name in TAKING_MINUTES}
         for page in PAGES
     ],
 )
-def test_blocks_run(page, folder, forker):
+def test_blocks_run(page, folder, request):
     names: dict[str, object] = {}
     if page.startswith("README"):
         # Who reads it has nothing but the package, which brings the configs.
@@ -166,4 +166,4 @@ def test_blocks_run(page, folder, forker):
         if block.language == "python":
             exec(compile(block.text, block.name, "exec"), names)
         else:
-            run_script(block, folder, forker)
+            run_script(block, folder, request.getfixturevalue("forker"))
