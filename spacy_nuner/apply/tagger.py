@@ -14,7 +14,7 @@ import numpy
 
 from ..errors import Errors, NunerError
 from ..files import hash_folder
-from ..pipeline.loading import load_pipeline
+from ..loading import load_pipeline
 from ..readers.records import HEAD
 from ..readers.texts import TextRow, Unit
 from ..utf8 import is_utf8, replace_surrogates

@@ -111,10 +111,10 @@ def calibrate(
     from ..corpus.labelled_docs import read_docs
     from ..outputs import check_output, write_files, write_folder
     from ..pipeline import calibration as found_by
-    from ..pipeline.loading import load_pipe
     from ..pipeline.nuner_concepts import NunerConcepts
     from ..printing import printable
     from ..readers.docbin import copy_words
+    from ._pipeline import load_pipe
 
     with ExitStack() as stack:
         pages = target = None
@@ -195,7 +195,7 @@ def _find(
 def _check(folder: Path, pipe: "LabelPipe", output: str | Path | None) -> None:
     """Refuse a saved pipeline that does not load as what it was."""
     from ..errors import Errors, NunerError
-    from ..pipeline.loading import load_pipe
+    from ._pipeline import load_pipe
 
     try:
         _, again = load_pipe(folder, pipe.name)

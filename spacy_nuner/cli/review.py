@@ -97,7 +97,7 @@ def review(
     from ..labelling.retrain import find_no_end
     from ..labelling.review import review_docs
     from ..labelling.uncertainty import Judge, get_all_spans
-    from ..pipeline.loading import load_pipeline
+    from ..loading import load_pipeline
 
     inputs = [pipeline, labelled]
     with open_output(output, form, "review", inputs, overwrite=overwrite) as target:

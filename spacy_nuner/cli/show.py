@@ -144,7 +144,7 @@ def _load(
     from spacy.util import is_package
 
     from ..errors import Errors, NunerError
-    from ..pipeline.loading import load_pipe
+    from ._pipeline import load_pipe
 
     pipe: Any
     if os.path.isfile(Path(source) / "meta.json") or is_package(str(source)):

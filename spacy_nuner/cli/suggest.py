@@ -267,7 +267,7 @@ def _load(
     pipeline: "str | Path | None", backbone: str | None, labels: Path | None, lang: str
 ) -> "Language":
     """Load the pipeline, or make one that knows labels by their names alone."""
-    from ..pipeline.loading import load_pipeline
+    from ..loading import load_pipeline
 
     if pipeline is not None and backbone is None and labels is None:
         return load_pipeline(pipeline)
