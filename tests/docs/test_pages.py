@@ -128,9 +128,10 @@ def run_script(block: Block, folder: Path, forker: Forker) -> None:
     """Run a block of the shell and fail if a command of it does."""
     log = folder.parent / "log.txt"
     script = block.script.replace("\\\n", " ")
+    lines = script.splitlines()
     # What needs no shell, but for the words of each line.
-    if re.fullmatch(r"(python -m spacy [^|&;<>$`*~]+\n?)+", script):
-        for line in script.splitlines():
+    if all(re.fullmatch(r"python -m spacy [^|&;<>$`*~#]+", line) for line in lines):
+        for line in lines:
             args = shlex.split(line)[2:]
             code = forker.wait(forker.start(*args, output=log, cwd=folder))
             printed = f"{line}\n{log.read_text('utf8')[-4000:]}"

@@ -89,7 +89,7 @@ def test_a_label_that_was_never_seen_is_not_judged(recogniser):
 
 
 def test_a_label_that_is_known_by_name_alone_doubts_no_other(recogniser):
-    nlp = spacy.blank("en").from_config(recogniser.config)
+    nlp = spacy.blank(recogniser.lang).from_config(recogniser.config)
     nlp.from_bytes(recogniser.to_bytes())
     pipe = nlp.get_pipe("nuner_ner")
     pipe.add_label("NAMED")
