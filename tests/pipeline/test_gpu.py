@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import spacy
 from spacy.training import Example
+from spacy.util import load_model_from_config
 from thinc.api import get_current_ops, set_current_ops
 from thinc.util import to_numpy
 
@@ -43,7 +44,7 @@ def load(saved, **settings):
     config, content = saved
     config = config.copy()
     config["components"]["transformer"]["model"] |= settings
-    return spacy.blank("en").from_config(config).from_bytes(content)
+    return load_model_from_config(config).from_bytes(content)
 
 
 def predict(nlp):
