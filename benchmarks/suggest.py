@@ -193,7 +193,7 @@ def simulate(
     report(Path(output), figure=None)
 
 
-def compared(run: Any) -> dict[str, Any]:
+def get_shared_settings(run: Any) -> dict[str, Any]:
     """What runs of a set must share: all but the training of the backbone, which gives
     other weights on another processor."""
     return {key: value for key, value in run.settings.items() if key != "backbone"}
@@ -231,7 +231,9 @@ def report(
 
     runs = read_runs(output)
     for name in savings.get_datasets(runs):
-        first, *others = [compared(run) for run in runs if run.dataset == name]
+        first, *others = [
+            get_shared_settings(run) for run in runs if run.dataset == name
+        ]
         if any(settings != first for settings in others):
             message = f"runs of {name} in {output} have different settings"
             raise typer.BadParameter(message)

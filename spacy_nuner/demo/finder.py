@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.util import is_package
 
 from ..errors import Errors, NunerError
+from ..loading import load_pipeline
 from ..pipeline.decoding import Bools, Floats, decode, get_spaces, make_spans
 from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.label_vectors import find_label_vectors
 from ..pipeline.nuner_concepts import NunerConcepts
-from ..tokenizers import blank, guard_tokenizer
+from ..tokenizers import blank
 from ..utf8 import check_utf8
 
 COMPONENT = "nuner_concepts"
@@ -114,13 +114,7 @@ class SpanFinder:
         """
         check_utf8(source, "the pipeline or backbone")
         if os.path.isfile(Path(source) / "meta.json") or is_package(source):
-            try:
-                nlp = spacy.load(source)
-            except NunerError:
-                raise
-            except (OSError, ValueError) as error:
-                raise NunerError(Errors.N691, path=source, found=error) from error
-            guard_tokenizer(nlp)
+            nlp = load_pipeline(source)
             pipe = _find_pipe(nlp, pipe_name)
             if pipe is None and (pipe_name or not _find_ent_pipes(nlp)):
                 found = ", ".join(nlp.pipe_names) or "no components"

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import traceback
+from itertools import product
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from spacy_nuner.annotate.client import Connection, Endpoint
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
 
-from ..conftest import weekly
+from ..conftest import one_in
 from .conftest import ask
 from .server import Server
 
@@ -125,11 +126,11 @@ def holds_key(content):
     )
 
 
-@pytest.mark.parametrize("batch", [False, *weekly(True)])
-@pytest.mark.parametrize("saying", SAYINGS)
+@pytest.mark.parametrize("case", one_in(3, product(SAYINGS, (False, True))), ids=repr)
 def test_whatever_a_server_says(
-    saying, batch, real_texts, write_sentences, tmp_path, monkeypatch
+    case, real_texts, write_sentences, tmp_path, monkeypatch
 ):
+    saying, batch = case
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     path = write_sentences(real_texts[:1])
     log, store = tmp_path / "log.jsonl", tmp_path / "st.sqlite"

@@ -320,10 +320,9 @@ def test_a_full_disk(home, name, room):
     assert code == 0, printed
 
 
-CHEAP = ("draw", "import", "export", "convert", "report")
+CHEAP = ("draw", *weekly("import", "export", "convert", "report"))
 
 
-@pytest.mark.weekly
 @pytest.mark.parametrize("name", CHEAP)
 def test_killed_at_any_operation(home, name):
     code, printed = run(home, name)

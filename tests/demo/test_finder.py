@@ -177,7 +177,7 @@ def test_what_finds_nothing_is_told(pipelines, tiny, tmp_path):
         load(pipelines / "ner", pipe_name="ner")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "meta.json").write_text("{}")
-    with pytest.raises(NunerError, match="N691"):
+    with pytest.raises(NunerError, match="N650"):
         load(tmp_path / "broken")
     with pytest.raises(NunerError, match="N001"):
         load(tmp_path / "none")

@@ -226,7 +226,9 @@ def test_the_benchmark_keeps_figures_without_sentences(result, tmp_path):
         assert not any(r.texts for r in one.rounds)
         assert any(r.texts for r in before.rounds)
         assert all(
-            json.dumps(text) not in written for r in before.rounds for text in r.texts
+            json.dumps(text, ensure_ascii=False) not in written
+            for r in before.rounds
+            for text in r.texts
         )
         assert before.settings["backbone"]["name"] not in written
     # Another training of the backbone is no other setting.

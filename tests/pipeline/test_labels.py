@@ -261,9 +261,7 @@ def test_any_label_is_saved_with_what_is_known_of_it(backbone, tmp_path, label):
 FORMS = ("list", "objects", "described", "named", "threshold")
 
 
-@pytest.mark.parametrize(
-    "case", one_in(6, itertools.product(ODD, FORMS)), ids=lambda case: f"{case!r}"
-)
+@pytest.mark.parametrize("case", one_in(6, itertools.product(ODD, FORMS)), ids=repr)
 def test_a_config_holds_a_label_or_it_is_refused(backbone, tmp_path, case):
     """Before anything is written; nothing is lost on the way."""
     label, form = case

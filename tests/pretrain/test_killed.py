@@ -118,7 +118,7 @@ def test_a_run_that_was_killed_again_and_again_ends_with_the_same_weights(
     assert not (tmp_path / "broken.work").exists()
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, *weekly(signal.SIGINT)])
+@pytest.mark.parametrize("by", [signal.SIGINT, *weekly(signal.SIGTERM)])
 def test_a_run_that_was_asked_to_end_says_how_to_go_on(tmp_path, start, by):
     code, log = start("out", event="call-6", by=by)
     assert code not in (0, 70), log
