@@ -34,6 +34,8 @@ from typing import Any
 
 import typer
 
+from spacy_nuner.memory import return_free_memory
+
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = 10
 LIMIT = 0.05
@@ -93,11 +95,11 @@ def main(
         size, started = docs // PARTS, time.perf_counter()
         for number, _ in enumerate(nlp.pipe(texts), start=1):
             if trim_every and number % trim_every == 0:
-                trim_heap()
+                return_free_memory()
             if number % size == 0:
                 parts.append(measure(nlp, number, time.perf_counter() - started))
                 typer.echo(make_row(parts[-1]), err=True)
-    trim_heap()
+    return_free_memory()
     trimmed = measure(nlp, docs, time.perf_counter() - started)
     first, later = parts[1]["rss"], [part["rss"] for part in parts[2:]]
     grown = max(later) / first - 1
@@ -193,13 +195,6 @@ def measure(nlp: Any, docs: int, seconds: float) -> dict[str, Any]:
     found["given_out"] = (info.uordblks + info.hblkhd) / 1e6
     found["held_free"] = info.fordblks / 1e6
     return found
-
-
-def trim_heap() -> None:
-    """Have glibc return what it holds free, to see how much that is."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def make_row(part: dict[str, Any]) -> str:

@@ -739,7 +739,8 @@ class Errors:
     N659 = Message(
         "The pipeline failed on all {count} rows of a part, on the last with {reason}. "
         "Expected is one that can tag most rows. Try it on one of the texts with "
-        "spacy.load, mend it, and run the command again."
+        "spacy.load, mend it, and run the command again, with another output if parts "
+        "of this run are there: a mended pipeline is another one."
     )
 
     # Publish
@@ -777,6 +778,11 @@ class Errors:
         "'{path}' is a link. What links name stays here, since it may be anything, and "
         "without this file nobody could load what is uploaded. Copy the folder with "
         "its files (`cp -rL`), and upload the copy."
+    )
+    N677 = Message(
+        "Results of `fewshot` are of backbones, and '{folder}' is a pipeline, whose "
+        "scores are in its meta.json. Leave out the results ({metrics}), or name the "
+        "backbone that they are of."
     )
     N678 = Message(
         "In '{path}' keys look private and would be the same when they are masked: "

@@ -5,7 +5,8 @@ written into a work folder in the same folder, `.NAME.work`, or `NAME.work` wher
 can be resumed:
 
     spacy_nuner.lock   held by the process that writes
-    run.json           which process that is, of which command and run
+    run.json           which process that is, of which command and run, and which
+                       folder is new, once it is whole
     new/               what is being written
     done/              what is complete and is being moved to its final name
 
@@ -109,7 +110,19 @@ class Work:
     def sign(self, run: str) -> None:
         """Write `run.json`."""
         names = {"command": self.command, "output": self.path.name}
-        _write_json(self.folder / TEMPORARY, {**names, "pid": os.getpid(), "run": run})
+        self._write_run({**names, "pid": os.getpid(), "run": run})
+
+    def sign_whole(self) -> None:
+        """Write down that the folder in `new/` is whole.
+
+        By its number on the disk, which it keeps where it is moved: of two folders that
+        are exchanged it tells which is the new one.
+        """
+        run = self.read_run() or {}
+        self._write_run({**run, "whole": self.target.stat().st_ino})
+
+    def _write_run(self, run: dict[str, Any]) -> None:
+        _write_json(self.folder / TEMPORARY, run)
         (self.folder / TEMPORARY).replace(self.folder / RUN_FILE)
 
     def clear(self) -> None:
@@ -221,6 +234,7 @@ def write_folder(
         manifest = {"command": command, "files": _list_sizes(work.target)}
         _write_json(work.target / MANIFEST, manifest)
         _check_folder(path, command, damaged=damaged)
+        work.sign_whole()
         work.new.rename(work.done)
         try:
             _put_folder(work)
@@ -610,6 +624,11 @@ def _complete(work: Work, *, overwrite: bool = False) -> None:
         # The first run with this output, or between two renames.
         if is_whole and not work.path.exists():
             one.rename(work.path)
+    run = work.read_run() or {}
+    if fresh.exists() and run.get("whole") == fresh.stat().st_ino:
+        # The run ended just before the two were exchanged.
+        _check_folder(work.path, run["command"], damaged=False)
+        _put_folder(work)
     _discard(work)
 
 

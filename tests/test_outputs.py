@@ -159,10 +159,14 @@ def test_killed_at_any_operation(tmp_path, monkeypatch, kind, first, exchanged):
         if kind != "files" and exchanged:
             assert found in expected, count
         assert code in (0, 99)
+        done = [one for one in home.glob("*.work/done/**/*") if one.is_file()]
+        whole = any(one.read_text() in new.values() for one in done)
         # Whatever it was, a run that comes to nothing makes it whole.
         with pytest.raises(InterruptedError):
             write_new(home, kind, new, stop=True)
         assert only(read_tree(home), kind) in expected, count
+        # What was complete is not thrown away.
+        assert not whole or only(read_tree(home), kind) == new, count
         write_new(home, kind, new)
         tree = read_tree(home)
         assert only(tree, kind) == new

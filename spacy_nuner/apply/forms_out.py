@@ -2,6 +2,7 @@
 
 import io
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .tagger import Form, get_scores
@@ -105,12 +106,15 @@ def describe_doc(name: str, doc: "Doc", *, text: bool = True) -> dict[str, Any]:
     doc (Doc): The doc.
     text (bool): Whether the text is part of the row.
     RETURNS (dict[str, Any]): `id`, `text`, `entities` and `spans`. Offsets count
-        characters. The score of an entity is that of the same span in a group.
+        characters. The score of an entity is that of the same span in a group; None
+        where it is no finite number.
     """
     scored: dict[tuple[int, int, str], float] = {}
     spans = []
     for key, group in sorted(doc.spans.items()):
-        scores: list[Any] = get_scores(group) or [None] * len(group)
+        # JSON has no number that is none.
+        known = [one if isfinite(one) else None for one in get_scores(group)]
+        scores: list[Any] = known or [None] * len(group)
         for span, score in zip(group, scores, strict=True):
             spans.append({"key": key, **_describe_span(span), "score": score})
             if score is not None:

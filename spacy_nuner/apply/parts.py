@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import sync_folder, write_synced
+from ..memory import return_free_memory
 from ..readers.texts import TextRow
 from .forms_out import SUFFIXES
 from .tagger import Form, TagCounts, Tagged, Tagger, TagSettings
@@ -117,6 +118,7 @@ class TextPart:
         """
         tagged = get_tagger(self.settings).tag(self.rows)
         self.files.write(tagged, self.describe())
+        return_free_memory()
         return tagged.counts.words
 
     def describe(self) -> dict[str, Any]:

@@ -367,7 +367,12 @@ def _join(
             all_counts.append(counts)
             file.write(files.failed.read_bytes())
     total = add_counts(all_counts)
-    report = {**run, "counts": total.to_json(), "parts": parts}
+    report = {
+        "pipeline": settings.pipeline,
+        **run,
+        "counts": total.to_json(),
+        "parts": parts,
+    }
     text = json.dumps(report, ensure_ascii=False, indent=2)
     # A file's name that is not UTF-8 is written as JSON escapes it.
     path = work.target / REPORT

@@ -64,9 +64,13 @@ class TagSettings:
     gpu_id: int = -1
 
     def to_json(self) -> dict[str, Any]:
-        """RETURNS (dict[str, Any]): The settings for the report, without the GPU."""
+        """Describe what the output depends on.
+
+        RETURNS (dict[str, Any]): Which files the pipeline has and not where they are,
+            and no GPU.
+        """
         data = asdict(self)
-        del data["gpu_id"]
+        del data["gpu_id"], data["pipeline"]
         return data
 
 

@@ -65,7 +65,8 @@ def apply_cli(
     n_process: int = typer.Option(
         1,
         help="How many processes tag, or workers of the cluster; the output is the "
-        "same",
+        "same, but one process uses all cores, and then the last digits of scores may "
+        "differ",
         min=1,
     ),
     gpu_id: int = typer.Option(-1, help="GPU to tag on; -1 is the CPU"),

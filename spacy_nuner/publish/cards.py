@@ -89,6 +89,19 @@ DATA_LICENSE = " The licence of the labelled set is {license}."
 Kind = Literal["backbone", "pipeline"]
 
 
+def name_card(text: str, name: str) -> str:
+    """Say in a card made without a name what others load it by.
+
+    text (str): The card.
+    name (str): The repository on the hub.
+    RETURNS (str): The card; `spacy.load` of a folder downloads the repository first.
+    """
+    text = text.replace(
+        FROM_FOLDER.format(name=PLACEHOLDER), FROM_HUB.format(name=name)
+    )
+    return text.replace(PLACEHOLDER, name)
+
+
 def find_kind(folder: Path) -> Kind:
     """Tell a backbone from a pipeline.
 
@@ -167,9 +180,9 @@ def make_card(
     RAISES (NunerError): N670 if the folder is neither, N303 if `nuner.json` lacks what
         a card has, N005 for a `meta.json` that does, N672 if there is no result with
         these weights in the folder that was named, N673 for another form of
-        name, N675 of licence, N678 if keys of `nuner.json` can't be masked, N679 if
-        its metadata would hold something private; what `read_whole_info` and
-        `read_cells` raise.
+        name, N675 of licence, N677 for results of a pipeline, N678 if keys of
+        `nuner.json` can't be masked, N679 if its metadata would hold something
+        private; what `read_whole_info` and `read_cells` raise.
     """
     if name is not None:
         check_repo(name)
@@ -178,6 +191,8 @@ def make_card(
             raise NunerError(Errors.N675, license=one)
     masker = Masker(folder, repo=name)
     if find_kind(folder) == "pipeline":
+        if metrics is not None:
+            raise NunerError(Errors.N677, folder=folder, metrics=metrics)
         card = _make_pipeline_card(
             folder,
             masker,

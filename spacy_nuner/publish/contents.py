@@ -12,7 +12,6 @@ from typing import Any
 
 from confection import Config
 
-from ..encoders.card import PLACEHOLDER
 from ..encoders.folder import (
     BACKGROUND_FILE,
     CONCEPT_ENCODER,
@@ -38,6 +37,7 @@ from .cards import (
     find_kind,
     make_card,
     mask_card,
+    name_card,
 )
 from .private import Masker
 
@@ -47,11 +47,12 @@ LICENSES = {"LICENSE", "LICENSE.md", "LICENSE.txt", "LICENSES_SOURCES"}
 VOCAB, TOKENIZER = "vocab", "tokenizer"
 PIPELINE_FILES = {PIPELINE_CONFIG, PIPELINE_META, TOKENIZER}
 ENCODER_NAMES = {CONFIG, WEIGHTS, WEIGHTS_INDEX, *TOKENIZER_FILES}
-# JSON that describes and holds no vocabulary.
+# JSON that describes and holds no vocabulary; so does other JSON of a component.
 DESCRIPTIONS = {
     *(INFO_FILE, PIPELINE_META, CONFIG, "tokenizer_config.json", "labels.json", "cfg"),
     "special_tokens_map.json",
 }
+VOCABULARIES = TOKENIZER_FILES - DESCRIPTIONS
 # What its author wants to be read.
 SIGNED = ("author", "email", "url")
 # What torch.save writes is a zip of a pickle and the numbers.
@@ -147,9 +148,14 @@ def find_contents(
             paths[found] = path
     source = card or paths.get(CARD_FILE)
     text = _read_card(source) if source else make_card(folder, name=name)
-    text = text.replace(PLACEHOLDER, name or PLACEHOLDER)
+    if name:
+        text = name_card(text, name)
     paths.pop(CARD_FILE, None)
-    texts = {one: data for one in paths if (data := _read_text(paths[one])) is not None}
+    texts = {
+        one: data
+        for one in paths
+        if (data := _read_text(one, paths[one], components)) is not None
+    }
     for data in texts.values():
         masker.add_labels(data)
     # Texts first: which paths are private is known from them.
@@ -234,12 +240,17 @@ def _holds_pickle(path: Path) -> bool:
         return TORCH_FILE.search(content) is not None
 
 
-def _read_text(path: Path) -> Any:
+def _read_text(name: str, path: Path, components: set[str]) -> Any:
     """Read a file whose form is known; None for any other."""
+    is_settings = path.name in DESCRIPTIONS or (
+        PurePosixPath(name).parts[0] in components
+        and path.suffix == ".json"
+        and path.name not in VOCABULARIES
+    )
     try:
         if path.name == PIPELINE_CONFIG:
             return Config().from_disk(path, interpolate=False)
-        if path.name in DESCRIPTIONS:
+        if is_settings:
             return json.loads(path.read_text(encoding="utf8"))
     except (ValueError, LookupError, ConfigError, RecursionError):
         # Its bytes are looked at.
@@ -251,13 +262,17 @@ def _share_text(name: str, path: Path, data: Any, masker: Masker) -> Shared:
     """Mask what is private in what was read of a file."""
     shown = masker.mask_data(data, source=path, is_run=name == INFO_FILE)
     if name == PIPELINE_META and isinstance(data, dict):
-        shown |= {key: data[key] for key in SIGNED if key in data}
+        signed = {key: data[key] for key in SIGNED if isinstance(data.get(key), str)}
+        shown |= {key: masker.mask_keys(text) for key, text in signed.items()}
+    if path.name == PIPELINE_CONFIG:
+        # Written anew in any case: who knows what its comments say.
+        content = Config(shown).to_str(interpolate=False).encode("utf8")
+        if content == path.read_bytes():
+            return Shared(name, path)
+        return Shared(name, None, content, masked=True)
     if shown == data:
         return Shared(name, path)
-    if path.name == PIPELINE_CONFIG:
-        text = Config(shown).to_str(interpolate=False)
-    else:
-        text = json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(shown, indent=2, ensure_ascii=False) + "\n"
     # A half of a surrogate pair is an escape again, as JSON has it.
     content = text.encode("utf8", "backslashreplace")
     return Shared(name, None, content, masked=True)

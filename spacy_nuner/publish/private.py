@@ -47,20 +47,30 @@ _HOME = re.compile(
 )
 # What can only be a relative path: neither an address nor `package:NAME/PATH`.
 _RELATIVE = re.compile(r"[^\s:/\\]*[/\\][^\s:]*")
-# A key that was typed: as an option or a variable, in an address, in the form that a
-# service gives its keys.
+# The forms that services give their keys.
+_SERVICE_KEY = (
+    r"hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{16,}"
+    r"|github_pat_[A-Za-z0-9_]{16,}|AKIA[A-Z0-9]{16}"
+)
+# A key that was typed: as an option or a variable, in an address, in such a form.
 _KEYS = re.compile(
-    r"""(?P<name>(?<![\w-])--(?i:[\w.-]*(?:key|token|secret|password))[ =]
+    rf"""(?P<name>(?<![\w-])--(?i:[\w.-]*(?:key|token|secret|password))[ =]
         |\b\w*(?:KEY|TOKEN|SECRET|PASSWORD)=)(?:'[^'\n]*'|"[^"\n]*"|[^\s"'*,]+)
     |(?P<scheme>://)[^/\s@'"]+(?=@)
-    |(?P<query>[?&][\w.-]*(?i:key|token|secret|passw|pwd|sig|credential)[\w.-]*=)[^&\s\#"']+
-    |\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[opsu]_[A-Za-z0-9]{16,}
-        |github_pat_\w{16,}|AKIA[A-Z0-9]{16})
+    |(?P<query>[?&][\w.-]*(?i:key|token|secret|passw|pwd|sig|credential)[\w.-]*=)
+        [^&\s\#"']+
+    |\b(?:{_SERVICE_KEY})
     """,
     re.X,
 )
-# A user on a machine, and not an address of e-mail, which has a dot behind the "@".
-_LOGIN = re.compile(r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~]))")
+_KEY_BYTES = re.compile(rb"(?<![A-Za-z0-9_])(?:%b)" % _SERVICE_KEY.encode())
+# A user on a machine, and not an address of e-mail, which has a dot behind the "@": but
+# some domains are of a local network alone.
+_LOGIN = re.compile(
+    r"(?<![\w.+-])[\w.+-]+@(?:[\w-]+(?![\w.@-])|[\w.-]+(?=:[/~])"
+    r"|[\w.-]+\.(?:local|localdomain|internal|intranet|lan|corp|home\.arpa)"
+    r"(?![\w-]))"
+)
 # Fields of JSON that hold a key. Tokenizers have tokens of other kinds (`unk_token`).
 _KEY_FIELD = re.compile(
     rf"{FIELDS.pattern}|^(?:(?:hf|hub|wandb|github)[-_]?)?token$"
@@ -149,9 +159,16 @@ class Masker:
         pieces[::2] = map(self._mask_piece, pieces[::2])
         return "".join(pieces)
 
+    def mask_keys(self, text: str) -> str:
+        """Mask keys, and nothing else, in a text that its author wants to be read.
+
+        text (str): Such as an address.
+        RETURNS (str): The text with "***" for each key.
+        """
+        return _KEYS.sub(_hide_key, mask(text, shortest=_SHORTEST_PIECE))
+
     def _mask_piece(self, text: str) -> str:
-        text = mask(text, shortest=_SHORTEST_PIECE)
-        text = _LOGIN.sub(MASK, _KEYS.sub(_hide_key, text))
+        text = _LOGIN.sub(MASK, self.mask_keys(text))
         text = _PATH.sub(self._hide_path, text)
         for path in sorted(self.paths, key=len, reverse=True):
             text = re.sub(rf"{re.escape(path)}(?![\w-])", MASK, text)
@@ -238,6 +255,7 @@ class Masker:
                 # A shorter one may be anything.
                 if len(found) > 5:
                     content = content.replace(found, b"*" * len(found))
+        content = _KEY_BYTES.sub(lambda match: b"*" * len(match[0]), content)
         return _HOME.sub(self._hide_home, content)
 
     def _hide_home(self, match: re.Match[bytes]) -> bytes:

@@ -275,6 +275,10 @@ def _from_paragraphs(lines: Lines, name: str) -> Iterator[TextRow]:
     for line in lines:
         text, bad = _decode(line, name)
         if bad is not None:
+            # What stands on both sides of it is no text of the file.
+            if paragraph:
+                yield TextRow(name, number, " ".join(paragraph), size)
+                paragraph, size = [], 0
             yield bad
             continue
         size += line.size

@@ -1,5 +1,6 @@
 """Runs that break off or are killed, and go on where they were."""
 
+import json
 import os
 import shutil
 import signal
@@ -153,6 +154,21 @@ def test_a_change_is_refused_and_nothing_lost(
     (pipe / "notes.txt").unlink(missing_ok=True)
     left = count_written(tag, source, output, monkeypatch, pipe=pipe)
     assert left == list(range(4, PARTS))
+
+
+def test_a_pipeline_that_was_moved_is_the_same(
+    tag, source, pipeline, tmp_path, monkeypatch
+):
+    output = tmp_path / "out"
+    shutil.copytree(pipeline, tmp_path / "one")
+    break_off(tag, source, output, monkeypatch, after=4, pipe=tmp_path / "one")
+    shutil.copytree(pipeline, tmp_path / "other")
+    other = tmp_path / "other"
+    left = count_written(tag, source, output, monkeypatch, pipe=other)
+    assert left == list(range(4, PARTS))
+    assert count_written(tag, source, output, monkeypatch) == []
+    report = json.loads((output / "_report.json").read_text("utf8"))
+    assert report["pipeline"] == str(other)
 
 
 def test_an_output_that_is_complete_is_not_made_again(

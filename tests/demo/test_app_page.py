@@ -117,6 +117,8 @@ def test_entities_alone(open_page, pipelines, kind):
     assert "Leyton" in [row["span"] for row in rows] and "score" not in rows[0]
     assert not page.slider
     assert "<b>" not in drawn(page)
+    page.text_area[0].input("<script>alert(1)</script> in Leyton").run()
+    assert "alert(1)" in drawn(page) and "<script" not in drawn(page)
 
 
 def test_a_backbone_begins_with_examples(open_page, backbone):

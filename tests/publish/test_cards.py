@@ -204,6 +204,11 @@ def test_it_is_printed_or_written(backbone, tmp_path):
     assert read_all(backbone) == before
 
 
+def test_results_of_a_pipeline(pipeline, tmp_path):
+    with pytest.raises(NunerError, match="N677.*meta.json"):
+        card(pipeline, metrics=tmp_path)
+
+
 @pytest.mark.parametrize("license", ["MIT", "my own", "mit\nx: y", '"'])
 def test_licences_of_another_form(backbone, license):
     with pytest.raises(NunerError, match="N675.*mit, apache-2.0"):

@@ -148,6 +148,8 @@ def test_other_texts_stay(masker, text):
         "--vars.hub_token qzx7",
         "qzx7@node",
         "scp qzx7@node.cluster.local:/data/x y",
+        "by qzx7@node.cluster.local, who",
+        "by qzx7@box.internal",
         "../../home/qzx7/x",
         r"/mnt/a\ b\ qzx7/c",
         "'/home/o'\"'\"'qzx7/x'",

@@ -20,6 +20,7 @@ from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
+from spacy_nuner.cli.card import card as write_card
 from spacy_nuner.cli.push import push
 from spacy_nuner.encoders.card import model_card
 from spacy_nuner.errors import NunerError
@@ -177,6 +178,18 @@ def test_a_card_of_ones_own(backbone, hub, tmp_path):
         push(backbone, REPO, card=tmp_path / "none.md")
 
 
+def test_a_card_of_a_pipeline_that_was_made_without_a_name(pipeline, hub, tmp_path):
+    """It says what one made for this name says: how to load it from the hub."""
+    card, named = tmp_path / "card.md", tmp_path / "named.md"
+    write_card(pipeline, card)
+    write_card(pipeline, named, name=REPO)
+    push(pipeline, REPO, yes=True, card=card)
+    pushed = hub.repos[REPO]["files"]["README.md"].decode()
+    code = f'spacy.load(snapshot_download("{REPO}"))'
+    assert code in pushed and code in named.read_text()
+    assert code not in card.read_text()
+
+
 def test_a_card_whose_metadata_hold_something_private(backbone, hub, tmp_path):
     card = tmp_path / "card.md"
     card.write_text("---\nlicense: mit\nbase_model: /mnt/zofia/bert\n---\n# Mine\n")
@@ -243,6 +256,41 @@ def test_json_that_utf8_can_not_hold(backbone, hub):
     push(backbone, REPO, yes=True)
     pushed = json.loads(hub.repos[REPO]["files"]["tokenizer_config.json"])
     assert pushed == config | {"name_or_path": "***"}
+
+
+def test_files_of_components_that_are_not_ours(pipeline, hub):
+    """Their settings, and whatever else lies there."""
+    key = "sk-" + "a1" * 12
+    config = Config().from_disk(pipeline / "config.cfg", interpolate=False)
+    config["components"]["mine"] = {"factory": "sentencizer"}
+    text = config.to_str(interpolate=False)
+    (pipeline / "config.cfg").write_text(f"# by zofia@gpu7 with {key}\n{text}")
+    mine = pipeline / "mine"
+    mine.mkdir()
+    settings = {"url": f"https://x.org/?a={key}", "password": "tulip", "n": 3}
+    settings["file"] = "/data/client-x/secret.spacy"
+    (mine / "settings.json").write_text(json.dumps(settings))
+    (mine / "patterns.jsonl").write_text(f'{{"key": "{key}", "a": "/x/y/z"}}\n')
+    (mine / "data").write_bytes(b"\x93\xa3" + key.encode() + b"\xff\x00end")
+    meta = json.loads((pipeline / "meta.json").read_text())
+    meta |= {"author": "Zofia", "url": f"https://oauth2:{key}@gitlab.com/zofia"}
+    (pipeline / "meta.json").write_text(json.dumps(meta))
+    push(pipeline, REPO, yes=True)
+    files = hub.repos[REPO]["files"]
+    everything = b"\n".join(files.values())
+    for private in (key, "tulip", "gpu7", "client-x"):
+        assert private.encode() not in everything, private
+    assert json.loads(files["mine/settings.json"])["n"] == 3
+    hidden = "*" * len(key)
+    assert (
+        files["mine/patterns.jsonl"].decode()
+        == f'{{"key": "{hidden}", "a": "/x/y/z"}}\n'
+    )
+    assert files["mine/data"] == b"\x93\xa3" + hidden.encode() + b"\xff\x00end"
+    pushed = json.loads(files["meta.json"])
+    assert pushed["author"] == "Zofia"
+    assert pushed["url"] == "https://***@gitlab.com/zofia"
+    assert "mine" in Config().from_bytes(files["config.cfg"])["components"]
 
 
 def test_what_is_not_of_it_stays_here(backbone, pipeline, hub, tmp_path):

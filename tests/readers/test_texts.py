@@ -187,3 +187,13 @@ def test_lines_of_text_are_as_they_stand_in_the_file(tmp_path):
     path.write_bytes(b"\n  Ana\n left \n \n\nb\n\n\n")
     rows = read(path, unit="paragraph")
     assert [(row.number, row.text) for row in rows] == [(3, "Ana left"), (6, "b")]
+    # A line that can't be read ends a paragraph.
+    path.write_bytes(b"Ana\nleft\nfor \xff\nPorto\n\nb\n")
+    rows = [(row.number, row.text, row.problem) for row in read(path, unit="paragraph")]
+    assert [row[:2] for row in rows] == [
+        (2, "Ana left"),
+        (3, ""),
+        (4, "Porto"),
+        (6, "b"),
+    ]
+    assert [bool(row[2]) for row in rows] == [False, True, False, False]
