@@ -14,6 +14,7 @@ figures of runs without their sentences, which are other people's: `report` make
 tables of docs/results.md from those in benchmarks/runs/suggest.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -106,8 +107,8 @@ def simulate_plan(plan: Plan, rounds: int | None = None) -> float:
 
 def run_silently(plan: Plan) -> float:
     """Do a plan in a process whose bars nobody looks at."""
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    return simulate_plan(plan)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        return simulate_plan(plan)
 
 
 @app.command()
@@ -229,7 +230,7 @@ def report(
     from spacy_nuner.labelling.simulate import read_runs
     from spacy_nuner.printing import markdown_table
 
-    runs = read_runs(output)
+    runs = savings.match_runs(read_runs(output))
     for name in savings.get_datasets(runs):
         first, *others = [
             get_shared_settings(run) for run in runs if run.dataset == name

@@ -850,7 +850,8 @@ class Errors:
     )
     N715 = Message(
         "There is nothing to choose from in '{source}': {reason}. Expected are "
-        "sentences that are not labelled yet, within --min-words and --max-words."
+        "sentences that are not labelled yet, within --min-words and --max-words, in "
+        "the language of --lang."
     )
     N716 = Message(
         "'{path}' is no run of `spacy nuner simulate`: {reason}. Name another folder, "
@@ -1034,6 +1035,10 @@ class Warnings:
     W714 = Message(
         "'{source}' changed while it was read. '{output}' has what was found in it, "
         "its report says what it was at the start, and the next run tags it all again."
+    )
+    W715 = Message(
+        "{count} labelled sentences could not be judged, since the pipeline failed on "
+        "them, on the first with {reason}. They stand at the end."
     )
 
 

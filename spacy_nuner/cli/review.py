@@ -114,13 +114,6 @@ def review(
             # spaCy saves from what they were made, not from where they were taken.
             config["components"][name] = {"source": str(pipeline)}
         docs = read_docs(labelled, lang=nlp.lang or "en")
-        for name, component in config["components"].items():
-            key = component.get("spans_key")
-            if name in frozen or not key or any(key in doc.spans for doc in docs):
-                continue
-            # A set of another form than .spacy does not say under which key it is.
-            for doc in docs:
-                doc.spans[key] = get_all_spans(doc)
         labels = sorted({span.label_ for doc in docs for span in get_all_spans(doc)})
         check_labels(form, labels)
         with tqdm(total=folds, unit=" trainings", disable=None) as bar:

@@ -1,6 +1,7 @@
 """`spacy nuner simulate`: what suggestions would have saved on a labelled set."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,7 @@ def simulate(
     from ..errors import Errors, NunerError
     from ..fewshot.compare import is_folder_name
     from ..fewshot.zero_shot import complete_labels
-    from ..labelling.savings import draw_savings
+    from ..labelling.savings import draw_savings, match_runs
     from ..labelling.simulate import (
         Run,
         get_settings,
@@ -179,9 +180,13 @@ def simulate(
                     on_round=bar.update,
                 )
             )
+            # One that was done before may have more.
+            runs[-1] = replace(runs[-1], rounds=runs[-1].rounds[: rounds + 1])
     if figure:
         # Others would be averaged with these.
-        like = [run for run in read_runs(output) if run.settings == settings]
+        like = match_runs(
+            [run for run in read_runs(output) if run.settings == settings]
+        )
         paths = get_paths(output / FIGURE)
         with write_files(paths, command="simulate") as folder:
             draw_savings(like, folder / FIGURE)
@@ -200,9 +205,11 @@ def show_runs(runs: "Sequence[Run]") -> None:
         get_datasets,
         get_strategies,
         get_suggested,
+        match_runs,
         savings_table,
     )
 
+    runs = match_runs(runs)
     names = get_datasets(runs)
     for name in [*names, MEAN] if len(names) > 1 else names:
         header, rows = curve_table(runs, name)

@@ -17,7 +17,6 @@ from ._util import (
     MIN_WORDS,
     OVERWRITE,
     SOURCE,
-    SPACY_LANG,
     SPLIT,
     SPLITTER,
     msg,
@@ -80,7 +79,9 @@ def suggest_cli(
     seed: int = typer.Option(0, min=0, help="Another seed, another choice at random"),
     field: str = FIELD,
     splitter: str = SPLITTER,
-    lang: str = SPACY_LANG,
+    lang: str | None = typer.Option(
+        None, help="spaCy's code of the language [default: the pipeline's, else en]"
+    ),
     min_words: int = MIN_WORDS,
     max_words: int = MAX_WORDS,
     max_documents: int | None = MAX_DOCUMENTS,
@@ -149,7 +150,7 @@ def suggest(
     seed: int = 0,
     field: str = "text",
     splitter: str = "rule",
-    lang: str = "en",
+    lang: str | None = None,
     min_words: int = 5,
     max_words: int = 80,
     max_documents: int | None = None,
@@ -173,7 +174,8 @@ def suggest(
     seed (int): Another seed, another choice at random.
     field (str): The field that holds the text.
     splitter (str): "rule", "line", or the name of a spaCy pipeline.
-    lang (str): spaCy's code of the language.
+    lang (str | None): spaCy's code of the language; None for that of the pipeline, and
+        with `backbone` for English.
     min_words (int): The shortest sentence, in words.
     max_words (int): The longest sentence, in words.
     max_documents (int | None): Stop reading after so many documents.
@@ -202,8 +204,9 @@ def suggest(
 
     given = [one for one in (pipeline, texts, labelled, backbone, labels) if one]
     with open_output(output, form, "suggest", given, overwrite=overwrite) as target:
-        judge = Judge(_load(pipeline, backbone, labels, lang), pipe_name)
-        check_labels(form, judge.labels)
+        judge = Judge(_load(pipeline, backbone, labels, lang or "en"), pipe_name)
+        lang = lang or judge.nlp.lang or "en"
+        check_labels(form, judge.written_labels)
         known, skipped = [], []
         if labelled is not None:
             known = read_docs(labelled, lang=lang, allow_empty=True)
@@ -251,7 +254,7 @@ def suggest(
         if not tasks:
             reason = (
                 f"{report.sentences} sentences, {report.labelled} of them labelled, "
-                f"and {report.outside} outside the limits"
+                f"and {report.outside} outside the limits of words ({lang})"
             )
             reason += f"; {report.tally.describe()}" if report.tally.total() else ""
             if first := report.tally.first.get(FAILED):

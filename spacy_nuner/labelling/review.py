@@ -6,6 +6,7 @@ was held out, and a sentence by its most doubtful token (Wang and Mueller 2022,
 """
 
 import random
+import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from confection import Config
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..errors import Errors, NunerError
+from ..errors import Errors, NunerError, Warnings
 from ..fewshot.cross_validation import group_texts
-from ..pipeline.decoding import Bools, Floats, get_probabilities
+from ..pipeline.decoding import Bools, Floats, Ints, get_probabilities
 from ..pipeline.label_pipe import LabelPipe
 from ..pipeline.targets import get_targets
 from ..readers.docbin import copy_words
@@ -38,11 +39,13 @@ class Doubt:
     reason (str): Where it does most.
     marks (list[Mark]): All spans that are labelled; those that the component learns
         from with the probability that it gives them.
+    failure (str): Why it could not be judged; "" if it was.
     """
 
     score: float
     reason: str
     marks: list[Mark]
+    failure: str = ""
 
 
 def review_docs(
@@ -68,7 +71,10 @@ def review_docs(
     RETURNS (list[Task]): All sentences with their labels, the most doubtful first.
     RAISES (NunerError): N714 if there are too few different sentences; what `Judge`
         and `train_again` raise.
+
+    Warns (W715) of sentences that the pipeline fails on, which stand at the end.
     """
+    docs = _name_spans(config, docs)
     # A text that was learned by heart says nothing of its copy.
     groups = group_texts(docs).tolist()
     order = list(range(len(set(groups))))
@@ -87,10 +93,37 @@ def review_docs(
         found = find_doubts(judge, [docs[i] for i in held_out], seen=seen)
         doubts.update(zip(held_out, found, strict=True))
         on_fold()
+    failed = [doubts[i].failure for i in range(len(docs)) if doubts[i].failure]
+    if failed:
+        message = Warnings.W715.format(count=len(failed), reason=failed[0])
+        warnings.warn(message, stacklevel=2)
     # The sort is stable: of equals the first of the file comes first.
     ranked = sorted(range(len(docs)), key=lambda i: -doubts[i].score)
     copies = _count_copies(docs)
     return [_make_task(docs[i], doubts[i], copies[i]) for i in ranked]
+
+
+def _name_spans(config: Config, docs: Sequence[Doc]) -> Sequence[Doc]:
+    """Put spans where the components learn from them.
+
+    A set of another form than .spacy does not say under which key they are.
+    """
+    keys = {
+        component["spans_key"]
+        for name, component in config["components"].items()
+        if name not in config["training"]["frozen_components"]
+        and component.get("spans_key")
+    }
+    missing = {key for key in keys if not any(key in doc.spans for doc in docs)}
+    if not missing:
+        return docs
+    named = []
+    for doc in docs:
+        copy: Any = doc.copy()
+        for key in missing:
+            copy.spans[key] = get_all_spans(copy)
+        named.append(copy)
+    return named
 
 
 def _count_copies(docs: Sequence[Doc]) -> list[int]:
@@ -115,33 +148,60 @@ def find_doubts(
     RETURNS (list[Doubt]): One for each. Without probabilities it is the share of the
         spans, labelled or found, that only one of both sides has.
     """
-    doubts: list[Doubt] = []
-    for start in range(0, len(docs), BATCH_SIZE):
-        batch = docs[start : start + BATCH_SIZE]
-        copies = [copy_words(doc, judge.nlp.vocab) for doc in batch]
-        if judge.pipe is None:
-            judged = judge.judge_all(copies)
-            doubts += [
-                _compare_marks(doc, one.marks, seen)
-                for doc, one in zip(batch, judged, strict=True)
+    return [
+        doubt
+        for start in range(0, len(docs), BATCH_SIZE)
+        for doubt in _judge_batch(judge, docs[start : start + BATCH_SIZE], seen)
+    ]
+
+
+def _judge_batch(
+    judge: Judge, docs: Sequence[Doc], seen: Collection[str] | None
+) -> list[Doubt]:
+    """Judge docs; where the pipeline fails, find out by halves on which."""
+    try:
+        return _judge_docs(judge, docs, seen)
+    except Exception as error:  # whatever a component raises
+        if len(docs) == 1:
+            marks = [
+                Mark(span.start_char, span.end_char, span.label_)
+                for span in get_all_spans(docs[0])
             ]
-            continue
-        copies = judge.run_before(copies)
-        flat, _ = judge.pipe.join_logits(judge.pipe.predict(copies))
-        golds = [judge.get_gold(doc) for doc in batch]
-        labels = set(judge.pipe.labels)
-        labels &= labels if seen is None else set(seen)
-        # Nor are they found: they may be known by their names alone.
-        missing = [label not in labels for label in judge.pipe.labels]
-        flat[:, missing] = -np.inf
-        likely, others = _get_likelihoods(judge.pipe, copies, batch, flat)
-        likely = np.where(_find_unseen(batch, golds, labels), 1.0, likely)
-        first = np.cumsum([0, *map(len, batch)]).tolist()
-        doubts += [
-            _find_doubt(doc, gold, likely[a:b], others[a:b], judge.pipe)
-            for doc, gold, a, b in zip(batch, golds, first, first[1:], strict=False)
+            failure = f"{type(error).__name__}: {error}"
+            return [Doubt(0.0, "could not be judged", marks, failure)]
+    half = len(docs) // 2
+    return [
+        *_judge_batch(judge, docs[:half], seen),
+        *_judge_batch(judge, docs[half:], seen),
+    ]
+
+
+def _judge_docs(
+    judge: Judge, docs: Sequence[Doc], seen: Collection[str] | None
+) -> list[Doubt]:
+    copies = [copy_words(doc, judge.nlp.vocab) for doc in docs]
+    if judge.pipe is None:
+        return [
+            _compare_marks(doc, one.marks, seen)
+            for doc, one in zip(docs, judge.judge_all(copies), strict=True)
         ]
-    return doubts
+    copies = judge.run_before(copies)
+    flat, _ = judge.pipe.join_logits(judge.pipe.predict(copies))
+    golds = [judge.get_gold(doc) for doc in docs]
+    labels = set(judge.pipe.labels)
+    labels &= labels if seen is None else set(seen)
+    # Nor are they found: they may be known by their names alone.
+    missing = [label not in labels for label in judge.pipe.labels]
+    flat[:, missing] = -np.inf
+    likely, doubted, found = _get_likelihoods(judge.pipe, copies, docs, flat)
+    likely = np.where(_find_unseen(docs, golds, labels), 1.0, likely)
+    first = np.cumsum([0, *map(len, docs)]).tolist()
+    return [
+        _find_doubt(
+            doc, gold, likely[a:b], doubted[a:b], found[a:b], judge.pipe, labels
+        )
+        for doc, gold, a, b in zip(docs, golds, first, first[1:], strict=False)
+    ]
 
 
 def _get_likelihoods(
@@ -149,8 +209,9 @@ def _get_likelihoods(
     docs: Sequence[Doc],
     references: Sequence[Doc],
     logits: Floats,
-) -> tuple[Floats, Floats]:
-    """The probability of each token's label, and those of all labels.
+) -> tuple[Floats, Ints, Floats]:
+    """The probability of what each token is labelled as, which label is doubted most,
+    and the probabilities of all labels.
 
     What is not annotated can't be judged: it counts as certain.
     """
@@ -175,9 +236,13 @@ def _get_likelihoods(
     if pipe.exclusive:
         none = 1 - found.sum(axis=1)
         likely = np.where(targets.any(axis=1), (targets * found).sum(axis=1), none)
+        # The likeliest is what it is taken for.
+        of_labels = 1 - found
     else:
-        likely = np.where(targets > 0, found, 1 - found).min(axis=1, initial=1.0)
-    return np.where(known, likely, 1.0), found
+        of_labels = np.where(targets > 0, found, 1 - found)
+        likely = of_labels.min(axis=1, initial=1.0)
+    doubted = of_labels.argmin(axis=1) if labels else np.zeros(len(found), "int64")
+    return np.where(known, likely, 1.0), doubted, found
 
 
 def _find_unseen(
@@ -197,11 +262,19 @@ def _find_doubt(
     doc: Doc,
     gold: Sequence[Span],
     likely: Floats,
-    others: Floats,
+    doubted: Ints,
+    found: Floats,
     pipe: LabelPipe,
+    known: Collection[str],
 ) -> Doubt:
+    labels, thresholds = pipe.labels, pipe.thresholds
+    # Others count as certain.
     judged = {
-        (span.start, span.end, span.label_): float(likely[span.start : span.end].mean())
+        (span.start, span.end, span.label_): float(
+            found[span.start : span.end, labels.index(span.label_)].mean()
+        )
+        if span.label_ in known
+        else 1.0
         for span in gold
     }
     # Whoever labels them anew loses none, though the component learns from some alone.
@@ -218,17 +291,21 @@ def _find_doubt(
         return Doubt(0.0, "no token", marks)
     i = int(likely.argmin())
     over = [span for span in gold if span.start <= i < span.end]
+    other, share = NOTHING, 1 - float(likely[i])
+    if labels:
+        best = int(doubted[i])
+        own = [span for span in over if span.label_ == labels[best]]
+        if thresholds is not None and own:
+            # Of labels that may overlap the one that is doubted alone.
+            over = own
+        elif not own:
+            # Where labels exclude each other one is found that is likelier than none.
+            least = 1 - found[i].sum() if thresholds is None else thresholds[best]
+            if found[i][best] >= least:
+                other, share = labels[best], float(found[i][best])
     words = over[0].text if over else doc[i].text
     given = "/".join(span.label_ for span in over) or NOTHING
-    labels, thresholds = pipe.labels, pipe.thresholds
-    best = int(others[i].argmax()) if len(labels) else -1
-    found, share = NOTHING, 1 - float(likely[i])
-    if best >= 0 and labels[best] != given:
-        # Where labels exclude each other one is found that is likelier than none.
-        none = 1 - others[i].sum()
-        if others[i][best] >= (none if thresholds is None else thresholds[best]):
-            found, share = labels[best], float(others[i][best])
-    reason = f"'{words}' is {given}, found is {found} ({share:.2f})"
+    reason = f"'{words}' is {given}, found is {other} ({share:.2f})"
     return Doubt(1 - float(likely[i]), reason, marks)
 
 

@@ -24,6 +24,24 @@ class Band(NamedTuple):
     spreads: list[float]
 
 
+def match_runs(runs: Sequence[Run]) -> list[Run]:
+    """Leave out runs that others can't be compared with.
+
+    runs (Sequence[Run]): All runs.
+    RETURNS (list[Run]): Of each data set those with the most rounds, since others are
+        not at their end, and of these the seeds that all of its strategies have.
+    """
+    matched = []
+    for name in get_datasets(runs):
+        own = [run for run in runs if run.dataset == name]
+        longest = max(len(run.rounds) for run in own)
+        ended = [run for run in own if len(run.rounds) == longest]
+        seeds = [{run.seed for run in ended if run.by == one.by} for one in own]
+        shared = set.intersection(*seeds)
+        matched += [run for run in ended if run.seed in shared]
+    return matched
+
+
 def get_datasets(runs: Sequence[Run]) -> list[str]:
     """RETURNS (list[str]): The data sets of runs, sorted."""
     return sorted({run.dataset for run in runs})
@@ -94,15 +112,33 @@ def get_suggested(runs: Sequence[Run], by: Strategy, number: int) -> float | Non
     by (Strategy): The strategy.
     number (int): The round, from 1.
     RETURNS (float | None): The share of the gold spans that stood right in the
-        suggestion, mean of the runs; None if there is none.
+        suggestion, mean of the data sets; None if there is none.
     """
-    shares = [
-        share
-        for run in runs
-        if run.by == by and number < len(run.rounds)
-        if (share := run.rounds[number].suggested) is not None
-    ]
-    return mean(shares) if shares else None
+    shares: dict[str, list[float]] = {}
+    for run in runs:
+        if run.by == by and number < len(run.rounds):
+            share = run.rounds[number].suggested
+            shares.setdefault(run.dataset, []).extend([] if share is None else [share])
+    means = [mean(values) for values in shares.values() if values]
+    return mean(means) if means else None
+
+
+def _compare_needed(
+    runs: Sequence[Run], dataset: str, by: Strategy
+) -> tuple[float, float, bool]:
+    """The sentences that a strategy needs for the F1 of random at the end, those that
+    random needs for it, and whether the strategy needs more than were labelled."""
+    random, ours = (get_band(runs, dataset, one) for one in (Strategy.random, by))
+    found = get_needed(ours, random.means[-1])
+    mine = float(ours.sentences[-1]) if found is None else found
+    # Random gets where it ends.
+    return mine, get_needed(random, random.means[-1]) or 0.0, found is None
+
+
+def _show_needed(needed: Sequence[tuple[float, float, bool]]) -> str:
+    """The mean of what some data sets need."""
+    mine, _, more = zip(*needed, strict=True)
+    return f"{'>' if any(more) else ''}{mean(mine):.0f}"
 
 
 def savings_table(
@@ -110,50 +146,55 @@ def savings_table(
 ) -> tuple[list[str], list[list[str]]]:
     """Compare a strategy with random.
 
-    runs (Sequence[Run]): All runs, those of "random" among them.
+    runs (Sequence[Run]): Those of `match_runs`, of "random" among them.
     by (Strategy): The strategy.
     RETURNS (tuple[list[str], list[list[str]]]): Header and rows: for each data set and
-        their mean F1 at the end, and the sentences that both need for that of random,
-        with ">" where it is not reached with all that are labelled.
+        their mean F1 at the end, the sentences that both need for that of random, with
+        ">" where it is not reached with all that are labelled, of their mean curves and
+        of those of each seed, and where the strategy gains least. The last row has the
+        means of the data sets.
     """
     rows = []
-    # Of each data set: the sentences of both, and whether ours are more than that.
-    needed: list[tuple[float, float, bool]] = []
+    runs = [run for run in runs if run.by in (Strategy.random, by)]
     names = get_datasets(runs)
     for name in [*names, MEAN] if len(names) > 1 else names:
         random, ours = (get_band(runs, name, one) for one in (Strategy.random, by))
         if not random.means or not ours.means:
             continue
-        if name == MEAN and needed:
-            # Of the data sets, not of their mean curve.
-            columns = list(zip(*needed, strict=True))
-            row = (mean(columns[0]), mean(columns[1]), any(columns[2]))
-        else:
-            found = get_needed(ours, random.means[-1])
-            mine = float(ours.sentences[-1]) if found is None else found
-            # Random gets where it ends.
-            theirs = get_needed(random, random.means[-1]) or 0.0
-            row = (mine, theirs, found is None)
-            needed.append(row)
-        gaps = [a - b for a, b in zip(ours.means, random.means, strict=False)]
+        own = names if name == MEAN else [name]
+        needed = [_compare_needed(runs, one, by) for one in own]
+        seeds = set.intersection(
+            *({run.seed for run in runs if run.dataset == one} for one in own)
+        )
+        of_seeds = [
+            _show_needed(
+                [
+                    _compare_needed([run for run in runs if run.seed == seed], one, by)
+                    for one in own
+                ]
+            )
+            for seed in sorted(seeds)
+        ]
+        gaps = [a - b for a, b in zip(ours.means, random.means, strict=True)]
         rows.append(
             [
                 name,
                 f"{random.means[-1]:.1f} ± {random.spreads[-1]:.1f}",
                 f"{ours.means[-1]:.1f} ± {ours.spreads[-1]:.1f}",
-                f"{'>' if row[2] else ''}{row[0]:.0f} of {row[1]:.0f}",
+                f"{_show_needed(needed)} of {mean(one[1] for one in needed):.0f}",
+                ", ".join(of_seeds),
                 # Before the first round both know the names alone.
                 f"{min(gaps[1:] or gaps):+.1f}",
             ]
         )
-    header = ["data set", "random", by, "sentences for as much", "least gain"]
-    return header, rows
+    header = ["data set", "random", by, "sentences for as much", "of each seed"]
+    return [*header, "least gain"], rows
 
 
 def curve_table(runs: Sequence[Run], dataset: str) -> tuple[list[str], list[list[str]]]:
     """F1 after each round.
 
-    runs (Sequence[Run]): All runs.
+    runs (Sequence[Run]): Those of `match_runs`.
     dataset (str): A data set, or `MEAN`.
     RETURNS (tuple[list[str], list[list[str]]]): Header and a row for each strategy.
     """
@@ -169,7 +210,7 @@ def curve_table(runs: Sequence[Run], dataset: str) -> tuple[list[str], list[list
 def draw_savings(runs: Sequence[Run], path: Path) -> None:
     """Draw F1 against labelled sentences, a panel for each data set, with bands.
 
-    runs (Sequence[Run]): All runs.
+    runs (Sequence[Run]): Those of `match_runs`.
     path (Path): The files without suffix.
     """
     from ..plotting import GREEN, GREY, INK, ORANGE, literal, new_figure

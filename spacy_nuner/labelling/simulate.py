@@ -229,6 +229,9 @@ def simulate_run(
                     labelled=done,
                     seed=_get_seed(run),
                 )
+                if not chosen:
+                    # Nothing is left to choose from.
+                    break
                 share = get_share(chosen, gold)
                 done += [gold[task.text] for task in chosen]
                 nlp = make(done)

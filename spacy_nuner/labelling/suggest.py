@@ -137,7 +137,11 @@ def suggest_tasks(
     known = judge_labelled(
         judge, labelled, skipped, seed=seed, with_vectors=with_vectors
     )
-    left = _leave_out(sentences, itertools.chain(known.texts, done), report)
+    further = sorted(set(done) - set(known.texts))
+    known.words.extend(
+        [token.text for token in judge.nlp.make_doc(text)] for text in further
+    )
+    left = _leave_out(sentences, [*known.texts, *further], report)
     size = pool_size or get_pool_size(n)
     share = 1.0 if weights is None else SAMPLED
     if weights is None:

@@ -91,8 +91,11 @@ class Task:
     def meta(self) -> dict[str, Any]:
         """RETURNS (dict[str, Any]): What is known of it besides, for the tools."""
         data = {"score": round(self.score, DIGITS), "reason": self.reason}
-        data |= {"source": self.source} if self.source else {}
-        return data | ({"doc": self.doc} if self.doc else {})
+        for key, name in (("source", self.source), ("doc", self.doc)):
+            # The name of a file may hold bytes that are not UTF-8.
+            shown = name.encode("utf8", "backslashreplace").decode("utf8")
+            data |= {key: shown} if shown else {}
+        return data
 
     def get_ranges(self) -> list[tuple[int, int]]:
         """RETURNS (list[tuple[int, int]]): First character and end of each token."""

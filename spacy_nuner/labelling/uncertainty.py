@@ -92,13 +92,30 @@ class Judge:
         """RETURNS (list[str]): The labels of the component, or of the pipeline."""
         if self.pipe is not None:
             return list(self.pipe.labels)
+        return self._list_labels(self.nlp.pipe_names)
+
+    @property
+    def written_labels(self) -> list[str]:
+        """RETURNS (list[str]): The labels of all spans that judgements may have."""
+        if self.pipe is None or not self._sets_ents:
+            return self.labels
+        names = self.nlp.pipe_names
+        before = names[: names.index(self.pipe.name)]
+        return list(dict.fromkeys([*self.labels, *self._list_labels(before)]))
+
+    def _list_labels(self, names: Sequence[str]) -> list[str]:
         found = [
             label
-            for name in self.nlp.pipe_names
+            for name in names
             if _may_set_spans(self.nlp, name)
             for label in self.nlp.pipe_labels.get(name, [])
         ]
         return list(dict.fromkeys(found))
+
+    @property
+    def _sets_ents(self) -> bool:
+        """Whether the entities of a doc are spans that the component set or left."""
+        return not isinstance(self.pipe, NunerConcepts) or self.pipe.annotate_ents
 
     def get_gold(self, doc: Doc) -> list[Span]:
         """Read what the component learns from.
@@ -262,7 +279,6 @@ class Judge:
         own group, and if it sets no entities, those in `doc.ents` are of others.
         """
         keys = list(doc.spans) if self.pipe is None else [self.pipe.spans_key]
-        sets_ents = not isinstance(self.pipe, NunerConcepts) or self.pipe.annotate_ents
         scores: dict[tuple[int, int, str], float | None] = {}
         for key in keys:
             group = doc.spans.get(key, [])
@@ -270,14 +286,16 @@ class Judge:
             known = [None] * len(group) if found is None else np.asarray(found).tolist()
             for span, score in zip(group, known, strict=True):
                 place = (span.start_char, span.end_char, span.label_)
-                scores[place] = scores.get(place) or score or _get_own_score(span)
-        ents = {
-            (ent.start_char, ent.end_char, ent.label_): _get_own_score(ent)
-            for ent in doc.ents
-            if sets_ents
-        }
-        places = sorted({*scores, *ents})
-        return [Mark(*one, ents.get(one) or scores.get(one)) for one in places]
+                own = _get_own_score(span) if score is None else score
+                if scores.get(place) is None:
+                    scores[place] = own
+        for ent in doc.ents if self._sets_ents else ():
+            place = (ent.start_char, ent.end_char, ent.label_)
+            own = _get_own_score(ent)
+            if own is not None or place not in scores:
+                scores[place] = own
+        # Without a label a span is a candidate of a component to come.
+        return [Mark(*one, scores[one]) for one in sorted(scores) if one[2]]
 
 
 def _get_own_score(span: Span) -> float | None:

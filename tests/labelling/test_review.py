@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import Span
 from spacy.training import loop
 from spacy.util import load_config, registry
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from spacy_nuner.cli.app import app
 from spacy_nuner.errors import NunerError
+from spacy_nuner.labelling import review
 from spacy_nuner.labelling.retrain import find_no_end, train_again
 from spacy_nuner.labelling.review import find_doubts, review_docs
 from spacy_nuner.labelling.suggest import judge_labelled
@@ -147,6 +150,61 @@ def test_the_gold_is_what_the_component_learns_from(tiny):  # noqa: F811
     assert judge_labelled(Judge(other), [doc]).mentions == {"AREA": 1}
 
 
+def test_labels_that_may_overlap_are_judged_each_by_itself(
+    tiny,  # noqa: F811
+    monkeypatch,
+):
+    nlp = make_nlp(tiny, shared=False, spans_key="sc")
+    nlp.initialize(lambda: make_examples(nlp, spans_key="sc"))
+    judge = Judge(nlp)
+    assert judge.pipe.labels == ("AREA", "PRICE")
+
+    def find(area, price, *gold):
+        logits = np.full((3, 2), -9.0, "f4")
+        logits[2] = [np.log(p / (1 - p)) for p in (area, price)]
+        monkeypatch.setattr(judge.pipe, "join_logits", lambda _: (logits, None))
+        doc = nlp.make_doc("flat in Leyton")
+        doc.spans["sc"] = [Span(doc, 2, 3, label) for label in gold]
+        (doubt,) = find_doubts(judge, [doc])
+        return doubt
+
+    both = find(0.99, 0.05, "AREA", "PRICE")
+    scores = {mark.label: mark.score for mark in both.marks}
+    assert scores == pytest.approx({"AREA": 0.99, "PRICE": 0.05}, abs=1e-4)
+    assert both.score == pytest.approx(0.95, abs=1e-4)
+    assert both.reason == "'Leyton' is PRICE, found is nothing (0.95)"
+    one = find(0.99, 0.9, "AREA")
+    assert one.reason == "'Leyton' is AREA, found is PRICE (0.90)"
+    assert [mark.score for mark in one.marks] == pytest.approx([0.99], abs=1e-4)
+    none = find(0.2, 0.8)
+    assert none.reason == "'Leyton' is nothing, found is PRICE (0.80)"
+
+
+def test_a_sentence_that_the_pipeline_fails_on(config, monkeypatch):
+    def fail(nlp, name):
+        def component(doc):
+            if "Bow" in doc.text:
+                raise ValueError("no Bow")
+            return doc
+
+        return component
+
+    Language.factory("fails_on_bow", func=fail)
+    real = review.train_again
+
+    def train_then_fail(*args, **settings):
+        nlp = real(*args, **settings)
+        nlp.add_pipe("fails_on_bow", first=True)
+        return nlp
+
+    monkeypatch.setattr(review, "train_again", train_then_fail)
+    docs = make_docs(6)
+    with pytest.warns(UserWarning, match="W715.*1 labelled.*ValueError: no Bow"):
+        tasks = review_docs(config, docs, folds=2, steps=1)
+    assert len(tasks) == 6 and "Bow" in tasks[-1].text
+    assert [mark.label for mark in tasks[-1].marks] == ["AREA", "PRICE"]
+
+
 @pytest.fixture(scope="module")
 def config(tiny_backbone):
     overrides = {"paths.backbone": tiny_backbone, "paths.train": "a", "paths.dev": "b"}
@@ -197,7 +255,6 @@ def test_a_config_that_has_no_end_is_refused(config):
 @pytest.fixture
 def folds(monkeypatch):
     """The texts that each fold learned from, and those that it judged."""
-    from spacy_nuner.labelling import review
 
     learned, judged = [], []
 
@@ -271,7 +328,6 @@ def make_pipeline(folder, backbone):
 def test_frozen_components_are_those_of_the_pipeline(
     tiny_backbone, tmp_path, monkeypatch
 ):
-    from spacy_nuner.labelling import review
 
     pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)
     labelled = write_rows(tmp_path / "rows.jsonl", read_rows(count=8))
@@ -302,7 +358,6 @@ def test_frozen_components_are_those_of_the_pipeline(
 def test_a_set_that_names_no_key_is_learned_under_that_of_the_component(
     tiny_backbone, tmp_path, monkeypatch
 ):
-    from spacy_nuner.labelling import review
 
     nlp = spacy.blank("en")
     config = {"backbone": tiny_backbone, "labels": ["AREA"], "spans_key": "sc"}
@@ -334,7 +389,6 @@ def test_a_config_may_name_its_sentences_itself(tiny_backbone, tmp_path):
 
 
 def test_labels_are_checked_before_the_trainings(tiny_backbone, tmp_path, monkeypatch):
-    from spacy_nuner.labelling import review
 
     monkeypatch.setattr(review, "review_docs", None)
     pipeline = make_pipeline(tmp_path / "pipe", tiny_backbone)

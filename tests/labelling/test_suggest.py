@@ -1,6 +1,8 @@
 """`suggest` as people call it, with pipelines of several kinds."""
 
 import json
+import os
+import sys
 import weakref
 
 import numpy as np
@@ -22,7 +24,7 @@ from spacy_nuner.labelling.suggest import (
     judge_labelled,
     suggest_tasks,
 )
-from spacy_nuner.labelling.tasks import Mark
+from spacy_nuner.labelling.tasks import FORMS, Mark, TaskFormat
 from spacy_nuner.labelling.uncertainty import LOWEST, Judge, get_likelihoods
 from spacy_nuner.tokenizers import InParts
 
@@ -110,6 +112,50 @@ def test_sentences_of_labelled_documents_are_left_out(texts, first, tmp_path):
     code, printed = run(texts, output, *first, "-n", 40, "--labelled", labelled)
     assert code == 0 and "10 labelled already" in printed, printed
     assert {row["text"] for row in read(output)} == {row["text"] for row in rows[10:]}
+
+
+def test_what_is_like_a_sentence_of_a_labelled_document_is_left_out(ruler, tmp_path):
+    known = "We saw a flat with two rooms and number one garden there yesterday."
+    whole = f"The agent came late. {known} Then it rained on all of us for hours."
+    labelled = write_rows(tmp_path / "labelled.jsonl", [{"text": whole, "spans": []}])
+    others = ["A kitchen and two double bedrooms are to let near Leyton station."]
+    rows = [{"text": text} for text in (known.replace("one", "two"), *others)]
+    texts = write_rows(tmp_path / "texts.jsonl", rows)
+    output = tmp_path / "out.jsonl"
+    code, printed = run(ruler, texts, output, "--labelled", labelled)
+    assert code == 0, printed
+    assert [row["text"] for row in read(output)] == others
+
+
+def test_the_language_is_that_of_the_pipeline(tmp_path):
+    nlp = spacy.blank("zh")
+    ruler = nlp.add_pipe("entity_ruler")
+    ruler.add_patterns([{"label": "AREA", "pattern": "莱顿"}])
+    nlp.to_disk(tmp_path / "zh")
+    sentences = ["我在莱顿看了一套两室的房子。", "他们在伦敦租了一间大公寓。"]
+    texts = write_rows(tmp_path / "texts.jsonl", [{"text": one} for one in sentences])
+    spans = [{"start": 1, "end": 3, "label": "AREA"}]
+    row = {"text": "去莱顿的车每天早上八点出发。", "spans": spans}
+    labelled = write_rows(tmp_path / "labelled.jsonl", [row])
+    output = tmp_path / "out.jsonl"
+    code, printed = run(tmp_path / "zh", texts, output, "--labelled", labelled)
+    assert code == 0 and "W601" not in printed, printed
+    assert {row["text"] for row in read(output)} == set(sentences)
+    code, printed = run(tmp_path / "zh", texts, output, "--lang", "en")
+    assert code == 1 and "N715" in printed and "--lang" in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes")
+@pytest.mark.parametrize("form", list(TaskFormat))
+def test_a_file_whose_name_is_not_utf8(ruler, texts, tmp_path, form):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    os.rename(texts, os.path.join(os.fsencode(folder), b"caf\xe9.jsonl"))
+    output = tmp_path / f"out{FORMS[form].suffix}"
+    code, printed = run(ruler, folder, output, "-n", 3, "--format", form)
+    assert code == 0, printed
+    # It stands nowhere in brat's files, and compressed in spaCy's.
+    assert form in ("brat", "spacy") or b"caf" in output.read_bytes()
 
 
 def give(text, *, verdict):
@@ -282,6 +328,20 @@ def test_entities_and_spans_of_several_components():
     (one,) = Judge(nlp).judge_all(["flat in Leyton"])
     assert one.marks == [Mark(0, 14, "FLAT"), Mark(8, 14, "PLACE")]
 
+    @Language.component("sets_candidates")
+    def set_candidates(doc):
+        """As `span_finder` does; and of a score of 0 something is known."""
+        doc.spans["candidates"] = [doc[0:2], doc[2:3]]
+        doc.spans["sc"].attrs["scores"] = [0.0, 0.5]
+        return doc
+
+    nlp.add_pipe("sets_candidates")
+    judge = Judge(nlp)
+    (one,) = judge.judge_all(["flat in Leyton"])
+    assert one.marks == [Mark(0, 14, "FLAT", 0.0), Mark(8, 14, "PLACE", 0.5)]
+    assert not judge.unscored
+    nlp.remove_pipe("sets_candidates")
+
     @Language.component("sets_own_scores")
     def set_scores(doc):
         for span in (*doc.spans["sc"], *doc.ents):
@@ -328,6 +388,21 @@ def test_the_tool_gets_the_labels_of_all_spans(texts, tiny_backbone, tmp_path):
     code, printed = run(tmp_path / "pipe", texts, output, "--format", "label-studio")
     assert code == 0, printed
     assert '<Label value="PLACE"/>' in (tmp_path / "out.xml").read_text("utf8")
+
+
+def test_labels_of_others_are_checked_before_anything_is_tagged(
+    texts, tiny_backbone, tmp_path, monkeypatch
+):
+    nlp = spacy.blank("en")
+    config = {"backbone": tiny_backbone, "labels": LABELS}
+    nlp.add_pipe("nuner_ner", config=config)
+    nlp.initialize()
+    ruler = nlp.add_pipe("entity_ruler", first=True)
+    ruler.add_patterns([{"label": "A PLACE", "pattern": "Leyton"}])
+    nlp.to_disk(tmp_path / "pipe")
+    monkeypatch.setattr(Judge, "judge", None)
+    code, printed = run(tmp_path / "pipe", texts, tmp_path / "out", "--format", "brat")
+    assert code == 1 and "N712" in printed and "A PLACE" in printed
 
 
 def test_only_what_may_be_chosen_is_tagged(nlp):
