@@ -46,6 +46,14 @@ def test_each_step_reads_what_an_earlier_one_wrote(workflow):
         written.update(COMMANDS[name].get("outputs", []))
 
 
+def test_each_name_is_one_after_the_variables_are_filled_in():
+    """Two variables in a row would become one entry, a path that nobody has."""
+    for command in load_project_config(ROOT)["commands"]:
+        paths = COMMANDS[command["name"]]
+        for key in ("deps", "outputs"):
+            assert len(command.get(key, [])) == len(paths.get(key, [])), command["name"]
+
+
 def test_clean_removes_what_all_made_and_nothing_else(tmp_path):
     made = [
         out for name in PROJECT["workflows"]["all"] for out in COMMANDS[name]["outputs"]
