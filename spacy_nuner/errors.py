@@ -864,6 +864,11 @@ class Errors:
         "one that is trained: name another by --pipe-name, or a pipeline where it is "
         "not frozen."
     )
+    N719 = Message(
+        "The pipeline failed on all {count} labelled sentences, on the first with "
+        "{reason}. Expected is one that can tag most of them. Try it on one of the "
+        "texts with spacy.load, mend it, and run the command again."
+    )
 
 
 class Warnings:

@@ -10,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..readers.docbin import copy_words
 from .retrain import train_again
 from .suggest import BATCH_SIZE
 from .tasks import Mark, Task
-from .uncertainty import Judge, get_all_spans
+from .uncertainty import Judge, get_all_spans, run_by_halves
 
 NOTHING = "nothing"
 
@@ -69,8 +70,8 @@ def review_docs(
     pipe_name (str | None): Name of the component; None for the first.
     on_fold (Callable[[], None]): Called when a part is done.
     RETURNS (list[Task]): All sentences with their labels, the most doubtful first.
-    RAISES (NunerError): N714 if there are too few different sentences; what `Judge`
-        and `train_again` raise.
+    RAISES (NunerError): N714 if there are too few different sentences, N719 if the
+        pipeline fails on all of them; what `Judge` and `train_again` raise.
 
     Warns (W715) of sentences that the pipeline fails on, which stand at the end.
     """
@@ -94,6 +95,8 @@ def review_docs(
         doubts.update(zip(held_out, found, strict=True))
         on_fold()
     failed = [doubts[i].failure for i in range(len(docs)) if doubts[i].failure]
+    if len(failed) == len(docs):
+        raise NunerError(Errors.N719, count=len(docs), reason=failed[0])
     if failed:
         message = Warnings.W715.format(count=len(failed), reason=failed[0])
         warnings.warn(message, stacklevel=2)
@@ -148,36 +151,25 @@ def find_doubts(
     RETURNS (list[Doubt]): One for each. Without probabilities it is the share of the
         spans, labelled or found, that only one of both sides has.
     """
-    return [
-        doubt
-        for start in range(0, len(docs), BATCH_SIZE)
-        for doubt in _judge_batch(judge, docs[start : start + BATCH_SIZE], seen)
-    ]
+    doubts = []
+    run = partial(_judge_docs, judge, seen)
+    for start in range(0, len(docs), BATCH_SIZE):
+        batch = docs[start : start + BATCH_SIZE]
+        for doc, doubt in zip(batch, run_by_halves(run, batch), strict=True):
+            if isinstance(doubt, Exception):
+                failure = f"{type(doubt).__name__}: {doubt}"
+                doubts.append(Doubt(0.0, "could not be judged", _mark(doc), failure))
+            else:
+                doubts.append(doubt)
+    return doubts
 
 
-def _judge_batch(
-    judge: Judge, docs: Sequence[Doc], seen: Collection[str] | None
-) -> list[Doubt]:
-    """Judge docs; where the pipeline fails, find out by halves on which."""
-    try:
-        return _judge_docs(judge, docs, seen)
-    except Exception as error:  # whatever a component raises
-        if len(docs) == 1:
-            marks = [
-                Mark(span.start_char, span.end_char, span.label_)
-                for span in get_all_spans(docs[0])
-            ]
-            failure = f"{type(error).__name__}: {error}"
-            return [Doubt(0.0, "could not be judged", marks, failure)]
-    half = len(docs) // 2
-    return [
-        *_judge_batch(judge, docs[:half], seen),
-        *_judge_batch(judge, docs[half:], seen),
-    ]
+def _mark(doc: Doc) -> list[Mark]:
+    return [Mark(s.start_char, s.end_char, s.label_) for s in get_all_spans(doc)]
 
 
 def _judge_docs(
-    judge: Judge, docs: Sequence[Doc], seen: Collection[str] | None
+    judge: Judge, seen: Collection[str] | None, docs: Sequence[Doc]
 ) -> list[Doubt]:
     copies = [copy_words(doc, judge.nlp.vocab) for doc in docs]
     if judge.pipe is None:
@@ -312,7 +304,7 @@ def _find_doubt(
 def _compare_marks(
     doc: Doc, found: Sequence[Mark], seen: Collection[str] | None
 ) -> Doubt:
-    gold = [Mark(s.start_char, s.end_char, s.label_) for s in get_all_spans(doc)]
+    gold = _mark(doc)
     ours, theirs = (
         {mark[:3] for mark in marks if seen is None or mark.label in seen}
         for marks in (gold, found)

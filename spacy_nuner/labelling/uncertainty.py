@@ -1,8 +1,8 @@
 """What a pipeline finds in texts, and of what it is unsure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,8 @@ MOST_SPANS = 24
 # Of vectors that are made of words, where a pipeline has none.
 HASHED_WIDTH = 256
 Halves = NDArray[np.float16]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,29 @@ class Judgement:
     ends: list[int]
     scores: Floats
     vectors: Halves
+
+
+def run_by_halves(
+    run: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
+) -> Iterator[Result | Exception]:
+    """Run a pipeline on items; where it fails, find out by halves on which.
+
+    run (Callable[[Sequence], Sequence]): Gives a result for each item.
+    items (Sequence): The items.
+    YIELDS (Result | Exception): The result of each, or why there is none.
+    """
+    try:
+        found = run(items)
+    except Exception as error:  # whatever a component raises
+        if len(items) == 1:
+            yield error
+            return
+    else:
+        yield from found
+        return
+    half = len(items) // 2
+    yield from run_by_halves(run, items[:half])
+    yield from run_by_halves(run, items[half:])
 
 
 class Judge:
@@ -136,18 +161,7 @@ class Judge:
         texts (Sequence[str | Doc]): As for `judge_all`.
         YIELDS (Judgement | Exception): One for each text.
         """
-        try:
-            found = self.judge_all(texts)
-        except Exception as error:  # whatever a component raises
-            if len(texts) == 1:
-                yield error
-                return
-        else:
-            yield from found
-            return
-        half = len(texts) // 2
-        yield from self.judge(texts[:half])
-        yield from self.judge(texts[half:])
+        yield from run_by_halves(self.judge_all, texts)
 
     def judge_all(self, texts: Sequence[str | Doc]) -> list[Judgement]:
         """Run the pipeline.

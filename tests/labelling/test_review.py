@@ -181,10 +181,12 @@ def test_labels_that_may_overlap_are_judged_each_by_itself(
 
 
 def test_a_sentence_that_the_pipeline_fails_on(config, monkeypatch):
+    wrong = "Bow"
+
     def fail(nlp, name):
         def component(doc):
-            if "Bow" in doc.text:
-                raise ValueError("no Bow")
+            if wrong in doc.text:
+                raise ValueError(f"no {wrong}")
             return doc
 
         return component
@@ -203,6 +205,10 @@ def test_a_sentence_that_the_pipeline_fails_on(config, monkeypatch):
         tasks = review_docs(config, docs, folds=2, steps=1)
     assert len(tasks) == 6 and "Bow" in tasks[-1].text
     assert [mark.label for mark in tasks[-1].marks] == ["AREA", "PRICE"]
+    # It is in all of them.
+    wrong = "flat"
+    with pytest.raises(NunerError, match="N719.*all 6.*ValueError: no flat"):
+        review_docs(config, docs, folds=2, steps=1)
 
 
 @pytest.fixture(scope="module")
