@@ -83,6 +83,7 @@ def measure(
     from spacy_nuner.encoders.layers import load_encoder
     from spacy_nuner.fewshot.compare import find_backbones
     from spacy_nuner.fewshot.cross_validation import count_entities, cross_validate
+    from spacy_nuner.fewshot.entity_counts import get_f
     from spacy_nuner.fewshot.extrapolation import LearningCurve
     from spacy_nuner.fewshot.probe import (
         embed_tokens,
@@ -119,8 +120,7 @@ def measure(
                 n_labels=len(labels),
             )
             counts = count_entities(scored, probe.predict(test), labels).sum(axis=0)
-            right, wrong, missed = counts.tolist()
-            f[target] = 2 * right / max(1, 2 * right + wrong + missed)
+            f[target] = float(get_f(counts))
         for fitted in FITTED:
             chosen = order[:fitted]
             validated = cross_validate(

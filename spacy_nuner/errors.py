@@ -615,9 +615,9 @@ class Errors:
         "it has no concept encoder. Name backbones that 'spacy nuner pretrain' made."
     )
     N626 = Message(
-        "Nothing is left of '{name}' to choose the rates of heads on: its {count} "
-        "sentences are too few to hold some out. Name a dev file (--dev, or dev in the "
-        "grid), or label more."
+        "Nothing is left of '{name}' to choose the rates of heads on: {full} of its "
+        "{count} sentences have an entity, too few to hold some out. Name a dev file "
+        "(--dev, or dev in the grid), or label more."
     )
     N627 = Message(
         "{count} of {total} questions about '{name}' with k = {k} have no answer: "
@@ -687,13 +687,21 @@ class Errors:
         "words and of as many labels. The support set has all types of the query set."
     )
     N645 = Message(
-        "The loss is no number in step {step}. Give a lower --rate than {rate:g}."
+        "The loss is no number in step {step}. Give a lower --rate (in an episode "
+        "--episode-rate) than {rate:g}."
     )
-
     N646 = Message(
         "A data set can't be called '{name}': a folder of results has its name, and "
         "'average' is the mean over all sets. Expected is a name without '/' and with "
         "no '.' in front: give it with --dataset."
+    )
+    N647 = Message(
+        "A learning rate can't be {rate}. Expected is a number over 0, such as 3e-5."
+    )
+    N648 = Message(
+        "'{path}' is to choose rates on and to score on: the scores would be of "
+        "sentences that were looked at before. Name another dev file, or none, and "
+        "sentences of the training set are held out."
     )
 
     # Apply

@@ -105,7 +105,7 @@ def load_prompt(name: str, *, structured: bool = False, sentences: int = 1) -> P
     if not os.path.isfile(path):
         raise NunerError(Errors.N203, name=path, known=", ".join(PUBLISHED))
     try:
-        template = path.read_text(encoding="utf8").strip()
+        template = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NunerError(Errors.N219, path=path, reason=error) from error
     if template.count(SLOT) != 1:

@@ -91,13 +91,16 @@ def split_numbers(value: str) -> list[int]:
 
     value (str): Numbers between commas, such as "1,4,16,64".
     RETURNS (list[int]): The numbers.
-    RAISES (typer.BadParameter): If one is no whole number.
+    RAISES (typer.BadParameter): If one is no whole number, or there is none.
     """
+    message = f"'{value}' is no list of whole numbers such as 1,4,16,64"
     try:
-        return [int(part) for part in split_list(value)]
+        numbers = [int(part) for part in split_list(value)]
     except ValueError as error:
-        message = f"'{value}' is no list of whole numbers such as 1,4,16,64"
         raise typer.BadParameter(message) from error
+    if not numbers:
+        raise typer.BadParameter(message)
+    return numbers
 
 
 def split_k(value: str) -> list[int | str]:
@@ -110,8 +113,9 @@ def split_k(value: str) -> list[int | str]:
     parts = split_list(value)
     if not parts:
         raise typer.BadParameter("expected are numbers or all, such as 1,4,16,64")
-    numbers = split_numbers(",".join(part for part in parts if part != "all"))
-    return [*numbers, *(["all"] if "all" in parts else [])]
+    numbers = [part for part in parts if part != "all"]
+    known = split_numbers(",".join(numbers)) if numbers else []
+    return [*known, *(["all"] if "all" in parts else [])]
 
 
 def read_share(value: str | None) -> Share:

@@ -10,8 +10,7 @@ from ..encoders.default import (
     ANNOTATIONS,
     BASE,
     BASE_SHA256,
-    CONFIG,
-    SETTINGS,
+    RECIPE,
     find_damage,
     get_default_path,
 )
@@ -60,8 +59,8 @@ def build_default(
     base (str): The encoder to start from.
     annotations (Path | None): Records to train on, a file or a folder; None for those
         that ship with the package.
-    settings (dict[str, Any] | None): Values by dotted name over those of the shipped
-        `configs/pretrain.cfg`, such as {"training.epochs": 1}.
+    settings (dict[str, Any] | None): Values by dotted name over those of `RECIPE`,
+        such as {"training.epochs": 1}.
     RETURNS (Path): Its folder.
     RAISES (NunerError): N003 if it can't be written, N014 if the weights are not those
         that it is made from; what `convert` and `pretrain` raise.
@@ -75,7 +74,7 @@ def build_default(
             if base == BASE:
                 _check_base()
             annotations = annotations or find_shipped(ANNOTATIONS)
-            overrides = {**SETTINGS, "paths.base": base, **(settings or {})}
+            overrides = {"paths.base": base, **(settings or {})}
             _build(work.target, annotations, overrides, gpu_id=gpu_id)
     return path
 
@@ -86,13 +85,11 @@ def _build(
     # `import torch` takes seconds that the command's --help can do without.
     from ..corpus.convert import convert
     from ..pretrain.run import pretrain
-    from ..pretrain.settings import read_config
+    from ..pretrain.settings import complete_config
 
     corpus = target.with_name("corpus")
     convert([annotations], corpus)
-    config = read_config(
-        find_shipped(CONFIG), {**overrides, "paths.corpus": str(corpus)}
-    )
+    config = complete_config(RECIPE, {**overrides, "paths.corpus": str(corpus)})
     pretrain(config, target, gpu_id=gpu_id, command="spacy nuner build")
     shutil.rmtree(corpus)
 

@@ -1,7 +1,6 @@
 """`spacy nuner import`: a labelled set of any form as a DocBin."""
 
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 
@@ -35,6 +34,11 @@ def import_cli(
         None,
         help="Names of tags that are numbers, in their order: between commas, or a "
         "file with one a line, or with a list in JSON",
+    ),
+    field: str | None = typer.Option(
+        None,
+        help="The field that was annotated, where tasks of Label Studio or Argilla "
+        "have several texts and no span says which",
     ),
     annotators: str = typer.Option(
         "first",
@@ -70,6 +74,7 @@ def import_cli(
         annotators=annotators,
         predictions=predictions,
         fix_offsets=fix_offsets,
+        field=field,
     )
     report = import_docs(
         source,
@@ -86,14 +91,15 @@ def import_cli(
 def read_names(labels: str) -> tuple[str, ...]:
     """Read the names of tags.
 
-    labels (str): Names between commas, or a file with one a line or a list in JSON.
+    labels (str): Names between commas, or a file with one a line or a list in JSON;
+        one name alone is a file.
     RETURNS (tuple[str, ...]): The names in their order.
-    RAISES (NunerError): N641 if a file holds none.
+    RAISES (NunerError): N641 if there is no such file, or it holds none.
     """
     from ..errors import Errors, NunerError
 
     path = Path(labels)
-    if "," in labels or not os.path.isfile(path):
+    if "," in labels:
         return tuple(split_list(labels))
     try:
         text = path.read_text(encoding="utf-8-sig")

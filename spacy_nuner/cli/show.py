@@ -131,7 +131,7 @@ def read_texts(text: str) -> list[str]:
     if not text.endswith(".txt"):
         return [text]
     try:
-        lines = Path(text).read_text(encoding="utf8").splitlines()
+        lines = Path(text).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise NunerError(Errors.N515, path=text, reason=error) from error
     return [line for line in lines if line.strip()]
@@ -140,17 +140,17 @@ def read_texts(text: str) -> list[str]:
 def _load(
     source: str | Path, labels: "Mapping[str, Label]", name: str | None, lang: str
 ) -> "tuple[Language, LabelPipe]":
-    import spacy
     from spacy.util import is_package
 
     from ..errors import Errors, NunerError
+    from ..tokenizers import blank
     from ._pipeline import load_pipe
 
     pipe: Any
     if os.path.isfile(Path(source) / "meta.json") or is_package(str(source)):
         nlp, pipe = load_pipe(source, name)
     elif labels:
-        nlp = spacy.blank(lang)
+        nlp = blank(lang)
         config = {"backbone": str(source)}
         pipe = nlp.add_pipe("nuner_concepts", name, config=config)
     else:

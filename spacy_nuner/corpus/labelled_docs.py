@@ -30,11 +30,18 @@ from ..readers.sources import QUARANTINE, describe_source, find_sources
 from ..tokenizers import blank
 from .align import GIVEN, NOT_IN_TEXT, Match
 from .losses import Counts, describe_losses
-from .row_to_doc import NOTHING_LEFT, REPEATED, ConvertSettings, Outcome, parse, process
+from .row_to_doc import (
+    INSIDE_TOKEN,
+    NOTHING_LEFT,
+    REPEATED,
+    ConvertSettings,
+    Outcome,
+    parse,
+    process,
+)
 
 EXPANDED = "expanded to whole tokens"
 OVERLAPPING = "overlapping another"
-INSIDE_TOKEN = "begins or ends inside a token"
 # What is no fault of the file: it is left out with a warning.
 LEFT_OUT = {NOT_IN_TEXT, NOTHING_LEFT, DISCONTINUOUS, INSIDE_TOKEN, *NO_GOLD}
 # Of spans that fit no tokens: take all tokens that they touch, or leave them out.

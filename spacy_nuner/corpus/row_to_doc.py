@@ -28,10 +28,11 @@ EMPTY_TYPE = "empty type"
 EMPTY_NAME = "concept without letters"
 LONG_NAME = "concept too long"
 REPEATED = "repeated"
+INSIDE_TOKEN = "begins or ends inside a token"
 # What a person may want to look at; the other losses are as the settings say.
 QUARANTINED = {
     *(NOT_IN_TEXT, WRONG_OFFSETS, BLANK, TOO_MANY, TOO_OFTEN),
-    *(EMPTY_NAME, LONG_NAME),
+    *(EMPTY_NAME, LONG_NAME, INSIDE_TOKEN),
 }
 
 

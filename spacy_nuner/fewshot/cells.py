@@ -51,7 +51,7 @@ from .probe import (
     find_labels,
     fit_probe,
 )
-from .results import ALL, Cell, K
+from .results import ALL, Cell, K, ignore_names
 
 PACKAGES = ("spacy-nuner", "spacy", "torch", "transformers", "scikit-learn")
 PARTS = ("test", "train", "dev")
@@ -384,9 +384,9 @@ class Trial:
         """RETURNS (float | None): Its entity F1 on dev; None if it is to be made."""
         try:
             content = json.loads(self.path.read_text(encoding="utf8"))
-            done = content["settings"] == self.settings
+            done = ignore_names(content["settings"]) == ignore_names(self.settings)
             return float(content["ents_f"] or 0.0) if done else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def is_done(self) -> bool:
@@ -441,7 +441,17 @@ def choose_dev(dev: Sequence[Doc], most: int) -> list[Doc]:
     most (int): How many at most.
     RETURNS (list[Doc]): Random ones, always the same.
     """
-    return random.Random(0).sample(dev, min(len(dev), most))
+    chosen = random.Random(0).sample(dev, min(len(dev), most))
+    if any(doc.ents for doc in chosen):
+        return chosen
+    # Where few have an entity, chance leaves them out.
+    full = [doc for doc in dev if doc.ents][: _count_full(most)]
+    return [*full, *chosen[len(full) :]]
+
+
+def _count_full(most: int) -> int:
+    """How many sentences with entities there are among those that are scored on."""
+    return max(most // 10, 1)
 
 
 def hold_out(
@@ -453,22 +463,25 @@ def hold_out(
     of the draw, they are that tenth.
     """
     generator = random.Random(0)
-    learned = list(docs)
+    full = {i for i, doc in enumerate(dataset.train) if doc.ents}
     left = sorted(set(range(len(dataset.train))) - set(docs))
     count = max(int(HELD_OUT * len(docs)), 1)
-    if sum(bool(dataset.train[i].ents) for i in left) < count:
+    is_tenth = len(full.intersection(left)) < count
+    if is_tenth:
+        left, most = sorted(docs), min(most, count)
         # One at least is left to learn from.
-        count = min(count, len(docs) - 1)
-        left = sorted(generator.sample(list(docs), count))
-        learned = sorted(set(docs) - set(left))
+        kept = full.intersection(docs)
+        left = [i for i in left if i != min(kept, default=None)]
     # Some with entities first: where few have one, chance would leave them out.
-    full = [i for i in left if dataset.train[i].ents]
-    some = generator.sample(full, min(len(full), max(most // 10, 1)))
+    found = [i for i in left if i in full]
+    some = generator.sample(found, min(len(found), _count_full(most)))
     rest = sorted(set(left) - set(some))
     dev = sorted(some + generator.sample(rest, min(len(rest), most - len(some))))
     if not some:
-        raise NunerError(Errors.N626, name=dataset.name, count=len(dataset.train))
-    return learned, dev
+        raise NunerError(
+            Errors.N626, name=dataset.name, count=len(dataset.train), full=len(full)
+        )
+    return sorted(set(docs) - set(dev)) if is_tenth else list(docs), dev
 
 
 def _choose_rates(

@@ -77,7 +77,8 @@ class Dataset:
         meanings (Mapping[str, Label] | None): What labels are called.
         RETURNS (Dataset): The set.
         RAISES (NunerError): What `read_docs` raises; N624 if the set has no entity of
-            one of `only`, N646 if its name can't be that of a folder of results.
+            one of `only`, N646 if its name can't be that of a folder of results, N648
+            if rates would be chosen on the test set.
         """
         given = {"test": test, "train": train, "dev": dev}
         paths = {
@@ -88,6 +89,8 @@ class Dataset:
         if hashes["test"] == hashes.get("train"):
             message = Warnings.W606.format(path=test)
             warnings.warn(message, stacklevel=2)
+        if hashes["test"] == hashes.get("dev"):
+            raise NunerError(Errors.N648, path=dev)
         hashes |= name_lang(paths.values(), lang)
         if only:
             _leave_only(docs, only, source=str(test))

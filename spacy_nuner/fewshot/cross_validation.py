@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..errors import Errors, NunerError
 from ..printing import printable
+from .entity_counts import count_spans
 from .probe import Floats, Ints, decode_spans, encode_labels, find_labels, fit_probe
 
 FOLDS = 5
@@ -29,7 +30,7 @@ class Validated:
 
     labels (list[str]): The labels, `O` first.
     sizes (list[int]): Texts that were learned from, rising.
-    entities (Ints): Entities that were right, wrong and missed.
+    entities (Ints): Entities that were right, predicted and gold.
         *Shape:* (repeats, sizes, docs, 3)
     tokens (Ints): Tokens by their label and the predicted one, over all repeats.
         *Shape:* (sizes, labels, labels)
@@ -141,26 +142,9 @@ def count_entities(docs: Sequence[Doc], predicted: Ints, labels: Sequence[str]) 
     docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
     predicted (Ints): Index of the label of each token of all Docs. *Shape:* (tokens,)
     labels (Sequence[str]): Names of the labels.
-    RETURNS (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
+    RETURNS (Ints): Entities that are right, predicted and gold. *Shape:* (docs, 3)
     """
     return count_spans(docs, decode_spans(docs, predicted, labels))
-
-
-def count_spans(docs: Sequence[Doc], found: Sequence[Sequence[Span]]) -> Ints:
-    """Count found entities, as spaCy's scorer does: span and label.
-
-    docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
-    found (Sequence[Sequence[Span]]): What was found in each.
-    RETURNS (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
-    """
-    counts = np.zeros((len(docs), 3), dtype="i8")
-    for row, doc, spans in zip(counts, docs, found, strict=True):
-        mine, true = (
-            {(span.start, span.end, span.label_) for span in one}
-            for one in (spans, doc.ents)
-        )
-        row[:] = len(mine & true), len(mine - true), len(true - mine)
-    return counts
 
 
 def cut_folds(

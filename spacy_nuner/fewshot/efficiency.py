@@ -60,7 +60,7 @@ def efficiency_table(
     """
     rows = []
     ks = [k for k in curves.ks if isinstance(k, int)]
-    datasets = [*([AVERAGE] if len(curves.datasets) > 1 else []), *curves.datasets]
+    datasets = [*([AVERAGE] if len(curves.averaged) > 1 else []), *curves.datasets]
     for dataset in datasets:
         points = {k: curves.point(dataset, layers, base, k) for k in ks if k}
         measured = {k: point.mean for k, point in points.items() if point}

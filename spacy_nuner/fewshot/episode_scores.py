@@ -1,19 +1,19 @@
 """Scores of episodes: counts of all of them, F1 and how sure it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .entity_counts import Counts, Ints, get_f
+
 RESAMPLES = 2000
 # Of each 100 intervals 95 hold the value of endlessly many episodes.
 PERCENTILES = (2.5, 97.5)
 
-Counts = tuple[int, int, int]
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,30 +35,6 @@ class EpisodeScore:
     spans: Counts
     steps: tuple[int, int]
     seconds: float
-
-
-def count_matches(
-    predicted: Iterable[Sequence[Any]], gold: Iterable[Sequence[Any]]
-) -> Counts:
-    """Count what is the same in both, sentence by sentence.
-
-    predicted (Iterable[Sequence]): For each sentence what was found.
-    gold (Iterable[Sequence]): For each sentence what should be.
-    RETURNS (Counts): Right, predicted and gold.
-    """
-    right = n_predicted = n_gold = 0
-    for found, wanted in zip(predicted, gold, strict=True):
-        right += len(set(found) & set(wanted))
-        n_predicted += len(found)
-        n_gold += len(wanted)
-    return right, n_predicted, n_gold
-
-
-def get_f(counts: Any) -> Any:
-    """RETURNS (Floats): F1 of counts, 0 of none. *Shape:* (..., 3) to (...)"""
-    right, predicted, gold = np.moveaxis(np.asarray(counts, dtype="f8"), -1, 0)
-    total = predicted + gold
-    return np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
 
 
 def score_episodes(episodes: Sequence[EpisodeScore]) -> dict[str, Any]:

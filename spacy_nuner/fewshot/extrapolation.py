@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .entity_counts import get_f
+
 if TYPE_CHECKING:
     from .cross_validation import Validated
 
@@ -69,14 +71,15 @@ class LearningCurve:
         # *Shape:* (sizes,)
         self.scores = get_f(counts.sum(axis=(0, 2)))
         # Entities of a text.
-        self._density = counts[0, 0, :, [0, 2]].sum() / docs
+        self._density = counts[0, 0, :, 2].sum() / docs
         rng = np.random.default_rng(seed)
         weights = _draw_texts(validated.groups, rng)
         shares = rng.multinomial(repeats, np.full(repeats, 1 / repeats), size=SAMPLES)
-        # First the repeats, then the texts: *Shape:* (samples, sizes, 3)
+        # First the repeats, then the texts. A repeat has the same entities once more,
+        # which makes nothing surer: their mean counts. *Shape:* (samples, sizes, 3)
         flat = counts.transpose(2, 0, 1, 3).reshape(docs, -1)
         summed = (weights @ flat).reshape(SAMPLES, repeats, -1, 3)
-        sampled = (summed * shares[:, :, None, None]).sum(axis=1)
+        sampled = (summed * shares[:, :, None, None]).sum(axis=1) / repeats
         #: *Shape:* (samples, sizes)
         self._sampled = get_f(sampled)
         self._level, self._slope = self._fit(sample_logits(sampled, rng), rng)
@@ -151,7 +154,7 @@ class LearningCurve:
 def sample_counts(counts: NDArray[np.int64], groups: Any, *, seed: int = 0) -> Doubles:
     """Entities of a bootstrap over the groups of texts.
 
-    counts (Ints): Entities that are right, wrong and missed. *Shape:* (docs, 3)
+    counts (Ints): Entities that are right, predicted and gold. *Shape:* (docs, 3)
     groups (Ints): Number of the group of each Doc. *Shape:* (docs,)
     seed (int): With the same one two predictions of a set can be compared.
     RETURNS (Doubles): The same of each sample. *Shape:* (samples, 3)
@@ -184,13 +187,6 @@ def _draw_texts(groups: Any, rng: np.random.Generator) -> Any:
     return rng.multinomial(n_groups, even, size=SAMPLES)[:, groups]
 
 
-def get_f(counts: Doubles) -> Doubles:
-    """F1 of entities that are right, wrong and missed. *Shape:* (..., 3) to (...)"""
-    right, wrong, missed = np.moveaxis(counts, -1, 0)
-    f: Doubles = 2 * right / np.maximum(2 * right + wrong + missed, 1)
-    return f
-
-
 def sample_logits(counts: Doubles, rng: np.random.Generator) -> Doubles:
     """Logits of the F1 that may be behind such counts.
 
@@ -198,13 +194,14 @@ def sample_logits(counts: Doubles, rng: np.random.Generator) -> Doubles:
     entities; so what is right and what is not are drawn anew, by Gamma distributions.
     Before anything is seen most is held to be missed.
 
-    counts (Doubles): Entities that are right, wrong and missed. *Shape:* (..., 3)
+    counts (Doubles): Entities that are right, predicted and gold. *Shape:* (..., 3)
     rng (Generator): Draws them.
     RETURNS (Doubles): *Shape:* (...)
     """
-    right, wrong, missed = np.moveaxis(counts, -1, 0)
+    right, predicted, gold = np.moveaxis(counts, -1, 0)
+    failures = (predicted + gold) / 2 - right
     found = np.log(np.maximum(rng.gamma(right + 0.25), TINY))
-    failed = np.log(np.maximum(rng.gamma((wrong + missed) / 2 + 0.5), TINY))
+    failed = np.log(np.maximum(rng.gamma(failures + 0.5), TINY))
     return np.asarray(found - failed)
 
 

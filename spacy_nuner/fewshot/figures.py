@@ -61,7 +61,7 @@ def draw_learning_curve(
         the only one.
     RETURNS (list[Path]): The files.
     """
-    datasets = [*curves.datasets, *([AVERAGE] if len(curves.datasets) > 1 else [])]
+    datasets = [*curves.datasets, *([AVERAGE] if len(curves.averaged) > 1 else [])]
     sets = list(reversed(curves.layers))
     # Each layer set begins a row; with a single data set they share rows.
     groups = [[(layers, name) for name in datasets] for layers in sets]

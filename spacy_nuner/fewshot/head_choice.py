@@ -10,8 +10,9 @@ from tqdm import tqdm
 from ..pipeline.labels import Label
 from ..printing import printable
 from .compare import Backbone
-from .cross_validation import Validated, count_spans, cut_folds
-from .extrapolation import Interval, add_luck, get_f, sample_counts
+from .cross_validation import Validated, cut_folds
+from .entity_counts import count_spans, get_f
+from .extrapolation import Interval, add_luck, sample_counts
 from .heads import TRAINED, Rates, Task, Training, fit_head
 from .probe import Ints
 
@@ -98,7 +99,7 @@ def _judge(
 ) -> JudgedHead:
     # The same texts for both, so that their difference is surer than each.
     ours, theirs = (sample_counts(one, groups, seed=seed) for one in (counts, probe))
-    learned = counts[:, [0, 2]].sum() * size / len(counts)
+    learned = counts[:, 2].sum() * size / len(counts)
     score = Interval.from_samples(add_luck(ours, learned, seed=seed))
     lead = Interval.from_samples(get_f(ours) - get_f(theirs))
     return JudgedHead(head, size, score, lead)

@@ -32,10 +32,10 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 OUTSIDE = "O"
-# Weight of the squared norm against the mean loss of a token, one for every backbone
-# and k. Of 0.001 to 0.3 it had the best mean over k = 1, 4, 16, 64 and both layer sets
-# with all-MiniLM-L6-v2, on held-out parts of the training sets of mit-movie and
-# mit-restaurant (3 draws each); at no k another one had more than 2.2 points on it.
+# Weight of half the squared norm against the mean loss of a token, one for every
+# backbone and k. Of 0.001 to 0.3 it had the best mean over k = 1, 4, 16, 64 and both
+# layer sets with all-MiniLM-L6-v2, on held-out parts of the training sets of mit-movie
+# and mit-restaurant (3 draws each); at no k another one had more than 2.2 points on it.
 L2 = 0.01
 
 
@@ -203,6 +203,8 @@ class Gold:
     def __init__(self, docs: Sequence[Doc], labels: Sequence[str]) -> None:
         """docs (Sequence[Doc]): The Docs, entities in `doc.ents`.
 
+        Tokens that nobody annotated are outside, as in training.
+
         labels (Sequence[str]): Every label that may be predicted, `O` first.
         RAISES (NunerError): N614 if none of the Docs has an entity; what
             `need_sklearn` raises.
@@ -214,7 +216,9 @@ class Gold:
         self.scored = sorted(set(self.tokens.tolist()) - {self.labels.index(OUTSIDE)})
         if not self.scored:
             raise NunerError(Errors.N614, count=len(docs))
-        self.examples = [Example(copy_words(doc, doc.vocab), doc) for doc in docs]
+        self.examples = [
+            Example(copy_words(doc, doc.vocab), _complete(doc)) for doc in docs
+        ]
 
     def score(self, predicted: Ints, marks: Bools | None = None) -> dict[str, Any]:
         """Score labels of tokens.
@@ -274,6 +278,14 @@ class Gold:
         for gold, guess, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
             found.setdefault(self.labels[gold], {})[self.labels[guess]] = count
         return found
+
+
+def _complete(doc: Doc) -> Doc:
+    """Copy a Doc with its entities; spaCy's scorer skips what is not annotated."""
+    copied = copy_words(doc, doc.vocab)
+    ents = [Span(copied, ent.start, ent.end, label=ent.label_) for ent in doc.ents]
+    copied.set_ents(ents, default="outside")
+    return copied
 
 
 def need_sklearn() -> None:

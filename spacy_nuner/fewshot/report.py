@@ -263,7 +263,7 @@ def _describe_curves(
 
     Heads stand in one, to be compared; layer sets of the probe have one each.
     """
-    if dataset == AVERAGE and all(len(one.datasets) < 2 for one in curves.values()):
+    if dataset == AVERAGE and all(len(one.averaged) < 2 for one in curves.values()):
         return []
     name = "Average over data sets" if dataset == AVERAGE else dataset
     sections = []
@@ -283,12 +283,18 @@ def _describe_curves(
             tables = {heading: (curve.layers, table)}
         for heading, (sets, (header, rows)) in tables.items():
             notes = [_count_draws(curve, dataset, sets)]
+            if dataset == AVERAGE:
+                notes.append(f"Sets: {', '.join(curve.averaged)}.")
             if overlap:
                 notes.append(count_overlap(overlap))
             words = 1 if protocol == PROBE else 2
             if rows:
                 section = Section(heading, 3, notes, header, rows, words)
                 sections.append(section)
+    if dataset == AVERAGE and not sections:
+        every = ", ".join(curves["ents_f"].averaged)
+        note = f"None: nothing was measured on all of {every} with the same draws."
+        sections.append(Section(name, notes=[note]))
     return sections
 
 
@@ -446,7 +452,10 @@ def _describe_names(cells: Sequence[Cell]) -> Section:
         "nuner_concepts takes the one with the best coverage (score times tokens)."
     )
     if not thresholds:
-        note = "k = 0 is a prompt without examples."
+        note = (
+            "k = 0 is a prompt without drawn examples; that of spacy-llm then has an "
+            "example of its own, of other labels."
+        )
     return Section(
         "No example",
         notes=[note],

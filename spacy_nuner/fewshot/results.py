@@ -17,10 +17,13 @@ from ..files import write_whole
 
 AVERAGE = "average"
 # Settings that all draws of a curve share, and those of a draw that all curves share.
-OF_CURVE = ("encoder", "hidden_layers", "train", "test", "precision", "l2")
-OF_DRAW = ("train", "test", "docs")
-# Settings that all draws of one point of a curve share.
+OF_DATA = ("train", "test", "only", "lang")
+OF_CURVE = ("encoder", "hidden_layers", *OF_DATA, "precision", "l2")
+OF_DRAW = (*OF_DATA, "docs")
+# Settings that all draws of one point of a curve share, and those of all backbones
+# that one head was trained on.
 OF_POINT = ("training", "names", "architecture", "threshold", "test_sentences")
+OF_HEAD = ("training", "names", "architecture")
 # Mentions of each label, or the whole set, whose labels have as many as there are.
 ALL: Final = "all"
 K = int | Literal["all"]
@@ -107,7 +110,7 @@ class Cell:
         if not path.is_file():
             return None
         found = type(self).from_disk(path)
-        if found.settings == self.settings:
+        if ignore_names(found.settings) == ignore_names(self.settings):
             return found
         one, other = _get_compared(found.settings), _get_compared(self.settings)
         if any(one.get(name) != other.get(name) for name in ("train", "test")):
@@ -125,7 +128,8 @@ def read_cells(root: Path) -> list[Cell]:
         the first.
     RAISES (NunerError): N629 if there are two of one experiment with different
         settings, or draws of one curve with another encoder, other files or another
-        training, or curves with other draws; N631 if a file is no cell.
+        training, or backbones with other draws, labels or trainings of a head; N631 if
+        a file is no cell.
     """
     if not os.path.isdir(root):
         return []
@@ -136,19 +140,21 @@ def read_cells(root: Path) -> list[Cell]:
     ]
     found: dict[tuple[Any, ...], tuple[Path, Cell]] = {}
     # What is averaged, and what is compared: the first of each.
-    curves, draws, points = dict(found), dict(found), dict(found)
+    curves, draws, points, heads = (dict(found) for _ in range(4))
     for path in sorted(paths):
         if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
         cell = Cell.from_disk(path)
         key = (cell.protocol, cell.dataset, cell.backbone, cell.layers)
         draw = (cell.protocol, cell.dataset, cell.k, cell.draw)
+        head = (cell.protocol, cell.dataset, cell.layers, cell.k)
         same = found.setdefault((*key, cell.k, cell.draw), (path, cell))
         _check_same(same, (path, cell))
         for first, names in (
             (curves.setdefault(key, (path, cell)), OF_CURVE),
             (draws.setdefault(draw, (path, cell)), OF_DRAW),
             (points.setdefault((*key, cell.k), (path, cell)), OF_POINT),
+            (heads.setdefault(head, (path, cell)), OF_HEAD if cell.k else ()),
         ):
             _check_same(first, (path, cell), names)
     return [cell for _, cell in found.values()]
@@ -188,7 +194,20 @@ def _get_compared(settings: Mapping[str, Any]) -> dict[str, Any]:
         section = settings.get(part)
         if isinstance(section, Mapping) and key in section:
             compared[name] = section[key]
+    # What is not there stands for all labels, and for files of words.
+    if isinstance(data := settings.get("data"), Mapping):
+        compared |= {name: data.get(name, "") for name in ("only", "lang")}
     return compared
+
+
+def ignore_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """RETURNS (dict[str, Any]): Settings in which an encoder goes by its hash alone, if
+    it has one: a folder may have two names."""
+    encoder = settings.get("encoder")
+    if not isinstance(encoder, Mapping) or "sha256" not in encoder:
+        return dict(settings)
+    known = {key: value for key, value in encoder.items() if key != "name"}
+    return {**settings, "encoder": known}
 
 
 def _can_be_shown(content: dict[str, Any], key: str) -> bool:
@@ -295,6 +314,10 @@ class Curves:
         self.datasets = sorted(
             {name for sets in self._values.values() for name in sets}
         )
+        # Sets that are known by names alone have no curve: a mean over them and others
+        # would be of other sets at each k.
+        drawn = {name for (_, _, k), sets in self._values.items() if k for name in sets}
+        self.averaged = sorted(drawn) or self.datasets
         self.layers = sorted({layers for layers, _, _ in self._values})
         self.backbones = sorted({backbone for _, backbone, _ in self._values})
         self.ks = sorted({k for _, _, k in self._values}, key=rank_k)
@@ -302,7 +325,8 @@ class Curves:
     def point(self, dataset: str, layers: str, backbone: str, k: K) -> Point | None:
         """Look up a point.
 
-        dataset (str): A data set, or `AVERAGE` for the mean over all of them.
+        dataset (str): A data set, or `AVERAGE` for the mean over `averaged`: all sets
+            that have a curve.
         layers (str): A layer set.
         backbone (str): A backbone.
         k (int | "all"): Mentions a label.
@@ -313,12 +337,14 @@ class Curves:
         if dataset != AVERAGE:
             values = sets.get(dataset)
             return _summarise(values.values()) if values else None
-        draws = {frozenset(values) for values in sets.values()}
-        if len(sets) < len(self.datasets) or len(draws) != 1:
+        if not set(self.averaged) <= sets.keys():
+            return None
+        draws = {frozenset(sets[name]) for name in self.averaged}
+        if len(draws) != 1:
             return None
         # The mean over data sets first: the spread is that of the average over draws.
         return _summarise(
-            mean(values[draw] for values in sets.values()) for draw in draws.pop()
+            mean(sets[name][draw] for name in self.averaged) for draw in draws.pop()
         )
 
 

@@ -9,6 +9,7 @@ types; in an episode both encoders adapt to the support set.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -40,7 +41,8 @@ class SourceSettings:
     rate (float): Learning rate of Adam, which falls to 0 in a line.
     dropout (float): Before the layer that tells words in entities from others.
     temperature (float): Of the contrastive loss.
-    layers (int): The contrastive loss reads the mean of this many of the last layers.
+    layers (int): The contrastive loss reads the mean of this many of the last layers,
+        of all and the embeddings where there are fewer.
     scaled_columns (bool): Whether the logits of the loss are scaled to length 1 over
         all words for each compared one, as the authors' code does; else for each word
         over those that it is compared with.
@@ -58,6 +60,9 @@ class SourceSettings:
     max_length: int = 128
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+
 
 @dataclass(frozen=True)
 class EpisodeSettings:
@@ -70,7 +75,8 @@ class EpisodeSettings:
     max_steps (int): Steps of each encoder at most, each over the whole support set.
     patience (int | None): Steps in a row with a loss above the best one that the
         encoder of spans takes; None for K + 1. That of types takes none.
-    layers (int): Types are predicted from the mean of this many of the last layers.
+    layers (int): Types are predicted from the mean of this many of the last layers, of
+        all and the embeddings where there are fewer.
     span_filter (str): A span is dropped if its best logit is no more than twice the
         "min" or "mean" logit of the support set's entity words with the name of their
         type; "none" drops none.
@@ -90,6 +96,15 @@ class EpisodeSettings:
     scaled_prototypes: bool = True
     transductive: bool = False
     prediction_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        _check_rate(self.rate)
+
+
+def _check_rate(rate: float) -> None:
+    """RAISES (NunerError): N647 if no encoder can learn at such a rate."""
+    if not 0 < rate < inf:
+        raise NunerError(Errors.N647, rate=rate)
 
 
 class Example(NamedTuple):
@@ -273,12 +288,15 @@ def adapt(
     patience (int): Losses in a row above the best one that are no reason to stop. A
         step whose loss is the reason is not taken.
     RETURNS (int): The number of steps.
+    RAISES (NunerError): N645 if the loss is no number.
     """
     optimizers = _make_optimizers(model, rate)
     best, above = float("inf"), 0
     for step in range(max_steps):
         loss = get_loss()
         value = loss.item()
+        if not isfinite(value):
+            raise NunerError(Errors.N645, step=step + 1, rate=rate)
         above = above + 1 if value > best else 0
         best = min(best, value)
         if above > patience:

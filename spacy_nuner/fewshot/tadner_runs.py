@@ -23,12 +23,8 @@ from ..outputs import check_output, claimed, write_folder
 from ..printing import printable, shorten
 from ..readers.sources import hash_input
 from .compare import Backbone, name_lang
-from .episode_scores import (
-    EpisodeScore,
-    compare_episodes,
-    count_matches,
-    score_episodes,
-)
+from .entity_counts import count_matches
+from .episode_scores import EpisodeScore, compare_episodes, score_episodes
 from .episodes import (
     Episode,
     EpisodeSampler,
@@ -37,7 +33,7 @@ from .episodes import (
     read_episodes,
     read_sentences,
 )
-from .results import read_json
+from .results import ignore_names, read_json
 from .tadner import (
     EpisodeSettings,
     SourceSettings,
@@ -50,6 +46,7 @@ from .tadner import (
 WRITE_EVERY = 30
 COMMAND = "tadner"
 SOURCE = "source"
+EPISODES = "episodes"
 RECORD = "tadner.json"
 STAGES = ("spans", "types")
 
@@ -139,31 +136,45 @@ def read_results(root: Path) -> dict[str, list[Result]]:
     RETURNS (dict[str, list[Result]]): Name of the files of a setting -> the results of
         all backbones; those of hidden folders are left out.
     RAISES (NunerError): N631 if a file is something else, N629 if there are two of one
-        setting and backbone with other settings.
+        setting and backbone with other settings, or backbones that saw other episodes
+        or were trained on other data.
     """
     results: dict[str, list[Result]] = {}
     seen: dict[tuple[str, str], tuple[Path, Result]] = {}
+    shared: dict[str, tuple[Path, dict[str, Any]]] = {}
     keys = ["backbone", "setting", "ways", "shots", "settings", "episodes"]
-    records: list[Path] = []
+    paths: list[Path] = []
     if os.path.isdir(root):
-        records = sorted(root.rglob(f"{SOURCE}/{STAGES[0]}/{RECORD}"))
-    for record in records:
-        if any(part.startswith(".") for part in record.relative_to(root).parts):
+        paths = sorted(root.rglob(f"{EPISODES}/*.json"))
+    for path in paths:
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
             continue
-        for path in sorted(record.parents[2].glob("*.json")):
-            found = read_json(path, keys)
-            known = {key: found[key] for key in keys[:-1]}
-            result = Result(**known, episodes=_read_episodes(path, found))
-            name = (path.stem, result.backbone)
-            first, same = seen.setdefault(name, (path, result))
-            if first == path:
-                results.setdefault(path.stem, []).append(result)
-            elif same.settings != result.settings:
-                differences = ", ".join(_find_changes(same.settings, result.settings))
-                raise NunerError(
-                    Errors.N629, first=first, second=path, differences=differences
-                )
+        found = read_json(path, keys)
+        known = {key: found[key] for key in keys[:-1]}
+        result = Result(**known, episodes=_read_episodes(path, found))
+        first, same = seen.setdefault((path.stem, result.backbone), (path, result))
+        compared = _ignore_encoder(result.settings)
+        one, other = shared.setdefault(path.stem, (path, compared))
+        if first != path:
+            _check_compared(first, same.settings, path, result.settings)
+            continue
+        _check_compared(one, other, path, compared)
+        results.setdefault(path.stem, []).append(result)
     return results
+
+
+def _check_compared(first: Path, one: Any, second: Path, other: Any) -> None:
+    """RAISES (NunerError): N629 if the settings of two results differ."""
+    if changes := ", ".join(_find_changes(one, other)):
+        raise NunerError(Errors.N629, first=first, second=second, differences=changes)
+
+
+def _ignore_encoder(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What all backbones must share: all but the encoder and how it computes."""
+    source = dict(settings.get("source") or {})
+    for key in ("encoder", "precision"):
+        source.pop(key, None)
+    return {**settings, "source": source}
 
 
 def episodes_table(
@@ -269,7 +280,8 @@ def run_tadner(
     train (Sequence[Path]): Labelled sets of the source types.
     episode_sets (Sequence[EpisodeSet]): The episodes.
     output (Path): The folder of results: for each backbone `source/`, the trained
-        encoders, and a JSON for each setting, which is written after each episode.
+        encoders, and `episodes/`, with a JSON for each setting, which is written as
+        the episodes go on.
         What is there with the same settings is not computed again.
     get_name (Callable[[str], str]): Type -> its name.
     source (SourceSettings): How the backbones are trained.
@@ -317,7 +329,10 @@ def run_tadner(
                 )
                 for one in episode_sets
             ]
-            paths = [folder / _name_file(one.name, settings) for one in episode_sets]
+            paths = [
+                folder / EPISODES / _name_file(one.name, settings)
+                for one in episode_sets
+            ]
             # All of them first: what does not fit shows before the long part.
             begun = [one.resume(path) for one, path in zip(planned, paths, strict=True)]
             model: Tadner | None = None
@@ -460,9 +475,20 @@ def _check_same(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     """RAISES (NunerError): N643 if settings of an earlier run are others."""
     # As JSON has them, and with the same masks.
     expected = json.loads(json.dumps(mask_texts(wanted)))
-    if found != expected:
-        differences = ", ".join(_find_changes(found, expected))
+    # Of a stage, and of the source of a result.
+    found, expected = (_go_by_hash(one) for one in (found, expected))
+    if differences := ", ".join(_find_changes(found, expected)):
         raise NunerError(Errors.N643, path=path, differences=differences)
+
+
+def _go_by_hash(settings: Any) -> Any:
+    """Leave out what encoders are called: a folder may have two names."""
+    if not isinstance(settings, dict):
+        return settings
+    known = ignore_names(settings)
+    if "source" in known:
+        known["source"] = _go_by_hash(known["source"])
+    return known
 
 
 def _find_changes(found: Any, expected: Any, key: str = "") -> Iterator[str]:

@@ -261,7 +261,7 @@ def forward(
     if is_train:
         shim.start_cache()
     if shim.cache is not None:
-        output, get_gradient = _get_cached(model, pieces, shim.cache), None
+        output, get_gradient = _get_cached(model, pieces, shim.cache, is_train), None
     else:
         output, get_gradient = shim(get_inputs(model, pieces), is_train)
     batch = _make_batch(docs, pieces, output)
@@ -280,7 +280,7 @@ def forward(
 
 
 def _get_cached(
-    model: Model, pieces: Sequence[DocPieces], cache: VectorCache
+    model: Model, pieces: Sequence[DocPieces], cache: VectorCache, is_train: bool
 ) -> torch.Tensor:
     """Encode the docs whose pieces were not seen before, and look up the others."""
     keys = [
@@ -297,7 +297,7 @@ def _get_cached(
         computed = get_shim(model).compute(get_inputs(model, list(new.values())))
         parts = computed.split([len(doc_pieces.ids) for doc_pieces in new.values()])
         for key, vectors in zip(new, parts, strict=True):
-            cache.add(key, vectors)
+            cache.add(key, vectors, is_train=is_train)
             found[key] = vectors
     return torch.cat([cast(torch.Tensor, found[key]) for key in keys]).float()
 

@@ -57,7 +57,8 @@ class VectorCache:
     """Vectors of texts by their word pieces, up to a number of pieces.
 
     When it is full it takes no more, and drops none: epochs go through the texts in
-    turns, so that the oldest is the next to be asked for.
+    turns, so that the oldest is the next to be asked for. Texts that are only predicted
+    on, as in evaluations, leave half of the room to those that are learned from.
     """
 
     def __init__(self) -> None:
@@ -70,9 +71,10 @@ class VectorCache:
         """
         return self._vectors.get(key)
 
-    def add(self, key: object, vectors: torch.Tensor) -> None:
+    def add(self, key: object, vectors: torch.Tensor, *, is_train: bool) -> None:
         """Copy the vectors of a text if there is room. *Shape:* (n_pieces, width)"""
-        fits = self.n_pieces + len(vectors) <= MAX_CACHED_PIECES
+        room = MAX_CACHED_PIECES if is_train else MAX_CACHED_PIECES // 2
+        fits = self.n_pieces + len(vectors) <= room
         if key not in self._vectors and fits:
             self._vectors[key] = vectors.clone()
             self.n_pieces += len(vectors)

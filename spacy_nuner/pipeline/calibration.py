@@ -29,8 +29,8 @@ from .targets import (
     cross_entropy,
     get_annotated,
     get_gold_spans,
+    get_loss_mask,
     get_targets,
-    get_told,
 )
 
 CANDIDATES = 100
@@ -64,9 +64,9 @@ class LabelledLogits:
     begins: Bools | None = None
 
     @property
-    def told(self) -> Bools:
-        """RETURNS (Bools): See `get_told`. *Shape:* (n_tokens,)"""
-        return get_told(self.known, self.targets, self.spaces)
+    def mask(self) -> Bools:
+        """RETURNS (Bools): See `get_loss_mask`. *Shape:* (n_tokens,)"""
+        return get_loss_mask(self.known, self.targets, self.spaces)
 
     def divide(self, temperature: float) -> "LabelledLogits":
         """RETURNS (LabelledLogits): The same, its logits divided by the temperature."""
@@ -175,13 +175,13 @@ def fit_temperature(data: LabelledLogits) -> float | None:
         from scipy.optimize import minimize_scalar
     except ImportError as error:
         raise NunerError(Errors.N006, package="scipy", extra="fewshot") from error
-    logits, told = data.logits.astype("f8"), data.told
-    count = int(told.sum())
+    logits, mask = data.logits.astype("f8"), data.mask
+    count = int(mask.sum())
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         of_token, _ = cross_entropy(
-            scaled, data.targets, told, exclusive=data.exclusive
+            scaled, data.targets, mask, exclusive=data.exclusive
         )
         return of_token * count
 
@@ -250,7 +250,7 @@ def get_reliability(data: LabelledLogits) -> list[tuple[float, float, int]]:
         probability, share that is true, number of token-label pairs.
     """
     probabilities = get_probabilities(data.logits, exclusive=data.exclusive)
-    p, true = probabilities[data.told].ravel(), data.targets[data.told].ravel()
+    p, true = probabilities[data.mask].ravel(), data.targets[data.mask].ravel()
     bin_of = np.minimum((p * BINS).astype(int), BINS - 1)
     rows = []
     for i in range(BINS):

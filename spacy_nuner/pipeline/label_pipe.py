@@ -51,8 +51,8 @@ from .targets import (
     cross_entropy,
     find_learned,
     get_labels,
+    get_loss_mask,
     get_targets,
-    get_told,
     has_line_inside,
 )
 
@@ -107,7 +107,7 @@ class LabelPipe(TrainablePipe):
             own.attrs["name"] = backbone
         elif own is not None:
             backbone = own.attrs["name"]
-        self.backbone = backbone
+        self._configured_backbone = self.backbone = backbone
         self._vectors: LabelVectors | None = None
         # The digest of those that labels started from: another backbone may be found
         # under the name later.
@@ -118,6 +118,8 @@ class LabelPipe(TrainablePipe):
         # example, or have no start that an example would be waited for.
         self._learned: set[str] = set()
         self._labels: dict[str, Label] = {}
+        # Labels that have a gradient, until a step is taken.
+        self._to_be_trained: set[str] = set()
         # Whether labels of examples are added, and those that are left out all the
         # same: they were removed, or a warning named them.
         self._adds_labels = True
@@ -126,7 +128,7 @@ class LabelPipe(TrainablePipe):
         self._crosses_lines = False
         # What logits were divided by since labels started.
         self.temperature = 1.0
-        self._told_unlearned = False
+        self._warned_unannotated = False
         for label, known in parse_labels(labels, source=f"'{name}'").items():
             self.add_label(label, known.description, name=known.name)
 
@@ -224,6 +226,7 @@ class LabelPipe(TrainablePipe):
         remove_row(self.model, self.labels.index(label))
         del self._labels[label]
         self._learned.discard(label)
+        self._to_be_trained.discard(label)
         self._left_out.add(label)
 
     def pipe(self, stream: Iterable[Doc], *, batch_size: int = 128) -> Iterator[Doc]:
@@ -378,23 +381,37 @@ class LabelPipe(TrainablePipe):
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_logits = self.get_loss(examples, logits)
         backprop(d_logits)
-        for known, learns in zip(self._labels.values(), self._get_mask(), strict=True):
-            known.trained = bool(learns)
+        if any(gradient.any() for gradient in d_logits):
+            self._to_be_trained |= {
+                label
+                for label, learns in zip(self._labels, self._get_mask(), strict=True)
+                if learns
+            }
         # False, as spaCy's components take it.
         if sgd:
             self.finish_update(sgd)
         losses[self.name] += loss
         return losses
 
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Change the weights by the gradients of all updates since the last time.
+
+        sgd (Optimizer): Changes them.
+        """
+        super().finish_update(sgd)
+        for label in self._to_be_trained & self._labels.keys():
+            self._labels[label].trained = True
+        self._to_be_trained = set()
+
     def _check_annotated(self, examples: Sequence[Example]) -> None:
         """Warn once of a batch that there is nothing to learn from."""
         key, references = self.gold_key, [eg.reference for eg in examples]
-        if self._told_unlearned or any(
+        if self._warned_unannotated or any(
             doc.has_annotation("ENT_IOB") if key is None else key in doc.spans
             for doc in references
         ):
             return
-        self._told_unlearned = True
+        self._warned_unannotated = True
         groups = {f'doc.spans["{name}"]' for doc in references for name in doc.spans}
         found = sorted(groups) + ["doc.ents"] * any(doc.ents for doc in references)
         where = "doc.ents" if key is None else f'doc.spans["{key}"]'
@@ -439,13 +456,13 @@ class LabelPipe(TrainablePipe):
         gold = get_targets(examples, self.labels, spans_key=self.gold_key)
         flat, boundary = self.join_logits(scores)
         learns = self._get_mask() | gold.labels.any(axis=0)
-        told = get_told(
+        mask = get_loss_mask(
             gold.known, gold.labels, get_spaces([eg.predicted for eg in examples])
         )
         loss, part = cross_entropy(
             flat[:, learns],
             gold.labels[:, learns],
-            told,
+            mask,
             exclusive=self.exclusive,
         )
         gradient = np.zeros(flat.shape, dtype=part.dtype)
@@ -456,7 +473,7 @@ class LabelPipe(TrainablePipe):
             )
             # Averaged over the same tokens: the sum is the loss of the joint model, of
             # labels and of boundaries between tokens of one.
-            share = int(gold.asked.sum()) / max(int(told.sum()), 1)
+            share = int(gold.asked.sum()) / max(int(mask.sum()), 1)
             loss += share * more
             gradient = np.concatenate((gradient, share * column), axis=1)
         ends = np.cumsum([len(array) for array in scores])[:-1]
@@ -520,8 +537,11 @@ class LabelPipe(TrainablePipe):
         sample = sample or [Doc(self.vocab, words=["text"])]
         empty = [self.model.ops.alloc2f(len(doc), len(self._labels)) for doc in sample]
         self.model.initialize(X=sample, Y=empty)
-        if self.backbone is None and nlp is not None:
-            self.backbone = self._find_shared_backbone(nlp)
+        if self._configured_backbone is None and nlp is not None:
+            # The transformer may be another one than when it was last set up.
+            shared = self._find_shared_backbone(nlp)
+            if shared != self.backbone:
+                self.backbone, self._vectors = shared, None
         self._started_from = None
         vectors = self._get_vectors() if start == "names" else None
         if vectors is not None:
@@ -529,6 +549,7 @@ class LabelPipe(TrainablePipe):
             self._started_from = vectors.digest
         for known in self._labels.values():
             known.trained = False
+        self._to_be_trained = set()
         self._learned = set(self._labels)
         if vectors is not None:
             self._learned = find_learned(
@@ -719,12 +740,17 @@ class LabelPipe(TrainablePipe):
             "temperature": self.temperature,
         }
 
-    def _set_state(self, state: Any) -> None:
+    def _set_state(self, state: Any, *, reset: bool) -> None:
+        """Take over what was saved.
+
+        state (Any): What `_get_state` gave.
+        reset (bool): Whether weights for its labels are loaded next.
+        """
         backbone, labels = state["backbone"], state["labels"]
         if not isinstance(backbone, str | None):
             raise ValueError(f"the name of its backbone is {backbone!r}"[:200])
         # Where the config names a backbone, that is the one.
-        self.backbone = self.backbone or backbone
+        self.backbone = self._configured_backbone or backbone
         self._started_from = state.get("started_from")
         self._labels = {label: load_label(label, labels[label]) for label in labels}
         self._learned = set(state.get("learned", ())) & set(self._labels)
@@ -734,8 +760,9 @@ class LabelPipe(TrainablePipe):
         self.temperature = float(state.get("temperature", 1.0))
         if not 0 < self.temperature < math.inf:
             raise ValueError(f"its temperature is {self.temperature}")
-        # Room for as many labels as were saved, before their weights are loaded.
-        reset_output(self.model, len(labels))
+        if reset:
+            # Room for as many labels as were saved.
+            reset_output(self.model, len(labels))
 
     def _finish_load(self) -> Self:
         output = self.model.get_ref("output_layer").layers[0]
@@ -789,8 +816,9 @@ class LabelPipe(TrainablePipe):
 
         if CONCEPT_ENCODER not in exclude:
             self._vectors = None
+        reset = "model" not in exclude
         readers: dict[str, Callable[[Any], Any]] = {
-            LABELS_FILE: lambda data: self._set_state(json.loads(data)),
+            LABELS_FILE: lambda data: self._set_state(json.loads(data), reset=reset),
             "vocab": lambda data: self.vocab.from_bytes(data, exclude=exclude),
             "model": self.model.from_bytes,
             CONCEPT_ENCODER: load_vectors,
@@ -836,8 +864,11 @@ class LabelPipe(TrainablePipe):
         def load_vectors(folder: Path) -> None:
             self._vectors = LabelVectors(folder) if folder.is_dir() else None
 
+        reset = "model" not in exclude
         readers: dict[str, Callable[[Path], Any]] = {
-            LABELS_FILE: lambda file: self._set_state(json.loads(file.read_text())),
+            LABELS_FILE: lambda file: self._set_state(
+                json.loads(file.read_text()), reset=reset
+            ),
             "vocab": lambda folder: self.vocab.from_disk(folder, exclude=exclude),
             "model": self.model.from_disk,
             CONCEPT_ENCODER: load_vectors,

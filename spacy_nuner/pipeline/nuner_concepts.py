@@ -84,12 +84,13 @@ class NunerConcepts(LabelPipe):
 
     def _get_state(self) -> dict[str, Any]:
         state = super()._get_state()
-        if each := _by_label(self.threshold):
+        if isinstance(each := self.threshold, Mapping):
+            # None of any label too: the config may hold some.
             state["threshold"] = {"configured": self._configured, "each": dict(each)}
         return state
 
-    def _set_state(self, state: Mapping[str, Any]) -> None:
-        super()._set_state(state)
+    def _set_state(self, state: Mapping[str, Any], *, reset: bool) -> None:
+        super()._set_state(state, reset=reset)
         saved = state.get("threshold")
         if saved is not None and saved["configured"] == self._configured:
             self.cfg["threshold"] = _read_threshold(self.name, saved["each"])

@@ -36,15 +36,15 @@ class NunerNer(LabelPipe):
         docs = list(docs)
         made = make_spans(docs, self.find_spans(docs, logits), self.labels)
         for doc, (spans, scores) in zip(docs, made, strict=True):
-            kept = [] if self.overwrite else self._find_kept(doc)
+            existing = [] if self.overwrite else self._find_existing(doc)
             chosen = set_ents(doc, spans, scores, overwrite=self.overwrite)
-            found = [*kept, *((spans[i], float(scores[i])) for i in chosen)]
+            found = [*existing, *((spans[i], float(scores[i])) for i in chosen)]
             found.sort(key=lambda one: one[0].start)
             ents = [span for span, _ in found]
             known = np.asarray([score for _, score in found], dtype=scores.dtype)
             set_group(doc, ents, known, key=self.spans_key)
 
-    def _find_kept(self, doc: Doc) -> list[tuple[Span, float]]:
+    def _find_existing(self, doc: Doc) -> list[tuple[Span, float]]:
         """What this component set when it saw the doc before, and what still stands."""
         group = doc.spans.get(self.spans_key, [])
         scores = getattr(group, "attrs", {}).get("scores")

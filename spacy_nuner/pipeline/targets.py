@@ -156,8 +156,8 @@ def get_targets(
     return Targets(targets, known, begins, asked)
 
 
-def get_told(known: Bools, labels: Floats, spaces: Bools) -> Bools:
-    """Find the tokens that can be told apart.
+def get_loss_mask(known: Bools, labels: Floats, spaces: Bools) -> Bools:
+    """Find the tokens that count in the loss.
 
     White space has the vector of the token before it: behind a span it would have that
     of the label, and none.

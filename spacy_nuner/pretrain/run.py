@@ -146,7 +146,7 @@ def pretrain(
             "steps": trainer.state.global_step,
             "seconds": round(time.monotonic() - started),
             "final_loss": trainer.last_loss(),
-            "kept_step": step,
+            "best_step": step,
             # Seconds are those since then.
             **({"resumed_at_step": resumed} if resumed else {}),
             "base_sha256": run.base_sha256,

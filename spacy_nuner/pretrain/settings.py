@@ -71,7 +71,7 @@ class TrainingSettings(Section):
     warmup: float = Field(0.1, ge=0, lt=1)
     grad_clip: float = Field(1.0, gt=0)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     log_steps: int = Field(10, ge=1)
     save_steps: int = Field(500, ge=0)
     report_to: list[str] = []

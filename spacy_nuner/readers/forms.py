@@ -211,12 +211,13 @@ def _from_several(objects: Sequence[dict[str, Any]], reading: Reading) -> Record
     votes: list[Vote] = []
     record: Record | None = None
     refused: BadRow | None = None
+    damaged: list[tuple[BadRow, dict[str, Any]]] = []
     for data in objects:
         try:
             found = _from_object(data, reading._replace(annotators="first"))
         except BadRow as bad:
             if bad.kind not in NO_GOLD:
-                raise
+                damaged.append((bad, data))
             refused = refused or bad
             continue
         votes.append(Vote(get_annotator(data), found.entities))
@@ -226,7 +227,10 @@ def _from_several(objects: Sequence[dict[str, Any]], reading: Reading) -> Record
             record.losses += found.losses
             record.passed += found.passed
     if record is None:
-        raise refused or BadRow("no annotation")
+        raise damaged[0][0] if damaged else refused or BadRow("no annotation")
+    # Those of the others count.
+    for problem, data in damaged:
+        add_loss(record, problem, data)
     set_choice(record, votes, reading)
     return record
 

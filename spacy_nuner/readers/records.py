@@ -27,6 +27,8 @@ class Reading(NamedTuple):
     predictions (bool): Take what a model suggested where nobody annotated.
     fix_offsets (bool): Mend offsets that the words of a span show to be counted in
         another way.
+    field (str | None): The name of the field that was annotated, in the forms whose
+        fields have names of the user's; None to find out.
     """
 
     form: str | None = None
@@ -34,6 +36,7 @@ class Reading(NamedTuple):
     annotators: str = "first"
     predictions: bool = False
     fix_offsets: bool = False
+    field: str | None = None
 
 
 class Source(NamedTuple):

@@ -33,6 +33,8 @@ DOCUMENT_KEYS = ("paragraphs", "annotations")
 
 CSV_COLUMNS = ("input", "output")
 # What holds rows, by the suffix of the file.
+# What `import` writes.
+IMPORTED = (".spacy", ".jsonl")
 FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -106,8 +108,7 @@ def find_sources(
         if str(name).startswith(HUB_PREFIX):
             sources.append(find_on_hub(str(name))._replace(reading=reading))
             continue
-        if str(name) == STDIN:
-            raise unreadable(STDIN, OSError("standard input can't be read twice"))
+        check_rereadable(name)
         files = [path]
         if os.path.isdir(path):
             files = _without_imports(
@@ -125,6 +126,20 @@ def find_sources(
                 raise NunerError(Errors.N101, path=path, found=found)
         sources.extend(_find_source(file, form, reading) for file in files)
     return sources
+
+
+def check_rereadable(name: str | Path) -> None:
+    """Refuse what can be read once alone, where the form of it is to be found first.
+
+    name (str | Path): An input.
+    RAISES (NunerError): N005 if it is standard input, or a pipe or device.
+    """
+    is_other = os.path.exists(name) and not (
+        os.path.isfile(name) or os.path.isdir(name)
+    )
+    if str(name) == STDIN or is_other:
+        what = "a pipe or device" if is_other else "standard input"
+        raise unreadable(str(name), OSError(f"{what} can't be read twice"))
 
 
 def _find_source(path: Path, form: str | None, reading: Reading) -> Source:
@@ -153,7 +168,7 @@ def find_form(path: Path, form: str | None = None) -> str:
         return "brat"
     first = lines[0].strip() if lines else ""
     if expected == "jsonl" or first.startswith(("{", "[")):
-        return _find_layout(lines)
+        return _find_layout(lines, suffix)
     tests = {
         "arrow": first.startswith(PARQUET_MAGIC.decode()),
         "iob": is_iob(lines),
@@ -180,7 +195,7 @@ def _first_lines(file: BinaryIO) -> list[str]:
     return list(islice((text for text in texts if text.strip()), LINES_OF_FORM))
 
 
-def _find_layout(lines: list[str]) -> str:
+def _find_layout(lines: list[str], suffix: str) -> str:
     """Tell lines of JSON, one list or one object, and the literals of Python."""
     first = lines[0].strip() if lines else ""
     try:
@@ -189,9 +204,25 @@ def _find_layout(lines: list[str]) -> str:
         if _PYTHON_LIST.match("\n".join(lines)):
             return "python"
         cut = len(lines) == 1 and _is_cut_document(first)
-        return "json" if first.startswith("[") or first == "{" or cut else "jsonl"
+        # One object on several lines, of which none is a row by itself.
+        spread = (
+            first.startswith("{")
+            and suffix == ".json"
+            and len(lines) > 1
+            and not any(map(_is_json, lines[1:]))
+        )
+        whole = first.startswith("[") or first == "{" or cut or spread
+        return "json" if whole else "jsonl"
     several = cut_document(value) is not None or isinstance(value, list)
     return "json" if several and not is_tuple(value) else "jsonl"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _is_cut_document(text: str) -> bool:
@@ -380,14 +411,14 @@ def unreadable(name: str, error: OSError) -> NunerError:
 
 def _without_imports(files: list[Path]) -> list[Path]:
     """Leave out what `import` made of a file beside it, or all would be there twice."""
-    named = {path.name for path in files if path.suffix != ".spacy"}
     made = find_made(files[0].parent) if files else set()
+    given = {path.name for path in files} - made
     return [
         path
         for path in files
-        if path.suffix != ".spacy"
+        if path.suffix not in IMPORTED
         or path.name not in made
-        or not any(name.startswith(f"{path.stem}.") for name in named)
+        or not any(name.startswith(f"{path.stem}.") for name in given)
     ]
 
 

@@ -16,6 +16,7 @@ from spacy_nuner.cli.build import build_default
 from spacy_nuner.encoders.card import model_card
 from spacy_nuner.encoders.default import (
     FILES,
+    RECIPE,
     WEIGHTS_FILES,
     find_damage,
     find_default,
@@ -26,6 +27,7 @@ from spacy_nuner.encoders.layers import load_encoder
 from spacy_nuner.encoders.names import resolve_weights
 from spacy_nuner.errors import NunerError
 from spacy_nuner.outputs import Work, claimed
+from spacy_nuner.pretrain.settings import default_config
 
 from ..conftest import ROOT
 from ..pretrain.conftest import SENTENCES, no_traces
@@ -94,17 +96,23 @@ def test_home(monkeypatch, own, cache, expected):
 def test_another_content_has_another_name(home, tmp_path, monkeypatch):
     before = get_default_path()
     assert before.parent == home
-    for name in ("assets", "configs"):
-        shutil.copytree(ROOT / name, tmp_path / "package" / name)
+    shutil.copytree(ROOT / "assets", tmp_path / "package" / "assets")
     monkeypatch.setattr(files, "PACKAGE", tmp_path / "package")
     assert get_default_path() == before
-    for name in ("assets/annotations/arts-media.jsonl", "configs/pretrain.cfg"):
-        with (tmp_path / "package" / name).open("a") as file:
-            file.write("\n")
-        assert get_default_path() != before
-        before = get_default_path()
+    with (tmp_path / "package/assets/annotations/arts-media.jsonl").open("a") as file:
+        file.write("\n")
+    assert get_default_path() != before
     monkeypatch.setattr("spacy_nuner.encoders.default.__version__", "99.1")
     assert get_default_path().name.startswith("default-99.1-")
+
+
+def test_the_recipe_is_whole():
+    """What it leaves out would change the backbone and not its name."""
+    config = default_config()
+    for section in ("features", "model", "objective"):
+        assert RECIPE[section].keys() == config[section].keys()
+    reported = {"log_steps", "report_to"}
+    assert RECIPE["training"].keys() == config["training"].keys() - reported
 
 
 def test_the_error_names_the_command_where_it_is_not_built(home):

@@ -1,6 +1,7 @@
 import json
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import spacy
@@ -170,6 +171,54 @@ def test_rates_are_chosen_on_sentences_with_entities(sets):
     assert sum(bool(dataset.train[i].ents) for i in dev) >= 20
 
 
+@pytest.mark.parametrize(("every", "count"), [(40, 200), (20, 100), (10, 50), (8, 40)])
+def test_some_with_entities_are_held_out_of_all_and_one_is_left(sets, every, count):
+    full = [doc for doc in sets[0] if doc.ents]
+    empty = spacy.blank("en").make_doc("nothing to see here")
+    train = [full[0] if i % every == 0 else empty for i in range(count)]
+    dataset = Dataset("rare", train, full, {})
+    learned, dev = engine.hold_out(dataset, range(count), 200)
+    assert sorted([*learned, *dev]) == list(range(count))
+    assert len(dev) == count // 10
+    assert all(any(train[i].ents for i in part) for part in (learned, dev))
+
+
+def test_the_only_sentence_with_an_entity_is_not_held_out(sets):
+    full = [doc for doc in sets[0] if doc.ents]
+    empty = spacy.blank("en").make_doc("nothing to see here")
+    dataset = Dataset("rare", [full[0], *[empty] * 20], full, {})
+    with pytest.raises(NunerError, match=r"N626.*1 of its 21 sentences"):
+        engine.hold_out(dataset, range(21), 200)
+
+
+def test_the_chosen_part_of_dev_has_entities(sets):
+    full = [doc for doc in sets[0] if doc.ents]
+    empty = spacy.blank("en").make_doc("nothing to see here")
+    chosen = engine.choose_dev([*full[:3], *[empty] * 5000], 200)
+    assert len(chosen) == 200 and sum(bool(doc.ents) for doc in chosen) == 3
+    assert not any(doc.ents for doc in engine.choose_dev([empty] * 9, 5))
+
+
+def test_rates_are_not_chosen_on_the_test_set(tmp_path):
+    text = "Ana B-PER\nran O\n\n"
+    for name in ("train.conll", "test.conll", "dev.conll"):
+        (tmp_path / name).write_text(text, "utf8")
+    with pytest.raises(NunerError, match=r"N648.*dev\.conll"):
+        Dataset.from_files(tmp_path / "test.conll", dev=tmp_path / "dev.conll")
+
+
+def test_a_folder_by_another_name_is_the_same_encoder(
+    sets, backbones, tmp_path, monkeypatch
+):
+    settings = {"heads": ["probe", "linear"]}
+    cells = run(sets, backbones[:1], tmp_path, **settings)
+    monkeypatch.setattr(engine, "fit_probe", None)
+    monkeypatch.setattr(engine, "fit_head", None)
+    (one,) = backbones[:1]
+    moved = replace(one, identity={**one.identity, "name": "moved/"})
+    assert run(sets, [moved], tmp_path, **settings) == cells
+
+
 def test_other_files_replace_results_with_a_warning(sets, backbones, tmp_path):
     run(sets, backbones[:1], tmp_path)
     train, test = sets
@@ -180,7 +229,7 @@ def test_other_files_replace_results_with_a_warning(sets, backbones, tmp_path):
 def test_nothing_is_left_to_choose_rates_on(sets, backbones, tmp_path):
     train, test = sets
     one = next(doc for doc in train if doc.ents)
-    with pytest.raises(NunerError, match=r"N626.*1 sentences"):
+    with pytest.raises(NunerError, match=r"N626.*1 of its 1 sentences"):
         run(([one], test), backbones[:1], tmp_path, heads=["linear"])
 
 

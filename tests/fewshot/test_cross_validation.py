@@ -91,8 +91,8 @@ def test_what_can_be_learned_is_learned(monkeypatch):
     docs = make_docs(20)
     validated = cross_validate(docs, make_vectors(docs)[:, 1:])
     assert validated.sizes == [4, 8, 16]
-    right, wrong, missed = validated.entities[:, -1].sum(axis=(0, 1))
-    assert (right, wrong, missed) == (2 * 40, 0, 0)
+    right, predicted, gold = validated.entities[:, -1].sum(axis=(0, 1))
+    assert right == predicted == gold == 2 * 40
     assert validated.token_f(-1) == {"CITY": 1, "PERSON": 1}
     # Tokens over all repeats.
     assert validated.tokens[-1].sum() == 2 * 20 * 4
@@ -114,7 +114,7 @@ def test_entities_are_counted_as_spacy_does():
     docs = [*make_docs(3), make_doc("Ana Ana", (0, 2, "PERSON")), make_doc("nothing")]
     rng = np.random.default_rng(0)
     predicted = rng.integers(0, 3, size=sum(map(len, docs)))
-    right, wrong, missed = count_entities(docs, predicted, LABELS).sum(axis=0)
+    right, found, gold = count_entities(docs, predicted, LABELS).sum(axis=0)
     examples = []
     for doc, spans in zip(docs, decode_spans(docs, predicted, LABELS), strict=True):
         example = Example(copy_words(doc, doc.vocab), doc)
@@ -123,8 +123,8 @@ def test_entities_are_counted_as_spacy_does():
         ]
         examples.append(example)
     scores = get_ner_prf(examples)
-    assert scores["ents_p"] == pytest.approx(right / (right + wrong))
-    assert scores["ents_r"] == pytest.approx(right / (right + missed))
+    assert scores["ents_p"] == pytest.approx(right / found)
+    assert scores["ents_r"] == pytest.approx(right / gold)
     assert right > 0
 
 

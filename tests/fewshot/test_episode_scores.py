@@ -10,11 +10,10 @@ from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from spacy_nuner.fewshot.entity_counts import count_matches, get_f
 from spacy_nuner.fewshot.episode_scores import (
     EpisodeScore,
     compare_episodes,
-    count_matches,
-    get_f,
     score_episodes,
 )
 from spacy_nuner.fewshot.episodes import find_entities

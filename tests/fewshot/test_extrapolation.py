@@ -23,7 +23,8 @@ def make_validated(rng, *, level=0.0, slope=0.35, docs=20, spread=0.3, repeats=2
     for i, size in enumerate(SIZES):
         logit = level + slope * np.log2(size / SIZES[-1]) + hard
         right = rng.binomial(entities, 1 / (1 + np.exp(-logit)), (repeats, docs))
-        counts[:, i] = np.stack([right, entities - right, entities - right], axis=-1)
+        both = np.broadcast_to(entities, right.shape)
+        counts[:, i] = np.stack([right, both, both], axis=-1)
     groups = np.arange(docs)
     return SimpleNamespace(entities=counts, sizes=SIZES, groups=groups)
 
@@ -98,11 +99,20 @@ def test_curves_of_one_set_are_compared_text_by_text():
     worse = make_validated(rng, docs=40)
     better = SimpleNamespace(**vars(worse))
     # One more entity of each text with one that was wrong.
-    moved = np.minimum(worse.entities[..., 1], 1)
-    better.entities = worse.entities + np.stack([moved, -moved, -moved], axis=-1)
+    right, found, gold = np.moveaxis(worse.entities, -1, 0)
+    better.entities = np.stack([np.minimum(right + 1, gold), found, gold], axis=-1)
     lead = LearningCurve(better).compare(LearningCurve(worse))
     assert 0 < lead.low < lead.value < lead.high
     assert LearningCurve(worse).compare(LearningCurve(worse)) == (0, 0, 0)
+
+
+def test_a_repeat_with_the_same_counts_makes_nothing_surer():
+    once = make_validated(np.random.default_rng(5), repeats=1)
+    more = SimpleNamespace(**vars(once))
+    more.entities = np.repeat(once.entities, 10, axis=0)
+    one, ten = (LearningCurve(x).predict(80) for x in (once, more))
+    assert ten.high - ten.low == pytest.approx(one.high - one.low, rel=0.1)
+    assert ten.value == pytest.approx(one.value, abs=0.02)
 
 
 def test_one_size_alone_leaves_the_slope_to_what_is_known():

@@ -9,6 +9,7 @@ from spacy.util import load_config
 from spacy_nuner.fewshot import head_choice
 from spacy_nuner.fewshot.compare import Backbone
 from spacy_nuner.fewshot.cross_validation import cross_validate
+from spacy_nuner.fewshot.entity_counts import get_f
 from spacy_nuner.fewshot.head_choice import judge_heads
 
 from ..conftest import ROOT
@@ -52,8 +53,7 @@ def test_a_head_that_finds_all_is_ahead_by_what_the_probe_lacks(docs, monkeypatc
     judged, validated = judge(docs, monkeypatch, lambda doc: doc)
     # Of 16 entities that were found another draw may miss some.
     assert 0.5 < judged.score.low < 0.95 < judged.score.high <= 1
-    right, wrong, missed = validated.entities[0, -1].sum(axis=0)
-    probe = 2 * right / (2 * right + wrong + missed)
+    probe = get_f(validated.entities[0, -1].sum(axis=0))
     assert judged.lead.low <= 1 - probe <= judged.lead.high and judged.lead.low > 0
 
 
@@ -76,9 +76,9 @@ def test_a_head_is_as_uncertain_as_the_texts_are_few(docs, monkeypatch):
     judged, _ = judge(docs, monkeypatch, miss_some)
     low, value, high = judged.score.low, judged.score.value, judged.score.high
     # The bootstrap over the texts that it is scored on is narrower.
-    same = head_choice.get_f(
+    same = get_f(
         head_choice.sample_counts(
-            np.array([[1, 0, 0]] * 12 + [[0, 0, 1]] * 4), np.arange(16)
+            np.array([[1, 1, 1]] * 12 + [[0, 0, 1]] * 4), np.arange(16)
         )
     )
     assert high - low > np.quantile(same, 0.95) - np.quantile(same, 0.05)

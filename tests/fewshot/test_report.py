@@ -212,6 +212,21 @@ def test_an_average_needs_the_same_draws_on_every_set(tmp_path):
     assert both.point(AVERAGE, "last", "base", 1).mean == pytest.approx(0.25)
 
 
+def test_a_set_without_a_curve_takes_no_part_in_the_average():
+    cells = [make_cell("c", "base", 0, 0, 0.9)]
+    for dataset, value in (("a", 0.2), ("b", 0.4)):
+        cells.append(make_cell(dataset, "base", 4, 1, value))
+        cells.append(make_cell(dataset, "base", 0, 0, value / 2))
+    curves = Curves(cells, "macro_token_f")
+    assert curves.datasets == ["a", "b", "c"] and curves.averaged == ["a", "b"]
+    for k, value in ((4, 0.3), (0, 0.15)):
+        point = curves.point("average", "last", "base", k)
+        assert point.mean == pytest.approx(value)
+    # Sets that are known by names alone have a mean of their own.
+    alone = Curves([x for x in cells if not x.k], "macro_token_f")
+    assert alone.point("average", "last", "base", 0).mean == pytest.approx(0.4)
+
+
 def test_whole_sets_of_any_size_are_one_column(tmp_path):
     for dataset, backbones in RECORDED.items():
         for backbone in backbones:
@@ -342,6 +357,9 @@ def test_two_results_of_one_cell(tmp_path):
         # Of a draw: another backbone that learned from other sentences.
         (1, "nuner", {"docs": [7]}, "docs"),
         (1, "nuner", {"data": {"train": "z", "test": "x"}}, "train"),
+        (1, "nuner", {"data": {"train": "x", "test": "x", "only": "A"}}, "only"),
+        # Of a head: another backbone that was trained longer.
+        (1, "nuner", {"training": {"epochs": 1}}, "training"),
     ],
 )
 def test_cells_that_cannot_be_averaged(tmp_path, draw, backbone, changed, named):

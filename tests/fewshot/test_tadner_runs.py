@@ -19,7 +19,7 @@ from ..tiny import make_tiny
 from .toy import FISH, TEXTS, make_sentence, write_conll
 
 SETTING = "2-way-1-shot"
-FILE = f"{SETTING}+max_steps=2.json"
+FILE = f"episodes/{SETTING}+max_steps=2.json"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_report_has_them(files, tmp_path):
     text = (tmp_path / "report" / "report.md").read_text("utf8")
     assert "## TadNER on episodes of new types" in text
     # A setting of an episode has a table of its own.
-    assert f"### {FILE.removesuffix('.json')}" in text.replace("\\", "")
+    assert f"### {SETTING}+max_steps=2" in text.replace("\\", "")
     assert "transductive=true" in text.replace("\\", "")
     assert "3 episodes, sampled here: published figures are of other" in text
     alone, both = (x for x in text.splitlines() if x.startswith("| bert |"))
@@ -109,6 +109,38 @@ def test_the_report_has_them(files, tmp_path):
     (tmp_path / "m" / "t" / "bert" / FILE).write_text('{"episodes": 3}')
     with pytest.raises(NunerError, match="N631"):
         write_report(tmp_path / "m", tmp_path / "other", base="bert")
+
+
+@pytest.mark.parametrize("other", ["episodes", "source"])
+def test_backbones_that_were_not_asked_the_same_are_not_compared(
+    files, tmp_path, other
+):
+    run(files, tmp_path / "m" / "a")
+    more = {"source": SourceSettings(batch_size=4)}
+    if other == "episodes":
+        write_conll(tmp_path / "other.conll", ["tree", "fish"])
+        more = {"test": tmp_path / "other.conll"}
+    run(files, tmp_path / "m" / "b", encoders=["roberta"], **more)
+    named = "episodes.data" if other == "episodes" else "source.settings.batch_size"
+    with pytest.raises(NunerError, match=f"N629.*{named}"):
+        tadner_runs.read_results(tmp_path / "m")
+
+
+def test_results_stand_without_their_weights_and_by_any_name(files, tmp_path):
+    (one,) = run(files, tmp_path / "out")
+    # The same folder, named otherwise.
+    (again,) = run(files, tmp_path / "out", encoders=["bert/../bert"], names=["bert"])
+    assert again.episodes == one.episodes
+    shutil.rmtree(tmp_path / "out" / "bert" / "source")
+    ((found,),) = tadner_runs.read_results(tmp_path / "out").values()
+    assert found.episodes == one.episodes
+
+
+@pytest.mark.parametrize("rate", [-1.0, 0.0, float("nan"), float("inf")])
+def test_rates_that_nothing_learns_at(rate):
+    for settings in (SourceSettings, EpisodeSettings):
+        with pytest.raises(NunerError, match="N647"):
+            settings(rate=rate)
 
 
 def test_an_interrupted_run_goes_on_after_the_last_episode(
@@ -165,10 +197,10 @@ def test_other_settings_stand_beside_or_are_refused(files, tmp_path):
     run(files, out, episodes=1)
     own = EpisodeSettings(max_steps=2, transductive=True)
     run(files, out, episodes=1, settings=own)
-    names = sorted(path.name for path in (out / "bert").glob("*.json"))
+    names = sorted(path.name for path in (out / "bert/episodes").glob("*.json"))
     assert names == [
         f"{SETTING}+max_steps=2+transductive=true.json",
-        FILE,
+        FILE.removeprefix("episodes/"),
     ]
     before = read_tree(out)
     other = SourceSettings(batch_size=8, rate=1e-4)
@@ -282,7 +314,7 @@ def test_episodes_of_a_file_are_taken_as_they_are(files, tmp_path):
     (fewer,) = find_episodes(path, ways=[], shots=[], count=1)
     assert list(fewer.episodes) == [1] and fewer.types == given.types
     (result,) = run(files, tmp_path / "out", test=path)
-    file = tmp_path / "out" / "bert" / "test_2_1+max_steps=2.json"
+    file = tmp_path / "out" / "bert" / "episodes" / "test_2_1+max_steps=2.json"
     assert json.loads(file.read_text())["sampled"] is False
     assert len(result.episodes) == 2
 
@@ -305,7 +337,8 @@ def test_the_command_prints_a_table_for_each_setting(files, tmp_path):
     for name in ("1-way-1-shot", SETTING):
         assert f"TadNER, {name}, 2 episodes" in printed
     assert "4 results in" in printed and "gain" in printed
-    path = tmp_path / "out" / "nuner" / f"{SETTING}+max_steps=1+span_filter=none.json"
+    name = f"episodes/{SETTING}+max_steps=1+span_filter=none.json"
+    path = tmp_path / "out" / "nuner" / name
     names = json.loads(path.read_text())["settings"]["names"]
     assert names == {"fish": "what swims", "tree": "tree"}
 

@@ -119,9 +119,20 @@ def test_the_cache_has_a_limit(nlp, tiny, monkeypatch):
     assert 0 < counter.texts < 3
 
 
+def test_predictions_leave_half_of_the_room(monkeypatch):
+    monkeypatch.setattr("spacy_nuner.models.shim.MAX_CACHED_PIECES", 10)
+    cache = VectorCache()
+    cache.add(b"dev", torch.ones(5, 4), is_train=False)
+    cache.add(b"more", torch.ones(1, 4), is_train=False)
+    cache.add(b"train", torch.ones(5, 4), is_train=True)
+    assert [cache.get(key) is None for key in (b"dev", b"more", b"train")] == [
+        *(False, True, False)
+    ]
+
+
 def test_copies_and_pickles_start_empty():
     cache = VectorCache()
-    cache.add(b"a", torch.ones(10, 4))
+    cache.add(b"a", torch.ones(10, 4), is_train=True)
     for other in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):
         assert other.n_pieces == 0
         assert other.get(b"a") is None

@@ -344,6 +344,78 @@ def test_describing_a_trained_concept_says_that_its_weights_stay(backbone, tmp_p
     assert not np.array_equal(rows_of(pipe)["TERM"][0], before["TERM"][0])
 
 
+def test_a_label_is_trained_once_its_weights_changed(backbone):
+    nlp = make_nlp(backbone, factory="nuner_ner", shared=False)
+    examples = make_examples(nlp)
+    optimizer = nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nuner_ner")
+
+    def trained():
+        return {label for label, known in pipe._labels.items() if known.trained}
+
+    empty = [Example(nlp.make_doc(TEXT), nlp.make_doc(TEXT))]
+    with pytest.warns(UserWarning, match="W511"):
+        nlp.update(empty, sgd=optimizer)
+    assert not trained()
+    # A gradient, and no step.
+    pipe.update(examples)
+    assert not trained()
+    pipe.finish_update(optimizer)
+    assert trained() == {"AREA", "PRICE"}
+
+
+def test_labels_start_from_the_transformer_that_is_there(backbone, tmp_path):
+    """Not from the one of an earlier `initialize`, whose vectors are others."""
+    other = tmp_path / "other"
+    shutil.copytree(backbone, other)
+    weights = load_file(other / "concept_encoder" / "model.safetensors")
+    changed = {key: value * 1.5 for key, value in weights.items()}
+    save_file(changed, other / "concept_encoder" / "model.safetensors")
+    nlp = make_nlp(backbone)
+    examples = make_examples(nlp, spans_key="concepts")
+    nlp.initialize(lambda: examples)
+    pipe = nlp.get_pipe("nuner_concepts")
+    before = rows_of(pipe)
+    nlp.to_disk(tmp_path / "model")
+
+    def replace_transformer(nlp):
+        model = {"@architectures": "spacy_nuner.Backbone.v1", "name": str(other)}
+        nlp.remove_pipe("transformer")
+        nlp.add_pipe("transformer", config={"model": model}, first=True)
+        nlp.initialize(lambda: examples)
+        return nlp.get_pipe("nuner_concepts")
+
+    expected = make_nlp(str(other))
+    expected.initialize(lambda: examples)
+    expected = rows_of(expected.get_pipe("nuner_concepts"))
+    assert not np.array_equal(expected["AREA"][0], before["AREA"][0])
+    for one in (nlp, spacy.load(tmp_path / "model")):
+        pipe = replace_transformer(one)
+        assert pipe.backbone == str(other)
+        for label in ("AREA", "PRICE"):
+            assert_rows_equal(rows_of(pipe)[label], expected[label])
+
+
+def test_what_is_excluded_from_loading_stays_as_it_is(backbone, tmp_path):
+    nlp = make_ner(backbone)
+    train(nlp, make_examples(nlp), steps=2)
+    pipe = nlp.get_pipe("nuner_ner")
+    before = rows_of(pipe)
+    pipe.to_disk(tmp_path / "pipe")
+    pipe.from_disk(tmp_path / "pipe", exclude=["model"])
+    pipe.from_bytes(pipe.to_bytes(), exclude=["model"])
+    for label in ("AREA", "PRICE"):
+        assert_rows_equal(rows_of(pipe)[label], before[label])
+    nlp(TEXT)
+
+
+def test_thresholds_that_were_taken_away_stay_away(backbone, tmp_path):
+    nlp = make_zero_shot(backbone, labels=["area"], threshold={"area": 0.3})
+    nlp.get_pipe("nuner_concepts").threshold = {}
+    nlp.to_disk(tmp_path / "model")
+    assert spacy.load(tmp_path / "model").get_pipe("nuner_concepts").threshold == {}
+
+
 def test_what_is_known_of_labels_is_saved(backbone, tmp_path):
     nlp = make_nlp(backbone, shared=False)
     examples = make_examples(nlp, spans_key="concepts")

@@ -93,7 +93,7 @@ def test_calibration_finds_what_the_component_does(eager):
     doc = eager.get_pipe("transformer")(eager.make_doc(TEXTS[0]))
     logits = get_labelled_logits(eager.get_pipe("nuner_ner"), [doc], [reference])
     assert logits.get_f1(None) == 1.0
-    assert logits.told.tolist() == [True, True, False, True]
+    assert logits.mask.tolist() == [True, True, False, True]
 
 
 @pytest.mark.parametrize("factory", ["nuner_ner", "nuner_concepts"])

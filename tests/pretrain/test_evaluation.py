@@ -245,7 +245,7 @@ def test_numbers_and_figure(tmp_path, make_evaluated, capsys):
     assert list(precisions) == expected
     assert all(0 < value < 1 for value in precisions.values())
     assert list(measured(out, "loss")) == list(range(1, steps + 1))
-    assert info.training["kept_step"] == steps
+    assert info.training["best_step"] == steps
     assert info.training["probe_token_f"] == 0.4
     assert info.training["probe_token_f_of_base"] == 0.1
     assert info.training["probe_ents_f"] == 0.25
@@ -271,7 +271,7 @@ def test_the_best_weights_become_the_backbone(tmp_path, make_evaluated):
     out = tmp_path / "out"
     probe = FakeProbe(0.1, 0.3, 0.5, 0.2, 0.4)
     info = pretrain(make_evaluated(evaluation__keep_best=True), out, probe=probe)
-    assert info.training["kept_step"] == 6
+    assert info.training["best_step"] == 6
     assert info.training["probe_token_f"] == 0.5
     kept = AutoModel.from_pretrained(out).state_dict()
     assert all(torch.equal(kept[k], v) for k, v in probe.shown[2].items())
@@ -284,7 +284,7 @@ def test_the_base_was_better(tmp_path, make_evaluated, caplog):
     info = pretrain(
         make_evaluated(evaluation__keep_best=True), tmp_path / "out", probe=probe
     )
-    assert info.training["kept_step"] == 6
+    assert info.training["best_step"] == 6
     assert "W304" in caplog.text
     assert "50.0" in caplog.text and "60.0" in caplog.text
 
@@ -305,7 +305,7 @@ def test_a_resumed_run_remembers(tmp_path, make_evaluated):
     # The last checkpoint is of step 6, the break came in the last evaluation.
     again = FakeProbe(*values[3:])
     info = pretrain(config, tmp_path / "broken", resume=True, probe=again)
-    assert info.training["kept_step"] == whole.training["kept_step"] == 3
+    assert info.training["best_step"] == whole.training["best_step"] == 3
     assert weights_of(tmp_path / "whole") == weights_of(tmp_path / "broken")
     for key in ("probe_token_f", "loss"):
         assert measured(tmp_path / "whole", key) == measured(tmp_path / "broken", key)

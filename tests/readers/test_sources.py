@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_what_was_imported_from_a_file_beside_it_is_not_read_twice(tmp_path):
     (tmp_path / "other.spacy").write_bytes((tmp_path / "test.spacy").read_bytes())
     found = [Path(source.name).name for source in find_sources([tmp_path])]
     assert found == ["other.jsonl", "other.spacy", "test.spacy", "train.jsonl"]
+
+
+def test_records_that_were_imported_are_not_read_twice_either(tmp_path):
+    (tmp_path / "train.conll").write_text("Ana B-PER\nleft O\n", "utf8")
+    import_docs(tmp_path / "train.conll", tmp_path / "train.jsonl")
+    import_docs(tmp_path / "train.jsonl", tmp_path / "train.spacy", overwrite=True)
+    found = [Path(source.name).name for source in find_sources([tmp_path])]
+    assert found == ["train.conll"]
+
+
+def test_what_can_be_read_once_alone(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for name in (tmp_path / "pipe.jsonl", "/dev/null", "-"):
+        with pytest.raises(NunerError, match="N005.*can't be read twice"):
+            find_sources([name])
 
 
 def test_only_a_quarantine_of_ours_is_passed_over(tmp_path):

@@ -113,7 +113,7 @@ class Collator:
         world_size (int): How many devices there are.
         """
         self.concepts = concepts
-        self.padding = tokenizer.pad_token_id
+        self.padding = tokenizer.pad_token_id or 0
         self.description_dropout = description_dropout
         self.rank = rank
         self.world_size = world_size

@@ -15,7 +15,12 @@ CANCELLED = "cancelled by the annotator"
 NOT_ANNOTATED = "not annotated yet"
 PREDICTED = "not annotated, but predicted"
 BY_ANOTHER = "annotated by another"
-NO_GOLD = {REJECTED, IGNORED, CANCELLED, NOT_ANNOTATED, PREDICTED, BY_ANOTHER}
+BINARY = "one suggestion was judged, not the whole text"
+OTHER_TASK = "a task of another kind, without spans"
+NO_GOLD = {
+    *(REJECTED, IGNORED, CANCELLED, NOT_ANNOTATED, PREDICTED, BY_ANOTHER),
+    *(BINARY, OTHER_TASK),
+}
 # Who annotated a row: Prodigy, and Label Studio's JSON-MIN.
 _KEYS = ("_annotator_id", "_session_id", "annotator")
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from ..fields import add_loss
 from ..records import BadRow, Entity, Reading, Record
-from .annotators import CANCELLED, NOT_ANNOTATED, PREDICTED, Vote, get_names, set_choice
+from .annotators import (
+    CANCELLED,
+    FIRST,
+    NOT_ANNOTATED,
+    PREDICTED,
+    Vote,
+    get_names,
+    set_choice,
+)
 from .offsets import Offsets, choose_text, refuse
 
 _FLAT = re.compile(r"(.+)\.(responses|suggestion)")
@@ -34,7 +42,7 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
         "status" that of the record counts: what is "pending" nobody submitted.
     reading (Reading): What to take. Suggestions are predictions.
     RETURNS (Record): The entities of the responses that count.
-    RAISES (BadRow): If nobody answered.
+    RAISES (BadRow): If nobody answered; what `choose_text` raises.
     """
     if "fields" not in data:
         data = _nest(data)
@@ -57,8 +65,9 @@ def read_argilla(data: dict[str, Any], reading: Reading) -> Record:
         if not suggestions or not reading.predictions:
             raise BadRow(PREDICTED if suggestions else NOT_ANNOTATED)
         answers = [(("suggestion",), value) for value in suggestions]
-        reading = Reading(fix_offsets=reading.fix_offsets)
-    text = choose_text(fields, [value for _, values in answers for value in values])
+        reading = reading._replace(annotators=FIRST)
+    spans = [value for _, values in answers for value in values]
+    text = choose_text(fields, spans, reading)
     record = Record(text, [])
     offsets = Offsets(text, fix=reading.fix_offsets)
     votes = []

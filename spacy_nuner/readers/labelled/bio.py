@@ -19,6 +19,7 @@ PREFIXED = re.compile(r"[BIESLUMW]-.+")
 # Other spellings of a tag: B_PER, PER-B.
 _UNDERSCORED = re.compile(r"[BIESLUMW]_.+")
 _BEHIND = re.compile(r"(.+)[-_]([BIESLUMW])")
+_SMALL = re.compile(r"[bieslumw]-.+")
 # What Label Studio writes; its labels may have blanks.
 _LABEL_STUDIO = re.compile(r"(\S+) -X- _ (\S.*)")
 # "# sent_id = 3" and "# 3", before a sentence.
@@ -74,6 +75,7 @@ def is_bio(lines: Sequence[str]) -> bool:
     """
     if is_gold_conll(lines):
         return True
+    lines = [line for line in lines if not _is_break(line) and not _is_comment(line)]
     rows = [columns for line in lines if (columns := _split(line))]
     if not rows or len(rows) < len(lines):
         return False
@@ -105,6 +107,10 @@ def read_bio(source: Source, lines: Iterator[Line]) -> Iterator[Row]:
                 row.content = _read_sentence(sentence, texts, layout)
             except BadRow as bad:
                 row.problem = bad
+            else:
+                if not row.content.text:
+                    # Comments alone, such as a licence at the top.
+                    continue
         yield row
 
 
@@ -130,6 +136,11 @@ def _is_break(text: str) -> bool:
     return not text.strip() or text.startswith((DOCUMENT, *DOCUMENT_LINES))
 
 
+def _is_comment(text: str) -> bool:
+    """Whether a line is about a sentence, and "#" no word of it."""
+    return text.startswith("#") and not _is_tag(_columns(text)[-1])
+
+
 def _split(text: str) -> list[str] | None:
     """The columns of a line; None if there are no two, or an outer one is empty."""
     # Only tabs and blanks split: a word may hold a no-break space.
@@ -138,15 +149,12 @@ def _split(text: str) -> list[str] | None:
 
 
 def _columns(text: str) -> list[str]:
-    text = text.rstrip("\r\n")
+    # A tab too many at the end of the line, too.
+    text = text.rstrip("\r\n").rstrip("\t")
     if "\t" not in text:
         found = _LABEL_STUDIO.fullmatch(text.rstrip(" "))
         return list(found.groups()) if found else text.strip(" ").split(" ")
-    columns = [column.strip(" ") or column for column in text.split("\t")]
-    # A tab too many at the end of the line.
-    while len(columns) > 2 and not columns[-1]:
-        columns.pop()
-    return columns
+    return [column.strip(" ") or column for column in text.split("\t")]
 
 
 def _is_tag(text: str) -> bool:
@@ -160,7 +168,7 @@ def _find_layout(name: str, lines: Sequence[Line]) -> Layout:
     rows = [
         (line, columns)
         for line, columns in split
-        if columns and not (line.text.startswith("#") and not _is_tag(columns[-1]))
+        if columns and not _is_comment(line.text)
     ]
     first, last = ([columns[i] for _, columns in rows] for i in (0, -1))
     numbered = len(rows) > 1 and all(_is_numbered(columns) for _, columns in rows)
@@ -202,8 +210,11 @@ def _find_spelling(tags: Sequence[str]) -> Layout:
     for pattern, respell in (
         (_UNDERSCORED, lambda tag: f"{tag[0]}-{tag[2:]}"),
         (_BEHIND, lambda tag: f"{tag[-1]}-{tag[:-2]}"),
+        (_SMALL, lambda tag: tag[0].upper() + tag[1:]),
     ):
-        if labels and all(map(pattern.fullmatch, labels)):
+        # Of small letters one is a beginning: "e-mail" may be a label.
+        begins = pattern != _SMALL or any(tag[0] == "b" for tag in labels)
+        if labels and begins and all(map(pattern.fullmatch, labels)):
             return Layout(-1, bare=False, respell=respell)
     return Layout(-1, bare=bool(labels))
 

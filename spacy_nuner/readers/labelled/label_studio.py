@@ -7,6 +7,7 @@ from ..fields import add_loss
 from ..records import BadRow, Entity, Reading, Record
 from .annotators import (
     CANCELLED,
+    FIRST,
     NOT_ANNOTATED,
     PREDICTED,
     Vote,
@@ -40,7 +41,7 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
         and "annotations" with "result", each a span under "value".
     reading (Reading): What to take.
     RETURNS (Record): The entities of the annotations that count.
-    RAISES (BadRow): If there is none, or all were cancelled.
+    RAISES (BadRow): If there is none, or all were cancelled; what `choose_text` raises.
     """
     task = data.get("data")
     if not isinstance(task, dict):
@@ -50,14 +51,14 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
     # What was checked and marked as true comes first.
     annotations.sort(key=lambda one: one.get("ground_truth") is not True)
     if not annotations:
+        if given:
+            raise refuse(CANCELLED, task)
         predictions = _objects(data.get("predictions"))
         if not reading.predictions or not predictions:
-            if given:
-                raise refuse(CANCELLED, task)
             raise BadRow(PREDICTED if predictions else NOT_ANNOTATED)
         annotations = predictions[:1]
         # A model is none of the annotators to choose from.
-        reading = Reading(fix_offsets=reading.fix_offsets)
+        reading = reading._replace(annotators=FIRST)
     values = [
         [
             (one, value)
@@ -66,7 +67,7 @@ def read_label_studio(data: dict[str, Any], reading: Reading) -> Record:
         ]
         for annotation in annotations
     ]
-    text = choose_text(task, [value for found in values for _, value in found])
+    text = choose_text(task, [value for found in values for _, value in found], reading)
     record = Record(text, [])
     offsets = Offsets(text, fix=reading.fix_offsets)
     votes = []
@@ -129,7 +130,8 @@ def read_json_min(data: dict[str, Any], reading: Reading) -> Record:
     controls = _find_controls(data)
     values = [value for name in controls for value in _objects(data[name])]
     own = {*_OWN, *controls}
-    text = choose_text({k: v for k, v in data.items() if k not in own}, values)
+    fields = {k: v for k, v in data.items() if k not in own}
+    text = choose_text(fields, values, reading)
     record = Record(text, [])
     offsets = Offsets(text, fix=reading.fix_offsets)
     for value in values:

@@ -12,13 +12,14 @@ from itertools import accumulate
 from typing import Any
 
 from ..fields import check_string
-from ..records import BadRow, Entity
+from ..records import BadRow, Entity, Reading
 
 OUTSIDE = "span outside the text"
 BLANK = "span of blanks alone"
 OTHER_WORDS = "offsets hold something else"
 TOO_MANY = "too many spans over each other"
 NO_LABEL = "span without a label"
+SEVERAL_TEXTS = "several texts, and nothing says which was annotated"
 INCLUSIVE = "the end belongs to the span"
 # How wide a character is in what is counted, if not by characters. A text that UTF-8
 # can't hold is refused once its spans are read.
@@ -191,21 +192,29 @@ def refuse(kind: str, fields: dict[str, Any]) -> BadRow:
     RETURNS (BadRow): What to raise, with the text if a field holds one.
     """
     try:
-        return BadRow(kind, text=choose_text(fields, []))
+        return BadRow(kind, text=choose_text(fields, [], Reading()))
     except BadRow:
         return BadRow(kind)
 
 
-def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str:
+def choose_text(
+    fields: dict[str, Any], values: Sequence[dict[str, Any]], reading: Reading
+) -> str:
     """Find which of several fields was annotated; their names are the user's own.
 
     fields (dict[str, Any]): The fields by name.
     values (Sequence[dict[str, Any]]): Spans with "start" and perhaps their words.
-    RETURNS (str): Of the fields that hold a string the one in which the most spans
-        have their words; of several the one called "text", else the longest that
-            has a blank, as addresses and names of files do not.
-    RAISES (BadRow): If no field holds one.
+    reading (Reading): The field, where it is named.
+    RETURNS (str): The named field; else of those that hold a string the one in which
+        the most spans have their words; of several the one called "text", else the
+        only one that has a blank, as addresses and names of files do not.
+    RAISES (BadRow): If no field holds one, or nothing tells which of several it is.
     """
+    if reading.field:
+        named = fields.get(reading.field)
+        if not isinstance(named, str):
+            raise BadRow("no text", f"found the keys {sorted(fields)}")
+        return named
     spans = [
         (value["start"], value["text"])
         for value in values[:100]
@@ -224,4 +233,10 @@ def choose_text(fields: dict[str, Any], values: Sequence[dict[str, Any]]) -> str
     names = [name for name, value in fields.items() if isinstance(value, str)]
     if not names:
         raise BadRow("no text", f"found the keys {sorted(fields)}")
-    return str(fields[max(names, key=rank)])
+    best = max(names, key=rank)
+    *decided, is_sentence, _ = rank(best)
+    rivals = [name for name in names if rank(name)[:3] == (*decided, is_sentence)]
+    if is_sentence and len(rivals) > 1 and len({fields[name] for name in rivals}) > 1:
+        detail = f"name one of {', '.join(sorted(rivals))} with --field"
+        raise BadRow(SEVERAL_TEXTS, detail)
+    return str(fields[best])

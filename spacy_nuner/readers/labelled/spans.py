@@ -6,13 +6,23 @@ from typing import Any
 
 from ..fields import add_loss, get_string
 from ..records import BadRow, Entity, Reading, Record
-from .annotators import IGNORED, PREDICTED, REJECTED, check_annotator
+from .annotators import (
+    BINARY,
+    IGNORED,
+    OTHER_TASK,
+    PREDICTED,
+    REJECTED,
+    check_annotator,
+)
 from .offsets import Offsets
 from .tokens import Tokens, place_words
 
 # What an annotator may say of a task in Prodigy.
 ACCEPT = "accept"
 REFUSALS = {"reject": REJECTED, "ignore": IGNORED}
+# Its interfaces in which spans are marked; "blocks" may hold one of these.
+INTERFACES = {"ner", "ner_manual", "spans", "spans_manual", "relations", "blocks"}
+REJECTED_SPAN = "rejected span"
 
 
 def is_prodigy(data: dict[str, Any]) -> bool:
@@ -38,8 +48,8 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
     reading (Reading): What to take. The spans of a task of `suggest` for Prodigy that
         has no verdict are predictions.
     RETURNS (Record): The spans; one that is in several groups counts once.
-    RAISES (BadRow): If the annotator refused the text or has not seen it, or there is
-        no list.
+    RAISES (BadRow): If the annotator refused the text, has not seen it or judged a
+        single suggestion, the task is none for spans, or there is no list.
     """
     text = get_string(data, "text")
     if text is None:
@@ -49,12 +59,13 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
         raise BadRow(REFUSALS[verdict], text=text)
     if not reading.predictions and _is_suggested(data):
         raise BadRow(PREDICTED)
+    _check_task(data, text)
     check_annotator(data, reading)
     record = Record(text, [])
     tokens = _find_tokens(data, record)
     offsets = Offsets(text, fix=reading.fix_offsets)
     found: dict[Entity, int] = {}
-    values = list(_values(data))
+    values = _leave_out_rejected(list(_values(data)), record)
     for _, value in values if reading.fix_offsets else ():
         # What is wrong with one is said when it is read.
         with contextlib.suppress(BadRow):
@@ -74,6 +85,15 @@ def read_spans(data: dict[str, Any], reading: Reading) -> Record:
     return record
 
 
+def _check_task(data: dict[str, Any], text: str) -> None:
+    """Refuse tasks of Prodigy that say nothing of the other words of the text."""
+    if data.get("_is_binary") is True:
+        raise BadRow(BINARY, text=text)
+    view = data.get("_view_id")
+    if isinstance(view, str) and view not in INTERFACES and "spans" not in data:
+        raise BadRow(OTHER_TASK, view, text=text)
+
+
 def _is_suggested(data: dict[str, Any]) -> bool:
     """Tell a task that `suggest` or `review` wrote for Prodigy and nobody has seen."""
     meta = data.get("meta")
@@ -83,6 +103,20 @@ def _is_suggested(data: dict[str, Any]) -> bool:
         and isinstance(meta, dict)
         and "reason" in meta
     )
+
+
+def _leave_out_rejected(
+    values: list[tuple[int, Any]], record: Record
+) -> list[tuple[int, Any]]:
+    """Leave out spans that the annotator refused one by one."""
+    accepted = [
+        (group, value)
+        for group, value in values
+        if not isinstance(value, dict) or value.get("answer") != "reject"
+    ]
+    if rejected := len(values) - len(accepted):
+        record.passed[REJECTED_SPAN] += rejected
+    return accepted
 
 
 def _values(data: dict[str, Any]) -> Iterator[tuple[int, Any]]:

@@ -124,6 +124,15 @@ def test_of_one_person_the_last_annotation_counts_or_the_true_one():
     assert [one.concept for one in read([task]).entities] == ["ORG"]
 
 
+def test_a_damaged_row_of_one_costs_that_row_alone():
+    one, other = (row for row in prodigy({"7": [ANA], "8": [BO]}))
+    record = read([one, {**other, "spans": {"x": 5}}])
+    assert [loss.kind for loss in record.losses] == ["'spans' is not a list"]
+    assert len(record.entities) == 1 and record.text == TEXT
+    with pytest.raises(BadRow, match="is not a list"):
+        read([{**one, "spans": {"x": 5}}, {**other, "spans": {"x": 5}}])
+
+
 def test_rows_of_one_annotator_stay_what_they_are():
     source = Source("x", "jsonl")
     rows = [*prodigy({"7": [ANA]}), *prodigy({"7": [BO]})]
@@ -147,6 +156,11 @@ NONE = {
     "cancelled by the annotator": [
         *label_studio(VOTES, was_cancelled=True),
         {"data": {"image": 7}, "annotations": [{"was_cancelled": True}]},
+        {
+            "data": {"t": TEXT},
+            "annotations": [{"was_cancelled": True}],
+            "predictions": PREDICTED,
+        },
     ],
     "not annotated, but predicted": [
         {"data": {"t": TEXT}, "annotations": [], "predictions": PREDICTED},
@@ -164,6 +178,9 @@ def test_what_is_no_gold(reason):
         with pytest.raises(BadRow) as caught:
             read([row])
         assert caught.value.kind == reason
+        if "cancelled" in reason:
+            with pytest.raises(BadRow, match=reason):
+                read([row], predictions=True)
         if "predicted" in reason:
             (found,) = read([row], predictions=True, annotators="7").entities
             assert found.text == "Rome"

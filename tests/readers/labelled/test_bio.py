@@ -122,6 +122,22 @@ def test_labels_of_label_studio_have_blanks(tmp_path):
     assert pairs(read_record(row)) == [("Ana Lima", "Dead person")]
 
 
+def test_tags_in_small_letters(tmp_path):
+    (row,) = rows(tmp_path, "Ada b-per\nLee i-per\nran O\nhome b-loc\n")
+    assert pairs(read_record(row)) == [("Ada Lee", "per"), ("home", "loc")]
+    # A label may look like one.
+    (row,) = rows(tmp_path, "a@b e-mail\nran O\n", "b.conll")
+    assert pairs(read_record(row)) == [("a@b", "e-mail")]
+
+
+def test_lines_that_are_no_words(tmp_path):
+    text = "# Licensed under CC BY 4.0\n\n-DOCSTART-\n\nAda B-per\t\nran O\n"
+    (row,) = rows(tmp_path, text)
+    assert pairs(read_record(row)) == [("Ada", "per")]
+    (row,) = rows(tmp_path, "-DOCSTART-\n\nAda B-per\nran O\n", "b.txt")
+    assert pairs(read_record(row)) == [("Ada", "per")]
+
+
 def test_bmewo(tmp_path):
     (row,) = rows(tmp_path, "Ana W-PER\nLima W-PER\nNew B-LOC\nYork E-LOC\n")
     found = [("Ana", "PER"), ("Lima", "PER"), ("New York", "LOC")]

@@ -50,6 +50,22 @@ def test_what_an_annotator_refused():
         assert refused(value) == f"{reason} by the annotator"
 
 
+def test_what_a_task_of_prodigy_leaves_open():
+    task = {"text": TEXT, "spans": SPANS[:1], "answer": "accept"}
+    # In one suggestion was judged, and the others were not asked about.
+    binary = "one suggestion was judged, not the whole text"
+    assert refused({**task, "_view_id": "ner", "_is_binary": True}) == binary
+    assert read({**task, "_view_id": "ner", "_is_binary": False}).entities
+    # That a text is of a class says nothing of its names.
+    for view in ("choice", "classification"):
+        other = {"text": TEXT, "answer": "accept", "_view_id": view}
+        assert refused(other) == "a task of another kind, without spans"
+    assert read({**task, "_view_id": "blocks"}).entities == ENTITIES[:1]
+    spans = [SPANS[0], {**SPANS[1], "answer": "reject"}]
+    record = read({**task, "spans": spans})
+    assert record.entities == ENTITIES[:1] and record.passed == {"rejected span": 1}
+
+
 def test_spans_that_are_none():
     spans = [
         SPANS[0],

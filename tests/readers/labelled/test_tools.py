@@ -106,6 +106,25 @@ def test_the_text_is_where_the_words_are():
     )
 
 
+def test_a_text_that_nothing_points_to_is_not_guessed():
+    fields = {"title": "The Countess of Berlin", "body": "Ana met the Countess there."}
+    span = {"start": 0, "end": 3, "label": "PER"}
+    argilla = {"fields": fields, "responses": {"q": [{"value": [span]}]}}
+    flat = {"id": "1", "status": "completed", **fields, "q.responses": [[span]]}
+    rows = [argilla, flat, {"data": fields, "annotations": [{"result": []}]}]
+    for row in rows:
+        with pytest.raises(BadRow, match="--field") as caught:
+            read(row)
+        assert caught.value.kind.startswith("several texts")
+        assert read(row, field="body").text == fields["body"]
+        with pytest.raises(BadRow, match="no text"):
+            read(row, field="other")
+    # One alone that has a blank, one called "text", and twice the same are no question.
+    for more in ({"url": "a.b/" + "c" * 99}, {"text": "Ana"}, {"copy": fields["body"]}):
+        row = {**argilla, "fields": {"body": fields["body"], **more}}
+        assert read(row).text == more.get("text", fields["body"])
+
+
 def test_gliner_ends_inclusively_and_says_what_it_looked_for():
     ner = [[0, 0, "PER"], [2, 3, "LOC"], [3, 4, "X"], [2, 1, "X"], ["0", 1, "X"], [1]]
     words = ["Ana", "in", "New", "York"]
@@ -393,6 +412,8 @@ def test_json_of_any_layout(tmp_path):
         for name in ("a.json", "a.jsonl", "a"):
             assert len(read_docs(write(tmp_path, name, text))) == 1
             assert len(read_docs(write(tmp_path, name, f"[{text}, {text}]"))) == 2
+    spread = '{"text": "Ana left",\n "spans": [{"start": 0, "end": 3, "label": "A"}]}'
+    assert len(read_docs(write(tmp_path, "c.json", spread))) == 1
     lines = json.dumps([good] * 5, indent=2).split("\n")
     starts = [n for n, line in enumerate(lines) if line == "  {"]
     lines[starts[1]] += '"a" "b"'
