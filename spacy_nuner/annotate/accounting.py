@@ -247,19 +247,19 @@ class Account:
 
     # Money
 
-    def longest_cost(self, message: str, settings: Settings, sentences: int) -> float:
+    def longest_cost(self, texts: Sequence[str], settings: Settings) -> float:
         """Price a request at the longest answer that it can get.
 
-        message (str): The message.
-        settings (Settings): The parameters of the request.
-        sentences (int): Sentences in the request.
+        texts (Sequence[str]): The sentences of the request.
+        settings (Settings): Its prompt and parameters.
         RETURNS (float): The cost, 0 without a price. Without `--max-tokens` an answer
             is taken to be no longer than 1,024 tokens a sentence.
         """
         names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
         given = filter(None, (read_count(settings.params.get(name)) for name in names))
-        completion = float(next(given, UNBOUNDED_ANSWER * sentences))
-        return self.limits.price_of(estimate_tokens(message), completion)
+        completion = float(next(given, UNBOUNDED_ANSWER * len(texts)))
+        prompt = estimate_tokens(settings.get_billed(texts))
+        return self.limits.price_of(prompt, completion)
 
     def try_reserve(self, cost: float) -> bool:
         """Reserve money if there is enough.
@@ -306,18 +306,18 @@ class Account:
 
     # Answers and failures
 
-    def add_tokens(self, answer: Answer, message: str) -> int:
+    def add_tokens(self, answer: Answer, billed: str) -> int:
         """Count the tokens and the cost of an answered request.
 
         answer (Answer): The whole answer.
-        message (str): The message that was sent.
+        billed (str): What it was billed for, as `Settings.get_billed` gives it.
         RETURNS (int): The tokens of request and answer.
         """
         report = self.report
         prompt, completion = answer.prompt_tokens, answer.completion_tokens
         if prompt is None or completion is None:
             report.estimated += 1
-            prompt = round(estimate_tokens(message))
+            prompt = round(estimate_tokens(billed))
             completion = round(estimate_tokens(answer.content))
         report.prompt_tokens += prompt
         report.completion_tokens += completion

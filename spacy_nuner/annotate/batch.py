@@ -266,10 +266,7 @@ class BatchRun:
         for batch in earlier:
             for _, request in self._ledger.requests(batch):
                 texts = [sentence.text for sentence in request]
-                message = batch.settings.prompt.render(texts)
-                total += self.account.longest_cost(
-                    message, batch.settings, len(request)
-                )
+                total += self.account.longest_cost(texts, batch.settings)
         self.account.reserve_spent(total)
         return total
 
@@ -279,8 +276,8 @@ class BatchRun:
         requests: list[Request] = []
         size, reserved = 0, 0.0
         for request in self.task.requests(without=self._given_up, alone=self._alone):
-            message = settings.prompt.render([sentence.text for sentence in request])
-            cost = self.account.longest_cost(message, settings, len(request))
+            texts = [sentence.text for sentence in request]
+            cost = self.account.longest_cost(texts, settings)
             if not self.account.try_reserve(cost):
                 self._over_budget = True
                 break
@@ -479,8 +476,9 @@ class BatchRun:
                 if isinstance(outcome, Failure):
                     self._fail(request, outcome)
                     continue
-                message = prompt.render([sentence.text for sentence in request])
-                self.account.add_tokens(outcome, message)
+                texts = [sentence.text for sentence in request]
+                billed = batch.settings.get_billed(texts)
+                self.account.add_tokens(outcome, billed)
                 parts = share(outcome, len(request), structured=prompt.structured)
                 numbers.append(number)
                 rows += [(request[index], part) for index, part in parts.items()]

@@ -37,7 +37,7 @@ class Plan:
 
     states (Counter[State]): Sentences in the file by their state.
     requests (int): Requests for those that are to be asked about.
-    bytes (int): Length of the requests' messages together, in bytes of UTF-8.
+    bytes (int): Length of what the requests are billed for, in bytes of UTF-8.
     samples (list[str]): Some of the messages.
     tally (Tally): Lines that can't be used.
     """
@@ -63,9 +63,10 @@ def make_plan(task: Task) -> Plan:
     """
     plan = Plan()
     for request in task.requests(counts=plan.states, tally=plan.tally):
-        message = task.settings.prompt.render([one.text for one in request])
+        texts = [one.text for one in request]
+        message = task.settings.prompt.render(texts)
         plan.requests += 1
-        plan.bytes += len(message.encode())
+        plan.bytes += len(task.settings.get_billed(texts).encode())
         # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
             plan.samples.append(message)
@@ -190,13 +191,13 @@ class Run:
     async def _ask(self, request: Request) -> None:
         account, settings = self.account, self.task.settings
         texts = [sentence.text for sentence in request]
-        message = settings.prompt.render(texts)
-        reserved = account.longest_cost(message, settings, len(request))
+        reserved = account.longest_cost(texts, settings)
         if not await account.reserve(reserved):
             self._stop(account.too_expensive())
             return
+        billed = settings.get_billed(texts)
         try:
-            expected = estimate_tokens(message) + self._mean_completion
+            expected = estimate_tokens(billed) + self._mean_completion
             await self.endpoint.pace.tokens.take(expected)
             async with self.endpoint.pace.slot():
                 if self._stopping:
@@ -207,7 +208,7 @@ class Run:
                 if outcome.kind != STOPPED:
                     self._fail(request, outcome)
                 return
-            used = account.add_tokens(outcome, message)
+            used = account.add_tokens(outcome, billed)
         finally:
             await account.release(reserved)
         if outcome.completion_tokens is not None:

@@ -42,6 +42,15 @@ _ENTITY = _object(text=_STRING, concept=_STRING, description=_STRING)
 _ENTITIES = {"type": "array", "items": _ENTITY}
 
 
+def _describe_answer(count: int) -> dict[str, Any]:
+    """The form of an answer in JSON to so many sentences."""
+    schema = _object(entities=_ENTITIES)
+    if count > 1:
+        one = _object(number={"type": "integer"}, entities=_ENTITIES)
+        schema = _object(texts={"type": "array", "items": one})
+    return {"name": "entities", "strict": True, "schema": schema}
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A prompt with one slot for the text.
@@ -191,11 +200,7 @@ class Settings:
             body = {"model": self.model, "messages": messages}
         body |= self.params
         if self.prompt.structured:
-            schema = _object(entities=_ENTITIES)
-            if len(texts) > 1:
-                one = _object(number={"type": "integer"}, entities=_ENTITIES)
-                schema = _object(texts={"type": "array", "items": one})
-            described = {"name": "entities", "strict": True, "schema": schema}
+            described = _describe_answer(len(texts))
             form: dict[str, Any] = {"type": "json_schema"}
             if self.api == "responses":
                 # The user may have set other fields of `text`, such as `verbosity`.
@@ -205,6 +210,17 @@ class Settings:
             else:
                 body["response_format"] = form | {"json_schema": described}
         return body
+
+    def get_billed(self, texts: Sequence[str]) -> str:
+        """Get what a server may count as the tokens of the prompt.
+
+        texts (Sequence[str]): The sentences of the request.
+        RETURNS (str): The message, with the form of the answer where one is asked for.
+        """
+        message = self.prompt.render(texts)
+        if not self.prompt.structured:
+            return message
+        return message + json.dumps(_describe_answer(len(texts)))
 
 
 def _hash(value: Any) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import Errors, NunerError
 from ..masking import mask
 from ..outputs import check_output, claimed
 from ..parallel import ALL, Share
-from ..readers.answers import GOOD, Answer, Sentence, judge
+from ..readers.answers import GOOD, Answer, Sentence, Verdict, judge
 from ..readers.records import Tally
 from ..readers.sources import is_broken, read_objects
 from ..utf8 import replace_surrogates
@@ -206,11 +206,11 @@ class Store:
         number (int): See `add_settings`.
         RETURNS (Settings): The settings.
         """
-        row = self._db.execute(
+        query = (
             "SELECT prompt, template, structured, sentences, model, params, api "
-            "FROM settings WHERE id = ?",
-            [number],
-        ).fetchone()
+            "FROM settings WHERE id = ?"
+        )
+        row = next(self._read(query, number))
         prompt = Prompt(row[0], row[1], structured=bool(row[2]), sentences=row[3])
         return Settings(prompt, row[4], json.loads(row[5]), row[6])
 
@@ -299,11 +299,11 @@ class Store:
         """
         key, question = settings.key(sentence.text), settings.question(sentence.text)
         if retry_bad:
-            row = self._db.execute(
+            query = (
                 f"SELECT {ANSWER_COLUMNS} FROM answers WHERE question = ? "
-                "ORDER BY time DESC, rowid DESC LIMIT 1",
-                [question],
-            ).fetchone()
+                "ORDER BY time DESC, rowid DESC LIMIT 1"
+            )
+            row = next(self._read(query, question), None)
             answered = True
             if row is not None:
                 structured = settings.prompt.structured
@@ -311,11 +311,11 @@ class Store:
                 answered = verdict == GOOD
         else:
             query = "SELECT 1 FROM answers WHERE key = ? LIMIT 1"
-            answered = self._db.execute(query, [key]).fetchone() is not None
+            answered = any(self._read(query, key))
         if answered:
             return "answered"
         query = "SELECT 1 FROM batch_items WHERE key = ? LIMIT 1"
-        waiting = self._db.execute(query, [key]).fetchone() is not None
+        waiting = any(self._read(query, key))
         return "in a batch" if waiting else "to ask"
 
     def find_answer(self, text: str, settings: Settings) -> Answer | None:
@@ -325,11 +325,11 @@ class Store:
         settings (Settings): The settings of the request.
         RETURNS (Answer | None): The answer; None if there is none.
         """
-        row = self._db.execute(
+        query = (
             f"SELECT {ANSWER_COLUMNS} FROM answers WHERE key = ? "
-            "ORDER BY time DESC, rowid DESC LIMIT 1",
-            [settings.key(text)],
-        ).fetchone()
+            "ORDER BY time DESC, rowid DESC LIMIT 1"
+        )
+        row = next(self._read(query, settings.key(text)), None)
         return None if row is None else Answer(*row)
 
     def mean_completion(self, settings: Settings) -> tuple[float | None, int]:
@@ -339,13 +339,14 @@ class Store:
         RETURNS (tuple[float | None, int]): Tokens an answer and the number of answers
             (1,000 at most); None if the server counted the tokens of none.
         """
-        return self._db.execute(
+        query = (
             "SELECT AVG(completion_tokens), COUNT(completion_tokens) FROM ("
             "SELECT completion_tokens FROM answers WHERE settings IN (SELECT id "
             "FROM settings WHERE prompt_hash = ? AND model = ?) "
-            "ORDER BY rowid DESC LIMIT 1000)",
-            [settings.prompt.hash, settings.model],
-        ).fetchone()
+            "ORDER BY rowid DESC LIMIT 1000)"
+        )
+        mean, count = next(self._read(query, settings.prompt.hash, settings.model))
+        return mean, count
 
     def kinds(self) -> list[tuple[str, str, str, int]]:
         """Count answers by prompt and model.
@@ -353,34 +354,64 @@ class Store:
         RETURNS (list[tuple[str, str, str, int]]): The name and the hash of a prompt, a
             model and the number of answers.
         """
-        return self._db.execute(
+        query = (
             "SELECT prompt, prompt_hash, model, COUNT(*) FROM answers "
             "JOIN settings ON settings.id = answers.settings "
             "GROUP BY prompt_hash, model ORDER BY MIN(answers.rowid)"
-        ).fetchall()
+        )
+        return list(self._read(query))
 
-    def newest(
+    def best(
         self, prompt_hash: str, model: str
     ) -> Iterator[tuple[Sentence, Answer, bool]]:
-        """Read the newest answer to each question, in the order of the sentences.
+        """Read the best answer to each question, in the order of the sentences.
+
+        That is the newest good one; without one the newest that was cut off, whose
+        complete lines count; else the newest.
 
         prompt_hash (str): The hash of the prompt.
         model (str): The model.
         YIELDS (tuple[Sentence, Answer, bool]): A sentence, its answer and whether JSON
             was asked for.
         """
-        rows = self._db.execute(
-            f"SELECT structured, position, answers.id, text, {ANSWER_COLUMNS} "
+        query = (
+            "SELECT question, structured, position, answers.id, text "
             "FROM answers JOIN settings ON settings.id = answers.settings "
             "WHERE prompt_hash = ? AND model = ? AND NOT EXISTS (SELECT 1 FROM "
             "answers AS newer WHERE newer.question = answers.question "
             # Not by the number alone: stores are merged in any order.
             "AND (newer.time, newer.rowid) > (answers.time, answers.rowid)) "
-            "ORDER BY position, key",
-            [prompt_hash, model],
+            "ORDER BY position, key"
         )
-        for row in rows:
-            yield Sentence(*row[1:4]), Answer(*row[4:]), bool(row[0])
+        all_of_one = (
+            f"SELECT {ANSWER_COLUMNS} FROM answers WHERE question = ? "
+            "ORDER BY time DESC, rowid DESC"
+        )
+        for question, structured, *sentence in self._read(query, prompt_hash, model):
+            asked = Sentence(*sentence)
+            given = [Answer(*row) for row in self._read(all_of_one, question)]
+            answer = given[0]
+            if len(given) > 1:
+                answer = _choose(given, asked.text, structured=bool(structured))
+            yield asked, answer, bool(structured)
+
+    def _read(self, query: str, *values: Any) -> Iterator[Any]:
+        """YIELDS (tuple): The rows. RAISES (NunerError): N210 if they can't be read."""
+        try:
+            yield from self._db.execute(query, values)
+        except sqlite3.Error as error:
+            raise NunerError(Errors.N210, path=self.path, reason=error) from error
+
+
+def _choose(answers: Sequence[Answer], text: str, *, structured: bool) -> Answer:
+    """Of the answers to a question, newest first, the first good one, or nearly so."""
+    order: list[Verdict] = [GOOD, "truncated"]
+
+    def rank(answer: Answer) -> int:
+        verdict = judge(answer, text=text, structured=structured)
+        return order.index(verdict) if verdict in order else len(order)
+
+    return min(answers, key=rank)
 
 
 def _mask(text: str | None) -> str | None:

@@ -181,7 +181,10 @@ def annotate(
     from ..annotate.collect import make_plan
     from ..annotate.store import Store, Task
     from ..outputs import check_output
+    from ..readers.sources import check_rereadable
 
+    # They are counted before they are asked about.
+    check_rereadable(sentences)
     check_output(store, inputs=[sentences])
     if log is not None:
         check_output(log, inputs=[sentences, store])

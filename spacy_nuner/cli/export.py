@@ -81,7 +81,7 @@ def export(
         _, prompt_hash, asked, _ = kinds[0]
         verdicts: Counter[str] = Counter()
         with (folder / output.name).open("w", encoding="utf8") as f:
-            for sentence, answer, structured in answers.newest(prompt_hash, asked):
+            for sentence, answer, structured in answers.best(prompt_hash, asked):
                 record = to_record(sentence, answer, structured=structured)
                 f.write(json.dumps(record, ensure_ascii=False) + "\n")
                 verdicts[judge(answer, text=sentence.text, structured=structured)] += 1

@@ -66,6 +66,9 @@ def average_backbones(
             for key in SAME:
                 pair = getattr(info, key), getattr(infos[0], key)
                 _check_same(folder, folders[0], key, *pair)
+            for section in ("model", "objective"):
+                chosen = [_get_section(one, section) for one in (info, infos[0])]
+                _check_same(folder, folders[0], f"[{section}]", *chosen)
             # The same encoder may lie elsewhere, and another one under the same name.
             bases = [one.training.get("base_sha256") for one in (info, infos[0])]
             _check_same(folder, folders[0], "the base (training.base_sha256)", *bases)
@@ -90,6 +93,13 @@ def average_backbones(
             background=_mix([load_background(folder) for folder in folders]),
         )
     return info
+
+
+def _get_section(info: BackboneInfo, name: str) -> dict[str, Any]:
+    """The settings of a section; frozen layers are compared as they were resolved."""
+    section = dict(info.settings.get(name) or {})
+    section.pop("frozen_layers", None)
+    return section
 
 
 def _check_same(path: Path, first: Path, key: str, found: Any, expected: Any) -> None:

@@ -305,6 +305,9 @@ def find_finished(config: Config, output: Path) -> BackboneInfo | None:
         return None
     if info.training.get("base_sha256") != hash_weights(encoder):
         return None
+    if "averaged" in info.training:
+        # Of several runs, with the settings of the first.
+        return None
     if _is_first_process():
         logger.warning(
             "'%s' was made from the same corpus and encoder by the same settings: "

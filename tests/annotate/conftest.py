@@ -94,7 +94,7 @@ def stored(store_path, settings=None):
     settings = settings or settings_for()
     store = Store(store_path, read_only=True)
     try:
-        rows = store.newest(settings.prompt.hash, settings.model)
+        rows = store.best(settings.prompt.hash, settings.model)
         return {sentence.text: answer for sentence, answer, _ in rows}
     finally:
         store.close()

@@ -59,7 +59,7 @@ def test_every_answer_is_stored_and_the_newest_is_read(store):
     add(store, SENTENCES[1], content="new")
     other = settings_for(temperature=1.0)
     add(store, SENTENCES[2], content="newest", settings=other)
-    rows = store.newest(SETTINGS.prompt.hash, "m")
+    rows = store.best(SETTINGS.prompt.hash, "m")
     assert [answer.content for _, answer, _ in rows] == ["old", "new", "newest"]
     assert store.kinds() == [("paper", SETTINGS.prompt.hash, "m", 5)]
 
@@ -68,7 +68,7 @@ def test_texts_of_every_kind(store):
     texts = ["Zoë 🙂 naïve", "a\u2028b", "'; DROP TABLE answers; --", "x" * 10**6]
     sentences = [Sentence(n, str(n), text) for n, text in enumerate(texts)]
     add(store, *sentences)
-    rows = store.newest(SETTINGS.prompt.hash, "m")
+    rows = store.best(SETTINGS.prompt.hash, "m")
     assert [sentence for sentence, _, _ in rows] == sentences
 
 
@@ -113,3 +113,36 @@ def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NunerError, match="N003"):
         Store(tmp_path / "file" / "store.sqlite")
+
+
+def test_the_best_answer_is_read_where_a_later_one_is_of_no_use(store):
+    sentence = Sentence(1, "1", "Ada Lovelace was in London.")
+    cut = "Ada Lovelace <> person <> a\nLon"
+    good = "London <> city <> b"
+    refused = Answer("", finish_reason="content_filter")
+
+    def read():
+        ((_, answer, _),) = store.best(SETTINGS.prompt.hash, "m")
+        return answer.content
+
+    store.add([(sentence, Answer(cut, finish_reason="length"))], SETTINGS)
+    store.add([(sentence, refused)], SETTINGS)
+    assert read() == cut
+    store.add([(sentence, Answer(good, finish_reason="stop"))], SETTINGS)
+    store.add([(sentence, refused)], SETTINGS)
+    assert read() == good
+
+
+def test_damage_behind_the_header_is_named(path):
+    store = Store(path)
+    text = "Ada was in London and in Paris, and wrote home. " * 20
+    sentences = [Sentence(n, str(n), f"{n} {text}") for n in range(400)]
+    add(store, *sentences)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        file.write(b"\xff" * 40_000)
+    store = Store(path, read_only=True)
+    with pytest.raises(NunerError, match="N210"):
+        list(store.best(SETTINGS.prompt.hash, "m"))
+    store.close()

@@ -254,6 +254,13 @@ def test_a_price_before_there_is_a_key(run, source, tmp_path):
     assert "60 sentences are there more than once" in printed
 
 
+@pytest.mark.parametrize("name", ["-", "/dev/null"])
+def test_sentences_that_can_be_read_once_alone(run, tmp_path, name):
+    store = tmp_path / "store.sqlite"
+    assert "can't be read twice" in run("annotate", name, store, "--model", "m", code=1)
+    assert not store.exists()
+
+
 def test_files_that_hold_no_sentence(run, tmp_path):
     empty, store = tmp_path / "empty.jsonl", tmp_path / "store.sqlite"
     empty.write_text("\n")

@@ -138,7 +138,7 @@ def test_the_newest_answer_counts_in_any_order_of_the_stores(tmp_path, monkeypat
         merge_stores([tmp_path / name for name in order], merged)
         with closing(Store(merged)) as store:
             prompt, model = settings().prompt.hash, settings().model
-            ((_, answer, _),) = store.newest(prompt, model)
+            ((_, answer, _),) = store.best(prompt, model)
             assert answer.content == "Lisbon <> city <> x"
             assert store.find_answer(sentence.text, settings()) == answer
             # The old one alone would be asked about again.
@@ -157,7 +157,7 @@ def fill(path, sentences, part, *, answer="Lisbon <> city"):
 def read(path):
     with closing(Store(path, read_only=True)) as store:
         (_, prompt, model, count) = store.kinds()[0]
-        found = [(one.text, a.content) for one, a, _ in store.newest(prompt, model)]
+        found = [(one.text, a.content) for one, a, _ in store.best(prompt, model)]
     return count, found
 
 

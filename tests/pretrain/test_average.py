@@ -7,6 +7,7 @@ import pytest
 import spacy
 import torch
 from safetensors.torch import load_file
+from thinc.api import Config
 from transformers import AutoModel
 from typer.testing import CliRunner
 
@@ -15,7 +16,7 @@ from spacy_nuner.encoders.concept_encoder import ConceptEncoder
 from spacy_nuner.encoders.folder import load_background, read_info
 from spacy_nuner.errors import NunerError
 from spacy_nuner.pretrain.average import average_backbones
-from spacy_nuner.pretrain.run import pretrain
+from spacy_nuner.pretrain.run import find_finished, pretrain
 from spacy_nuner.pretrain.settings import read_config
 
 from ..conftest import ROOT
@@ -110,6 +111,13 @@ def test_runs_that_differ_in_more_are_refused(tmp_path, make_run, runs):
     with pytest.raises(NunerError, match="N318.*corpus"):
         average_backbones([runs[0], other], tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+
+
+def test_an_average_is_no_run_that_was_finished(tmp_path, runs, corpus, bert):
+    average_backbones(runs[:2], tmp_path / "mean")
+    settings = read_info(runs[0]).settings
+    assert find_finished(Config(settings), runs[0]) is not None
+    assert find_finished(Config(settings), tmp_path / "mean") is None
 
 
 def test_the_base_is_known_by_its_weights(tmp_path, make_run, runs, bert):
