@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, Literal, NamedTuple
 
-from ..readers.answers import Answer
+from ..readers.answers import TRUNCATED, Answer
 from ..utf8 import replace_surrogates
 
 # OpenAI's ways to ask a model, and their paths under the base URL.
@@ -29,7 +29,6 @@ LONGEST_MESSAGE = 500
 LONGEST_INTEGER = 18
 
 FILTERED = "content_filter"
-TRUNCATED = "length"
 # How other servers than OpenAI's say that an answer was too long, or that it ended
 # before the model did: Mistral, Anthropic, Gemini; OpenRouter, vLLM, DeepSeek.
 _CUT = {

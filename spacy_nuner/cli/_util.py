@@ -148,14 +148,14 @@ class Terminal(Printer):
         RETURNS (Any): What it returns.
         """
         self.show_color = use_colours()
-        return super().text(_encodable(title), _encodable(text), *args, **settings)
+        return super().text(_in_terminal(title), _in_terminal(text), *args, **settings)
 
     def divider(self, text: str = "") -> None:  # type: ignore[override]
         """Print a headline; wasabi's is bold in a file too.
 
         text (str): The headline.
         """
-        line = f" {_encodable(text)} ".center(self.line_max, "=")
+        line = f" {_in_terminal(text)} ".center(self.line_max, "=")
         typer.echo("\n" + (typer.style(line, bold=True) if use_colours() else line))
 
     def table(self, data: Any, **settings: Any) -> Any:
@@ -165,8 +165,8 @@ class Terminal(Printer):
         **settings: As for `Printer.table`, such as `header`.
         RETURNS (Any): What it returns.
         """
-        header = [_encodable(name) for name in settings.pop("header", ())]
-        rows = [[_encodable(cell) for cell in row] for row in data]
+        header = [_in_terminal(name) for name in settings.pop("header", ())]
+        rows = [[_in_terminal(cell) for cell in row] for row in data]
         return super().table(rows, header=header, **settings)
 
 
@@ -176,7 +176,7 @@ def use_colours() -> bool:
     return sys.stdout.isatty() and wanted and wasabi.util.supports_ansi()
 
 
-def _encodable(text: Any) -> str:
+def _in_terminal(text: Any) -> str:
     # wasabi can't print what is not ASCII where the encoding is not UTF-8.
     shown = printable(text)
     if wasabi.util.NO_UTF8:

@@ -17,6 +17,7 @@ from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc
 
 from ..readers.folding import fold_character, fold_form, is_blank, is_unseen
+from ..readers.labelled.offsets import WRONG_OFFSETS
 from ..readers.records import Entity
 
 # First and end, of characters or tokens.
@@ -31,8 +32,6 @@ IGNORING_FORM = "ignoring case, blanks and quotes"
 STEPS = (GIVEN, BOUNDARIES, INSIDE, IGNORING_CASE, IGNORING_FORM)
 
 NOT_IN_TEXT = "not in the text"
-WRONG_OFFSETS = "offsets hold something else"
-
 BLANK = "offsets hold nothing but blanks"
 TOO_OFTEN = "too often in the text"
 # The most spans of a text. It bounds memory and time where one letter is repeated;

@@ -9,6 +9,7 @@ from spacy.tokens import Doc
 
 from ..concept_names import EMPTY_TYPES, MAX_NAME, REFUSED, clean_concept
 from ..readers.forms import read_record
+from ..readers.labelled.offsets import WRONG_OFFSETS
 from ..readers.records import BadRow, Entity, Loss, Record, Row
 from .align import (
     BLANK,
@@ -16,7 +17,6 @@ from .align import (
     NOT_IN_TEXT,
     TOO_MANY,
     TOO_OFTEN,
-    WRONG_OFFSETS,
     Match,
     Occurrences,
     align,

@@ -12,11 +12,12 @@ from ..annotate.accounting import Account, Price
 from ..annotate.client import Endpoint
 from ..annotate.collect import Plan, Run, make_plan
 from ..annotate.prompts import SLOT, Prompt, Settings
-from ..annotate.responses import FILTERED, TRUNCATED, Api
+from ..annotate.responses import FILTERED, Api
 from ..annotate.store import Store, Task
 from ..errors import Errors, NunerError
 from ..outputs import check_output, claimed
 from ..pipeline.labels import Label
+from ..readers.answers import TRUNCATED
 from ..readers.docbin import copy_words
 from ..readers.reasoning import strip_reasoning
 from ..readers.sources import is_broken

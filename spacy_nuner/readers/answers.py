@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from ..utf8 import replace_surrogates
 from .fields import check_string
 from .folding import FoldedText, is_blank
 from .json_values import find_values, read_nearly
@@ -514,7 +515,9 @@ def _read_row(row: Any, text: FoldedText | None) -> Entity:
     if text is not None:
         words = _entity(words, text, numbered=False)
     description = fields.get("description")
-    description = _encodable(description) if isinstance(description, str) else None
+    description = (
+        replace_surrogates(description) if isinstance(description, str) else None
+    )
     return Entity(words, concept, description)
 
 
@@ -524,11 +527,6 @@ def _show(row: Any) -> str:
         return json.dumps(row, default=str)[:HEAD]
     except RecursionError:
         return "nested too deeply"
-
-
-def _encodable(text: str) -> str:
-    """The text with a replacement character for half a surrogate pair."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def share(answer: Answer, count: int, *, structured: bool) -> dict[int, Answer]:
@@ -614,7 +612,7 @@ def _cut_json(content: str, count: int) -> tuple[dict[int, str], bool]:
             part = json.dumps({"entities": row.get("entities")}, ensure_ascii=False)
         except RecursionError:
             continue
-        parts[number - 1] = _encodable(part)
+        parts[number - 1] = replace_surrogates(part)
     divided = {index: part for index, part in parts.items() if index not in twice}
     return divided, finished
 

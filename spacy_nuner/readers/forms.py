@@ -35,7 +35,7 @@ from .labelled.label_studio import (
     read_label_studio,
 )
 from .labelled.ner_tags import is_ner_tags, read_ner_tags
-from .labelled.offsets import OTHER_WORDS, OUTSIDE, Offsets
+from .labelled.offsets import OUTSIDE, WRONG_OFFSETS, Offsets
 from .labelled.spacy2 import is_spacy2, read_spacy2
 from .labelled.spans import has_spans, is_prodigy, read_spans
 from .records import MAX_ROW, BadRow, Entity, Reading, Record, Row, too_long
@@ -276,7 +276,7 @@ def _get_entity(value: Any, offsets: Offsets) -> Entity:
     try:
         found = offsets.make_entity(start, end, concept or "?", words=text)
     except BadRow as bad:
-        if bad.kind not in (OTHER_WORDS, OUTSIDE):
+        if bad.kind not in (WRONG_OFFSETS, OUTSIDE):
             raise
         # Reported when the entity is looked for in the tokens.
         return entity

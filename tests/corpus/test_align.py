@@ -14,9 +14,9 @@ from spacy_nuner.corpus.align import (
     NOT_IN_TEXT,
     TOO_MANY,
     TOO_OFTEN,
-    WRONG_OFFSETS,
     align,
 )
+from spacy_nuner.readers.labelled.offsets import WRONG_OFFSETS
 from spacy_nuner.readers.records import Entity
 
 

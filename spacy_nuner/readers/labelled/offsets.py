@@ -16,7 +16,7 @@ from ..records import BadRow, Entity, Reading
 
 OUTSIDE = "span outside the text"
 BLANK = "span of blanks alone"
-OTHER_WORDS = "offsets hold something else"
+WRONG_OFFSETS = "offsets hold something else"
 TOO_MANY = "too many spans over each other"
 NO_LABEL = "span without a label"
 SEVERAL_TEXTS = "several texts, and nothing says which was annotated"
@@ -133,7 +133,7 @@ class Offsets:
             return start, end
         found = self._find_way(start, end, words)
         if found is None:
-            raise BadRow(OTHER_WORDS, words)
+            raise BadRow(WRONG_OFFSETS, words)
         counted, first, last = found
         if not self.fix:
             raise BadRow(f"offsets: {counted} (--fix-offsets mends them)")
