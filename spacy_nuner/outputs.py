@@ -496,11 +496,20 @@ def _find_foreign(path: Path, command: str, *, damaged: bool = False) -> str | N
 
 
 def _check_files(path: Path, names: Iterable[str], command: str) -> None:
-    """Raise N110 if one of the files is there and not of the command."""
-    files = _read_manifest(path.with_name(_name_manifest(path)), command)
+    """Raise N110 if one of the files is there and not of the command.
+
+    What lies beside the output, such as a report, may be of another output of the
+    command that shares its name.
+    """
+    own = path.with_name(_name_manifest(path))
+    of_others = [
+        _read_manifest(one, command) for one in path.parent.glob(f".*{MANIFEST}")
+    ]
     for name in names:
         one = path.with_name(name)
-        if os.path.lexists(one) and not _has_size(one, files.get(name)):
+        lists = [_read_manifest(own, command)] if name == path.name else of_others
+        known = any(_has_size(one, files.get(name)) for files in lists)
+        if os.path.lexists(one) and not known:
             raise NunerError(Errors.N110, path=one, command=command)
 
 

@@ -190,13 +190,14 @@ def _get_compared(settings: Mapping[str, Any]) -> dict[str, Any]:
         ("encoder", "sha256", "encoder"),
         ("data", "train", "train"),
         ("data", "test", "test"),
+        ("data", "lang", "lang"),
     ):
         section = settings.get(part)
         if isinstance(section, Mapping) and key in section:
             compared[name] = section[key]
-    # What is not there stands for all labels, and for files of words.
     if isinstance(data := settings.get("data"), Mapping):
-        compared |= {name: data.get(name, "") for name in ("only", "lang")}
+        # Where it is not there, all labels count.
+        compared["only"] = data.get("only", "")
     return compared
 
 
