@@ -145,15 +145,18 @@ def write_report(
             sections.append(_describe_heads(heads, base))
             draw_heads(heads, backbones, folder / HEADS_FIGURE)
         overlap: dict[str, dict[str, Overlap]] = {}
+        of_episodes: dict[str, Overlap] = {}
         if concepts and encode:
             overlap = _find_overlaps(cells, concepts, encode)
+            if types := _list_types(episodes):
+                of_episodes = find_overlap(types, concepts, encode)
         for protocol in _list_protocols(cells):
             own = [cell for cell in cells if cell.protocol == protocol]
             sections += _describe_protocol(own, protocol, backbones, overlap, folder)
         if asked := [cell for cell in cells if "prompt_tokens" in cell.scores]:
             sections.append(_describe_asked(asked))
         if episodes:
-            sections += _describe_episodes(episodes, base)
+            sections += _describe_episodes(episodes, base, of_episodes)
         if cells:
             sections.append(_describe_encoders(cells))
         (folder / MARKDOWN).write_text(_write_markdown(sections), encoding="utf8")
@@ -493,8 +496,20 @@ def _describe_asked(cells: Sequence[Cell]) -> Section:
     return Section("Models in context", 2, [note], header=header, rows=rows, words=3)
 
 
+def _list_types(episodes: Mapping[str, Sequence["Result"]]) -> dict[str, str]:
+    """The types of all episodes, and what they are called."""
+    return {
+        label: name
+        for found in episodes.values()
+        for one in found
+        for label, name in one.settings.get("names", {}).items()
+    }
+
+
 def _describe_episodes(
-    episodes: Mapping[str, Sequence["Result"]], base: str
+    episodes: Mapping[str, Sequence["Result"]],
+    base: str,
+    overlap: Mapping[str, Overlap],
 ) -> list[Section]:
     """What backbones are worth inside TadNER, a table for each setting."""
     from .tadner_runs import episodes_table
@@ -516,6 +531,9 @@ def _describe_episodes(
         )
         header, rows = episodes_table(found, base)
         notes = [f"{counts} episodes, {origin}."]
+        types = _list_types({name: found})
+        if known := {label: overlap[label] for label in types if label in overlap}:
+            notes.append(count_overlap(known))
         sections.append(Section(name, notes=notes, header=header, rows=rows))
     published = [
         [f"{one.system} ({MARK})", one.data, one.source, f"{100 * value:.1f}"]

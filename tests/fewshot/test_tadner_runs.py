@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -93,6 +94,14 @@ def test_the_report_has_them(files, tmp_path):
     assert " to " in both.split("|")[3] and not alone.split("|")[3].strip()
     assert "| TadNER with NuNER-BERT (published, other data) |" in text
     assert "TadNER" in (tmp_path / "report" / "report.html").read_text("utf8")
+    write_report(
+        *(tmp_path / "m", tmp_path / "known"),
+        base="roberta",
+        concepts={"fish": 3, "river": 1},
+        encode=lambda names: np.eye(9)[[len(name) for name in names]],
+    )
+    known = (tmp_path / "known" / "report.md").read_text("utf8")
+    assert "Of the 2 types of the test set, the pre-training corpus has 1 by" in known
     with pytest.raises(NunerError, match="N633"):
         write_report(tmp_path / "m", tmp_path / "other")
     # A copy is the same; runs of other settings can't be told apart in a table.
