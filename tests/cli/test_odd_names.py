@@ -35,13 +35,15 @@ def test_names_that_no_file_can_have(tmp_path, monkeypatch, name):
         ("draw", name, "o.spacy", "--k", 1),
         ("show", name, "hello", "o", "--labels", "a"),
         ("report", name, "o"),
+        ("import", "rows.jsonl", "o.spacy", "--labels", name),
     ):
         result = run(*command)
         # 2 where it is an argument that can't be read.
         assert result.exit_code in (1, 2)
         assert result.exit_code == 2 or "[N" in result.output
-    # A long name of a tag is none of a file.
-    assert run("import", "rows.jsonl", "o.spacy", "--labels", name).exit_code == 0
+    # Of several names of tags none is a file's.
+    several = ("--labels", f"{name},b")
+    assert run("import", "rows.jsonl", "o.spacy", *several).exit_code == 0
 
 
 CELL = {
