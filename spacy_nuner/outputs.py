@@ -501,15 +501,15 @@ def _check_files(path: Path, names: Iterable[str], command: str) -> None:
     What lies beside the output, such as a report, may be of another output of the
     command that shares its name.
     """
-    own = path.with_name(_name_manifest(path))
-    of_others = [
-        _read_manifest(one, command) for one in path.parent.glob(f".*{MANIFEST}")
-    ]
+    own = _read_manifest(path.with_name(_name_manifest(path)), command)
     for name in names:
         one = path.with_name(name)
-        lists = [_read_manifest(own, command)] if name == path.name else of_others
-        known = any(_has_size(one, files.get(name)) for files in lists)
-        if os.path.lexists(one) and not known:
+        if not os.path.lexists(one) or _has_size(one, own.get(name)):
+            continue
+        others = path.parent.glob(f".*{MANIFEST}") if name != path.name else ()
+        # Not if it is an output by itself.
+        lists = (x for x in others if x.name != _name_manifest(one))
+        if not any(_has_size(one, _read_manifest(x, command).get(name)) for x in lists):
             raise NunerError(Errors.N110, path=one, command=command)
 
 

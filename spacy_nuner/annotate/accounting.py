@@ -247,19 +247,19 @@ class Account:
 
     # Money
 
-    def longest_cost(self, texts: Sequence[str], settings: Settings) -> float:
+    def longest_cost(self, billed: str, settings: Settings, sentences: int) -> float:
         """Price a request at the longest answer that it can get.
 
-        texts (Sequence[str]): The sentences of the request.
-        settings (Settings): Its prompt and parameters.
+        billed (str): What it is billed for, as `Settings.get_billed` gives it.
+        settings (Settings): The parameters of the request.
+        sentences (int): Sentences in the request.
         RETURNS (float): The cost, 0 without a price. Without `--max-tokens` an answer
             is taken to be no longer than 1,024 tokens a sentence.
         """
         names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
         given = filter(None, (read_count(settings.params.get(name)) for name in names))
-        completion = float(next(given, UNBOUNDED_ANSWER * len(texts)))
-        prompt = estimate_tokens(settings.get_billed(texts))
-        return self.limits.price_of(prompt, completion)
+        completion = float(next(given, UNBOUNDED_ANSWER * sentences))
+        return self.limits.price_of(estimate_tokens(billed), completion)
 
     def try_reserve(self, cost: float) -> bool:
         """Reserve money if there is enough.

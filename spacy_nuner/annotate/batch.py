@@ -265,8 +265,8 @@ class BatchRun:
         total = 0.0
         for batch in earlier:
             for _, request in self._ledger.requests(batch):
-                texts = [sentence.text for sentence in request]
-                total += self.account.longest_cost(texts, batch.settings)
+                billed = batch.settings.get_billed([one.text for one in request])
+                total += self.account.longest_cost(billed, batch.settings, len(request))
         self.account.reserve_spent(total)
         return total
 
@@ -276,8 +276,8 @@ class BatchRun:
         requests: list[Request] = []
         size, reserved = 0, 0.0
         for request in self.task.requests(without=self._given_up, alone=self._alone):
-            texts = [sentence.text for sentence in request]
-            cost = self.account.longest_cost(texts, settings)
+            billed = settings.get_billed([sentence.text for sentence in request])
+            cost = self.account.longest_cost(billed, settings, len(request))
             if not self.account.try_reserve(cost):
                 self._over_budget = True
                 break
@@ -476,8 +476,7 @@ class BatchRun:
                 if isinstance(outcome, Failure):
                     self._fail(request, outcome)
                     continue
-                texts = [sentence.text for sentence in request]
-                billed = batch.settings.get_billed(texts)
+                billed = batch.settings.get_billed([one.text for one in request])
                 self.account.add_tokens(outcome, billed)
                 parts = share(outcome, len(request), structured=prompt.structured)
                 numbers.append(number)

@@ -25,7 +25,7 @@ from .responses import STOPPED, Failure
 from .store import Request, Row, State, Task, read_sentences
 
 T = TypeVar("T")
-# Requests whose messages are measured by the server's tokenizer.
+# Requests that are measured by the server's tokenizer.
 MEASURED = 20
 # Answers in the store from which their mean length is taken.
 ENOUGH_ANSWERS = 20
@@ -38,7 +38,7 @@ class Plan:
     states (Counter[State]): Sentences in the file by their state.
     requests (int): Requests for those that are to be asked about.
     bytes (int): Length of what the requests are billed for, in bytes of UTF-8.
-    samples (list[str]): Some of the messages.
+    samples (list[str]): That of some requests.
     tally (Tally): Lines that can't be used.
     """
 
@@ -63,13 +63,12 @@ def make_plan(task: Task) -> Plan:
     """
     plan = Plan()
     for request in task.requests(counts=plan.states, tally=plan.tally):
-        texts = [one.text for one in request]
-        message = task.settings.prompt.render(texts)
+        billed = task.settings.get_billed([one.text for one in request])
         plan.requests += 1
-        plan.bytes += len(task.settings.get_billed(texts).encode())
+        plan.bytes += len(billed.encode())
         # The first ones, then the 32nd, 64th, 128th ...: spread over the file.
         if plan.requests & (plan.requests - 1) == 0 or len(plan.samples) < MEASURED:
-            plan.samples.append(message)
+            plan.samples.append(billed)
     # All of a file may fall into other parts.
     if not plan.states and not any(read_sentences(task.path, Tally())):
         reason = plan.tally.describe() or "the file is empty"
@@ -191,11 +190,11 @@ class Run:
     async def _ask(self, request: Request) -> None:
         account, settings = self.account, self.task.settings
         texts = [sentence.text for sentence in request]
-        reserved = account.longest_cost(texts, settings)
+        billed = settings.get_billed(texts)
+        reserved = account.longest_cost(billed, settings, len(request))
         if not await account.reserve(reserved):
             self._stop(account.too_expensive())
             return
-        billed = settings.get_billed(texts)
         try:
             expected = estimate_tokens(billed) + self._mean_completion
             await self.endpoint.pace.tokens.take(expected)

@@ -470,8 +470,8 @@ def hold_out(
     if is_tenth:
         left, most = sorted(docs), min(most, count)
         # One at least is left to learn from.
-        kept = full.intersection(docs)
-        left = [i for i in left if i != min(kept, default=None)]
+        first = min(full.intersection(docs), default=None)
+        left = [i for i in left if i != first]
     # Some with entities first: where few have one, chance would leave them out.
     found = [i for i in left if i in full]
     some = generator.sample(found, min(len(found), _count_full(most)))

@@ -36,12 +36,14 @@ def count_spans(docs: Sequence[Doc], found: Sequence[Sequence[Span]]) -> Ints:
     RETURNS (Ints): Right, predicted and gold. *Shape:* (docs, 3)
     """
     rows = [
-        count_matches(
-            *([[(one.start, one.end, one.label_) for one in side]] for side in pair)
-        )
-        for pair in zip(found, (doc.ents for doc in docs), strict=True)
+        count_matches([_list_keys(spans)], [_list_keys(doc.ents)])
+        for doc, spans in zip(docs, found, strict=True)
     ]
     return np.asarray(rows, dtype="i8").reshape(-1, 3)
+
+
+def _list_keys(spans: Iterable[Span]) -> list[tuple[int, int, str]]:
+    return [(span.start, span.end, span.label_) for span in spans]
 
 
 def get_f(counts: Any) -> Any:

@@ -14,7 +14,7 @@ from spacy.ml.models.spancat import (
 )
 from spacy.pipeline import EntityRecognizer, SpanCategorizer, TrainablePipe
 from spacy.pipeline.spancat import build_ngram_suggester
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Adam, Model, fix_random_seed, reduce_first, warmup_linear
@@ -27,7 +27,7 @@ from ..models.entity_tagger import build_entity_tagger
 from ..pipeline.decoding import set_ents
 from ..pipeline.labels import Label
 from ..pipeline.nuner_ner import NunerNer
-from ..readers.docbin import copy_words
+from ..readers.docbin import copy_entities, copy_words
 from .draws import Draw
 from .probe import Floats, decode_spans, encode_labels, fit_prototypes
 
@@ -322,16 +322,17 @@ def _fit_prototypes(task: Task, tok2vec: Model) -> Predictor:
 
 
 def _make_example(doc: Doc, vocab: Vocab) -> Example:
-    reference = _copy(doc, vocab)
-    ents = [Span(reference, e.start, e.end, label=e.label_) for e in doc.ents]
-    # Tokens outside of entities are "O", and not unknown.
-    reference.set_ents(ents, default="outside")
-    reference.spans[SPANS_KEY] = ents
+    reference = _hand_on(doc, copy_entities(doc, vocab))
+    reference.spans[SPANS_KEY] = list(reference.ents)
     return Example(_copy(doc, vocab), reference)
 
 
 def _copy(doc: Doc, vocab: Vocab) -> Doc:
-    copied = copy_words(doc, vocab)
+    return _hand_on(doc, copy_words(doc, vocab))
+
+
+def _hand_on(doc: Doc, copied: Doc) -> Doc:
+    """Give a copy the vectors that were computed before."""
     if VECTORS in doc.user_data:
         copied.user_data[VECTORS] = doc.user_data[VECTORS]
     return copied

@@ -24,7 +24,7 @@ from ..models.backbone import build_tok2vec_backbone, find_backbone, get_shim
 from ..models.precision import Precision
 from ..pipeline.decoding import MAX_TOKENS, join_cells
 from ..printing import printable
-from ..readers.docbin import copy_words
+from ..readers.docbin import copy_entities, copy_words
 from .draws import draw_docs, gather_tokens
 
 Floats = NDArray[np.float32]
@@ -216,8 +216,10 @@ class Gold:
         self.scored = sorted(set(self.tokens.tolist()) - {self.labels.index(OUTSIDE)})
         if not self.scored:
             raise NunerError(Errors.N614, count=len(docs))
+        # spaCy's scorer skips what is not annotated.
         self.examples = [
-            Example(copy_words(doc, doc.vocab), _complete(doc)) for doc in docs
+            Example(copy_words(doc, doc.vocab), copy_entities(doc, doc.vocab))
+            for doc in docs
         ]
 
     def score(self, predicted: Ints, marks: Bools | None = None) -> dict[str, Any]:
@@ -278,14 +280,6 @@ class Gold:
         for gold, guess, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
             found.setdefault(self.labels[gold], {})[self.labels[guess]] = count
         return found
-
-
-def _complete(doc: Doc) -> Doc:
-    """Copy a Doc with its entities; spaCy's scorer skips what is not annotated."""
-    copied = copy_words(doc, doc.vocab)
-    ents = [Span(copied, ent.start, ent.end, label=ent.label_) for ent in doc.ents]
-    copied.set_ents(ents, default="outside")
-    return copied
 
 
 def need_sklearn() -> None:

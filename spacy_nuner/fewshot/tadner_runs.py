@@ -156,17 +156,20 @@ def read_results(root: Path) -> dict[str, list[Result]]:
         compared = _ignore_encoder(result.settings)
         one, other = shared.setdefault(path.stem, (path, compared))
         if first != path:
-            _check_compared(first, same.settings, path, result.settings)
+            settings = (_go_by_hash(x.settings) for x in (same, result))
+            _check_compared(*zip((first, path), settings, strict=True))
             continue
-        _check_compared(one, other, path, compared)
+        _check_compared((one, other), (path, compared))
         results.setdefault(path.stem, []).append(result)
     return results
 
 
-def _check_compared(first: Path, one: Any, second: Path, other: Any) -> None:
+def _check_compared(one: tuple[Path, Any], other: tuple[Path, Any]) -> None:
     """RAISES (NunerError): N629 if the settings of two results differ."""
-    if changes := ", ".join(_find_changes(one, other)):
-        raise NunerError(Errors.N629, first=first, second=second, differences=changes)
+    if changes := ", ".join(_find_changes(one[1], other[1])):
+        raise NunerError(
+            Errors.N629, first=one[0], second=other[0], differences=changes
+        )
 
 
 def _ignore_encoder(settings: Mapping[str, Any]) -> dict[str, Any]:

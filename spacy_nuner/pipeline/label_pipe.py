@@ -381,12 +381,16 @@ class LabelPipe(TrainablePipe):
         logits, backprop = self.model.begin_update([eg.predicted for eg in examples])
         loss, d_logits = self.get_loss(examples, logits)
         backprop(d_logits)
-        if any(gradient.any() for gradient in d_logits):
-            self._to_be_trained |= {
-                label
-                for label, learns in zip(self._labels, self._get_mask(), strict=True)
-                if learns
-            }
+        learning = {
+            label
+            for (label, known), learns in zip(
+                self._labels.items(), self._get_mask(), strict=True
+            )
+            if learns and not known.trained
+        }
+        # Not asked of a GPU once all are trained.
+        if learning and any(gradient.any() for gradient in d_logits):
+            self._to_be_trained |= learning
         # False, as spaCy's components take it.
         if sgd:
             self.finish_update(sgd)

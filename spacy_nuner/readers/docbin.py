@@ -168,6 +168,19 @@ def copy_words(doc: Doc, vocab: Vocab) -> Doc:
     )
 
 
+def copy_entities(doc: Doc, vocab: Vocab) -> Doc:
+    """Make a Doc of the same tokens and entities, all other tokens outside of any.
+
+    doc (Doc): The annotated Doc, of whose tokens some may be unknown.
+    vocab (Vocab): Of the copy.
+    RETURNS (Doc): The copy.
+    """
+    copied = copy_words(doc, vocab)
+    ents = [Span(copied, ent.start, ent.end, label=ent.label_) for ent in doc.ents]
+    copied.set_ents(ents, default="outside")
+    return copied
+
+
 def doc_to_record(doc: Doc) -> Record:
     """Read the annotations of a doc: its span groups, then entities not among them.
 

@@ -233,10 +233,12 @@ def choose_text(
     names = [name for name, value in fields.items() if isinstance(value, str)]
     if not names:
         raise BadRow("no text", f"found the keys {sorted(fields)}")
-    best = max(names, key=rank)
-    *decided, is_sentence, _ = rank(best)
-    rivals = [name for name in names if rank(name)[:3] == (*decided, is_sentence)]
-    if is_sentence and len(rivals) > 1 and len({fields[name] for name in rivals}) > 1:
+    ranks = {name: rank(name) for name in names}
+    best = max(names, key=lambda name: ranks[name])
+    # All but the length, which decides where none of them is a sentence.
+    rivals = [name for name in names if ranks[name][:3] == ranks[best][:3]]
+    is_sentence = ranks[best][2]
+    if is_sentence and len({fields[name] for name in rivals}) > 1:
         detail = f"name one of {', '.join(sorted(rivals))} with --field"
         raise BadRow(SEVERAL_TEXTS, detail)
     return str(fields[best])
